@@ -1,0 +1,251 @@
+"""What flows: one frozen type per boundary between stages, no field that is filled in later.
+
+Time is ``pts: int`` in units of ``time_base: Fraction``, never an index over a rate. Boxes are floats
+in px of the coded picture, half-open: ``x0 <= x < x1``. Tensors state shape, dtype and range below
+their name. Only ``Frame`` carries pixels of the whole picture, and in the decoder's own format.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nets.pixelation import Operator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Colour description under FFmpeg's names, as tagged; ``"unknown"`` where the stream is silent."""
+
+    matrix: str
+    """bt709, smpte170m, bt470bg, bt2020nc, gbr, ..., unknown"""
+    range: str
+    """tv (16-235), pc (0-255) or unknown"""
+    primaries: str
+    transfer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """The video stream that is processed, from the container's header and a demux-only probe."""
+
+    path: Path
+    stream_index: int
+    """Index in the container, over streams of all kinds."""
+    codec: str
+    width: int
+    height: int
+    """Size in px as coded, before rotation."""
+    rotation: int
+    """Degrees counter-clockwise that a player turns the picture: 0, 90, 180 or 270."""
+    sample_aspect: Fraction
+    """Width of a pixel over its height; 1 where unknown."""
+    pix_fmt: str
+    """FFmpeg's name of the decoder's pixel format."""
+    bit_depth: int
+    colour: Colour
+    time_base: Fraction
+    """Seconds per unit of pts."""
+    pts: Sequence[int]
+    """Presentation times of all frames, ascending."""
+    rate: Fraction
+    """Average frames per second; for progress and rate control, never for time."""
+    interlaced: bool
+    duration_s: float
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """Width and height in px after rotation."""
+        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture in the decoder's own pixel format."""
+
+    index: int
+    """Position in presentation order, from 0."""
+    pts: int
+    planes: tuple[Tensor, ...]
+    """One (rows, columns) tensor per component in the order of the format (Y, U, V[, A] or R, G, B[, A]),
+    uint8 up to 8 bits, uint16 above, no padding; chroma planes are ceil(size / subsampling).
+    The tensors belong to this frame: nobody else writes to them."""
+    pix_fmt: str
+    """Planar name, e.g. yuv420p, yuv422p10le, gray, gbrp; packed formats are unpacked by the decoder."""
+    colour: Colour
+    time_base: Fraction
+    key: bool
+    """True where the source had a key frame."""
+
+
+class Kind(StrEnum):
+    FACE = "face"
+    MOSAIC = "mosaic"
+
+
+class Shape(StrEnum):
+    RECTANGLE = "rectangle"
+    ELLIPSE = "ellipse"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Half-open rectangle in px."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0..1."""
+        w = min(self.x1, other.x1) - max(self.x0, other.x0)
+        h = min(self.y1, other.y1) - max(self.y0, other.y0)
+        if w <= 0 or h <= 0:
+            return 0.0
+        both = w * h
+        return both / (self.width * self.height + other.width * other.height - both)
+
+    def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Whole pixels (x0, y0, x1, y1) that the box covers by half or more, clipped to a picture."""
+        x0, y0 = math.floor(self.x0 + 0.5), math.floor(self.y0 + 0.5)
+        x1, y1 = math.floor(self.x1 + 0.5), math.floor(self.y1 + 0.5)
+        return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Grid on one axis: pixel i lies in cell floor((i - origin) / pitch)."""
+
+    pitch: float
+    """Mean width of a cell in px, fractional."""
+    origin: float
+    """Where cell 0 begins, px of the picture; its first pixel is ceil(origin). Cell 0 is the first cell
+    that the region touches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    x: Axis
+    y: Axis
+    operator: Operator
+    confidence: float
+    """0..1, how sure the finder is of pitch and phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Something found in one frame."""
+
+    box: Box
+    kind: Kind
+    shape: Shape
+    score: float
+    """0..1"""
+    grid: Grid | None
+    """Of a mosaic; None for a face and for a mosaic whose grid could not be read."""
+    landmarks: NDArray[np.float32] | None = None
+    """(5, 2) px, eyes, nose, corners of the mouth, of a face; None where the detector gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Frame with what a finder saw in it."""
+
+    frame: Frame
+    regions: tuple[Region, ...]
+    cut: bool
+    """True on the first frame of a new shot."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRegion:
+    """A region of one track on one frame, from the track's birth to its end without a gap."""
+
+    track: int
+    """Identity, from 1, unique in the file."""
+    region: Region
+    seen: bool
+    """False where it was predicted or filled, not found."""
+    born: bool
+    """First frame of the track."""
+    last: bool
+    """Last frame of the track."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """Frame with one region per living track."""
+
+    frame: Frame
+    regions: tuple[TrackedRegion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A mosaic and its surroundings in canonical coordinates: S x S px, upright, RGB."""
+
+    tracked: TrackedRegion
+    frame_index: int
+    image: Tensor
+    """(3, S, S) float32 in [0, 1]. Inside the mosaic each cell has its sample, exactly constant."""
+    mask: Tensor
+    """(1, S, S) float32: 1 clean, 0 pixelated (the papers' M)."""
+    rows: Tensor
+    cols: Tensor
+    """(N, S) float32 one-hot membership of canonical rows and columns in cells, see nets.pixelation.
+    Made by looking the frame's own index map up, so that no second grid exists."""
+    to_frame: NDArray[np.float64]
+    """(2, 3): canonical px -> px of the coded picture; continuous coordinates, pixel i spans [i, i + 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """T consecutive crops of one track, ``core`` of them to be restored; edges repeat."""
+
+    crops: tuple[Crop, ...]
+    """length T = core + 2 * context"""
+    core: tuple[int, ...]
+    """Positions in ``crops`` that this window restores; fewer than the engine's core at a track's ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What goes back into a frame."""
+
+    crop: Crop
+    pixels: Tensor
+    """(3, S, S) float32 RGB in [0, 1], canonical coordinates"""
+    trust: float
+    """0..1: how far the network holds that cell means equal their samples; scales the projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[T]):
+    """Frames that leave together, with the items that belong to them."""
+
+    frames: tuple[Frame, ...]
+    items: tuple[T, ...]
