@@ -77,9 +77,7 @@ def coverage(rows: Tensor, cols: Tensor, weight: Tensor) -> Tensor:
 
 def replicate(samples: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     """Each pixel takes the value of its cell: (..., C, H, W); 0 outside the grid."""
-    return torch.matmul(
-        torch.matmul(rows.unsqueeze(-3).transpose(-1, -2), samples), cols.unsqueeze(-3)
-    )
+    return torch.matmul(torch.matmul(rows.unsqueeze(-3).transpose(-1, -2), samples), cols.unsqueeze(-3))
 
 
 def _cubic(distance: Tensor) -> Tensor:
@@ -115,9 +113,9 @@ def interpolate(samples: Tensor, rows: Tensor, cols: Tensor, present: Tensor) ->
     ``present`` (..., 1, N, N) says which cells have a value. Cells without one inside the rectangle
     spanned by the others (an ellipse's corners) take the mean of the present cells.
     """
-    mean = (samples * present).sum((-2, -1), keepdim=True) / present.sum(
-        (-2, -1), keepdim=True
-    ).clamp_min(1.0)
+    mean = (samples * present).sum((-2, -1), keepdim=True) / present.sum((-2, -1), keepdim=True).clamp_min(
+        1.0
+    )
     filled = torch.where(present > 0, samples, mean)
     in_rows = (present.sum(-1) > 0).to(samples.dtype).squeeze(-2)
     in_cols = (present.sum(-2) > 0).to(samples.dtype).squeeze(-2)

@@ -223,6 +223,14 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
+class Cropped:
+    """Frame with one crop per living track, in the order of its regions."""
+
+    frame: Frame
+    crops: tuple[Crop, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """T consecutive crops of one track, ``core`` of them to be restored; edges repeat."""
 
