@@ -130,7 +130,7 @@ def project(
     rows: Tensor,
     cols: Tensor,
     weight: Tensor,
-    slack: Tensor | float = 0.0,
+    slack: float = 0.0,
     whole: float = 0.98,
 ) -> Tensor:
     """Data consistency: shift each cell of ``x`` so that its mean is within ``slack`` of its sample.
