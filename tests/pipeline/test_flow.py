@@ -1,0 +1,164 @@
+"""``prefetch`` is specified by its deaths."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Generator, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.flow import Waits, prefetch
+
+
+class Source:
+    """Counts what was made and says when and where it was closed."""
+
+    def __init__(self, count: int, fail_at: int | None = None) -> None:
+        self.count, self.fail_at = count, fail_at
+        self.made = 0
+        self.closed_in: str | None = None
+
+    def __iter__(self) -> Generator[int, None, None]:
+        try:
+            for i in range(self.count):
+                if i == self.fail_at:
+                    raise OSError(f"broke at {i}")
+                self.made += 1
+                yield i
+        finally:
+            self.closed_in = threading.current_thread().name
+
+
+def workers() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("test-")]
+
+
+@given(count=st.integers(0, 40), depth=st.integers(1, 8))
+def test_order_is_kept_and_nothing_is_lost(count: int, depth: int) -> None:
+    assert list(prefetch(iter(Source(count)), depth, "test-a")) == list(range(count))
+    assert workers() == []
+
+
+@given(count=st.integers(1, 20), fail_at=st.integers(0, 19), depth=st.integers(1, 5))
+def test_upstream_error_arrives_in_its_place_with_traceback(count: int, fail_at: int, depth: int) -> None:
+    got: list[int] = []
+    source = Source(count + fail_at, fail_at)
+    with pytest.raises(OSError, match=f"broke at {fail_at}") as caught:
+        got.extend(_into(prefetch(iter(source), depth, "test-b"), got))
+    assert got == list(range(fail_at))
+    assert "raise OSError" in "".join(traceback.format_tb(caught.value.__traceback__))
+    assert source.closed_in == "test-b"
+    assert workers() == []
+
+
+def _into(items: Iterator[int], got: list[int]) -> Iterator[int]:
+    for item in items:
+        got.append(item)
+    return iter(())
+
+
+@given(taken=st.integers(0, 10), depth=st.integers(1, 5))
+def test_early_stop_joins_the_worker_and_closes_upstream(taken: int, depth: int) -> None:
+    source = Source(1000)
+    ahead = prefetch(iter(source), depth, "test-c")
+    for expected in range(taken):
+        assert next(ahead) == expected
+    ahead.close()  # type: ignore[attr-defined]
+    assert workers() == []
+    assert source.made <= taken + depth + 1
+    assert source.closed_in == (None if taken == 0 else "test-c")  # what never ran needs no closing
+
+
+@given(count=st.integers(1, 60), depth=st.integers(1, 6))
+def test_never_more_than_depth_plus_two_are_alive(count: int, depth: int) -> None:
+    source = Source(count)
+    for finished, _ in enumerate(prefetch(iter(source), depth, "test-d")):
+        threading.Event().wait(0.0005)
+        assert source.made - finished <= depth + 2
+
+
+def test_nested_boundaries_close_inside_out() -> None:
+    closed: list[str] = []
+
+    def stage(items: Iterator[int], name: str) -> Iterator[int]:
+        try:
+            yield from items
+        finally:
+            closed.append(name)
+
+    chain = prefetch(stage(iter(range(1000)), "decode"), 2, "test-in")
+    outer = prefetch(stage(chain, "paint"), 2, "test-out")
+    del chain
+    assert next(outer) == 0
+    outer.close()  # type: ignore[attr-defined]
+    assert closed == ["paint", "decode"]
+    assert workers() == []
+
+
+def test_interrupt_of_the_consumer_ends_the_worker() -> None:
+    source = Source(1000)
+
+    def consume() -> None:
+        for item in prefetch(iter(source), 2, "test-e"):
+            if item == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        consume()
+    caught.value.__traceback__ = None  # the dead consumer's locals held the generator
+    del caught
+    assert workers() == []
+    assert source.closed_in == "test-e"
+
+
+def test_error_of_closing_is_handed_on() -> None:
+    def source() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            raise OSError("cannot close")
+
+    with pytest.raises(OSError, match="cannot close"):
+        list(prefetch(source(), 1, "test-f"))
+
+
+def test_error_after_the_consumer_stopped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    failed = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        failed.set()
+        raise OSError("nobody asked")
+
+    ahead = prefetch(source(), 2, "test-g")
+    assert next(ahead) == 1
+    assert failed.wait(10)
+    with caplog.at_level(logging.WARNING):
+        ahead.close()  # type: ignore[attr-defined]
+    assert "nobody asked" in caplog.text
+    assert workers() == []
+
+
+def test_waits_name_the_slow_side() -> None:
+    pause = threading.Event()
+
+    def slow(count: int) -> Iterator[int]:
+        for i in range(count):
+            pause.wait(0.005)
+            yield i
+
+    upstream, downstream = Waits(), Waits()
+    list(prefetch(slow(20), 2, "test-h", upstream))
+    for _ in prefetch(iter(range(20)), 2, "test-i", downstream):
+        pause.wait(0.005)
+    assert upstream.get_s > upstream.put_s
+    assert downstream.put_s > downstream.get_s
+
+
+def test_depth_zero_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="depth is 0"):
+        prefetch([1], 0, "test-j")
