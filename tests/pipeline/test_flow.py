@@ -95,7 +95,7 @@ def test_nested_boundaries_close_inside_out() -> None:
     del chain
     assert next(outer) == 0
     outer.close()  # type: ignore[attr-defined]
-    assert closed == ["paint", "decode"]
+    assert closed == ["decode", "paint"]
     assert workers() == []
 
 

@@ -1,0 +1,228 @@
+"""Native planes of a rectangle of a frame <-> RGB, for every planar YUV, gray and GBR format of integers.
+
+RGB is (3, H, W) float32, gamma-coded as the stream is, 0 black and 1 white; it leaves [0, 1] where the
+planes hold colours that RGB has not, and is not clamped here, so that planes -> RGB -> planes gives back
+every sample.
+
+*Matrix.* An untagged one is chosen as mpv and most players do: bt709 where the picture is at least 1280 px
+wide or more than 576 px high, else smpte170m (BT.601). *Range.* ``yuvj*`` is full range whatever the tag;
+an untagged range is tv for YUV and full for gray; RGB is always full.
+
+*Chroma.* Samples of 4:2:0, 4:2:2, 4:1:1 lie on the left of the pixels that they cover (MPEG-2, H.264,
+HEVC default) and vertically in their middle. Across, a sample goes to pixels by linear interpolation and
+comes back by its dual filter (LeGall 5/3); down, by the pair that keeps the mean of two rows (biorthogonal
+1.3). Both pairs are anti-aliased and exact inverses: chroma that nobody changed comes back unchanged.
+Full-range ``yuvj420p`` is centred in theory; the shift of half a pixel in chroma is not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+import av
+import torch
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.types import Colour
+
+# Weights of red and blue in luma: ITU-R BT.709, BT.601, BT.2020, FCC Title 47, SMPTE 240M.
+_LUMA = {
+    "bt709": (0.2126, 0.0722),
+    "smpte170m": (0.299, 0.114),
+    "bt470bg": (0.299, 0.114),
+    "bt2020nc": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
+}
+
+
+class Model(Enum):
+    GRAY = "gray"
+    YUV = "yuv"
+    RGB = "rgb"
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """What a planar pixel format means for the planes of a ``Frame``."""
+
+    model: Model
+    bits: int
+    step_x: int
+    """Pixels across that one chroma sample covers: 1, 2 or 4; 1 without chroma."""
+    step_y: int
+    """The same down."""
+
+    @property
+    def colour_planes(self) -> int:
+        """Planes that carry colour; an alpha plane comes after them and is left alone."""
+        return 1 if self.model is Model.GRAY else 3
+
+
+@lru_cache(maxsize=64)
+def pixel_format(name: str) -> PixelFormat:
+    """Reads FFmpeg's description of a format. Raises InputError for one that is not handled."""
+    fmt = av.VideoFormat(name)
+    colour = [c for c in fmt.components if not c.is_alpha]
+    bits = colour[0].bits
+    if bits > 16 or fmt.has_palette or fmt.is_bit_stream or "bayer" in name or name.startswith("xyz"):
+        raise InputError(f"pixel format {name}: planes of 8 to 16 bit integers are handled; convert it first")
+    if len(colour) == 1:
+        return PixelFormat(Model.GRAY, bits, 1, 1)
+    if fmt.is_rgb:
+        return PixelFormat(Model.RGB, bits, 1, 1)
+    return PixelFormat(
+        Model.YUV, bits, 64 // (fmt.chroma_width(64) or 64), 64 // (fmt.chroma_height(64) or 64)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Planes <-> RGB for one format, matrix and range. Pure functions of whole chroma blocks."""
+
+    format: PixelFormat
+    red: float
+    """Weight of red in luma."""
+    blue: float
+    full_range: bool
+
+    def to_rgb(self, planes: Sequence[Tensor]) -> Tensor:
+        """Planes of one rectangle, as in ``Frame``, -> (3, H, W) float32.
+
+        The rectangle starts on a chroma block; H and W are those of the first plane.
+        """
+        luma = planes[0].to(torch.float32)
+        if self.format.model is not Model.YUV:
+            colours = [p.to(torch.float32) for p in planes[: self.format.colour_planes]]
+            return self.samples_to_rgb(torch.stack(colours))
+        height, width = luma.shape
+        chroma = torch.stack([p.to(torch.float32) for p in planes[1:3]])
+        chroma = _spread_rows(_spread_columns(chroma, self.format.step_x), self.format.step_y)
+        return self.samples_to_rgb(torch.cat([luma.unsqueeze(0), chroma[:, :height, :width]]))
+
+    def samples_to_rgb(self, samples: Tensor) -> Tensor:
+        """(C, ...) float32 values of the native components at the same places -> (3, ...) RGB."""
+        if self.format.model is not Model.YUV:
+            scale, offset = self._luma()
+            return ((samples - offset) / scale).expand(3, *samples.shape[1:])
+        (scale, offset), (chroma_scale, chroma_offset) = self._luma(), self._chroma()
+        y = (samples[0] - offset) / scale
+        cb, cr = ((samples[1:3] - chroma_offset) / chroma_scale).unbind(0)
+        r = y + 2 * (1 - self.red) * cr
+        b = y + 2 * (1 - self.blue) * cb
+        return torch.stack([r, (y - self.red * r - self.blue * b) / self._green, b])
+
+    def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.
+
+        Chroma planes are ceil(H / step_y) x ceil(W / step_x); the rectangle starts on a chroma block.
+        """
+        scale, offset = self._luma()
+        if self.format.model is Model.RGB:
+            return tuple(self._quantise(rgb * scale + offset).unbind(0))
+        y = self.red * rgb[0] + self._green * rgb[1] + self.blue * rgb[2]
+        luma = self._quantise(y * scale + offset)
+        if self.format.model is Model.GRAY:
+            return (luma,)
+        chroma_scale, chroma_offset = self._chroma()
+        cb = (rgb[2] - y) / (2 * (1 - self.blue))
+        cr = (rgb[0] - y) / (2 * (1 - self.red))
+        chroma = _gather_columns(_gather_rows(torch.stack([cb, cr]), self.format.step_y), self.format.step_x)
+        return (luma, *self._quantise(chroma * chroma_scale + chroma_offset).unbind(0))
+
+    @property
+    def step(self) -> float:
+        """Width of one quantisation step of luma in units of RGB."""
+        return 1 / self._luma()[0]
+
+    @property
+    def _green(self) -> float:
+        return 1 - self.red - self.blue
+
+    def _luma(self) -> tuple[float, float]:
+        """Scale and offset: code = value * scale + offset."""
+        if self.full_range:
+            return float(2**self.format.bits - 1), 0.0
+        unit = 2 ** (self.format.bits - 8)
+        return 219.0 * unit, 16.0 * unit
+
+    def _chroma(self) -> tuple[float, float]:
+        middle = float(2 ** (self.format.bits - 1))
+        return (float(2**self.format.bits - 1) if self.full_range else 224.0 * middle / 128), middle
+
+    def _quantise(self, codes: Tensor) -> Tensor:
+        return codes.round().clamp(0, 2**self.format.bits - 1).to(torch.int32)
+
+
+@lru_cache(maxsize=64)
+def conversion(pix_fmt: str, colour: Colour, width: int, height: int) -> Conversion:
+    """The conversion of a frame of ``width`` x ``height`` px. Raises InputError for an unknown matrix."""
+    fmt = pixel_format(pix_fmt)
+    matrix = colour.matrix
+    if fmt.model is not Model.YUV or matrix in {"unknown", "unspecified", "gbr"}:
+        matrix = "bt709" if width >= 1280 or height > 576 else "smpte170m"
+    if matrix not in _LUMA:
+        raise InputError(f"colour matrix {matrix} is not handled; re-encode with one of {', '.join(_LUMA)}")
+    if fmt.model is Model.RGB or pix_fmt.startswith("yuvj"):
+        full = True
+    elif fmt.model is Model.GRAY:
+        full = colour.range != "tv"
+    else:
+        full = colour.range == "pc"
+    red, blue = _LUMA[matrix]
+    return Conversion(fmt, red, blue, full)
+
+
+def _shifted(x: Tensor, by: int, dim: int) -> Tensor:
+    """x[i + by] along ``dim``, the edge repeated."""
+    size = x.shape[dim]
+    index = torch.arange(size, device=x.device).add_(by).clamp_(0, size - 1)
+    return x.index_select(dim, index)
+
+
+def _spread_columns(x: Tensor, step: int) -> Tensor:
+    """Left-sited samples to pixels: (..., W) -> (..., W * step), linear."""
+    while step > 1:
+        x = torch.stack([x, (x + _shifted(x, 1, -1)) / 2], -1).flatten(-2)
+        step //= 2
+    return x
+
+
+def _gather_columns(x: Tensor, step: int) -> Tensor:
+    """Inverse of ``_spread_columns``, as lifting: the odd pixels' deviation from linear is shared out."""
+    while step > 1:
+        x = _even(x, -1)
+        first, second = x[..., 0::2], x[..., 1::2]
+        detail = second - (first + _shifted(first, 1, -1)) / 2
+        x = first + (_shifted(detail, -1, -1) + detail) / 4
+        step //= 2
+    return x
+
+
+def _spread_rows(x: Tensor, step: int) -> Tensor:
+    """Samples between two rows to the rows: (..., H, W) -> (..., H * step, W), keeping the mean."""
+    while step > 1:
+        slope = (_shifted(x, 1, -2) - _shifted(x, -1, -2)) / 8
+        slope[..., 0, :] = slope[..., -1, :] = 0.0  # the last sample may cover one row only
+        x = torch.stack([x - slope, x + slope], -2).flatten(-3, -2)
+        step //= 2
+    return x
+
+
+def _gather_rows(x: Tensor, step: int) -> Tensor:
+    """Inverse of ``_spread_rows``: the mean of each pair."""
+    while step > 1:
+        x = _even(x, -2)
+        x = (x[..., 0::2, :] + x[..., 1::2, :]) / 2
+        step //= 2
+    return x
+
+
+def _even(x: Tensor, dim: int) -> Tensor:
+    """Repeats the last entry of an odd dimension."""
+    size = x.shape[dim]
+    return x if size % 2 == 0 else torch.cat([x, x.narrow(dim, size - 1, 1)], dim)
