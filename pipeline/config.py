@@ -1,0 +1,185 @@
+"""Settings of a run: one small model per stage, in the order of the stages.
+
+A value comes from a flag, else the environment (``VIDPIPE_ENCODE__CRF=20``), else a file shaped like
+``pipeline.yaml``, else the default below; where each came from is kept for ``--explain`` and the sidecar.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.errors import InputError, UsageError
+
+ENV_PREFIX = "VIDPIPE_"
+ENV_DELIMITER = "__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DecodeConfig(_Section):
+    prefetch_frames: int = Field(4, ge=1, le=256, description="frames decoded ahead, in a thread")
+
+
+class CropConfig(_Section):
+    margin: float = Field(
+        1.6, ge=1.0, le=4.0, description="side of the crop over the longer side of the mosaic"
+    )
+
+
+class RestoreConfig(_Section):
+    net: Literal["auto", "nar", "idn"] = Field("auto", description="auto: the better one by the model cards")
+    engine: Literal["auto", "openvino", "onnxruntime"] = Field(
+        "auto", description="library that runs the net"
+    )
+    threads: int = Field(0, ge=0, le=256, description="of the engine; 0: one per core")
+    batch_size: int = Field(4, ge=1, le=64, description="windows per call of the engine, at most")
+
+
+class EncodeConfig(_Section):
+    codec: str = Field("libx264", min_length=1, description="FFmpeg's name of a video encoder")
+    crf: float = Field(18, ge=0, le=63, description="quality of the codec, lower is better; x264: 0 to 51")
+    preset: str = Field("medium", min_length=1, description="speed of the codec, in its own words")
+    audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
+    prefetch_frames: int = Field(4, ge=1, le=256, description="frames painted ahead, in a thread")
+
+
+class RunConfig(BaseSettings):
+    """Everything that can be set about a run, in the order of the stages."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER
+    )
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda:\d+)$", description="where networks run")
+    decode: DecodeConfig = DecodeConfig()
+    crop: CropConfig = CropConfig()
+    restore: RestoreConfig = RestoreConfig()
+    encode: EncodeConfig = EncodeConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only: ``resolve`` reads the environment itself, to know what came from there."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that somebody set, and where."""
+
+    value: Any
+    origin: str
+    """``--crf``, ``VIDPIPE_ENCODE__CRF`` or the file's name"""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A configuration, and the origin of each value by its dotted name (``encode.crf``)."""
+
+    config: RunConfig
+    origins: Mapping[str, str]
+
+    def rows(self) -> Iterator[tuple[str, Any, str]]:
+        """(dotted name, value, origin) of every knob, in order."""
+        for name, value in _leaves(self.config.model_dump(mode="json")):
+            yield name, value, self.origins.get(name, "default")
+
+
+def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) -> Resolved:
+    """Merges flags over the environment over ``file`` over the defaults.
+
+    ``flags`` has dotted names as keys. Raises UsageError naming the value, its origin and what was
+    wanted, and InputError where the file cannot be read.
+    """
+    given: dict[str, Given] = {}
+    if file is not None:
+        given.update({name: Given(value, str(file)) for name, value in _leaves(_read(file))})
+    given.update(_environment())
+    given.update(flags or {})
+    try:
+        config = RunConfig(**_nested(given))
+    except ValidationError as error:
+        raise UsageError(_one_line(error, given)) from error
+    return Resolved(config, {name: item.origin for name, item in given.items()})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the settings {file}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} holds a {type(content).__name__}; wanted sections as in pipeline.yaml")
+    for section, field in RunConfig.model_fields.items():
+        if (
+            isinstance(field.annotation, type)
+            and section in content
+            and not isinstance(content[section], dict)
+        ):
+            if field.annotation is str:
+                continue
+            raise UsageError(f"{file}: {section} is {content[section]!r}; wanted a section with settings")
+    return content
+
+
+def _environment() -> dict[str, Given]:
+    source = EnvSettingsSource(RunConfig)
+    for variable in os.environ:
+        section, delimiter, _ = variable.removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
+        if variable.startswith(ENV_PREFIX) and delimiter and section.lower() not in RunConfig.model_fields:
+            sections = ", ".join(RunConfig.model_fields).upper()
+            raise UsageError(f"{variable}: there is no section {section}; there are {sections}")
+    return {name: Given(value, _variable(name)) for name, value in _leaves(source())}
+
+
+def _variable(name: str) -> str:
+    return ENV_PREFIX + name.replace(".", ENV_DELIMITER).upper()
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, item in given.items():
+        *sections, knob = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[knob] = item.value
+    return tree
+
+
+def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    origin = given[name].origin if name in given else "the settings"
+    if first["type"] == "extra_forbidden":
+        return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
+    wanted = first["msg"].removeprefix("Input ").removeprefix("Value ")
+    return f"{name} is {first['input']!r} (from {origin}); it {wanted}"

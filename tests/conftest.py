@@ -1,0 +1,56 @@
+"""Markers that skip where something is missing, unless ``VIDPIPE_REQUIRE=gpu,dali,trt,shared`` names it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+TORCH_THREADS = 2
+
+
+def _has_shared() -> bool:
+    return (SHARED / "data").is_dir()
+
+
+def _has_module(*names: str) -> Callable[[], bool]:
+    return lambda: any(importlib.util.find_spec(name.partition(".")[0]) is not None for name in names)
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "shared": (_has_shared, "the private clips are not beside the checkout"),
+    "gpu": (torch.cuda.is_available, "torch sees no CUDA device"),
+    "dali": (_has_module("nvidia.dali"), "nvidia-dali is not installed"),
+    "trt": (_has_module("tensorrt", "tensorrt_rtx"), "neither tensorrt nor tensorrt_rtx is installed"),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unknown = _required() - NEEDS.keys()
+    if unknown:
+        raise pytest.UsageError(f"VIDPIPE_REQUIRE names {sorted(unknown)}; there are {sorted(NEEDS)}")
+    torch.set_num_threads(TORCH_THREADS)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name, (available, reason) in NEEDS.items():
+        if item.get_closest_marker(name) is None or available():
+            continue
+        if name in _required():
+            pytest.fail(f"VIDPIPE_REQUIRE={name}, but {reason}")
+        pytest.skip(reason)
+
+
+def _required() -> set[str]:
+    return set(filter(None, os.environ.get("VIDPIPE_REQUIRE", "").split(",")))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of private clips; tests that use it carry the ``shared`` marker."""
+    return SHARED
