@@ -1,0 +1,125 @@
+"""Mosaics on numpy pictures, with the truth about them: for tests and for ``benchmarks/mosaics.py``.
+
+The lattice is that of ``nets.pixelation``: cell k spans the pixels from ``ceil(origin + k * pitch)`` on. The
+whole lattice is pixelated and then cut out by the region, as an editor's mosaic effect under a mask does it; a
+region on its own lattice is the special case where nothing is cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nets.pixelation import Operator, cell_edges
+from pipeline.types import Axis, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """Truth about one mosaic on one picture."""
+
+    box: tuple[int, int, int, int]
+    """x0, y0, x1, y1 in px, half-open"""
+    x: Axis
+    y: Axis
+    shape: Shape = Shape.RECTANGLE
+    operator: Operator = Operator.AREA
+
+    def mask(self, height: int, width: int) -> NDArray[np.bool_]:
+        """(height, width), True inside the mosaic."""
+        x0, y0, x1, y1 = self.box
+        inside = np.zeros((height, width), dtype=bool)
+        inside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+        if self.shape is Shape.ELLIPSE:
+            u = (np.arange(width) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
+            v = (np.arange(height) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
+            inside &= u[None, :] ** 2 + v[:, None] ** 2 <= 1.0
+        return inside
+
+
+def locked(
+    box: tuple[int, int, int, int],
+    blocks: tuple[int, int],
+    *,
+    shape: Shape = Shape.RECTANGLE,
+    operator: Operator = Operator.AREA,
+) -> Mosaic:
+    """``blocks`` (across, down) cells over the box: cell = floor(i * n / size), as resizing gives it."""
+    x0, y0, x1, y1 = box
+    x, y = Axis((x1 - x0) / blocks[0], x0), Axis((y1 - y0) / blocks[1], y0)
+    return Mosaic(box, x, y, shape, operator)
+
+
+def fixed(
+    box: tuple[int, int, int, int],
+    pitch: float,
+    phase: tuple[float, float] = (0.0, 0.0),
+    *,
+    shape: Shape = Shape.RECTANGLE,
+    operator: Operator = Operator.AREA,
+) -> Mosaic:
+    """Square cells on a lattice through ``phase`` (x, y in px of the picture), cut by the box."""
+    origin = [p + np.floor((b - p) / pitch) * pitch for p, b in zip(phase, box, strict=False)]
+    return Mosaic(box, Axis(pitch, float(origin[0])), Axis(pitch, float(origin[1])), shape, operator)
+
+
+def _lattice(axis: Axis, start: int, end: int, size: int) -> tuple[list[int], NDArray[np.int64]]:
+    """Bounds of the cells that touch [start, end) cut to the picture, and the width of each."""
+    cells = int(np.ceil((end - axis.origin) / axis.pitch)) + 1
+    bounds = sorted({min(max(e, 0), size) for e in cell_edges(axis.pitch, axis.origin, 0, cells)} | {0, size})
+    return bounds[:-1], np.diff(bounds)
+
+
+def _sample(
+    plane: NDArray[np.float64],
+    rows: tuple[list[int], NDArray[np.int64]],
+    cols: tuple[list[int], NDArray[np.int64]],
+    operator: Operator,
+) -> NDArray[np.float64]:
+    """(H, W) -> (R, C), one value per cell."""
+    (r0, h), (c0, w) = rows, cols
+    if operator in (Operator.AREA, Operator.LINEAR):
+        gamma = 2.2 if operator is Operator.LINEAR else 1.0
+        sums = np.add.reduceat(np.add.reduceat(plane**gamma, r0, axis=0), c0, axis=1)
+        return (sums / (h[:, None] * w[None, :])) ** (1 / gamma)
+    offset = 0.0 if operator is Operator.CORNER else 0.5
+    r, c = np.array(r0) + (h * offset).astype(int), np.array(c0) + (w * offset).astype(int)
+    if operator is Operator.BILINEAR:
+        r1, c1 = np.maximum(r - 1, r0), np.maximum(c - 1, c0)
+        return sum(plane[np.ix_(a, b)] for a in (r, r1) for b in (c, c1)) / 4
+    return plane[np.ix_(r, c)]
+
+
+def pixelate(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
+    """A copy of (H, W) or (H, W, C) with the mosaic drawn in."""
+    height, width = picture.shape[:2]
+    rows = _lattice(mosaic.y, mosaic.box[1], mosaic.box[3], height)
+    cols = _lattice(mosaic.x, mosaic.box[0], mosaic.box[2], width)
+    planes = np.atleast_3d(picture).astype(np.float64)
+    drawn = np.stack(
+        [
+            np.repeat(np.repeat(_sample(p, rows, cols, mosaic.operator), rows[1], axis=0), cols[1], axis=1)
+            for p in np.moveaxis(planes, -1, 0)
+        ],
+        axis=-1,
+    )
+    inside = mosaic.mask(height, width)[..., None]
+    out = np.where(inside, np.round(drawn), planes).astype(np.uint8)
+    return out.reshape(picture.shape)
+
+
+def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArray[np.uint8]:
+    """(height, width) natural-looking grey picture: noise with an amplitude spectrum of 1/f, slightly blurred.
+
+    ``contrast`` is its standard deviation in grey levels around 120.
+    """
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
+    f = np.hypot(fy, fx)
+    f[0, 0] = 1.0
+    spectrum = np.fft.fft2(rng.standard_normal((height, width))) / f**1.2 * np.exp(-((f / 0.3) ** 2))
+    spectrum[0, 0] = 0.0
+    field = np.real(np.fft.ifft2(spectrum))
+    return np.clip(120 + contrast * field / field.std(), 0, 255).astype(np.uint8)
