@@ -1,0 +1,87 @@
+"""Patches -> frames: restored pixels go back into the native planes, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nets.pixelation import project
+from pipeline.cells import Cells, cut_planes, read_cells
+from pipeline.color import Conversion, conversion
+from pipeline.geometry import as_coded, view_of
+from pipeline.types import Batch, Frame, Patch, StreamInfo
+
+# The sample of a cell is known to half a step of 8 bits, and to this share of the codec's noise in it:
+# its error is no longer white, so that averaging over the cell does not remove it all.
+_NOISE_SHARE = 0.5
+
+
+def paste(batches: Iterable[Batch[Patch]], *, info: StreamInfo) -> Iterator[Frame]:
+    """Puts every patch into its frame; frames without patches pass as the same object.
+
+    A patch is resized to the frame's pixels, its cell means are held to the mosaic's samples as far as
+    ``Patch.trust`` says, and it is converted with the frame's matrix, range and depth. Luma is written
+    for pixels of the mosaic, a chroma sample where all luma pixels that it covers lie in the mosaic; any
+    other sample of any plane keeps its value. Of two mosaics that overlap the later patch is seen.
+    """
+    for batch in batches:
+        by_frame: dict[int, list[Patch]] = defaultdict(list)
+        for patch in batch.items:
+            by_frame[patch.crop.frame_index].append(patch)
+        for frame in batch.frames:
+            patches = by_frame.get(frame.index)
+            yield frame if patches is None else _paste(frame, patches, info.rotation)
+
+
+def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
+    height, width = frame.planes[0].shape
+    convert = conversion(frame.pix_fmt, frame.colour, width, height)
+    planes = tuple(p.clone() for p in frame.planes)
+    painted = replace(frame, planes=planes)
+    for patch in patches:
+        region = patch.crop.tracked.region
+        mosaic = None if region.grid is None else read_cells(frame, region, region.grid, convert)
+        if mosaic is None:
+            raise ValueError(
+                f"frame {frame.index}: a patch for track {patch.crop.tracked.track}, but no mosaic"
+            )
+        restored = consistent(_in_picture(patch, mosaic, rotation), mosaic, patch.trust)
+        _write(painted, frame, mosaic, restored, convert)
+    return painted
+
+
+def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
+    """The patch at the picture's pixels, on the mosaic's rectangle: (3, H, W)."""
+    view = view_of(patch.crop.to_frame, patch.pixels.shape[-1], rotation)
+    coded = as_coded(patch.pixels, rotation).unsqueeze(0)
+    large = F.interpolate(
+        coded, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False
+    )[0]
+    rows = torch.arange(mosaic.y0 - view.y0, mosaic.y1 - view.y0).clamp_(0, view.height - 1)
+    cols = torch.arange(mosaic.x0 - view.x0, mosaic.x1 - view.x0).clamp_(0, view.width - 1)
+    return large[:, rows][:, :, cols]
+
+
+def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
+    """Pixels (3, H, W) with the mean of each whole cell moved towards its sample, by ``trust``."""
+    slack = 0.5 / 255 + _NOISE_SHARE * mosaic.noise
+    projected = project(pixels, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack)
+    return torch.lerp(pixels, projected, trust).clamp(0, 1)
+
+
+def _write(painted: Frame, frame: Frame, mosaic: Cells, restored: Tensor, convert: Conversion) -> None:
+    """Writes ``restored`` (3, H, W) into the mosaic's pixels of ``painted``, whose planes are ours."""
+    rectangle = mosaic.x0, mosaic.y0, mosaic.x1, mosaic.y1
+    # Chroma filters read across the mosaic's border: there they find the picture.
+    around = convert.to_rgb(cut_planes(frame, convert, *rectangle))
+    codes = convert.from_rgb(torch.where(mosaic.mask > 0, restored, around))
+    step = convert.format.step_y, convert.format.step_x
+    covered = F.avg_pool2d(mosaic.mask, step, ceil_mode=True)[0] == 1
+    masks = [mosaic.mask[0] > 0] + [covered] * (len(codes) - 1)
+    for target, code, mask in zip(cut_planes(painted, convert, *rectangle), codes, masks, strict=True):
+        target.copy_(torch.where(mask, code, target.to(torch.int32)).to(target.dtype))
