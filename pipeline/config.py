@@ -7,6 +7,7 @@ A value comes from a flag, else the environment (``VIDPIPE_ENCODE__CRF=20``), el
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from pipeline.errors import InputError, UsageError
 
@@ -46,7 +48,7 @@ class RestoreConfig(_Section):
 
 
 class EncodeConfig(_Section):
-    codec: str = Field("libx264", min_length=1, description="FFmpeg's name of a video encoder")
+    codec: str = Field("auto", min_length=1, description="FFmpeg's name of an encoder; auto: as the source")
     crf: float = Field(18, ge=0, le=63, description="quality of the codec, lower is better; x264: 0 to 51")
     preset: str = Field("medium", min_length=1, description="speed of the codec, in its own words")
     audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
@@ -130,26 +132,22 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{file} holds a {type(content).__name__}; wanted sections as in pipeline.yaml")
-    for section, field in RunConfig.model_fields.items():
-        if (
-            isinstance(field.annotation, type)
-            and section in content
-            and not isinstance(content[section], dict)
-        ):
-            if field.annotation is str:
-                continue
-            raise UsageError(f"{file}: {section} is {content[section]!r}; wanted a section with settings")
     return content
 
 
 def _environment() -> dict[str, Given]:
-    source = EnvSettingsSource(RunConfig)
     for variable in os.environ:
         section, delimiter, _ = variable.removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
         if variable.startswith(ENV_PREFIX) and delimiter and section.lower() not in RunConfig.model_fields:
             sections = ", ".join(RunConfig.model_fields).upper()
             raise UsageError(f"{variable}: there is no section {section}; there are {sections}")
-    return {name: Given(value, _variable(name)) for name, value in _leaves(source())}
+    try:
+        tree = EnvSettingsSource(RunConfig)()
+    except SettingsError as error:
+        raise UsageError(
+            f"the environment sets a whole section: {error}; set its knobs one by one"
+        ) from error
+    return {name: Given(value, _variable(name)) for name, value in _leaves(tree)}
 
 
 def _variable(name: str) -> str:
@@ -171,6 +169,10 @@ def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
+            if not isinstance(branch, dict):
+                raise UsageError(
+                    f"{given[section].origin} sets {section} to {branch!r}; it is a section with knobs"
+                )
         branch[knob] = item.value
     return tree
 
@@ -181,5 +183,5 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
     origin = given[name].origin if name in given else "the settings"
     if first["type"] == "extra_forbidden":
         return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
-    wanted = first["msg"].removeprefix("Input ").removeprefix("Value ")
-    return f"{name} is {first['input']!r} (from {origin}); it {wanted}"
+    wanted = re.sub(r"^(Input|String|Value)", "it", first["msg"])
+    return f"{name} is {first['input']!r} (from {origin}); {wanted}"

@@ -1,0 +1,203 @@
+"""The sidecar: what a run did, as JSON beside its output, and the observer that collects the tracks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.types import Tracked, TrackedRegion
+
+NOTICE = (
+    "Faces in this file were reconstructed by vidpipe from a mosaic: they are a model's guess, "
+    "no evidence of anybody's identity."
+)
+BOXES_PER_TRACK = 64
+"""At most so many boxes of a track are kept, evenly over its life."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Record):
+    """A file as it was when the run read or wrote it."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class SettingRecord(_Record):
+    name: str
+    """Dotted, as in pipeline.yaml: ``encode.crf``."""
+    value: Any
+    origin: str
+    """A flag, an environment variable, a file's name, or ``default``."""
+
+
+class NetworkRecord(_Record):
+    net: str
+    version: str
+    weights_sha256: str
+    engine: str
+    """Library, device and precision."""
+
+
+class AxisRecord(_Record):
+    pitch_px: float
+    origin_px: float
+
+
+class GridRecord(_Record):
+    """The grid where the track began."""
+
+    x: AxisRecord
+    y: AxisRecord
+    operator: str
+    confidence: float
+    """0..1"""
+
+
+class BoxRecord(_Record):
+    """One of a track's boxes, in px of the picture as coded, half-open."""
+
+    pts: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+class TrackRecord(_Record):
+    track: int
+    first_pts: int
+    last_pts: int
+    first_s: float
+    last_s: float
+    frames_seen: int
+    """Frames on which the mosaic was found."""
+    frames_filled: int
+    """Frames between or after those, on which it was predicted."""
+    grid: GridRecord | None
+    boxes: list[BoxRecord]
+
+
+class StageRecord(_Record):
+    stage: str
+    seconds: float
+    """Spent in this stage alone; stages of one thread add up, threads overlap."""
+    thread: Literal["decode", "work", "encode"]
+
+
+class Sidecar(_Record):
+    """Everything in ``{output}.json``."""
+
+    schema_version: Literal[1] = 1
+    notice: str = NOTICE
+    mode: Literal["reconstruct"] = "reconstruct"
+    versions: dict[str, str]
+    settings: list[SettingRecord]
+    input: FileRecord
+    output: FileRecord
+    network: NetworkRecord | None
+    """None where no mosaic was found and no network ran."""
+    frames_written: int
+    frames_restored: int
+    """Frames with at least one reconstructed face."""
+    tracks: list[TrackRecord]
+    stages: list[StageRecord]
+    waits_s: dict[str, float]
+    """Seconds that a thread stood still, by the thread and what it waited for."""
+    bottleneck: str
+    """The stage that took the most time in the busiest thread."""
+    elapsed_s: float
+    kept: dict[str, str]
+    """What was compared between input and output, and the result."""
+    warnings: list[str]
+
+
+def file_record(path: Path, name: str | None = None) -> FileRecord:
+    """Size and hash of a file, read in pieces; ``name`` where it will be called otherwise."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        size = os.fstat(file.fileno()).st_size
+    return FileRecord(name=name or path.name, size_bytes=size, sha256=digest.hexdigest())
+
+
+@dataclass(slots=True)
+class _Track:
+    first: TrackedRegion
+    first_pts: int
+    last_pts: int
+    seen: int = 0
+    filled: int = 0
+    boxes: list[BoxRecord] = field(default_factory=list)
+    stride: int = 1
+    """Every so many frames a box is kept; doubles when the list is full."""
+
+    def add(self, pts: int, tracked: TrackedRegion) -> None:
+        if (self.seen + self.filled) % self.stride == 0:
+            box = tracked.region.box
+            self.boxes.append(BoxRecord(pts=pts, x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1))
+        if len(self.boxes) > BOXES_PER_TRACK:
+            self.boxes = self.boxes[::2]
+            self.stride *= 2
+        self.last_pts = pts
+        self.seen += tracked.seen
+        self.filled += not tracked.seen
+
+
+class TrackLog:
+    """Listens to the tracks that pass by. Memory grows with the number of tracks, not of frames."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, _Track] = {}
+        self.living = 0
+        """Faces in the frame that passed last."""
+        self.frames_restored = 0
+
+    def listen(self, items: Iterator[Tracked]) -> Iterator[Tracked]:
+        """The same items."""
+        for item in items:
+            self.living = len(item.regions)
+            self.frames_restored += bool(item.regions)
+            for tracked in item.regions:
+                pts = item.frame.pts
+                self._tracks.setdefault(tracked.track, _Track(tracked, pts, pts)).add(pts, tracked)
+            yield item
+
+    def records(self, time_base: Fraction) -> list[TrackRecord]:
+        """All tracks so far, in order of birth."""
+        return [
+            TrackRecord(
+                track=identity,
+                first_pts=track.first_pts,
+                last_pts=track.last_pts,
+                first_s=float(track.first_pts * time_base),
+                last_s=float(track.last_pts * time_base),
+                frames_seen=track.seen,
+                frames_filled=track.filled,
+                grid=_grid(track.first),
+                boxes=track.boxes,
+            )
+            for identity, track in sorted(self._tracks.items())
+        ]
+
+
+def _grid(tracked: TrackedRegion) -> GridRecord | None:
+    grid = tracked.region.grid
+    if grid is None:
+        return None
+    return GridRecord(
+        x=AxisRecord(pitch_px=grid.x.pitch, origin_px=grid.x.origin),
+        y=AxisRecord(pitch_px=grid.y.pitch, origin_px=grid.y.origin),
+        operator=str(grid.operator),
+        confidence=grid.confidence,
+    )

@@ -1,0 +1,124 @@
+"""Settings: precedence, origins, errors that name the culprit, and pipeline.yaml as the default run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Given, RunConfig, resolve
+from pipeline.errors import InputError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VIDPIPE_ENCODE__CRF", "VIDPIPE_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _write(folder: Path, text: str) -> Path:
+    file = folder / "settings.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_pipeline_yaml_is_the_default_run() -> None:
+    content = yaml.safe_load((ROOT / "pipeline.yaml").read_text(encoding="utf-8"))
+    assert content == RunConfig().model_dump(mode="json")
+
+
+def test_pipeline_yaml_keeps_the_order_of_the_stages_and_fits_a_screen() -> None:
+    text = (ROOT / "pipeline.yaml").read_text(encoding="utf-8")
+    assert list(yaml.safe_load(text)) == list(RunConfig.model_fields)
+    assert len(text.splitlines()) < 60
+
+
+@given(layers=st.sets(st.sampled_from(["flag", "environment", "file"])))
+def test_flag_beats_environment_beats_file_beats_default(
+    tmp_path_factory: pytest.TempPathFactory, layers: set[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if "environment" in layers:
+            patch.setenv("VIDPIPE_ENCODE__CRF", "22")
+        flags = {"encode.crf": Given(21, "--crf")} if "flag" in layers else {}
+        file = None
+        if "file" in layers:
+            file = _write(tmp_path_factory.mktemp("settings"), "encode: {crf: 23}")
+        resolved = resolve(flags, file)
+    row = {name: (value, origin) for name, value, origin in resolved.rows()}["encode.crf"]
+    default = RunConfig().encode.crf
+    ranking = [("flag", 21, "--crf"), ("environment", 22, "VIDPIPE_ENCODE__CRF"), ("file", 23, str(file))]
+    expected = next(
+        ((value, origin) for name, value, origin in ranking if name in layers), (default, "default")
+    )
+    assert row == expected
+    assert resolved.config.encode.crf == expected[0]
+
+
+def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDPIPE_ENCODE__CRF", "22")
+    resolved = resolve({"encode.preset": Given("fast", "--preset")})
+    assert (resolved.config.encode.crf, resolved.config.encode.preset) == (22, "fast")
+    assert resolved.config.crop == RunConfig().crop
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("encode: {crf: 99}", ["encode.crf", "99", "settings.yaml", "63"]),
+        ("encode: {crf: best}", ["encode.crf", "'best'", "settings.yaml"]),
+        ("encode: {cfr: 20}", ["encode.cfr", "settings.yaml", "pipeline.yaml"]),
+        ("restore: {net: magic}", ["restore.net", "'magic'", "nar", "idn"]),
+        ("device: tpu", ["device", "'tpu'", "cuda"]),
+        ("encode: 5", ["encode", "5"]),
+        ("[1, 2]", ["list", "sections"]),
+        ("encode: {crf: [", ["settings.yaml", "YAML"]),
+    ],
+)
+def test_bad_settings_are_one_line_naming_value_origin_and_what_was_wanted(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(file=_write(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VIDPIPE_ENCODE__CFR", "20"),
+        ("VIDPIPE_ENCOD__CRF", "20"),
+        ("VIDPIPE_ENCODE__CRF", "best"),
+        ("VIDPIPE_ENCODE", "x"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError) as caught:
+        resolve()
+    assert variable.removeprefix("VIDPIPE_").split("__")[0].lower() in str(caught.value).lower()
+
+
+def test_a_section_set_as_a_value_and_a_flag_inside_it_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"encode.crf": Given(20, "--crf")}
+    with pytest.raises(UsageError, match="section"):
+        resolve(flags, _write(tmp_path, "encode: 5"))
+
+
+def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="missing"):
+        resolve(file=tmp_path / "missing.yaml")
+
+
+def test_an_empty_file_is_the_default_run(tmp_path: Path) -> None:
+    assert resolve(file=_write(tmp_path, "# nothing yet\n")).config == RunConfig()

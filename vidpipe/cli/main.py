@@ -1,0 +1,92 @@
+"""Entry point of ``vidpipe``: signals, exit codes and one-line errors, whatever the command.
+
+Nothing but the standard library is imported before signals are handled, so that Ctrl-C during the
+first second ends as quietly as later. Exit codes are in ``pipeline/errors.py``; an interrupted run ends with
+128 + the signal's number.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers them.
+
+    A library may swallow the exception (Python drops those raised in callbacks) or turn it into its own; the
+    memory is what makes the run stop, and end with the right code, all the same.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal_number = number
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if a signal has come."""
+        if self.signal_number is not None:
+            raise KeyboardInterrupt
+
+
+def main() -> None:
+    """What the ``vidpipe`` script calls."""
+    interrupts = Interrupts()
+    try:
+        interrupts.install()
+        sys.exit(run_command(sys.argv[1:], interrupts))
+    except KeyboardInterrupt:
+        sys.exit(_interrupted(interrupts))
+
+
+def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
+    """Runs one command line and returns its exit code. Errors that are not a user's keep their traceback."""
+    try:
+        # Inside the try: an interrupt during an import may surface as an ImportError.
+        from typer.exceptions import TyperException
+
+        from pipeline.errors import VidpipeError
+        from vidpipe.cli.app import app
+
+        try:
+            code = app(args=list(arguments), prog_name="vidpipe", standalone_mode=False, obj=interrupts)
+        except TyperException as error:
+            return _failed(error.format_message(), error.exit_code, arguments)
+        except VidpipeError as error:
+            if "--debug" in arguments:
+                raise
+            return _failed(str(error), error.exit_code, arguments)
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return _interrupted(interrupts)
+    except BrokenPipeError:
+        # The reader of our output went away, e.g. `vidpipe doctor | head`; Python would complain at exit.
+        sys.stderr.close()
+        return 1
+    except Exception:
+        if interrupts.signal_number is not None:
+            return _interrupted(interrupts)
+        raise
+
+
+def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
+    if message:
+        print(f"vidpipe: {' '.join(message.split())}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"error": message, "exit_code": exit_code}))
+    return exit_code
+
+
+def _interrupted(interrupts: Interrupts) -> int:
+    print("vidpipe: interrupted", file=sys.stderr)
+    return 128 + (interrupts.signal_number or signal.SIGINT)

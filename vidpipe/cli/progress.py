@@ -1,0 +1,57 @@
+"""The progress bar on stderr: frames, frames per second, time left, people being restored."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} fps" if task.speed else "- fps", style="progress.data.speed")
+
+
+class Bar:
+    """Shows nothing where ``shown`` is False or stderr is no terminal."""
+
+    def __init__(self, label: str, shown: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("frames"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[people]}"),
+            console=console,
+            disable=not (shown and console.is_terminal),
+            transient=True,
+        )
+        self._task = self._progress.add_task(label, total=None, people="")
+
+    def show(self, done: int, total: int, people: int) -> None:
+        """``done`` of ``total`` frames are written; ``people`` are being restored."""
+        noun = "face" if people == 1 else "faces"
+        self._progress.update(self._task, completed=done, total=total, people=f"{people} {noun}")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
