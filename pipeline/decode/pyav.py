@@ -1,0 +1,185 @@
+"""Decoding on the CPU with FFmpeg, through PyAV."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from av.container import InputContainer
+from av.error import EOFError as EndOfStreamError
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from pipeline.decode.planes import packing, unpack
+from pipeline.decode.probe import choose_same, probe_scanned
+from pipeline.decode.source import open_decoder_context, open_input
+from pipeline.errors import InputError
+from pipeline.types import Frame
+
+log = logging.getLogger(__name__)
+
+
+class PyAVDecoder:
+    """A video stream as frames, see `pipeline.decode.Decoder`.
+
+    Opening it reads all packets once (`probe`). FFmpeg decodes with as many threads as there are cores
+    and keeps that many frames; nothing else is held. Interlaced frames come as they are coded. Passive:
+    no thread of its own, not to be shared between threads. Raises InputError on opening.
+    """
+
+    def __init__(self, path: Path, stream: int | None = None) -> None:
+        self.info, self._scan = probe_scanned(path, stream)
+        self._planar = packing(self.info.pix_fmt).planar
+        self._closed = False
+
+    def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:
+        """Frames with start_pts <= pts < end_pts, each exactly once.
+
+        Raises InputError, naming frame and time, at the first frame that is damaged or missing; the
+        frames before it have been given by then.
+        """
+        pts = self.info.pts
+        first = 0 if start_pts is None else bisect_left(pts, start_pts)
+        end = len(pts) if end_pts is None else bisect_left(pts, end_pts)
+        if first >= end:
+            return
+        due = first
+        for index, picture in self._pictures(first):
+            if self._closed:
+                raise ValueError("the decoder is closed")
+            if index < due:
+                continue
+            if index > due:
+                self._missing(due, index)
+            if index >= end:
+                return
+            yield self._frame(index, picture)
+            due = index + 1
+            if due == end:
+                return
+        self._missing(due, end)
+
+    def close(self) -> None:
+        """No more frames: iterators that are still open raise ValueError and let go of the file."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _pictures(self, first: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Decoded pictures with their positions, from ``first`` or before it on, in ascending order."""
+        start = self._start_before(first)
+        while True:
+            given = -1
+            for index, picture in self._numbered(start):
+                if given < 0 and index > first and start is not None:
+                    break  # the seek landed too late
+                if index <= given:
+                    log.warning("%s: a second picture for frame %d is left out", self.info.path.name, index)
+                    continue
+                given = index
+                yield index, picture
+            else:
+                return
+            log.info("%s: seeking is inexact, decoding from the start", self.info.path.name)
+            start = None
+
+    def _start_before(self, first: int) -> int | None:
+        """Time to seek to so that frame ``first`` can be decoded; None for the start of the file."""
+        keys = self._scan.keys
+        before = int(np.searchsorted(keys[:, 0], self.info.pts[first], side="right")) - 1
+        # Frames of an open group may precede its key frame: the first group needs no seek at all.
+        return int(keys[before, 1]) if before > 0 else None
+
+    def _numbered(self, start: int | None) -> Iterator[tuple[int, VideoFrame]]:
+        with open_input(self.info.path) as container:
+            stream = choose_same(container, self.info.stream_index)
+            if start is not None:
+                container.seek(start, stream=stream)
+            counted = 0
+            for picture in _decode(container, open_decoder_context(stream), self.info.stream_index):
+                if self._scan.derived or picture.pts is None:
+                    index = counted
+                else:
+                    index = bisect_left(self.info.pts, picture.pts)
+                counted = index + 1
+                if index < len(self.info.pts):
+                    yield index, picture
+
+    def _frame(self, index: int, picture: VideoFrame) -> Frame:
+        info = self.info
+        if picture.is_corrupt:
+            raise InputError(f"{self._where(index)} is damaged; repair the file or cut before it")
+        if (picture.width, picture.height, picture.format.name) != (info.width, info.height, info.pix_fmt):
+            raise InputError(
+                f"{self._where(index)} is {picture.width}x{picture.height} {picture.format.name}, "
+                f"not {info.width}x{info.height} {info.pix_fmt}; split the file where its format changes"
+            )
+        return Frame(
+            index=index,
+            pts=info.pts[index],
+            planes=unpack(picture),
+            pix_fmt=self._planar,
+            colour=info.colour,
+            time_base=info.time_base,
+            key=bool(picture.key_frame),
+        )
+
+    def _missing(self, due: int, found: int) -> None:
+        """Frames ``due`` to ``found`` - 1 never came: an error, unless they could not have come."""
+        name, count = self.info.path.name, found - due
+        if due == 0 and found < len(self.info.pts):
+            log.warning("%s: its first %d frames need a key frame that the file lacks", name, count)
+        elif self.info.interlaced and self._scan.breaks_off is None:
+            log.warning(
+                "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
+            )
+        else:
+            why = f" ({self._scan.breaks_off})" if self._scan.breaks_off else ""
+            raise InputError(
+                f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
+                "repair it or end before that time"
+            )
+
+    def _where(self, index: int) -> str:
+        seconds = float((self.info.pts[index] - self.info.pts[0]) * self.info.time_base)
+        return f"{self.info.path}: frame {index} of {len(self.info.pts)}, at {seconds:.3f} s,"
+
+
+def _decode(container: InputContainer, decoder: VideoCodecContext, stream_index: int) -> Iterator[VideoFrame]:
+    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time."""
+    for other in container.streams:
+        if other.index != stream_index:
+            other.discard = Discard.all
+    packets = container.demux(container.streams[stream_index])
+    while True:
+        try:
+            packet: Packet[Any] = next(packets)
+        except (StopIteration, FFmpegError):
+            break
+        if packet.size:
+            yield from _pictures_in(decoder, packet)
+    yield from _pictures_in(decoder, None)
+
+
+def _pictures_in(decoder: VideoCodecContext, packet: Packet[Any] | None) -> list[VideoFrame]:
+    try:
+        return decoder.decode(packet)
+    except EndOfStreamError:
+        return []
+    except FFmpegError as error:
+        log.debug("a packet cannot be decoded: %s", error)
+        return []

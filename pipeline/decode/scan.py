@@ -1,0 +1,134 @@
+"""One pass over a stream's packets: the exact times of its frames, and whether the file is whole."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_GEN_PTS = 1  # AVFMT_FLAG_GENPTS
+_NO_TIME = np.iinfo(np.int64).min
+_SEGMENT = b"\x18\x53\x80\x67"
+"""EBML id of a Matroska segment"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a demux-only pass tells. Times in units of the stream's time base."""
+
+    pts: NDArray[np.int64]
+    """Of every frame, strictly ascending."""
+    last_duration: int
+    """Of the frame that is shown last."""
+    keys: NDArray[np.int64]
+    """(n, 2): pts and dts of the key frames, by pts."""
+    derived: bool
+    """True where the file has no usable times, so that a frame is known only by its position."""
+    breaks_off: str | None
+    """Why the file ends before it should, None for a whole one."""
+
+
+def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
+    """Read all packets of ``stream`` from the container's start. Frames are not decoded.
+
+    Negative times are kept. Missing or repeated ones are replaced, with a line in the log. Raises
+    InputError for a stream without frames.
+    """
+    # Without packets' own times FFmpeg would guess them, wrongly where frames are reordered (AVI).
+    container.flags &= ~_GEN_PTS
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    rows = array("q")
+    read = 0
+    breaks_off = _missing_bytes(path)
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.has_sidedata("encryption_info") or packet.has_sidedata("encryption_init_info"):
+                raise InputError(f"{path}: stream {stream.index} is encrypted; decrypt it first")
+            read += 1
+            if packet.is_discard:  # outside the file's edit list: decoders drop it
+                continue
+            pts = _NO_TIME if packet.pts is None else packet.pts
+            dts = _NO_TIME if packet.dts is None else packet.dts
+            rows.extend((pts, dts, packet.duration or 0, packet.is_keyframe))
+            if packet.is_corrupt:
+                breaks_off = breaks_off or "a packet is incomplete"
+    except FFmpegError as error:
+        breaks_off = breaks_off or str(error.strerror)
+    if not rows:
+        raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
+    promised = _promised_packets(container, stream)
+    if read < promised:
+        breaks_off = breaks_off or f"{read} of {promised} frames are in the file"
+    table = np.frombuffer(rows, np.int64).reshape(-1, 4)
+    return _times(table, _unit(stream), path, breaks_off)
+
+
+def _promised_packets(container: InputContainer, stream: VideoStream) -> int:
+    """How many packets the file's index or header lists; 0 where it does not say."""
+    if "mp4" in container.format.name:
+        return len(stream.index_entries)
+    return stream.frames if container.format.name == "avi" else 0
+
+
+def _missing_bytes(path: Path) -> str | None:
+    """Matroska and WebM state their length in the head of the file."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    at = head.find(_SEGMENT)
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or at < 0 or at + 12 > len(head) or not head[at + 4]:
+        return None
+    octets = 9 - head[at + 4].bit_length()
+    field = head[at + 4 : at + 4 + octets]
+    length = int.from_bytes(field, "big") & ((1 << 7 * octets) - 1)
+    end = at + 4 + octets + length
+    if length == (1 << 7 * octets) - 1 or end <= path.stat().st_size:  # all ones: written live, unknown
+        return None
+    return f"{end - path.stat().st_size:,} bytes are missing at the end"
+
+
+def _unit(stream: VideoStream) -> int:
+    """Length of a frame at the stream's average rate, in units of its time base."""
+    rate = stream.average_rate or stream.guessed_rate
+    return max(round(1 / (rate * stream.time_base)), 1) if rate and stream.time_base else 1
+
+
+def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None) -> Scan:
+    """Columns of ``table``: pts, dts, duration, key; in the order of the file."""
+    pts, dts, durations = table[:, 0], table[:, 1], np.where(table[:, 2] > 0, table[:, 2], unit)
+    order = np.argsort(pts, kind="stable")
+    if pts[order[0]] != _NO_TIME and bool((np.diff(pts[order]) > 0).all()):
+        times = pts[order]
+        keys = table[order][table[order, 3] > 0, :2]
+        keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
+        return Scan(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
+    if pts[order[0]] != _NO_TIME:
+        what, times = "repeated times: each is moved behind the one before", pts[order]
+    elif bool((dts != _NO_TIME).all()):
+        what, times = "no presentation times: they are taken from the decoding times", np.sort(dts)
+    else:
+        what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
+    log.warning("%s has %s", path.name, what)
+    none = np.zeros((0, 2), np.int64)
+    return Scan(_strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off)
+
+
+def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The smallest increase that leaves no two times equal."""
+    steps = np.arange(len(times), dtype=np.int64)
+    return np.maximum.accumulate(times - steps) + steps
