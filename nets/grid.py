@@ -1,0 +1,84 @@
+"""What every restoring network derives from its four inputs before and after its own layers.
+
+Inputs of a network (see ``pipeline.engines.EngineSpec``), per frame and float32: ``image``
+(B, 3, H, W) RGB in [0, 1] with exact blocks inside the mosaic; ``mask`` (B, 1, H, W), 1 clean and 0
+pixelated (the papers' M); ``rows`` (B, N, H) and ``cols`` (B, N, W), membership in cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nets import pixelation
+
+CHANNELS = 11
+"""Of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch."""
+
+HALF_STEP = 0.5 / 255
+"""A block value was rounded to 8 bits: the true mean lies within half a step."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The measurement that a frame holds, in the forms that networks use."""
+
+    weight: Tensor
+    """(B, 1, H, W): 1 pixelated, the complement of the mask"""
+    samples: Tensor
+    """(B, 3, N, N): value of each cell"""
+    base: Tensor
+    """(B, 3, H, W): bicubic interpolation of the samples inside, the clean picture outside"""
+    features: Tensor
+    """(B, CHANNELS, H, W), values within about [-1, 1]"""
+    rows: Tensor
+    cols: Tensor
+
+
+def observe(image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> Observation:
+    """Reads the cells and interpolates them. Shapes as in the module's head."""
+    weight = 1 - mask
+    samples = pixelation.block_means(image, rows, cols, weight)
+    present = (pixelation.coverage(rows, cols, weight) > 0).to(image.dtype)
+    smooth = pixelation.interpolate(samples, rows, cols, present)
+    base = image * mask + smooth * weight
+    place_y, pitch_y = _place(rows)
+    place_x, pitch_x = _place(cols)
+    planes = torch.cat(
+        [
+            image - 0.5,
+            base - 0.5,
+            mask,
+            place_y.unsqueeze(-1) * weight,
+            place_x.unsqueeze(-2) * weight,
+            pitch_y.unsqueeze(-1) * weight,
+            pitch_x.unsqueeze(-2) * weight,
+        ],
+        dim=1,
+    )
+    return Observation(weight, samples, base, planes, rows, cols)
+
+
+def _place(member: Tensor) -> tuple[Tensor, Tensor]:
+    """Place of each pixel in its cell, -1..1, and the cell's width over 32 px. (B, 1, size) each."""
+    width = member.sum(-1, keepdim=True)
+    x = torch.arange(member.shape[-1], device=member.device, dtype=member.dtype)
+    centre = (member * x).sum(-1, keepdim=True) / width.clamp_min(1.0)
+    own_centre = (member * centre).sum(-2)
+    own_width = (member * width).sum(-2)
+    inside = member.sum(-2)
+    place = (x - own_centre) * inside / own_width.clamp_min(1.0) * 2
+    return place.unsqueeze(-2), (own_width / 32).unsqueeze(-2)
+
+
+def compose(obs: Observation, image: Tensor, residual: Tensor, trust: Tensor) -> Tensor:
+    """Base + residual, drawn to data consistency by ``trust``, clean pixels untouched.
+
+    ``residual`` (B, 3, H, W); ``trust`` (B,) in [0, 1]. Returns (B, 3, H, W), not clamped.
+    """
+    guess = obs.base + residual
+    consistent = pixelation.project(guess, obs.samples, obs.rows, obs.cols, obs.weight, slack=HALF_STEP)
+    out = guess + trust.view(-1, 1, 1, 1) * (consistent - guess)
+    return image * (1 - obs.weight) + out * obs.weight

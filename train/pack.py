@@ -1,0 +1,90 @@
+"""Cuts face clips into segments for training: ``python -m train.pack CLIPS OUT.npy``.
+
+Each segment is a run of consecutive frames of one shot, cropped by a square of 1.6 x the face that
+stands still within the run, so that the face's own motion stays. Reads with decord, whose random
+access suits it (and which is used nowhere else).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import cv2
+import decord
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.types import Box
+from train.faces import FaceFinder
+
+log = logging.getLogger(__name__)
+
+LENGTH = 12
+"""Frames of a segment: a window of 8, and room for a stride of 1 to 2."""
+SIZE_PX = 256
+MARGIN = 1.6
+CUT = 25.0
+"""Mean absolute difference of successive frames, grey levels, above which a shot ends."""
+
+
+def segments(path: Path, finder: FaceFinder) -> list[NDArray[np.uint8]]:
+    """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip."""
+    reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+    runs = []
+    for first in range(0, len(reader) - LENGTH + 1, LENGTH):
+        frames = reader.get_batch(range(first, first + LENGTH)).asnumpy()
+        steps = np.abs(np.diff(frames[:, ::8, ::8].astype(np.int16), axis=0)).mean((1, 2, 3))
+        faces = finder(frames[LENGTH // 2])
+        if steps.max() > CUT or not faces:
+            continue
+        runs.append(_crop(frames, faces[0][1]))
+    return runs
+
+
+def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    side = MARGIN * max(box.width, box.height)
+    scale = SIZE_PX / side
+    x, y = box.centre
+    to_crop = np.array([[scale, 0, SIZE_PX / 2 - x * scale], [0, scale, SIZE_PX / 2 - y * scale]])
+    # warpAffine does not filter: shrink by area first where the crop is larger than its picture.
+    shrink = max(1.0, side / SIZE_PX)
+    out = []
+    for frame in frames:
+        picture = frame
+        matrix = to_crop
+        if shrink > 1:
+            size = (round(frame.shape[1] / shrink), round(frame.shape[0] / shrink))
+            picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+            matrix = to_crop @ np.diag([frame.shape[1] / size[0], frame.shape[0] / size[1], 1])
+        out.append(
+            cv2.warpAffine(
+                picture, matrix, (SIZE_PX, SIZE_PX), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+            )
+        )
+    return np.stack(out)
+
+
+def pack(folder: Path, target: Path) -> int:
+    """Writes all segments of the clips in ``folder`` to ``target`` (.npy); returns their number."""
+    clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
+    if not clips:
+        raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
+    finder = FaceFinder()
+    runs = []
+    for path in clips:
+        found = segments(path, finder)
+        log.info("%s: %d segments", path.name, len(found))
+        runs += found
+    if not runs:
+        raise InputError(f"no face in any of the {len(clips)} clips in {folder}")
+    np.save(target, np.stack(runs))
+    return len(runs)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    count = pack(Path(sys.argv[1]), Path(sys.argv[2]))
+    log.info("%d segments of %d frames in %s", count, LENGTH, sys.argv[2])

@@ -1,0 +1,29 @@
+"""Sample strips: what the network saw, the base, what it made of it, the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from train.degrade import Example
+
+MOST_ROWS = 6
+
+
+def write_strip(path: Path, example: Example, base: Tensor, restored: Tensor) -> None:
+    """PNG with a row per picture: pixelated, bicubic, restored, truth.
+
+    ``base`` and ``restored`` (M, 3, S, S) are the core frames of all clips.
+    """
+    B, T = example.truth.shape[:2]
+    C = restored.shape[0] // B
+    first = (T - C) // 2
+    image = example.image[:, first : first + C].flatten(0, 1)
+    truth = example.truth[:, first : first + C].flatten(0, 1)
+    rows = torch.cat([image, base, restored, truth], dim=-1)[::C][:MOST_ROWS]
+    sheet = torch.cat(list(rows.clamp(0, 1)), dim=-2).permute(1, 2, 0)
+    picture = (sheet.flip(-1).cpu().numpy() * 255).round().astype("uint8")
+    cv2.imwrite(str(path), picture)
