@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.types import Tracked, TrackedRegion
+from pipeline.types import Cropped, Tracked, TrackedRegion
 
 NOTICE = (
     "Faces in this file were reconstructed by vidpipe from a mosaic: they are a model's guess, "
@@ -85,6 +85,8 @@ class TrackRecord(_Record):
     """Frames on which the mosaic was found."""
     frames_filled: int
     """Frames between or after those, on which it was predicted."""
+    frames_restored: int
+    """Frames on which it was reconstructed; fewer where its grid could not be read (see the warnings)."""
     grid: GridRecord | None
     boxes: list[BoxRecord]
 
@@ -96,7 +98,7 @@ class StageRecord(_Record):
     thread: Literal["decode", "work", "encode"]
 
 
-class Sidecar(_Record):
+class RunReport(_Record):
     """Everything in ``{output}.json``."""
 
     schema_version: Literal[1] = 1
@@ -138,6 +140,7 @@ class _Track:
     last_pts: int
     seen: int = 0
     filled: int = 0
+    restored: int = 0
     boxes: list[BoxRecord] = field(default_factory=list)
     stride: int = 1
     """Every so many frames a box is kept; doubles when the list is full."""
@@ -162,15 +165,23 @@ class TrackLog:
         self.living = 0
         """Faces in the frame that passed last."""
         self.frames_restored = 0
+        """Frames with at least one crop."""
 
     def listen(self, items: Iterator[Tracked]) -> Iterator[Tracked]:
         """The same items."""
         for item in items:
             self.living = len(item.regions)
-            self.frames_restored += bool(item.regions)
             for tracked in item.regions:
                 pts = item.frame.pts
                 self._tracks.setdefault(tracked.track, _Track(tracked, pts, pts)).add(pts, tracked)
+            yield item
+
+    def listen_restored(self, items: Iterator[Cropped]) -> Iterator[Cropped]:
+        """The same items; those of which ``listen`` has seen the tracks."""
+        for item in items:
+            self.frames_restored += bool(item.crops)
+            for made in item.crops:
+                self._tracks[made.tracked.track].restored += 1
             yield item
 
     def records(self, time_base: Fraction) -> list[TrackRecord]:
@@ -184,6 +195,7 @@ class TrackLog:
                 last_s=float(track.last_pts * time_base),
                 frames_seen=track.seen,
                 frames_filled=track.filled,
+                frames_restored=track.restored,
                 grid=_grid(track.first),
                 boxes=track.boxes,
             )

@@ -1,0 +1,81 @@
+"""How much memory a run may take, as a formula whose terms are the bounds of the stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from av.video.format import VideoFormat
+
+from pipeline.engines import EngineSpec
+from pipeline.types import StreamInfo
+
+MIB = 2**20
+PREFETCH_HANDS = 2
+"""Of a boundary: one item in the worker's hand, one in the consumer's (``pipeline.flow``)."""
+CODEC_FRAMES = 90
+"""Pictures that FFmpeg holds: reference and reordered ones of a decoder thread each, and x264's look-ahead of
+40 at preset medium with its half-size copies. benchmarks/bench_run.py compares the whole bound with a run."""
+LIBRARIES_BYTES = 600 * MIB
+"""Python, PyTorch, OpenVINO and FFmpeg loaded, and the probe; measured by benchmarks/bench_run.py."""
+ENGINE_WINDOWS = 12
+"""A network's activations, as multiples of its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBound:
+    """Terms of the bound. All but the crops are constant over a file; crops grow with the faces seen at once."""
+
+    decoded_frames: int
+    """At the boundary after the decoder."""
+    track_frames: int
+    window_frames: int
+    painted_frames: int
+    """At the boundary before the encoder."""
+    frame_bytes: int
+    crop_bytes: int
+    """Of one face on one frame: picture, mask, membership, and the patch that is made of it."""
+    engine_bytes: int
+    """Inputs and activations of one call."""
+
+    @property
+    def frames(self) -> int:
+        """Frames alive at a time outside FFmpeg."""
+        return self.decoded_frames + self.track_frames + self.window_frames + self.painted_frames
+
+    def total_bytes(self, faces: int) -> int:
+        """Bound for ``faces`` people in the picture at a time."""
+        frames = (self.frames + CODEC_FRAMES) * self.frame_bytes
+        crops = self.window_frames * self.crop_bytes * faces
+        return LIBRARIES_BYTES + frames + crops + self.engine_bytes
+
+    def formula(self, faces: int) -> str:
+        """The sum with its numbers, for people."""
+        return (
+            f"({self.decoded_frames} decoded + {self.track_frames} track + {self.window_frames} window + "
+            f"{self.painted_frames} painted + {CODEC_FRAMES} codec) frames x {_mib(self.frame_bytes)}"
+            f" + {self.window_frames} crops x {_mib(self.crop_bytes)} x {faces} faces"
+            f" + engine {_mib(self.engine_bytes)} + libraries {_mib(LIBRARIES_BYTES)}"
+            f" = {_mib(self.total_bytes(faces))}"
+        )
+
+
+def _mib(count: int) -> str:
+    return f"{count / MIB:.4g} MiB"
+
+
+def frame_bytes(info: StreamInfo) -> int:
+    """Bytes of the planes of one frame."""
+    components = VideoFormat(info.pix_fmt, info.width, info.height).components
+    samples = sum(component.width * component.height for component in components)
+    return samples * (2 if info.bit_depth > 8 else 1)
+
+
+def crop_bytes(spec: EngineSpec) -> int:
+    """float32 picture, mask, two memberships and a patch of the picture's size."""
+    side = spec.size_px
+    return 4 * (3 * side * side + side * side + 2 * spec.cells * side + 3 * side * side)
+
+
+def engine_bytes(spec: EngineSpec, batch_size: int) -> int:
+    """One call's inputs times what the network makes of them."""
+    return batch_size * spec.window * crop_bytes(spec) * ENGINE_WINDOWS
