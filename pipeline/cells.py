@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.pixelation import axis_index, block_means, coverage, membership, replicate
+from nets.pixelation import axis_index, coverage, membership, replicate
 from pipeline.color import Conversion
 from pipeline.types import Axis, Frame, Grid, Region, Shape
 
@@ -129,15 +129,22 @@ def _robust_means(
     ``values`` (C, H, W); ``tiers`` weights (1, H, W). Returns the means (C, R, Q) and the standard
     deviation of the first channel before trimming (1, R, Q).
     """
+
+    def sums(x: Tensor) -> Tensor:
+        return rows @ x @ cols.T
+
     weight = tiers[0]
     for tier in tiers[1:]:
-        have = (coverage(rows, cols, weight) > 0).to(weight.dtype)
-        weight = weight + tier * (1 - replicate(have, rows, cols).clamp(0, 1))
-    mean = block_means(values, rows, cols, weight)
-    off = values - replicate(mean, rows, cols)
-    deviation = block_means(off * off, rows, cols, weight).clamp_min(0).sqrt()
+        missing = (sums(weight) == 0).to(weight.dtype)
+        if bool(missing.any()):
+            weight = weight + tier * replicate(missing, rows, cols)
+    count = sums(weight).clamp_min(1e-6)
+    mean = sums(values * weight) / count
+    off = (values - replicate(mean, rows, cols)).abs_()
+    deviation = (sums(off * off * weight) / count).sqrt_()
     # 0.5: a cell that is even but for rounding keeps all its pixels.
-    near = off.abs() <= replicate(_TRIM * deviation, rows, cols) + 0.5
-    keep = weight * near.all(0, keepdim=True).to(weight.dtype)
-    trimmed = block_means(values, rows, cols, keep)
-    return torch.where(coverage(rows, cols, keep) > 0, trimmed, mean), deviation[:1]
+    near = (off <= replicate(_TRIM * deviation + 0.5, rows, cols)).all(0, keepdim=True)
+    keep = weight * near
+    count = sums(keep)
+    trimmed = sums(values * keep) / count.clamp_min(1e-6)
+    return torch.where(count > 0, trimmed, mean), deviation[:1]

@@ -112,9 +112,12 @@ class Conversion:
         (scale, offset), (chroma_scale, chroma_offset) = self._luma(), self._chroma()
         y = (samples[0] - offset) / scale
         cb, cr = ((samples[1:3] - chroma_offset) / chroma_scale).unbind(0)
-        r = y + 2 * (1 - self.red) * cr
-        b = y + 2 * (1 - self.blue) * cb
-        return torch.stack([r, (y - self.red * r - self.blue * b) / self._green, b])
+        rgb = y.repeat(3, *[1] * y.ndim)
+        rgb[0].add_(cr, alpha=2 * (1 - self.red))
+        rgb[2].add_(cb, alpha=2 * (1 - self.blue))
+        rgb[1].sub_(cb, alpha=2 * (1 - self.blue) * self.blue / self._green)
+        rgb[1].sub_(cr, alpha=2 * (1 - self.red) * self.red / self._green)
+        return rgb
 
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.

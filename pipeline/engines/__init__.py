@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol, get_args
 
+import torch
 from torch import Tensor
+
+from pipeline.errors import InputError, MissingError, UsageError
+
+log = logging.getLogger(__name__)
+
+Library = Literal["openvino", "onnxruntime", "torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +57,77 @@ class Engine(Protocol):
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     def close(self) -> None: ...
+
+
+def open_engine(
+    path: Path,
+    *,
+    device: str = "auto",
+    library: Library | Literal["auto"] = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """Opens a network file: .onnx with OpenVINO or ONNX Runtime, .pt2 (``torch.export``) with PyTorch.
+
+    ``device`` is "auto", "cpu" or "cuda:N"; ``threads`` of the CPU, None for the library's choice. What
+    "auto" chose is logged with the reason. Raises InputError for a file that is missing or not ours,
+    UsageError for a combination that cannot be, MissingError for a library or device not on this machine.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda:\d+", device):
+        raise UsageError(f"device {device!r}: wanted auto, cpu or cuda:N such as cuda:0")
+    if library not in (*get_args(Library), "auto"):
+        raise UsageError(f"engine {library!r}: wanted auto, {', '.join(get_args(Library))}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such network file; make one with `vidpipe export`")
+    chosen, why = _choose_library(path, device) if library == "auto" else (library, "as asked")
+    if (chosen == "torch") != (path.suffix == ".pt2"):
+        raise UsageError(f"{path}: torch runs .pt2 files, the other engines run .onnx files")
+    if find_spec(chosen) is None:
+        raise MissingError(f"engine {chosen}: the library is not installed; pip install {chosen}")
+    place = _choose_device(chosen) if device == "auto" else device
+    engine: Engine
+    match chosen:
+        case "openvino":
+            if place != "cpu":
+                raise UsageError(
+                    f"engine openvino runs on the CPU, device {place} was asked; use onnxruntime"
+                )
+            from pipeline.engines.openvino import OpenVinoEngine  # noqa: PLC0415  heavy, maybe not installed
+
+            engine = OpenVinoEngine(path, threads)
+        case "onnxruntime":
+            from pipeline.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
+
+            engine = OnnxRuntimeEngine(path, place, threads)
+        case "torch":
+            from pipeline.engines.torch import open_torch  # noqa: PLC0415
+
+            engine = open_torch(path, place)
+    log.info("%s runs on %s: %s", path.name, engine.name, why)
+    return engine
+
+
+def _choose_library(path: Path, device: str) -> tuple[Library, str]:
+    if path.suffix == ".pt2":
+        return "torch", "a .pt2 file"
+    if device.startswith("cuda") or (device == "auto" and _onnxruntime_has_gpu()):
+        return "onnxruntime", "on a GPU"
+    if find_spec("openvino") is not None:
+        return "openvino", "the fastest on a CPU"
+    return "onnxruntime", "openvino is not installed"
+
+
+def _choose_device(library: Library) -> str:
+    gpu = (
+        _onnxruntime_has_gpu()
+        if library == "onnxruntime"
+        else library == "torch" and torch.cuda.is_available()
+    )
+    return "cuda:0" if gpu else "cpu"
+
+
+def _onnxruntime_has_gpu() -> bool:
+    if find_spec("onnxruntime") is None or not torch.cuda.is_available():
+        return False
+    from pipeline.engines.onnxruntime import has_cuda  # noqa: PLC0415
+
+    return has_cuda()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.pixelation import project
+from nets.pixelation import block_means, coverage, interpolate, project
 from pipeline.cells import Cells, cut_planes, read_cells
 from pipeline.color import Conversion, conversion
 from pipeline.geometry import as_coded, view_of
@@ -19,6 +19,10 @@ from pipeline.types import Batch, Frame, Patch, StreamInfo
 # The sample of a cell is known to half a step of 8 bits, and to this share of the codec's noise in it:
 # its error is no longer white, so that averaging over the cell does not remove it all.
 _NOISE_SHARE = 0.5
+# Cells that the mosaic covers by less have a value that may stem from pixels outside of it.
+_WHOLE = 0.98
+# Two rounds bring a bicubic picture to a third of an 8-bit step and gain 0.2 dB over projection alone.
+_SMOOTH_ROUNDS = 2
 
 
 def paste(batches: Iterable[Batch[Patch]], *, info: StreamInfo) -> Iterator[Frame]:
@@ -68,10 +72,20 @@ def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
 
 
 def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
-    """Pixels (3, H, W) with the mean of each whole cell moved towards its sample, by ``trust``."""
+    """Pixels (3, H, W) with the mean of each whole cell moved towards its sample, by ``trust``.
+
+    What the means lack is first added smoothly, interpolated between cells, and only the rest cell by
+    cell: shifting whole cells at once would draw the grid into the picture.
+    """
     slack = 0.5 / 255 + _NOISE_SHARE * mosaic.noise
-    projected = project(pixels, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack)
-    return torch.lerp(pixels, projected, trust).clamp(0, 1)
+    whole = (coverage(mosaic.rows, mosaic.cols, mosaic.mask) >= _WHOLE).to(pixels.dtype)
+    moved = pixels
+    for _ in range(_SMOOTH_ROUNDS):
+        lacking = mosaic.samples - block_means(moved, mosaic.rows, mosaic.cols, mosaic.mask)
+        lacking = (lacking - lacking.clamp(-slack, slack)) * whole
+        moved = moved + interpolate(lacking, mosaic.rows, mosaic.cols, torch.ones_like(whole))
+    moved = project(moved, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack, _WHOLE)
+    return torch.lerp(pixels, moved, trust).clamp(0, 1)
 
 
 def _write(painted: Frame, frame: Frame, mosaic: Cells, restored: Tensor, convert: Conversion) -> None:

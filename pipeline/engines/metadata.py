@@ -1,0 +1,81 @@
+"""What a network file says about itself: an ``EngineSpec`` as JSON under the key ``vidpipe``.
+
+In an ONNX file it is an entry of ``metadata_props``, in a ``torch.export`` archive (.pt2) an extra file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import onnx
+
+from pipeline.engines import EngineSpec
+from pipeline.errors import InputError
+
+KEY = "vidpipe"
+INPUTS = ("image", "mask", "rows", "cols")
+OUTPUTS = ("restored", "trust")
+
+
+def to_json(spec: EngineSpec) -> str:
+    """What an exporter writes under ``KEY``."""
+    return json.dumps(asdict(spec), sort_keys=True)
+
+
+def from_json(text: str, path: Path) -> EngineSpec:
+    """Reads ``to_json`` back. Raises InputError naming ``path`` for anything else."""
+    wanted = {f.name: {"int": int, "str": str}[str(f.type)] for f in fields(EngineSpec)}
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path}: its {KEY!r} metadata are no JSON ({error}); export it again") from error
+    came = {k: type(v) for k, v in values.items()} if isinstance(values, dict) else type(values).__name__
+    if came != wanted:
+        raise InputError(
+            f"{path}: its {KEY!r} metadata hold {_names(came)}, wanted {_names(wanted)}; "
+            "it stems from another version, export it again"
+        )
+    spec = EngineSpec(**values)
+    if spec.core < 1 or spec.context < 0 or spec.size_px < 1 or spec.cells < 1:
+        raise InputError(f"{path}: its {KEY!r} metadata make no sense: {spec}; export it again")
+    return spec
+
+
+def read_onnx(path: Path) -> EngineSpec:
+    """The spec of an ONNX file whose inputs and outputs bear the names that ``EngineSpec`` lists.
+
+    Raises InputError for a file that is no ONNX or not one of ours.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's own classes
+        raise InputError(f"{path}: not a readable ONNX file ({error}); export it again") from error
+    texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    if not texts:
+        raise InputError(
+            f"{path}: no {KEY!r} metadata, so not a network of vidpipe; make one with `vidpipe export`"
+        )
+    names = [{v.name for v in values} for values in (model.graph.input, model.graph.output)]
+    for came, wanted in zip(names, (INPUTS, OUTPUTS), strict=True):
+        if not came >= set(wanted):
+            raise InputError(f"{path}: has {sorted(came)}, wanted {sorted(wanted)}; export it again")
+    return from_json(texts[0], path)
+
+
+def input_shapes(spec: EngineSpec, batch: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs for ``batch`` windows."""
+    frames, size = (batch, spec.window), spec.size_px
+    return {
+        "image": (*frames, 3, size, size),
+        "mask": (*frames, 1, size, size),
+        "rows": (*frames, spec.cells, size),
+        "cols": (*frames, spec.cells, size),
+    }
+
+
+def _names(types: dict[str, type] | str) -> str:
+    if isinstance(types, str):
+        return types
+    return ", ".join(f"{name}: {kind.__name__}" for name, kind in sorted(types.items()))

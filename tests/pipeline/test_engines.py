@@ -1,0 +1,201 @@
+"""One contract for every engine, on a network small enough to be written down here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from pipeline.engines import Engine, EngineSpec, open_engine
+from pipeline.engines.metadata import KEY, from_json, input_shapes, to_json
+from pipeline.engines.torch import TorchEngine
+from pipeline.errors import InputError, MissingError, UsageError
+
+SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
+
+
+class Tiny(nn.Module):
+    """restored = image / 2 + grid / 4 on the core, trust = mean of the mask."""
+
+    def forward(self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+        core = slice(SPEC.context, SPEC.window - SPEC.context)
+        grid = rows[:, core].transpose(-1, -2) @ cols[:, core]
+        return image[:, core] * 0.5 + grid.unsqueeze(2) * 0.25, mask[:, core].mean((2, 3, 4))
+
+
+def write_onnx(
+    path: Path, metadata: dict[str, str], inputs: tuple[str, ...] = ("image", "mask", "rows", "cols")
+) -> Path:
+    """``Tiny`` as an ONNX graph with a free batch dimension."""
+    shapes = dict(zip(inputs, (list(s[1:]) for s in input_shapes(SPEC, 1).values()), strict=True))
+    image, mask, rows, cols = inputs
+    constants: dict[str, list[int] | list[float]] = {
+        "start": [SPEC.context],
+        "end": [SPEC.window - SPEC.context],
+        "time": [1],
+        "two": [2],
+        "space": [2, 3, 4],
+    }
+    initial = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constants.items()]
+    initial += [
+        numpy_helper.from_array(np.array(v, np.float32), k) for k, v in (("half", 0.5), ("quarter", 0.25))
+    ]
+    cut = [helper.make_node("Slice", [n, "start", "end", "time"], [f"{n}_core"]) for n in inputs]
+    nodes = [
+        *cut,
+        helper.make_node("Transpose", [f"{rows}_core"], ["up"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["up", f"{cols}_core"], ["flat"]),
+        helper.make_node("Unsqueeze", ["flat", "two"], ["grid"]),
+        helper.make_node("Mul", ["grid", "quarter"], ["some_grid"]),
+        helper.make_node("Mul", [f"{image}_core", "half"], ["some_image"]),
+        helper.make_node("Add", ["some_grid", "some_image"], ["restored"]),
+        helper.make_node("ReduceMean", [f"{mask}_core", "space"], ["trust"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", *s]) for n, s in shapes.items()],
+        [
+            helper.make_tensor_value_info("restored", TensorProto.FLOAT, ["B", SPEC.core, 3, 16, 16]),
+            helper.make_tensor_value_info("trust", TensorProto.FLOAT, ["B", SPEC.core]),
+        ],
+        initial,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, str(path))
+    return path
+
+
+def write_pt2(path: Path) -> Path:
+    example = tuple(inputs(2, 0).values())
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(Tiny(), example, dynamic_shapes=tuple({0: batch} for _ in example))
+    torch.export.save(program, path, extra_files={KEY: to_json(SPEC)})
+    return path
+
+
+def inputs(batch: int, seed: int) -> dict[str, Tensor]:
+    gen = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(shape, generator=gen) for name, shape in input_shapes(SPEC, batch).items()}
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_onnx(tmp_path_factory.mktemp("net") / "tiny.onnx", {KEY: to_json(SPEC)})
+
+
+@pytest.fixture(scope="module")
+def pt2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pt2(tmp_path_factory.mktemp("net") / "tiny.pt2")
+
+
+@pytest.fixture(params=["module", "pt2", "onnxruntime", "openvino"])
+def engine(request: pytest.FixtureRequest, onnx_file: Path, pt2_file: Path) -> Engine:
+    make: dict[str, Callable[[], Engine]] = {
+        "module": lambda: TorchEngine(Tiny().eval(), SPEC),
+        "pt2": lambda: open_engine(pt2_file, device="cpu", library="torch"),
+        "onnxruntime": lambda: open_engine(onnx_file, device="cpu", library="onnxruntime", threads=1),
+        "openvino": lambda: open_engine(onnx_file, device="cpu", library="openvino", threads=1),
+    }
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    return make[request.param]()
+
+
+def test_engine_gives_what_the_network_computes(engine: Engine) -> None:
+    tolerance = 2**-7 if "bf16" in engine.name else 1e-6  # bfloat16 has 8 bits of mantissa
+    assert engine.spec == SPEC
+    for batch in (3, 1, 4, 2):  # a smaller batch after a larger one, and one that is padded
+        feed = inputs(batch, batch)
+        restored, trust = Tiny()(*feed.values())
+        outputs = engine.infer(feed)
+        assert set(outputs) == {"restored", "trust"}
+        for came, wanted in ((outputs["restored"], restored), (outputs["trust"], trust)):
+            assert came.dtype == torch.float32
+            assert came.shape == wanted.shape
+            assert torch.allclose(came, wanted, atol=tolerance)
+
+
+def test_outputs_belong_to_the_caller(engine: Engine) -> None:
+    first = engine.infer(inputs(2, 1))
+    kept = {name: value.clone() for name, value in first.items()}
+    engine.infer(inputs(2, 2))
+    assert all(torch.equal(first[name], kept[name]) for name in kept)
+    first["restored"].zero_()  # and may be written to
+
+
+def test_auto_says_what_it_chose_and_why(
+    onnx_file: Path, pt2_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino")
+    with caplog.at_level(logging.INFO):
+        assert open_engine(onnx_file, device="cpu").name.startswith("openvino cpu")
+        assert open_engine(pt2_file, device="cpu").name == "torch cpu float32"
+    assert "fastest on a CPU" in caplog.text
+    assert "a .pt2 file" in caplog.text
+
+
+def test_spec_survives_json() -> None:
+    assert from_json(to_json(SPEC), Path("x.onnx")) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "hold list"),
+        (json.dumps({"net": "nar"}), "hold net: str, wanted cells: int"),
+        (to_json(SPEC).replace('"window": 5', '"window": "5"'), "window: str"),
+        (to_json(SPEC).replace('"window": 5', '"window": 2'), "make no sense"),
+    ],
+)
+def test_foreign_metadata_are_refused(tmp_path: Path, text: str, wanted: str) -> None:
+    path = write_onnx(tmp_path / "foreign.onnx", {KEY: text})
+    with pytest.raises(InputError, match=wanted):
+        open_engine(path, device="cpu", library="onnxruntime")
+
+
+def test_files_that_are_no_network_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such network file"):
+        open_engine(tmp_path / "missing.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\xff" * 100)
+    with pytest.raises(InputError, match="not a readable ONNX file"):
+        open_engine(broken, device="cpu")
+    broken_pt2 = tmp_path / "broken.pt2"
+    broken_pt2.write_bytes(b"\xff" * 100)
+    with pytest.raises(InputError, match=r"not a torch\.export archive"):
+        open_engine(broken_pt2, device="cpu")
+    with pytest.raises(InputError, match="no 'vidpipe' metadata"):
+        open_engine(write_onnx(tmp_path / "bare.onnx", {}), device="cpu")
+    renamed = write_onnx(tmp_path / "renamed.onnx", {KEY: to_json(SPEC)}, ("x", "mask", "rows", "cols"))
+    with pytest.raises(InputError, match="wanted"):
+        open_engine(renamed, device="cpu")
+
+
+def test_combinations_that_cannot_be(onnx_file: Path, pt2_file: Path) -> None:
+    with pytest.raises(UsageError, match="wanted auto, cpu or cuda:N"):
+        open_engine(onnx_file, device="gpu")
+    with pytest.raises(UsageError, match="runs on the CPU"):
+        open_engine(onnx_file, device="cuda:0", library="openvino")
+    with pytest.raises(UsageError, match=r"torch runs \.pt2"):
+        open_engine(onnx_file, library="torch")
+    if not torch.cuda.is_available():
+        for path in (onnx_file, pt2_file):
+            with pytest.raises(MissingError, match="device cuda:0"):
+                open_engine(path, device="cuda:0")
+
+
+def test_a_missing_library_is_named(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.engines.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="pip install openvino"):
+        open_engine(onnx_file, device="cpu", library="openvino")
