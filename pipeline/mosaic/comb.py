@@ -7,6 +7,7 @@ teeth, so that the comb of half the pitch loses by its empty teeth and that of t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,8 @@ def _coarse(earn: NDArray[np.float64], cost: float, max_pitch: float) -> list[tu
     ratio = 1.0 + 1.0 / size
     pitches = MIN_PITCH_PX * ratio ** np.arange(int(np.log(max_pitch / MIN_PITCH_PX) / np.log(ratio)) + 1)
     at = np.flatnonzero(earn)
+    if at.size == 0:
+        return []
     bins = int(np.ceil(max_pitch / _BIN_PX)) + 1
     counts = np.floor(pitches / _BIN_PX).astype(int)
     folded = (at[None, :] % pitches[:, None] / pitches[:, None] * counts[:, None]).astype(int)
@@ -117,35 +120,59 @@ def _refine(
     return pitch, middle, float(gain.max())
 
 
+def _whole(earn: NDArray[np.float64], cost: float, pitch: float, origin: float) -> tuple[float, float]:
+    """The nearest whole pitch and origin if they earn as much: most mosaics have whole cells.
+
+    A lattice with whole numbers is at the end of the interval of origins that round to the same pixels, so
+    the middle, which is right on average, is half a pixel off for it.
+    """
+    at = _teeth(pitch, origin, len(earn))
+    start, end, gain = best_run(earn[at] - cost)
+    whole = round(pitch)
+    for first in (int(at[start]), int(at[start]) + 1, int(at[start]) - 1):
+        teeth = first + whole * np.arange(end - start)
+        teeth = teeth[(teeth >= 0) & (teeth < len(earn))]
+        if (earn[teeth] - cost).sum() >= 0.99 * gain:
+            return float(whole), float(first)
+    return pitch, origin
+
+
+def refit(profile: NDArray[np.float64], lines: int, pitch: float, origin: float) -> Comb | None:
+    """Best comb near a first guess of pitch and origin; None where it has fewer than three teeth."""
+    size = len(profile)
+    cost = threshold(profile, lines)
+    earn = np.minimum(profile, 0.6 * lines)
+    pitch, origin, _ = _refine(earn, cost, pitch, origin)
+    if pitch < MIN_PITCH_PX - 0.1:
+        return None
+    pitch, origin = _whole(earn, cost, pitch, origin)
+    at = _teeth(pitch, origin, size)
+    start, end, gain = best_run(earn[at] - cost)
+    if end - start < 3:
+        return None
+    used = at[start:end]
+    between = np.zeros(size, dtype=bool)
+    between[used[0] : used[-1]] = True
+    between[used] = False
+    first = origin + np.ceil((used[0] - 1 - origin) / pitch + _EPS) * pitch
+    return Comb(
+        pitch=pitch,
+        origin=float(first),
+        teeth=end - start,
+        filled=float((earn[used] > cost).mean()),
+        gain=gain,
+        on=float(profile[used].mean()) / lines,
+        off=float(profile[between].mean()) / lines,
+    )
+
+
 def fit(profile: NDArray[np.float64], lines: int, max_pitch_px: float) -> Comb | None:
     """Best comb of a profile of isolated steps, or None where no three teeth earn anything."""
-    size = len(profile)
-    max_pitch = min(max_pitch_px, size / 2.5)
+    max_pitch = min(max_pitch_px, len(profile) / 2.5)
     if max_pitch < MIN_PITCH_PX or lines < 1:
         return None
     cost = threshold(profile, lines)
-    earn = np.minimum(profile, 0.6 * lines)
-    best: Comb | None = None
-    for coarse_pitch, coarse_origin in _coarse(np.where(earn > 0.5 * cost, earn, 0.0), cost, max_pitch):
-        pitch, origin, _ = _refine(earn, cost, coarse_pitch, coarse_origin)
-        if not MIN_PITCH_PX - 0.1 <= pitch <= max_pitch_px:
-            continue
-        at = _teeth(pitch, origin, size)
-        start, end, gain = best_run(earn[at] - cost)
-        if end - start < 3 or (best is not None and gain <= best.gain):
-            continue
-        used = at[start:end]
-        between = np.ones(size, dtype=bool)
-        between[: used[0]] = between[used[-1] + 1 :] = False
-        between[used] = False
-        first = origin + np.ceil((used[0] - 1 - origin) / pitch + _EPS) * pitch
-        best = Comb(
-            pitch=pitch,
-            origin=float(first),
-            teeth=end - start,
-            filled=float((earn[used] > cost).mean()),
-            gain=gain,
-            on=float(profile[used].mean()) / lines,
-            off=float(profile[between].mean()) / lines,
-        )
-    return best
+    earn = np.where(profile > 0.5 * cost, np.minimum(profile, 0.6 * lines), 0.0)
+    fits = [refit(profile, lines, pitch, origin) for pitch, origin in _coarse(earn, cost, max_pitch)]
+    # half the pitch earns as much as the pitch, and a stray tooth may tip the scales: its teeth are half empty
+    return max((f for f in fits if f is not None), key=lambda f: f.gain * math.sqrt(f.filled), default=None)

@@ -1,0 +1,165 @@
+"""All mosaics of one frame: screening, then per candidate comb, extent, comb again, outline, operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nets.pixelation import Operator
+from pipeline.mosaic import comb
+from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.extent import Evidence, Extent, extent
+from pipeline.mosaic.rate import rate
+from pipeline.mosaic.screen import candidates
+from pipeline.mosaic.shape import outline
+from pipeline.mosaic.steps import active, isolated_steps
+from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
+
+_MARGIN_PX = 32
+"""Around a candidate of the screening, whose boxes end with the last block that fired."""
+_MAX_PER_CANDIDATE = 8
+_MAX_OVERLAP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FindSettings:
+    """What counts as a mosaic."""
+
+    min_cells: int = 4
+    """fewest cells across and down"""
+    max_cell_px: float = 110.0
+    """widest cell"""
+    min_score: float = 0.5
+    """0..1, weakest region that is reported"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A region in the coordinates of a part of the picture."""
+
+    x: Comb
+    y: Comb
+    extent: Extent
+
+
+def _evidence(luma: NDArray[np.uint8]) -> Evidence:
+    return Evidence(isolated_steps(luma, 1), isolated_steps(luma, 0), active(luma))
+
+
+def _profiles(evidence: Evidence, box: tuple[int, int, int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps per column and per row of a box."""
+    x0, y0, x1, y1 = box
+    part = np.s_[y0:y1, x0:x1]
+    return (
+        evidence.vertical[part].sum(axis=0, dtype=np.float64),
+        evidence.horizontal[part].sum(axis=1, dtype=np.float64),
+    )
+
+
+def _moved(c: Comb, by: float) -> Comb:
+    return Comb(c.pitch, c.origin + by, c.teeth, c.filled, c.gain, c.on, c.off)
+
+
+def _fit(evidence: Evidence, max_pitch: float) -> _Fit | None:
+    height, width = evidence.active.shape
+    across, down = _profiles(evidence, (0, 0, width, height))
+    x = comb.fit(across, height, max_pitch)
+    if x is None:
+        return None
+    y = comb.fit(down, width, max_pitch)
+    if y is None:
+        return None
+    found = extent(evidence, x, y)
+    if found is None:
+        return None
+    x0, y0, x1, y1 = found.box
+    across, down = _profiles(evidence, found.box)
+    x2 = comb.refit(across, y1 - y0, x.pitch, x.origin - x0)
+    y2 = comb.refit(down, x1 - x0, y.pitch, y.origin - y0)
+    if x2 is None or y2 is None:
+        return None
+    x2, y2 = _moved(x2, x0), _moved(y2, y0)
+    found = extent(evidence, x2, y2)
+    return None if found is None else _Fit(x2, y2, found)
+
+
+
+def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
+    """Mosaics of one picture, the strongest first; stateless.
+
+    ``luma`` is (H, W) uint8, C-contiguous. Boxes do not overlap by more than a tenth of the smaller one.
+    """
+    height, width = luma.shape
+    found: list[Region] = []
+    for x0, y0, x1, y1 in candidates(luma):
+        left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
+        part = luma[top : min(y1 + _MARGIN_PX, height), left : min(x1 + _MARGIN_PX, width)]
+        if any(_covered((left, top, left + part.shape[1], top + part.shape[0]), r) for r in found):
+            continue
+        found += _regions(part, (left, top), settings)
+    found.sort(key=lambda r: -r.score * r.box.width * r.box.height)
+    kept: list[Region] = []
+    for region in found:
+        if all(_overlap(region.box, other.box) < _MAX_OVERLAP for other in kept):
+            kept.append(region)
+    return kept
+
+
+def _covered(part: tuple[int, int, int, int], region: Region) -> bool:
+    """True where a region that was found fills most of a candidate with its margins."""
+    inner = Box(*part)
+    return region.box.iou(inner) > 0.0 and _overlap(inner, region.box) > 0.9 and inner.iou(region.box) > 0.6
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Area in common over that of the smaller box."""
+    w = min(a.x1, b.x1) - max(a.x0, b.x0)
+    h = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(w, 0.0) * max(h, 0.0) / max(min(a.width * a.height, b.width * b.height), 1.0)
+
+
+def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSettings) -> list[Region]:
+    """Mosaics in a part of the picture, one after the other, each time without the steps of the last."""
+    evidence = _evidence(part)
+    regions: list[Region] = []
+    for _ in range(_MAX_PER_CANDIDATE):
+        fit = _fit(evidence, settings.max_cell_px)
+        if fit is None:
+            break
+        box = fit.extent.box
+        score = rate(evidence, fit.x, fit.y, fit.extent)
+        cells = min((box[2] - box[0]) / fit.x.pitch, (box[3] - box[1]) / fit.y.pitch)
+        if score < settings.min_score or cells < settings.min_cells - 0.5:
+            break
+        box, shape = outline(evidence, fit.x, fit.y, fit.extent)
+        regions.append(_region(part, fit, box, shape, score, offset))
+        for mask in (evidence.vertical, evidence.horizontal):
+            mask[box[1] : box[3] + 1, box[0] : box[2] + 1] = 0
+    return regions
+
+
+def _axis(c: Comb, start: int, offset: int) -> Axis:
+    """The comb in px of the picture, its cell 0 moved to the first cell that holds pixel ``start``."""
+    cells = np.floor((start - c.origin) / c.pitch + 1e-6)
+    return Axis(c.pitch, float(c.origin + cells * c.pitch + offset))
+
+
+def _region(
+    part: NDArray[np.uint8],
+    fit: _Fit,
+    box: tuple[int, int, int, int],
+    shape: Shape,
+    score: float,
+    offset: tuple[int, int],
+) -> Region:
+    x, y = _axis(fit.x, box[0], 0), _axis(fit.y, box[1], 0)
+    dx, dy = offset
+    return Region(
+        box=Box(box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy),
+        kind=Kind.MOSAIC,
+        shape=shape,
+        score=score,
+        grid=Grid(Axis(x.pitch, x.origin + dx), Axis(y.pitch, y.origin + dy), Operator.AREA, score),
+    )

@@ -1,0 +1,89 @@
+"""Rectangle or ellipse: the outline that holds the most evidence."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.extent import Evidence, Extent, lines
+from pipeline.types import Shape
+
+_ACTIVE_WEIGHT = 0.2
+_STEPS = (8, 3, 1)
+_PREFER_ELLIPSE = 1.02
+"""An ellipse must hold this many times the evidence of the best rectangle."""
+
+
+def _weights(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> NDArray[np.float64]:
+    """(H, W): what each pixel says for the mosaic; steps on the lattice for, misses and activity against."""
+    height, width = evidence.active.shape
+    xs, ys = lines(x, width), lines(y, height)
+    miss = float(np.clip(0.35 * found.on, 0.04, 0.25))
+    weight = np.zeros((height, width))
+    weight[:, xs] += evidence.vertical[:, xs] - miss
+    weight[ys] += evidence.horizontal[ys] - miss
+    between = np.ones((height, width), dtype=np.float32)
+    between[:, xs] = between[ys] = 0.0
+    size = (max(3, round(x.pitch / 2)), max(3, round(y.pitch / 2)))
+    active = cv2.boxFilter(evidence.active * between, -1, size, normalize=True)
+    share = active / np.maximum(cv2.boxFilter(between, -1, size, normalize=True), 1e-3)
+    excess = np.maximum(share - (1.5 * found.active + 0.05), 0.0)
+    return np.asarray(weight - _ACTIVE_WEIGHT * excess * between)
+
+
+def _inside(total: NDArray[np.float64], box: tuple[int, int, int, int], shape: Shape) -> float:
+    """Sum of the weights in an outline. ``total`` (H, W + 1) holds their running sums along rows."""
+    height, width = total.shape[0], total.shape[1] - 1
+    x0, y0, x1, y1 = box
+    rows = np.arange(max(y0, 0), min(y1, height))
+    if x1 - x0 < 4 or y1 - y0 < 4 or rows.size == 0:
+        return -np.inf
+    half = np.full(rows.size, (x1 - x0) / 2)
+    if shape is Shape.ELLIPSE:
+        v = (rows + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
+        half *= np.sqrt(np.maximum(1.0 - v * v, 0.0))
+    middle = (x0 + x1) / 2
+    left = np.clip(np.round(middle - half), 0, width).astype(int)
+    right = np.clip(np.round(middle + half), 0, width).astype(int)
+    return float((total[rows, right] - total[rows, left]).sum())
+
+
+def _climb(
+    total: NDArray[np.float64], box: tuple[int, int, int, int], shape: Shape, pitch: float
+) -> tuple[tuple[int, int, int, int], float]:
+    """Outline near ``box`` that holds the most, by moving one side at a time."""
+    best = _inside(total, box, shape)
+    for step in (max(round(pitch), _STEPS[0]), *_STEPS):
+        moved = True
+        while moved:
+            moved = False
+            for side in range(4):
+                for delta in (-step, step):
+                    trial = tuple(v + delta * (k == side) for k, v in enumerate(box))
+                    assert len(trial) == 4
+                    score = _inside(total, trial, shape)
+                    if score > best + 1e-9:
+                        box, best, moved = trial, score, True
+    return box, best
+
+
+def outline(
+    evidence: Evidence, x: Comb, y: Comb, found: Extent
+) -> tuple[tuple[int, int, int, int], Shape]:
+    """Box (x0, y0, x1, y1 in px of the part, inside it) and shape of a region that was found.
+
+    The rectangle stays as found; the ellipse starts with the same area.
+    """
+    height, width = evidence.active.shape
+    total = np.zeros((height, width + 1))
+    np.cumsum(_weights(evidence, x, y, found), axis=1, out=total[:, 1:])
+    x0, y0, x1, y1 = found.box
+    dx, dy = round((x1 - x0) * 0.06), round((y1 - y0) * 0.06)
+    pitch = (x.pitch + y.pitch) / 2
+    _, rectangle = _climb(total, found.box, Shape.RECTANGLE, pitch)
+    box, ellipse = _climb(total, (x0 - dx, y0 - dy, x1 + dx, y1 + dy), Shape.ELLIPSE, pitch)
+    if ellipse < _PREFER_ELLIPSE * rectangle:
+        return found.box, Shape.RECTANGLE
+    return (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)), Shape.ELLIPSE
