@@ -21,7 +21,7 @@ Differences from the seed's pseudo code, each for a reason given in papers.md 3.
   to data consistency as in nets.idn.
 
 Shapes: image (B, T, 3, S, S) RGB in [0, 1], mask (B, T, 1, S, S), rows and cols (B, T, N, S) ->
-restored (B, C, 3, S, S), trust (B, C); T = core + 2 * context, C = core. S is a multiple of 16.
+restored (B, C, 3, S, S), trust (B, C); T = core + 2 * context, C = core. S is a multiple of 128.
 """
 
 from __future__ import annotations
@@ -233,7 +233,8 @@ class NAR(nn.Module):
         B, T = features.shape[:2]
         flat = features.flatten(0, 1)
         soft = F.avg_pool2d(torch.cat([flat[:, 3:6], mask.flatten(0, 1)], dim=1), 2)
-        return torch.cat([soft, flat[:, 7:9, ::2, ::2]], dim=1).unflatten(0, (B, T))
+        picked: Tensor = torch.cat([soft, flat[:, 7:9, ::2, ::2]], dim=1)
+        return picked.reshape(B, T, *picked.shape[1:])
 
     def _encode(self, target: Tensor, other: Tensor) -> Tensor:
         pair = torch.cat([target, other], dim=1)

@@ -100,11 +100,11 @@ def interpolation(member: Tensor, present: Tensor) -> Tensor:
     # One pitch for the axis: the mean over whole present cells, as widths differ by a pixel.
     pitch = (width * present).sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp_min(1.0)
     kernel = _cubic((x.unsqueeze(-1) - centre.unsqueeze(-2)) / pitch.clamp_min(1.0).unsqueeze(-2))
-    # Inside a present cell the sum is at least 0.56. Farther out it passes through 0, where dividing
-    # would explode: such pixels lie outside the mosaic and are not used.
+    # Inside a present cell of the mean width the sum is at least 0.56. Farther out it passes through
+    # 0, where dividing would explode: such pixels lie outside the mosaic and are not used.
     kernel = kernel * present.unsqueeze(-2)
     total = kernel.sum(-1, keepdim=True)
-    return kernel / torch.where(total > 0.25, total, torch.ones_like(total))
+    return kernel / torch.where(total > 0.05, total, torch.ones_like(total))
 
 
 def interpolate(samples: Tensor, rows: Tensor, cols: Tensor, present: Tensor) -> Tensor:

@@ -42,7 +42,6 @@ class Recipe:
     steps: int = 20_000
     batch: int = 4
     """clips per step; a clip is one frame for idn, a window for nar"""
-    size_px: int = 256
     rate: float = 4e-4
     """Adam's learning rate at its peak, cosine to 2 % of it at the end"""
     warmup: int = 200
@@ -131,7 +130,7 @@ def train(
     (out / "recipe.txt").write_text(repr(asdict(recipe)) + "\n")
     began, last_saved, window = time.monotonic(), time.monotonic(), []
     first = state.step
-    while state.step < recipe.steps and time.monotonic() - began < max_minutes * 60:
+    while state.step < recipe.steps:
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
         example, still, placement = draw(recipe, sources, generator, device)
         set_rate(state.optimizer, recipe, state.step)
@@ -149,6 +148,8 @@ def train(
             window = []
         if state.step % 500 == 0:
             write_strip(out / f"strip_{state.step:06d}.png", example, obs.base, restored)
+        if time.monotonic() - began > max_minutes * 60:
+            break
         if time.monotonic() - last_saved > 120:
             state.save(out / "state.pt")
             save(out / f"{recipe.net}.safetensors", state.average)

@@ -1,0 +1,50 @@
+"""Weights go out and come back; files that hold none say so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nets.checkpoint import CheckpointError, load, save, sha256
+from nets.idn import IDN, IDNConfig
+from nets.nar import NAR, NARConfig
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        IDN(IDNConfig(width=8, widths=(16, 24), tail=8)),
+        NAR(NARConfig(width=8, widths=(16, 24), tail=8, core=1)),
+    ],
+    ids=["idn", "nar"],
+)
+def test_round_trip(net: IDN | NAR, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save(path, net)
+    again = load(path)
+    assert again.config == net.config and not again.training
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    save(path, again)
+    assert sha256(path) == sha256(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x10\0\0\0\0\0\0\0{}"])
+def test_foreign_files(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        load(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        load(tmp_path / "none.safetensors")
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save(path, IDN(IDNConfig(width=8, widths=(16, 24), tail=8)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        load(path)

@@ -1,0 +1,118 @@
+"""Data, degradation and the loop: deterministic, resumable, geometrically right."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nets import pixelation
+from nets.checkpoint import load
+from pipeline.errors import InputError
+from train.data import Segments, Stills, draw_clips
+from train.degrade import Degradation, degrade
+from train.loop import Recipe, motion_loss, train
+
+SMALL = {"width": 8, "widths": [16, 24], "tail": 8}
+
+
+def stills(size: int = 64) -> Stills:
+    """Smooth random pictures: neighbours resemble each other, as in photographs."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(6, 3, 9, 9, generator=generator)
+    fine = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
+    return Stills((fine.clamp(0, 1) * 255).to(torch.uint8))
+
+
+def generator(seed: int = 5) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_draw_depends_on_its_generator_alone() -> None:
+    one = draw_clips((stills(), None), 3, 4, 0.5, generator())
+    two = draw_clips((stills(), None), 3, 4, 0.5, generator())
+    assert torch.equal(one.frames, two.frames) and one.still.all()
+
+
+def test_placements_say_where_the_still_is() -> None:
+    """Sampling neighbour k at P_k^-1 P_c u gives the target: the truth that nar's affines learn."""
+    clips = draw_clips((stills(96), None), 2, 5, 0.0, generator(8))
+    full = torch.cat([clips.placement, torch.tensor([0.0, 0, 1]).expand(2, 5, 1, 3)], 2)
+    to_neighbour = (torch.linalg.inv(full[:, 4]) @ full[:, 2])[:, :2]
+    grid = F.affine_grid(to_neighbour, [2, 3, 96, 96], align_corners=False)
+    warped = F.grid_sample(clips.frames[:, 4], grid, align_corners=False)
+    inner = slice(16, 80)
+    error = (warped - clips.frames[:, 2])[..., inner, inner].abs().mean()
+    unaligned = (clips.frames[:, 4] - clips.frames[:, 2])[..., inner, inner].abs().mean()
+    assert float(error) < 0.3 * float(unaligned)
+    affine = to_neighbour.reshape(2, 1, 1, 2, 3).expand(2, 1, 4, 2, 3)
+    truth = torch.stack(
+        [(torch.linalg.inv(full[:, k]) @ full[:, 2])[:, :2] for k in (0, 1, 3, 4)], 1
+    ).unsqueeze(1)
+    assert float(motion_loss(truth, clips.placement, clips.still, 1, 2)) < 1e-6
+    assert float(motion_loss(affine, clips.placement, clips.still, 1, 2)) > 1e-3
+
+
+def test_degradation_is_the_block_operator_without_noise() -> None:
+    truth = draw_clips((stills(128), None), 8, 2, 0.0, generator()).frames
+    example = degrade(truth, 64, Degradation(noise=0.0), generator(3))
+    weight = 1 - example.mask
+    outside = example.mask.expand_as(truth) == 1
+    assert torch.equal(example.image[outside], truth[outside])
+    means = pixelation.block_means(example.image, example.rows, example.cols, weight)
+    flat = pixelation.replicate(means, example.rows, example.cols)
+    assert float(((flat - example.image) * weight).abs().max()) < 1e-4
+    share = weight.mean((1, 2, 3, 4))
+    assert float(share.min()) > 0.1 and float(share.max()) < 0.5
+    areas = example.area == 1
+    true_means = pixelation.block_means(truth, example.rows, example.cols)
+    covered = pixelation.coverage(example.rows, example.cols, weight) > 0
+    wrong = ((true_means - means).abs() * covered).amax((1, 2, 3, 4))
+    assert float(wrong[areas].max()) <= 0.5 / 255 + 1e-4
+    assert float(wrong[~areas].min()) > 0.5 / 255 + 1e-4
+
+
+@pytest.mark.parametrize("net", ["idn", "nar"])
+def test_a_resumed_run_equals_an_uninterrupted_one(net: str, tmp_path: Path) -> None:
+    config = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1, "blocks": 1}
+    recipe = Recipe(net, config=config, steps=4, batch=1, warmup=2)
+    cpu, sources = torch.device("cpu"), (stills(128), None)
+    whole = train(recipe, sources, tmp_path / "whole", cpu)
+    first = train(recipe, sources, tmp_path / "cut", cpu, max_minutes=1e-9)
+    assert first.step == 1  # the time was up after the first step
+    second = train(recipe, sources, tmp_path / "cut", cpu, resume=True)
+    assert second.step == whole.step == 4
+    for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert load(tmp_path / "whole" / f"{net}.safetensors").config == whole.net.config
+
+
+def test_training_lowers_the_loss_on_one_batch(tmp_path: Path) -> None:
+    recipe = Recipe("idn", config=dict(SMALL), steps=150, batch=2, rate=2e-3, warmup=5)
+    train(recipe, (Stills(stills().pictures[:1]), None), tmp_path, torch.device("cpu"))
+    with (tmp_path / "log.csv").open() as file:
+        gains = [float(row["gain_db"]) for row in csv.DictReader(file)]
+    assert gains[-1] > gains[0] and gains[-1] > 1.0  # an untrained network adds 0.2 at most
+
+
+def test_a_folder_without_faces(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(InputError, match="no usable face picture"):
+        Stills.load(tmp_path, 64)
+    with pytest.raises(InputError, match="train.pack"):
+        Segments.load(tmp_path / "none.npy")
+
+
+def test_grey_and_odd_pictures_are_taken_as_they_are(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((150, 211), 90, np.uint8))
+    loaded = Stills.load(tmp_path, 64).pictures
+    assert loaded.shape == (1, 3, 64, 64) and int(loaded.min()) == 90
+
+
+def test_perceptual_loss_without_weights_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="VGG16"):
+        train(Recipe("idn", config=SMALL, perceptual=0.05), (stills(), None), tmp_path, torch.device("cpu"))
