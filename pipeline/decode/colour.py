@@ -62,14 +62,10 @@ UNSPECIFIED = 2
 class Tagged(Protocol):
     """A codec context or a frame of PyAV."""
 
-    @property
-    def colorspace(self) -> int: ...
-    @property
-    def color_range(self) -> int: ...
-    @property
-    def color_primaries(self) -> int: ...
-    @property
-    def color_trc(self) -> int: ...
+    colorspace: int
+    color_range: int
+    color_primaries: int
+    color_trc: int
 
 
 def colour_of(tagged: Tagged, pix_fmt: str) -> Colour:

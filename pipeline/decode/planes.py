@@ -127,6 +127,11 @@ def packing(pix_fmt: str) -> Packing:
     return Packing(name, tuple((c.plane, 0, 1) for c in components))
 
 
+def is_writable(pix_fmt: str) -> bool:
+    """True where planes can be put back into the format as they came out of it."""
+    return not pix_fmt.startswith("ya") and not pix_fmt.endswith("be") and pix_fmt not in _WIDENED
+
+
 def plane_shapes(pix_fmt: str, width: int, height: int) -> tuple[tuple[int, int], ...]:
     """(rows, columns) of each plane of a planar format, in the order of the format."""
     components = av.VideoFormat(pix_fmt, width, height).components

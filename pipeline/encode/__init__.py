@@ -1,0 +1,54 @@
+"""Encoders: one file each behind one protocol. What goes in comes out with everything else of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from pipeline.types import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSettings:
+    """What a user may choose."""
+
+    codec: str = "auto"
+    """FFmpeg's name of an encoder (libx264) or a codec (h264); ``auto``: the source's, else libx264."""
+    crf: float | None = None
+    """Constant quality in the encoder's own scale, lower is better; None for nearly transparent."""
+    preset: str | None = None
+    """The encoder's own speed setting; None for its usual one."""
+    audio: Literal["copy", "drop"] = "copy"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the container, added to the source's."""
+
+
+class Encoder(Protocol):
+    """A file that is being written. Nothing stands under its name before `finish` has returned."""
+
+    path: Path
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Sentences about what of the source the output cannot carry."""
+        ...
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame; frames come in ascending pts. Raises OutputError."""
+        ...
+
+    def finish(self) -> None:
+        """Write what is still held back, and put the file under its name. Raises OutputError."""
+        ...
+
+    def close(self) -> None:
+        """Without `finish` before: remove what was written."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

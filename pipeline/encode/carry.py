@@ -1,0 +1,167 @@
+"""Everything of the source that is not the processed video: copied packet by packet, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from pipeline.decode.source import is_cover, open_input
+from pipeline.types import StreamInfo
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of the source that is kept, and how far its times move."""
+
+    start_s: Fraction | None
+    end_s: Fraction | None
+    shift_s: Fraction
+    """Subtracted from every time of every stream."""
+
+    def holds(self, time_s: Fraction) -> bool:
+        return (self.start_s is None or time_s >= self.start_s) and (
+            self.end_s is None or time_s < self.end_s
+        )
+
+
+class OtherStreams:
+    """A second reader of the source, which feeds the output with all other streams' packets.
+
+    Streams are declared with `add` before the header is written. Packets come in the order of the file,
+    one held at most, whatever the source's interleaving. Raises InputError on opening.
+    """
+
+    def __init__(self, info: StreamInfo, cut: Cut, audio: bool) -> None:
+        self.source: InputContainer = open_input(info.path)
+        self.lost: list[str] = []
+        self._info = info
+        self._cut = cut
+        self._audio = audio
+        self._targets: dict[int, Stream] = {}
+        self._ends: dict[int, int] = {}
+        self._packets: Iterator[Packet[Any]] | None = None
+        self._held: Packet[Any] | None = None
+
+    def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
+        """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
+        name = f"{stream.type} stream {stream.index} ({stream.name or 'unknown codec'})"
+        if stream.type == "audio" and not self._audio:
+            return
+        if self._rewritten_by_muxer(stream):
+            return
+        matroska = out.format.name == "matroska"
+        if matroska and isinstance(stream, VideoStream) and is_cover(stream):
+            self._add_cover(stream, out)
+            return
+        if (reason := _refusal(stream, out.format.name)) is not None:
+            self.lost.append(f"{out.format.name} cannot carry {name}: {reason}")
+            return
+        target = out.add_stream_from_template(stream, opaque=True)
+        target.disposition = stream.disposition
+        target.metadata.update(tags)
+        if not isinstance(stream, AttachmentStream):  # attachments lie in the header
+            self._targets[stream.index] = target
+
+    def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
+        """Packets up to a time of the output, for the muxer; all that are left for None."""
+        while (packet := self._next()) is not None:
+            time = packet.dts if packet.dts is not None else packet.pts
+            assert time is not None
+            if end_s is not None and time * packet.time_base > end_s:
+                return
+            self._held = None
+            yield packet
+
+    def close(self) -> None:
+        self._packets = None
+        self.source.close()
+
+    def _next(self) -> Packet[Any] | None:
+        if self._packets is None:
+            self._packets = self._demux()
+        if self._held is None:
+            self._held = next(self._packets, None)
+        return self._held
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        if not self._targets:
+            return
+        for stream in self.source.streams:
+            if stream.index not in self._targets:
+                stream.discard = Discard.all
+        if self._cut.start_s:
+            self.source.seek(int(self._cut.start_s * av.time_base))
+        packets = self.source.demux([s for s in self.source.streams if s.index in self._targets])
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except FFmpegError as error:
+                self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
+                log.warning("%s: %s", self._info.path.name, self.lost[-1])
+                return
+            if packet.size and self._placed(packet):
+                yield packet
+
+    def _placed(self, packet: Packet[Any]) -> bool:
+        """Move a packet to its stream and time in the output; False where the cut leaves it out."""
+        stream, base = packet.stream, packet.time_base
+        cover = isinstance(stream, VideoStream) and is_cover(stream)
+        if packet.pts is None and packet.dts is None:
+            if not cover:  # a stream without times follows on from itself
+                packet.dts = packet.pts = self._ends.get(stream.index, 0)
+            else:
+                packet.dts = packet.pts = 0
+        time = packet.pts if packet.pts is not None else packet.dts
+        assert time is not None
+        if not cover:
+            if not self._cut.holds(time * base):
+                return False
+            shift = round(self._cut.shift_s / base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            self._ends[stream.index] = time + (packet.duration or 0)
+        packet.stream = self._targets[stream.index]
+        return True
+
+    def _rewritten_by_muxer(self, stream: Stream) -> bool:
+        """MP4's chapter and time code tracks: the output's muxer makes its own from the tags."""
+        chapters = stream.type == "data" and stream.name == "bin_data" and bool(self.source.chapters())
+        return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+
+    def _add_cover(self, stream: VideoStream, out: OutputContainer) -> None:
+        """Matroska keeps covers as attached files."""
+        with open_input(self._info.path) as container:
+            packet = next(container.demux(container.streams[stream.index]))
+        kind = "jpeg" if stream.codec_context.name == "mjpeg" else stream.codec_context.name
+        name = stream.metadata.get("filename", "cover.jpg" if kind == "jpeg" else f"cover.{kind}")
+        out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+
+def _refusal(stream: Stream, container: str) -> str | None:
+    """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
+    with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
+        try:
+            target = trial.add_stream_from_template(stream, opaque=True)
+            target.disposition = stream.disposition & ~Disposition.default
+            trial.start_encoding()
+        except FFmpegError:
+            return "it has no place for it"
+        except ValueError as error:
+            return str(error).replace("'", "")
+    return None

@@ -1,0 +1,186 @@
+"""Which encoder writes the video, with which options."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.logging
+import numpy as np
+from av.container import InputContainer
+
+from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
+from pipeline.encode import EncodeSettings
+from pipeline.encode.formats import Target, choose_format
+from pipeline.errors import OutputError
+from pipeline.types import StreamInfo
+
+log = logging.getLogger(__name__)
+
+# Encoders that continue a source's codec. MPEG-2 and MPEG-4 part 2 are left out: their encoders know
+# fixed rates or coarse clocks only, and cannot keep times.
+_FAMILY = {
+    "h264": ("libx264", "libx264rgb"),
+    "hevc": ("libx265",),
+    "av1": ("libsvtav1",),
+    "libdav1d": ("libsvtav1",),
+    "vp8": ("libvpx",),
+    "vp9": ("libvpx-vp9",),
+    "prores": ("prores_ks",),
+    "mjpeg": ("mjpeg",),
+    **{
+        name: (name,)
+        for name in ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "qtrle", "rawvideo")
+    },
+}
+_ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
+"""Tried in this order where the source's codec has no encoder, or the container refuses it."""
+
+# Nearly transparent to the eye at normal viewing distance, by each encoder's own scale.
+_DEFAULTS: dict[str, dict[str, str]] = {
+    "libx264": {"crf": "18", "preset": "medium"},
+    "libx264rgb": {"crf": "18", "preset": "medium"},
+    "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=error"},
+    "libsvtav1": {"crf": "24", "preset": "8"},
+    "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    "libvpx": {"crf": "8", "b": "50M", "deadline": "good", "cpu-used": "4"},
+    "mjpeg": {"flags": "+qscale", "global_quality": str(2 * 118)},
+    "ffv1": {"level": "3"},
+}
+_PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
+_PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
+_TOP_FIRST = (2, 4)
+_CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An encoder ready to be opened."""
+
+    encoder: str
+    target: Target
+    options: dict[str, str]
+
+
+def choices(
+    settings: EncodeSettings, info: StreamInfo, planar: str, supported: set[str], container: str
+) -> Iterator[Choice]:
+    """Encoders to try, best first. ``supported`` are the codec names that the container takes.
+
+    Raises OutputError where a named encoder does not exist or does not fit the container.
+    """
+    if settings.codec != "auto":
+        names: tuple[str, ...] = _named(settings.codec)
+        if not set(names) & supported:
+            raise OutputError(
+                f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
+            )
+    else:
+        names = (*_FAMILY.get(info.codec, ()), *_ALWAYS)
+    candidates = []
+    for rank, name in enumerate(dict.fromkeys(names)):
+        if name not in supported or not _exists(name):
+            continue
+        target = choose_format(name, planar, info.width, info.height)
+        if target is not None:
+            candidates.append((len(target.losses), rank, Choice(name, target, _options(name, settings))))
+    # An encoder that keeps every sample goes before the source's own codec.
+    yield from (choice for _, _, choice in sorted(candidates, key=lambda entry: entry[:2]))
+
+
+def _exists(name: str) -> bool:
+    try:
+        av.Codec(name, "w")
+    except ValueError:  # av.codec.codec.UnknownCodecError
+        return False
+    return True
+
+
+def _named(codec: str) -> tuple[str, ...]:
+    """Encoders for what a user wrote: an encoder's name, or a codec's."""
+    names = _FAMILY.get(codec, (codec,))
+    if not any(_exists(name) for name in names):
+        raise OutputError(f"there is no encoder {codec} in this FFmpeg; try auto, libx264, libx265 or ffv1")
+    return names
+
+
+def _options(encoder: str, settings: EncodeSettings) -> dict[str, str]:
+    options = dict(_DEFAULTS.get(encoder, {}))
+    context = av.CodecContext.create(encoder, "w")
+    known = {option.name for option in context.supported_options.private}
+    for value, option in ((settings.crf, "crf"), (settings.preset, _PRESET_OPTION.get(encoder, "preset"))):
+        if value is not None and option in known:
+            options[option] = f"{value:g}" if isinstance(value, float | int) else value
+        elif value is not None:
+            log.warning("%s has no %s: %s is ignored", encoder, option, value)
+    return options
+
+
+def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list[str]) -> dict[str, str]:
+    """All options of an encoder, with those that write what PyAV has no attribute for.
+
+    ``place`` is that of `chroma_place`. What the encoder cannot write is added to ``lost``.
+    """
+    encoder, options, params = choice.encoder, dict(choice.options), []
+    if place is not None:
+        options["chroma_sample_location"] = place
+    interlaced = tags.field_order in INTERLACED_ORDERS
+    if interlaced and encoder.startswith("libx264"):
+        params.append("tff=1" if tags.field_order in _TOP_FIRST else "bff=1")
+    elif interlaced and encoder == "prores_ks":
+        options["flags"] = "+ildct"
+    elif interlaced:
+        lost.append(f"{encoder} codes interlaced frames as progressive ones; the field flags are lost")
+    if tags.mastering_display is not None or tags.content_light is not None:
+        if encoder in {"libx264", "libx265"}:
+            params += _hdr(encoder, tags)
+        else:
+            lost.append(f"{encoder} takes no mastering display and content light data; they are lost")
+    if params:
+        name = _PARAMS[encoder]
+        options[name] = ":".join([*([options[name]] if name in options else []), *params])
+    return options
+
+
+def _hdr(encoder: str, tags: PictureTags) -> list[str]:
+    """SMPTE ST 2086 and CTA-861.3 data in the notation of x264 and x265."""
+    params = []
+    if tags.mastering_display is not None:
+        # AVMasteringDisplayMetadata: rationals of R, G, B, white (x, y), least and most luminance, two flags
+        pairs = np.frombuffer(tags.mastering_display, "=i4")[:20].reshape(10, 2)
+        values = [Fraction(int(n), int(d)) if d else Fraction(0) for n, d in pairs]
+        red, green, blue, white = ([round(v * 50_000) for v in values[k : k + 2]] for k in (0, 2, 4, 6))
+        least, most = (round(v * 10_000) for v in values[8:10])
+        option = "mastering-display" if encoder == "libx264" else "master-display"
+        points = zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
+        text = "".join(f"{name}({x},{y})" for name, (x, y) in points)
+        params.append(f"{option}={text}L({most},{least})")
+    if tags.content_light is not None:
+        name = "cll" if encoder == "libx264" else "max-cll"
+        params.append(f"{name}={tags.content_light[0]},{tags.content_light[1]}")
+    return params
+
+
+def chroma_place(container: InputContainer, stream_index: int) -> str | None:
+    """Where chroma samples lie if the source says so and not "left", which encoders assume.
+
+    PyAV has no attribute for it; FFmpeg's own description of a file names it where its log is verbose.
+    The levels are the library's: they are put back (INFO is FFmpeg's, which cannot be asked).
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.VERBOSE)
+    av.logging.set_libav_level(av.logging.VERBOSE)
+    try:
+        text: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stub
+    finally:
+        av.logging.set_libav_level(av.logging.INFO)
+        av.logging.set_level(level)
+    line = re.search(rf"Stream #0:{stream_index}\b.*?Video:.*", text)
+    notes = re.findall(r"\(([^()]*)\)", line.group()) if line else []
+    words = [word for note in notes for word in note.split(", ")]
+    found = next((word for word in words if word in _CHROMA_PLACES), None)
+    return None if found == "left" else found

@@ -1,0 +1,91 @@
+"""The output container: format, clock, tags and chapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+
+import av
+from av.container import InputContainer, OutputContainer
+
+from pipeline.encode.carry import Cut
+from pipeline.errors import OutputError
+from pipeline.types import StreamInfo
+
+# Tags that describe the file they stand in; a muxer writes its own.
+_OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "alpha_mode"}
+_OWN_PREFIXES = ("bps", "number_of_", "_statistics_")
+# What MP4 keeps among its iTunes tags; any other name needs the QuickTime way of storing all tags.
+_MP4_TAGS = {
+    "title", "artist", "author", "album_artist", "composer", "writer", "album", "date", "comment", "genre",
+    "copyright", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
+    "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation", "track",
+    "disc", "creation_time", "sort_name", "sort_artist", "sort_album", "sort_composer", "sort_show",
+}  # fmt: skip
+_MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV"}
+_90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
+
+
+def container_format(path: Path) -> str:
+    """FFmpeg's name of the container that a file name asks for. Raises OutputError."""
+    try:
+        with av.open(f"x{path.suffix}", "w") as guess:  # nothing is opened before a header is written
+            return guess.format.name
+    except ValueError as error:
+        what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
+        raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
+
+
+def carried_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without those that describe the source file itself."""
+    return {
+        name: value
+        for name, value in tags.items()
+        if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)
+    }
+
+
+def container_options(container: str, source: InputContainer, tags: Mapping[str, str]) -> dict[str, str]:
+    """Options of the muxer that keep times exact and tags whole."""
+    if container == "mpegts":
+        return {"mpegts_copyts": "1"}
+    if container not in {"mp4", "mov"}:
+        return {}
+    clocks = [s.time_base.denominator for s in source.streams if s.time_base and s.type in {"video", "audio"}]
+    common = lcm(*clocks)
+    # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
+    clock = common if common < 1 << 31 else max(clocks)
+    free = any(name.lower().split("-")[0] not in _MP4_TAGS for name in tags)
+    return {"movie_timescale": str(clock)} | ({"movflags": "+use_metadata_tags"} if free else {})
+
+
+def cut_chapters(source: InputContainer, out: OutputContainer, cut: Cut) -> None:
+    """Chapters of the part that is kept, moved with everything else."""
+    chapters = []
+    for chapter in source.chapters():
+        base = chapter["time_base"] or Fraction(1)
+        start, end = chapter["start"] * base, chapter["end"] * base
+        start = start if cut.start_s is None else max(start, cut.start_s)
+        end = end if cut.end_s is None else min(end, cut.end_s)
+        if start < end:
+            moved = (round((time - cut.shift_s) / base) for time in (start, end))
+            chapters.append({**chapter, **dict(zip(("start", "end"), moved, strict=True))})
+    if chapters:
+        out.set_chapters(chapters)  # type: ignore[arg-type]  # still the TypedDict that it was
+
+
+def clock_loss(container: str, info: StreamInfo) -> str | None:
+    """A sentence where the container's clock cannot tell the source's times."""
+    if container in _MILLISECOND_CLOCKS and (info.time_base * 1000).denominator != 1:
+        return (
+            f"{_MILLISECOND_CLOCKS[container]} counts milliseconds: units of {info.time_base} s are rounded"
+        )
+    if container in _90_KHZ_CLOCKS and (info.time_base * 90_000).denominator != 1:
+        return f"{_90_KHZ_CLOCKS[container]} counts 1/90000 s: units of {info.time_base} s are rounded"
+    if container == "avi":
+        steps = {b - a for a, b in zip(info.pts, info.pts[1:], strict=False)}
+        if len(steps) > 1 or info.pts[0]:
+            return "AVI has no times, only a rate: variable rates and a late start are lost"
+    return None

@@ -1,0 +1,245 @@
+"""Encoding on the CPU with FFmpeg, through PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from pipeline.decode.colour import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
+from pipeline.decode.planes import packing
+from pipeline.decode.probe import picture_tags
+from pipeline.encode import EncodeSettings
+from pipeline.encode.carry import Cut, OtherStreams
+from pipeline.encode.codecs import Choice, choices, chroma_place, tag_options
+from pipeline.encode.container import (
+    carried_tags,
+    clock_loss,
+    container_format,
+    container_options,
+    cut_chapters,
+)
+from pipeline.encode.formats import to_picture
+from pipeline.encode.partfile import PartFile, output_error
+from pipeline.errors import OutputError
+from pipeline.types import Colour, Frame, StreamInfo
+
+log = logging.getLogger(__name__)
+
+_WRITE_BYTES = 1 << 18
+
+
+class PyAVEncoder:
+    """A file with new pictures and everything else of the source, see `pipeline.encode.Encoder`.
+
+    Times: every frame keeps its pts, in the source's time base. They move, all streams alike, in two
+    cases: with ``start_pts`` the first frame that is kept gets time 0, since a player would else show
+    nothing until then; and times below 0, which only NUT can hold, are lifted to 0. Other streams'
+    packets are copied while frames are written, one held at most; with ``start_pts`` or ``end_pts`` only
+    those that begin in that range. Passive: no thread of its own.
+
+    Raises OutputError on opening where the file cannot be written as asked, InputError where the
+    source cannot be read again.
+    """
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        path: Path,
+        settings: EncodeSettings | None = None,
+        *,
+        overwrite: bool = False,
+        start_pts: int | None = None,
+        end_pts: int | None = None,
+    ) -> None:
+        self.path = path
+        self._info = info
+        self._settings = settings or EncodeSettings()
+        self._format = container_format(path)
+        self._lost: list[str] = []
+        self._last_pts: int | None = None
+        self._finished = False
+        self._shift_pts = self._shift(start_pts)
+        self._cut = Cut(
+            start_s=None if start_pts is None else start_pts * info.time_base,
+            end_s=None if end_pts is None else end_pts * info.time_base,
+            shift_s=self._shift_pts * info.time_base,
+        )
+        with contextlib.ExitStack() as undo:
+            self._part = PartFile(path, info.path, overwrite)
+            undo.callback(self._part.discard)
+            self._others = OtherStreams(info, self._cut, audio=self._settings.audio == "copy")
+            undo.callback(self._others.close)
+            self._out, self._video, self._choice = self._open()
+            undo.pop_all()
+        log.info("%s: %s in %s", path.name, self.encoder, self._format)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Sentences about what of the source the output cannot carry."""
+        return (*self._lost, *self._others.lost)
+
+    @property
+    def encoder(self) -> str:
+        """FFmpeg's names of the encoder and of the pixel format it gets, as ``libx264 yuv420p``."""
+        return f"{self._choice.encoder} {self._choice.target.pix_fmt}"
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame. Raises OutputError, and ValueError for a frame out of order."""
+        if self._last_pts is not None and frame.pts <= self._last_pts:
+            raise ValueError(f"frame {frame.index} has pts {frame.pts} after {self._last_pts}; frames ascend")
+        self._last_pts = frame.pts
+        picture = to_picture(frame.planes, frame.pix_fmt, self._choice.target, frame.colour)
+        picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
+        _tag(picture, frame.colour)
+        with _told(self.path):
+            self._mux(self._video.encode(picture))
+
+    def finish(self) -> None:
+        """Write what the encoder and the other streams hold back, and put the file under its name."""
+        if self._last_pts is None:
+            raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
+        with _told(self.path):
+            self._mux(self._video.encode(None))
+            for other in self._others.until(None):
+                self._out.mux(other)
+            self._out.close()
+            self._part.commit()
+        self._finished = True
+        self._others.close()
+        for sentence in self.lost:
+            log.warning("%s: %s", self.path.name, sentence)
+
+    def close(self) -> None:
+        """Without `finish` before: remove what was written. Idempotent."""
+        if self._finished:
+            return
+        self._part.discard()  # first: once it is closed, PyAV writes no trailer
+        with contextlib.suppress(FFmpegError, OSError):
+            self._out.close()
+        self._others.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _shift(self, start_pts: int | None) -> int:
+        pts = self._info.pts
+        if start_pts is not None:
+            return pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
+        if pts[0] >= 0 or self._format == "nut":
+            return 0
+        seconds = float(-pts[0] * self._info.time_base)
+        self._lost.append(
+            f"times below zero, which {self._format} cannot hold: all are {seconds:.3f} s later"
+        )
+        return pts[0]
+
+    def _open(self) -> tuple[OutputContainer, VideoStream, Choice]:
+        """The container with its streams in the source's order, and the first encoder that opens."""
+        info, source = self._info, self._others.source
+        tags = picture_tags(info)
+        place = chroma_place(source, info.stream_index)
+        titles = carried_tags(source.metadata) | dict(self._settings.metadata)
+        options = container_options(self._format, source, titles)
+        supported = av.open(self._part, "w", format=self._format).supported_codecs
+        failures = []
+        for choice in choices(self._settings, info, packing(info.pix_fmt).planar, supported, self._format):
+            lost: list[str] = []
+            self._others.lost.clear()
+            out = av.open(
+                self._part, "w", format=self._format, container_options=options, buffer_size=_WRITE_BYTES
+            )
+            for stream in source.streams:
+                if stream.index == info.stream_index:
+                    video = self._add_video(out, choice, tag_options(choice, tags, place, lost))
+                    video.codec_context.field_order = tags.field_order
+                    video.set_display_matrix(tags.display_matrix)
+                    video.disposition = stream.disposition
+                    video.metadata.update(carried_tags(stream.metadata))
+                else:
+                    self._others.add(stream, carried_tags(stream.metadata), out)
+            try:
+                video.codec_context.open()
+            except (FFmpegError, ValueError) as error:
+                failures.append(f"{choice.encoder} refuses")
+                log.info("%s does not take this video: %s", choice.encoder, error)
+                continue
+            out.metadata.update(titles)
+            cut_chapters(source, out, self._cut)
+            with _told(self.path):
+                out.start_encoding()
+            self._note(choice, lost)
+            return out, video, choice
+        raise OutputError(
+            f"no encoder for {info.width}x{info.height} {info.pix_fmt} in {self._format} "
+            f"({', '.join(failures) or 'none fits'}); choose another --codec or write to .mkv"
+        )
+
+    def _add_video(self, out: OutputContainer, choice: Choice, options: dict[str, str]) -> VideoStream:
+        info = self._info
+        stream = out.add_stream(choice.encoder, rate=info.rate.limit_denominator(1 << 16))
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = info.width, info.height, choice.target.pix_fmt
+        context = stream.codec_context
+        context.time_base = info.time_base
+        stream.time_base = info.time_base
+        context.sample_aspect_ratio = info.sample_aspect
+        context.thread_type = "AUTO"
+        _tag(context, info.colour)
+        stream.options = {**options, **({"bf": "0"} if self._format == "avi" else {})}
+        return stream
+
+    def _note(self, choice: Choice, lost: list[str]) -> None:
+        self._lost += lost
+        self._lost += [f"{choice.encoder} cannot hold {loss}" for loss in choice.target.losses]
+        self._lost += [loss] if (loss := clock_loss(self._format, self._info)) else []
+        for note in choice.target.notes:
+            log.warning("%s: %s", self.path.name, note)
+
+    def _mux(self, packets: Iterable[Packet[Any]]) -> None:
+        for packet in packets:
+            packet.duration = self._duration(packet)
+            if packet.dts is not None:
+                for other in self._others.until(packet.dts * packet.time_base):
+                    self._out.mux(other)
+            self._out.mux(packet)
+
+    def _duration(self, packet: Packet[Any]) -> int:
+        """Until the next frame of the source, in the source's time base, which is the packet's too."""
+        pts, end = self._info.pts, round(self._info.duration_s / self._info.time_base) + self._info.pts[0]
+        after = bisect_left(pts, (packet.pts or 0) + self._shift_pts) + 1
+        return (pts[after] if after < len(pts) else end) - pts[after - 1]
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of FFmpeg and of the operating system as OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error
+    except FFmpegError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; try another --codec") from error
+
+
+def _tag(tagged: Tagged, colour: Colour) -> None:
+    """Write colour tags to an encoder or a frame."""
+    tagged.colorspace = number_of(MATRIX, colour.matrix)
+    tagged.color_range = number_of(RANGE, colour.range, unknown=0)
+    tagged.color_primaries = number_of(PRIMARIES, colour.primaries)
+    tagged.color_trc = number_of(TRANSFER, colour.transfer)
