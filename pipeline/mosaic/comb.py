@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 MIN_PITCH_PX = 4.0
 _BIN_PX = 0.5
+_DRIFT_PX = 1.5
 _HYPOTHESES = 6
 """Coarse maxima that are refined."""
 _EPS = 1e-6
@@ -47,26 +48,25 @@ def threshold(profile: NDArray[np.float64], lines: int) -> float:
 def _coarse(earn: NDArray[np.float64], cost: float, max_pitch: float) -> list[tuple[float, float]]:
     """Best (pitch, origin) pairs by folding the profile at each pitch.
 
-    Neighbouring pitches differ by a drift of one pixel over the profile. The fold has bins of half a
-    pixel; a tooth takes three of them, the pixel that ``ceil`` may round it to and the drift.
+    Neighbouring pitches drift apart by _DRIFT_PX over the profile. The fold has bins of half a pixel; a tooth
+    takes three of them: the pixel that ``ceil`` may round it to, and the drift.
     """
     size = len(earn)
-    ratio = 1.0 + 1.0 / size
+    ratio = 1.0 + _DRIFT_PX / size
     pitches = MIN_PITCH_PX * ratio ** np.arange(int(np.log(max_pitch / MIN_PITCH_PX) / np.log(ratio)) + 1)
     at = np.flatnonzero(earn)
     if at.size == 0:
         return []
-    bins = int(np.ceil(max_pitch / _BIN_PX)) + 1
-    counts = np.floor(pitches / _BIN_PX).astype(int)
-    folded = (at[None, :] % pitches[:, None] / pitches[:, None] * counts[:, None]).astype(int)
-    flat = (folded + np.arange(len(pitches))[:, None] * bins).ravel()
+    bins = int(np.ceil(max_pitch / _BIN_PX)) + 3
+    rows, counts = np.arange(len(pitches)), np.floor(pitches / _BIN_PX).astype(int)
+    turns = at[None, :] / pitches[:, None]
+    folded = ((turns - np.floor(turns)) * counts[:, None]).astype(int)
+    flat = (folded + rows[:, None] * bins).ravel()
     fold = np.bincount(flat, np.tile(earn[at], len(pitches)), len(pitches) * bins).reshape(-1, bins)
-    rows = np.arange(len(pitches))
-    total = fold.copy()
-    for shift in (1, 2):
-        index = (np.arange(bins)[None, :] + shift) % counts[:, None]
-        total += np.take_along_axis(fold, index, axis=1)
-    total[np.arange(bins)[None, :] >= counts[:, None]] = -np.inf
+    for k in (0, 1):
+        fold[rows, counts + k] = fold[rows, k]
+    total = fold[:, :-2] + fold[:, 1:-1] + fold[:, 2:]
+    total[np.arange(bins - 2)[None, :] >= counts[:, None]] = -np.inf
     best_bin = total.argmax(axis=1)
     score = total[rows, best_bin] - cost * size / pitches
     found: list[tuple[float, float]] = []
@@ -132,7 +132,7 @@ def _whole(earn: NDArray[np.float64], cost: float, pitch: float, origin: float) 
     for first in (int(at[start]), int(at[start]) + 1, int(at[start]) - 1):
         teeth = first + whole * np.arange(end - start)
         teeth = teeth[(teeth >= 0) & (teeth < len(earn))]
-        if (earn[teeth] - cost).sum() >= 0.99 * gain:
+        if (earn[teeth] - cost).sum() >= 0.999 * gain:
             return float(whole), float(first)
     return pitch, origin
 

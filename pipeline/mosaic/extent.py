@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nets.pixelation import cell_edges
 from pipeline.mosaic.comb import Comb, best_run
+from pipeline.mosaic.steps import faint_steps
 
 _ROUNDS = 3
 _ACTIVE_WEIGHT = 0.2
@@ -23,8 +24,10 @@ _ACTIVE_WEIGHT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Steps and activity of a picture's part; all (H, W) uint8, 0 or 1."""
+    """Steps and activity of a picture's part, (H, W) uint8, 0 or 1."""
 
+    luma: NDArray[np.uint8]
+    """the part itself, 0..255"""
     vertical: NDArray[np.uint8]
     horizontal: NDArray[np.uint8]
     active: NDArray[np.uint8]
@@ -48,6 +51,15 @@ def lines(comb: Comb, size: int) -> NDArray[np.int64]:
     count = int(np.ceil(size / comb.pitch)) + 2
     at = np.array(cell_edges(comb.pitch, comb.origin, first, count), dtype=np.int64)
     return at[(at >= 1) & (at < size)]
+
+
+def lattice_steps(evidence: Evidence, x: Comb, y: Comb) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Vertical and horizontal edges on the lattice, faint ones too: (H, W) uint8, 0 or 1."""
+    height, width = evidence.luma.shape
+    return (
+        faint_steps(evidence.luma, lines(x, width), x.pitch, 1),
+        faint_steps(evidence.luma, lines(y, height), y.pitch, 0),
+    )
 
 
 def _run(
@@ -96,11 +108,12 @@ def extent(evidence: Evidence, x: Comb, y: Comb) -> Extent | None:
     """Region that the lattice (x, y) explains, or None where hardly anything does."""
     height, width = evidence.active.shape
     xs, ys = lines(x, width), lines(y, height)
+    vertical, horizontal = lattice_steps(evidence, x, y)
     cols, rows = _span(x, width), _span(y, height)
     for _ in range(_ROUNDS):
-        new_cols = _run(evidence.horizontal, evidence.vertical, evidence.active, ys, xs, rows, cols)
+        new_cols = _run(horizontal, vertical, evidence.active, ys, xs, rows, cols)
         new_rows = _run(
-            evidence.vertical.T, evidence.horizontal.T, evidence.active.T, xs, ys, new_cols, rows
+            vertical.T, horizontal.T, evidence.active.T, xs, ys, new_cols, rows
         )
         if new_cols[1] - new_cols[0] < 2 * x.pitch or new_rows[1] - new_rows[0] < 2 * y.pitch:
             return None

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator
 from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
-from pipeline.mosaic.extent import Evidence, Extent, extent
+from pipeline.mosaic.extent import Evidence, Extent, extent, lines
 from pipeline.mosaic.rate import rate
-from pipeline.mosaic.screen import candidates
+from pipeline.mosaic.screen import candidates, fired
 from pipeline.mosaic.shape import outline
-from pipeline.mosaic.steps import active, isolated_steps
+from pipeline.mosaic.steps import active, faint_steps, isolated_steps
 from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
 _MAX_PER_CANDIDATE = 8
 _MAX_OVERLAP = 0.1
+_FULL = 0.5
+"""Lines of a finer lattice must be this full, relative to those of the coarser, for it to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class _Fit:
 
 
 def _evidence(luma: NDArray[np.uint8]) -> Evidence:
-    return Evidence(isolated_steps(luma, 1), isolated_steps(luma, 0), active(luma))
+    return Evidence(luma, isolated_steps(luma, 1), isolated_steps(luma, 0), active(luma))
 
 
 def _profiles(evidence: Evidence, box: tuple[int, int, int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -59,7 +62,27 @@ def _profiles(evidence: Evidence, box: tuple[int, int, int, int]) -> tuple[NDArr
 
 
 def _moved(c: Comb, by: float) -> Comb:
-    return Comb(c.pitch, c.origin + by, c.teeth, c.filled, c.gain, c.on, c.off)
+    return replace(c, origin=c.origin + by)
+
+
+def _divided(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int]) -> Comb:
+    """The comb, or the finer one whose teeth were too faint for the profile: a half, a third, a quarter.
+
+    A dark mosaic may show every other line only. The lines between are as full as the comb's own when faint
+    steps count too.
+    """
+    for parts in (2, 3):
+        pitch = c.pitch / parts
+        finer = replace(c, pitch=pitch, teeth=(c.teeth - 1) * parts + 1)
+        if pitch < comb.MIN_PITCH_PX:
+            break
+        at = lines(finer, luma.shape[axis])
+        steps = faint_steps(luma, at, pitch, axis).sum(axis=1 - axis, dtype=np.float64)
+        at = at[(at > span[0]) & (at < span[1])]
+        own = np.isin(at, lines(c, luma.shape[axis]))
+        if own.any() and not own.all() and steps[at[~own]].mean() > _FULL * steps[at[own]].mean():
+            return _divided(finer, luma, axis, span)
+    return c
 
 
 def _fit(evidence: Evidence, max_pitch: float) -> _Fit | None:
@@ -80,7 +103,8 @@ def _fit(evidence: Evidence, max_pitch: float) -> _Fit | None:
     y2 = comb.refit(down, x1 - x0, y.pitch, y.origin - y0)
     if x2 is None or y2 is None:
         return None
-    x2, y2 = _moved(x2, x0), _moved(y2, y0)
+    x2 = _divided(_moved(x2, x0), evidence.luma[y0:y1], 1, (x0, x1))
+    y2 = _divided(_moved(y2, y0), evidence.luma[:, x0:x1], 0, (y0, y1))
     found = extent(evidence, x2, y2)
     return None if found is None else _Fit(x2, y2, found)
 
@@ -125,6 +149,8 @@ def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSet
     evidence = _evidence(part)
     regions: list[Region] = []
     for _ in range(_MAX_PER_CANDIDATE):
+        if not fired(evidence.vertical[::2], cv2.transpose(evidence.horizontal[:, ::2].copy())).any():
+            break
         fit = _fit(evidence, settings.max_cell_px)
         if fit is None:
             break

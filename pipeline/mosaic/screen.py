@@ -25,48 +25,63 @@ _JOIN_BLOCKS = (1, 9)
 """Closings (in blocks) that join what fired: the first for small cells, the second for cells up to 100 px."""
 
 
-def _segments(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H // 16 - 1, W // 16) float32: segments of vertical lines per 16 px block, of tiles 32 px high."""
-    rows, cols = luma.shape[0] // _BLOCK_PX, luma.shape[1] // _BLOCK_PX
-    steps = isolated_steps(luma[: rows * _BLOCK_PX : _STRIDE_PX, : cols * _BLOCK_PX], 1)
-    half = np.add.reduce(steps.reshape(rows, _BLOCK_PX // _STRIDE_PX, -1), axis=1, dtype=np.uint8)
+def _segments(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H / 16 - 1, W / 16) float32: segments of vertical lines per 16 px block, of tiles 32 px high.
+
+    ``steps`` (H / _STRIDE_PX, W) uint8 are the isolated steps of every second row.
+    """
+    rows, cols = steps.shape[0] * _STRIDE_PX // _BLOCK_PX, steps.shape[1] // _BLOCK_PX
+    per_block = _BLOCK_PX // _STRIDE_PX
+    steps = steps[: rows * per_block, : cols * _BLOCK_PX]
+    half = np.add.reduce(steps.reshape(rows, per_block, -1), axis=1, dtype=np.uint8)
     line = half[1:] + half[:-1] >= _SEGMENT
     return np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2, dtype=np.float32)
+
+
+def fired(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Blocks of 16 px in whose neighbourhood both axes have many segments: (H / 16 - 1, W / 16 - 1).
+
+    ``vertical`` (H / 2, W) are the isolated steps along every second row of a picture, ``horizontal`` (W / 2, H)
+    those along every second column, turned to lie along rows; uint8, 0 or 1. Empty below 32 px.
+    """
+    if min(vertical.shape[1], horizontal.shape[1]) < 2 * _BLOCK_PX:
+        return np.zeros((0, 0), dtype=bool)
+    across, down = _segments(vertical), _segments(horizontal).T
+    rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
+    out = np.zeros((rows, cols), dtype=bool)
+    for size, need in _NEED:
+        sums = [
+            cv2.boxFilter(np.ascontiguousarray(c[:rows, :cols]), -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
+            for c in (across, down)
+        ]
+        out |= np.minimum(*sums) >= need
+    return out
 
 
 def candidates(luma: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
     """Boxes (x0, y0, x1, y1) in px that may hold mosaics, from small to large joining; often empty.
 
-    ``luma`` is (H, W) uint8. Boxes of the second joining that repeat one of the first are left out.
+    ``luma`` is (H, W) uint8. Boxes of the second joining that repeat one of the first are left out. They begin
+    at multiples of 16 px.
     """
     height, width = luma.shape
-    if min(height, width) < 2 * _BLOCK_PX:
-        return []
-    across = _segments(luma)
-    down = _segments(cv2.transpose(luma)).T
-    rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
-    across, down = across[:rows, :cols], np.ascontiguousarray(down[:rows, :cols])
-    fired = np.zeros((rows, cols), dtype=bool)
-    for size, need in _NEED:
-        sums = [
-            cv2.boxFilter(c, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
-            for c in (across, down)
-        ]
-        fired |= np.minimum(*sums) >= need
-    if not fired.any():
+    where = fired(
+        isolated_steps(luma[::_STRIDE_PX], 1), isolated_steps(cv2.transpose(luma[:, ::_STRIDE_PX].copy()), 1)
+    )
+    if not where.any():
         return []
     boxes: list[tuple[int, int, int, int]] = []
     for join in _JOIN_BLOCKS:
         kernel = np.ones((join + 2, join + 2), dtype=np.uint8)
-        joined = cv2.morphologyEx(np.pad(fired.astype(np.uint8), join + 2), cv2.MORPH_CLOSE, kernel)
+        joined = cv2.morphologyEx(np.pad(where.astype(np.uint8), join + 2), cv2.MORPH_CLOSE, kernel)
         joined = cv2.dilate(joined, np.ones((3, 3), np.uint8))[join + 2 : -join - 2, join + 2 : -join - 2]
         labels, _ = ndimage.label(joined)
-        for where in ndimage.find_objects(labels):
+        for rows, cols in ndimage.find_objects(labels):
             box = (
-                where[1].start * _BLOCK_PX,
-                where[0].start * _BLOCK_PX,
-                min((where[1].stop + 1) * _BLOCK_PX, width),
-                min((where[0].stop + 1) * _BLOCK_PX, height),
+                cols.start * _BLOCK_PX,
+                rows.start * _BLOCK_PX,
+                min((cols.stop + 1) * _BLOCK_PX, width),
+                min((rows.stop + 1) * _BLOCK_PX, height),
             )
             if box not in boxes:
                 boxes.append(box)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mosaic.comb import Comb
-from pipeline.mosaic.extent import Evidence, Extent, lines
+from pipeline.mosaic.extent import Evidence, Extent, lattice_steps, lines
 from pipeline.types import Shape
 
 _ACTIVE_WEIGHT = 0.2
@@ -20,10 +20,13 @@ def _weights(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> NDArray[np.
     """(H, W): what each pixel says for the mosaic; steps on the lattice for, misses and activity against."""
     height, width = evidence.active.shape
     xs, ys = lines(x, width), lines(y, height)
-    miss = float(np.clip(0.35 * found.on, 0.04, 0.25))
+    vertical, horizontal = lattice_steps(evidence, x, y)
+    x0, y0, x1, y1 = found.box
+    rate = (vertical[y0:y1, xs[(xs > x0) & (xs < x1)]].mean() + horizontal[ys[(ys > y0) & (ys < y1)], x0:x1].mean()) / 2
+    miss = float(np.clip(0.35 * rate, 0.04, 0.25))
     weight = np.zeros((height, width))
-    weight[:, xs] += evidence.vertical[:, xs] - miss
-    weight[ys] += evidence.horizontal[ys] - miss
+    weight[:, xs] += vertical[:, xs] - miss
+    weight[ys] += horizontal[ys] - miss
     between = np.ones((height, width), dtype=np.float32)
     between[:, xs] = between[ys] = 0.0
     size = (max(3, round(x.pitch / 2)), max(3, round(y.pitch / 2)))

@@ -18,6 +18,12 @@ isolated steps, 0.4 % of those inside cells and 1 % of those outside the mosaic 
 MAX_RIPPLE = 3
 """Grey levels between neighbours inside a cell that pass as codec noise; the rest is called active."""
 
+MIN_FAINT = 1.2
+"""Grey levels. On a known lattice a step may be this faint if it is FAINT_RATIO times as strong as the differences
+between the lines beside it; both are means over FAINT_PX pixels along the edge, where codec noise cancels."""
+FAINT_RATIO = 3.0
+FAINT_PX = 7
+
 
 def _differences(luma: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
     """|pixel i + 1 - pixel i| along an axis; one shorter than ``luma`` there."""
@@ -57,3 +63,24 @@ def active(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if luma.shape[0] > 1:
         out[1:] |= _differences(luma, 0) > MAX_RIPPLE
     return out
+
+
+def faint_steps(luma: NDArray[np.uint8], at: NDArray[np.int64], pitch: float, axis: int) -> NDArray[np.uint8]:
+    """Pixels of the lattice's lines that are steps, isolated or faint: (H, W) uint8, 0 or 1.
+
+    ``at`` holds the lines' pixels along ``axis`` (1: columns, so vertical edges), ``pitch`` their distance
+    in px. In a smooth gradient the differences on the lattice equal those between, so it has no such steps.
+    """
+    turned = luma if axis == 1 else cv2.transpose(luma)
+    out = np.zeros_like(turned)
+    if at.size:
+        signed = np.zeros(turned.shape, dtype=np.float32)
+        signed[:, 1:] = cv2.subtract(turned[:, 1:], turned[:, :-1], dtype=cv2.CV_32F)
+        mean = np.abs(cv2.blur(signed, (1, FAINT_PX)))
+        between = np.ones((1, turned.shape[1]), dtype=np.float32)
+        between[0, at] = 0.0
+        window = (2 * round(pitch / 2) + 1, 1)
+        level = cv2.blur(mean * between, window)[:, at] / cv2.blur(between, window)[:, at]
+        out[:, at] = (mean[:, at] >= MIN_FAINT) & (mean[:, at] >= FAINT_RATIO * level)
+        out[:, at] |= isolated_steps(turned, 1)[:, at]
+    return out if axis == 1 else np.asarray(cv2.transpose(out), dtype=np.uint8)
