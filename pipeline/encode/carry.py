@@ -38,6 +38,12 @@ class Cut:
         )
 
 
+def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
+    """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags."""
+    chapters = stream.type == "data" and stream.name == "bin_data" and bool(source.chapters())
+    return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+
+
 class OtherStreams:
     """A second reader of the source, which feeds the output with all other streams' packets.
 
@@ -53,6 +59,7 @@ class OtherStreams:
         self._audio = audio
         self._targets: dict[int, Stream] = {}
         self._ends: dict[int, int] = {}
+        self._filler_bytes: dict[int, int] = {}
         self._packets: Iterator[Packet[Any]] | None = None
         self._held: Packet[Any] | None = None
 
@@ -61,7 +68,7 @@ class OtherStreams:
         name = f"{stream.type} stream {stream.index} ({stream.name or 'unknown codec'})"
         if stream.type == "audio" and not self._audio:
             return
-        if self._rewritten_by_muxer(stream):
+        if is_rewritten_by_muxer(stream, self.source):
             return
         matroska = out.format.name == "matroska"
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
@@ -75,6 +82,8 @@ class OtherStreams:
         target.metadata.update(tags)
         if not isinstance(stream, AttachmentStream):  # attachments lie in the header
             self._targets[stream.index] = target
+        if stream.name == "mov_text":  # MP4's muxer fills gaps between subtitles with empty ones itself
+            self._filler_bytes[stream.index] = 2
 
     def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
         """Packets up to a time of the output, for the muxer; all that are left for None."""
@@ -85,6 +94,13 @@ class OtherStreams:
                 return
             self._held = None
             yield packet
+
+    def has_unmarked_priming(self) -> bool:
+        """True where the first packet lies before 0 and only the source's edit list says so (AAC in MP4)."""
+        packet = self._next()
+        if packet is None or packet.pts is None or packet.pts >= 0:
+            return False
+        return "matroska" not in self.source.format.name and packet.stream.name != "opus"
 
     def close(self) -> None:
         self._packets = None
@@ -115,7 +131,7 @@ class OtherStreams:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 log.warning("%s: %s", self._info.path.name, self.lost[-1])
                 return
-            if packet.size and self._placed(packet):
+            if packet.size > self._filler_bytes.get(packet.stream_index, 0) and self._placed(packet):
                 yield packet
 
     def _placed(self, packet: Packet[Any]) -> bool:
@@ -138,11 +154,6 @@ class OtherStreams:
             self._ends[stream.index] = time + (packet.duration or 0)
         packet.stream = self._targets[stream.index]
         return True
-
-    def _rewritten_by_muxer(self, stream: Stream) -> bool:
-        """MP4's chapter and time code tracks: the output's muxer makes its own from the tags."""
-        chapters = stream.type == "data" and stream.name == "bin_data" and bool(self.source.chapters())
-        return chapters or (stream.type == "data" and "timecode" in stream.metadata)
 
     def _add_cover(self, stream: VideoStream, out: OutputContainer) -> None:
         """Matroska keeps covers as attached files."""

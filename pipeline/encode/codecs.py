@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterator
@@ -66,16 +67,14 @@ class Choice:
     options: dict[str, str]
 
 
-def choices(
-    settings: EncodeSettings, info: StreamInfo, planar: str, supported: set[str], container: str
-) -> Iterator[Choice]:
-    """Encoders to try, best first. ``supported`` are the codec names that the container takes.
+def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: str) -> Iterator[Choice]:
+    """Encoders to try, best first.
 
     Raises OutputError where a named encoder does not exist or does not fit the container.
     """
     if settings.codec != "auto":
         names: tuple[str, ...] = _named(settings.codec)
-        if not set(names) & supported:
+        if not any(_fits(name, container) for name in names):
             raise OutputError(
                 f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
             )
@@ -83,7 +82,7 @@ def choices(
         names = (*_FAMILY.get(info.codec, ()), *_ALWAYS)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
-        if name not in supported or not _exists(name):
+        if not _exists(name) or not _fits(name, container):
             continue
         target = choose_format(name, planar, info.width, info.height)
         if target is not None:
@@ -96,6 +95,16 @@ def _exists(name: str) -> bool:
     try:
         av.Codec(name, "w")
     except ValueError:  # av.codec.codec.UnknownCodecError
+        return False
+    return True
+
+
+def _fits(encoder: str, container: str) -> bool:
+    """True where the container takes the encoder's codec, or leaves it open."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            trial.add_stream(encoder)
+    except ValueError:
         return False
     return True
 

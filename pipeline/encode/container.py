@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
+from pipeline.decode.source import is_cover
 from pipeline.encode.carry import Cut
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
@@ -47,8 +48,10 @@ def carried_tags(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def container_options(container: str, source: InputContainer, tags: Mapping[str, str]) -> dict[str, str]:
-    """Options of the muxer that keep times exact and tags whole."""
+def container_options(
+    container: str, source: InputContainer, tags: Mapping[str, str], lost: list[str]
+) -> dict[str, str]:
+    """Options of the muxer that keep times exact and tags whole; tags without a place go to ``lost``."""
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
     if container not in {"mp4", "mov"}:
@@ -57,8 +60,13 @@ def container_options(container: str, source: InputContainer, tags: Mapping[str,
     common = lcm(*clocks)
     # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
     clock = common if common < 1 << 31 else max(clocks)
-    free = any(name.lower().split("-")[0] not in _MP4_TAGS for name in tags)
-    return {"movie_timescale": str(clock)} | ({"movflags": "+use_metadata_tags"} if free else {})
+    options = {"movie_timescale": str(clock)}
+    free = [name for name in tags if name.lower().split("-")[0] not in _MP4_TAGS]
+    if free and any(is_cover(stream) for stream in source.streams.video):
+        lost.append(f"{container} has no place for tags of other names beside a cover: {', '.join(free)}")
+    elif free:
+        options["movflags"] = "+use_metadata_tags"
+    return options
 
 
 def cut_chapters(source: InputContainer, out: OutputContainer, cut: Cut) -> None:

@@ -36,6 +36,7 @@ from pipeline.types import Colour, Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
+_NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "mpegts"}
 _WRITE_BYTES = 1 << 18
 
 
@@ -155,10 +156,9 @@ class PyAVEncoder:
         tags = picture_tags(info)
         place = chroma_place(source, info.stream_index)
         titles = carried_tags(source.metadata) | dict(self._settings.metadata)
-        options = container_options(self._format, source, titles)
-        supported = av.open(self._part, "w", format=self._format).supported_codecs
+        options = container_options(self._format, source, titles, self._lost)
         failures = []
-        for choice in choices(self._settings, info, packing(info.pix_fmt).planar, supported, self._format):
+        for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
             lost: list[str] = []
             self._others.lost.clear()
             out = av.open(
@@ -208,6 +208,10 @@ class PyAVEncoder:
         self._lost += lost
         self._lost += [f"{choice.encoder} cannot hold {loss}" for loss in choice.target.losses]
         self._lost += [loss] if (loss := clock_loss(self._format, self._info)) else []
+        if self._format in _NON_NEGATIVE and self._shift_pts == 0 and self._others.has_unmarked_priming():
+            self._lost.append(
+                f"{self._format} cannot begin sound before 0: all streams are later by its priming"
+            )
         for note in choice.target.notes:
             log.warning("%s: %s", self.path.name, note)
 
