@@ -50,7 +50,7 @@ class Body(nn.Module):
         return residual.unflatten(0, (B, T)), trust.reshape(B, T)
 
 
-def spec_of(net: IDN | NAR, weights_sha256: str, version: str, size_px: int = 256) -> EngineSpec:
+def spec_of(net: IDN | NAR, weights_sha256: str, version: str, size_px: int = 128) -> EngineSpec:
     """What the exported file will say of itself."""
     window, context = (net.config.window, net.config.context) if isinstance(net, NAR) else (1, 0)
     return EngineSpec(

@@ -60,7 +60,7 @@ class IDNConfig:
     """of the loop's maps against the picture; 2 in the paper"""
     kernel: int = 5
     """of the loop's dynamic dilated convolutions"""
-    dilation: int = 3
+    dilation: int = 2
     """of their pixelated branch, in px of the loop's maps"""
     recurrences: int = 3
     middle: int = 2

@@ -1,15 +1,17 @@
 """Clean clips -> what a network gets to see: mosaics of many kinds, measured with noise.
 
 Geometry is drawn as it arises in the pipeline: the crop's side is 1.6 x the longer side of the
-mosaic, the frame has its own pixel raster (``scale`` frame px per canonical px), and the index map
-runs over frame pixels, so that canonical cells have uneven widths exactly as at run time.
+mosaic, the frame has its own pixel raster, and the index map runs over frame pixels, so that
+canonical cells have uneven widths exactly as at run time.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nets import pixelation
@@ -29,8 +31,8 @@ class Degradation:
     """longer side of the mosaic over the crop's side; 1 / 1.6 = 0.625 at run time"""
     aspect: tuple[float, float] = (0.65, 1.15)
     """width over height"""
-    frame_scale: tuple[float, float] = (0.35, 1.6)
-    """frame px per canonical px, log-uniform"""
+    crop_px: tuple[float, float] = (90.0, 700.0)
+    """side of the crop in frame px, log-uniform"""
     locked_share: float = 0.5
     """grids that move with the mosaic; the rest stand still in the frame"""
     ellipse_share: float = 0.25
@@ -60,33 +62,102 @@ class Example:
         return Example(*(x.to(device) for x in self.tensors()))
 
 
-def degrade(truth: Tensor, cells: int, ranges: Degradation, generator: torch.Generator) -> Example:
-    """truth (B, T, 3, S, S) in [0, 1] -> Example. One mosaic per clip, its place drifting over time."""
-    B, T, _, S, _ = truth.shape
-    drawn = [_draw_mosaic(T, S, cells, ranges, generator) for _ in range(B)]
-    rows = torch.stack([d[0] for d in drawn])
-    cols = torch.stack([d[1] for d in drawn])
-    weight = torch.stack([d[2] for d in drawn])
+def degrade(
+    clean: Tensor, size_px: int, cells: int, ranges: Degradation, generator: torch.Generator
+) -> Example:
+    """clean (B, T, 3, F, F) in [0, 1], F >= size_px -> Example of S = size_px.
+
+    Cells are sampled from the fine raster, so that point samples alias as they do in a frame. One
+    mosaic per clip, its place drifting over time.
+    """
+    B, T, _, F_, _ = clean.shape
     which = torch.multinomial(torch.tensor(SHARES), B, replacement=True, generator=generator)
-    samples = torch.stack(
-        [pixelation.sample(truth[i], rows[i], cols[i], OPERATORS[int(which[i])]) for i in range(B)]
-    )
+    rows, cols, weights, sampled = [], [], [], []
+    for i in range(B):
+        mosaic = draw_mosaic(T, ranges, cells, generator)
+        row, col, weight = mosaic.render(size_px)
+        fine_row, fine_col, _ = mosaic.render(F_)
+        operator = OPERATORS[int(which[i])]
+        sampled.append(pixelation.sample(clean[i], fine_row, fine_col, operator))
+        rows.append(row)
+        cols.append(col)
+        weights.append(weight)
+    row, col, weight = torch.stack(rows), torch.stack(cols), torch.stack(weights)
+    truth = clean
+    if size_px != F_:
+        flat = F.interpolate(clean.flatten(0, 1), (size_px, size_px), mode="area")
+        truth = flat.unflatten(0, (B, T))
     sigma = torch.rand(B, 1, 1, 1, 1, generator=generator) * ranges.noise / 255
+    samples = torch.stack(sampled)
     # Luma noise is common to the channels, chroma noise is not (measured: about 3 to 1).
     common = torch.randn(samples[:, :, :1].shape, generator=generator)
     own = torch.randn(samples.shape, generator=generator)
     samples = (samples + sigma * (0.9 * common + 0.4 * own)).clamp(0, 1)
     samples = torch.round(samples * 255) / 255
     around = truth + torch.randn(truth.shape, generator=generator) * sigma * 0.7
-    blocks = pixelation.replicate(samples, rows, cols)
+    blocks = pixelation.replicate(samples, row, col)
     image = torch.where(weight > 0, blocks, around.clamp(0, 1))
-    return Example(truth, image, 1 - weight, rows, cols, (which == 0).float())
+    return Example(truth, image, 1 - weight, row, col, (which == 0).float())
 
 
-def _draw_mosaic(
-    frames: int, size: int, cells: int, ranges: Degradation, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """rows (T, N, S), cols (T, N, S), weight (T, 1, S, S) of one clip."""
+@dataclass(frozen=True)
+class Mosaic:
+    """Geometry of one mosaic over the frames of a clip. All lengths in frame px."""
+
+    crop: float
+    """side of the crop"""
+    left: float
+    top: float
+    width: float
+    height: float
+    pitch: tuple[float, float]
+    """x, y"""
+    origins: tuple[tuple[float, float], ...]
+    """x, y of the grid on each frame"""
+    snapped: bool
+    """widened to whole cells"""
+    ellipse: bool
+    cells: int
+
+    def render(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """rows (T, N, size), cols (T, N, size), weight (T, 1, size, size) of a crop of ``size`` px."""
+        scale = self.crop / size
+        rows, cols, weights = [], [], []
+        for x, y in self.origins:
+            col, inside_x = self._axis(size, scale, self.left, self.width, x, self.pitch[0])
+            row, inside_y = self._axis(size, scale, self.top, self.height, y, self.pitch[1])
+            weight = inside_y[:, None] * inside_x[None, :]
+            if self.ellipse:
+                weight = weight * self._ellipse(size, scale)
+            rows.append(row)
+            cols.append(col)
+            weights.append(weight.unsqueeze(0))
+        return torch.stack(rows), torch.stack(cols), torch.stack(weights)
+
+    def _axis(
+        self, size: int, scale: float, start: float, extent: float, origin: float, pitch: float
+    ) -> tuple[Tensor, Tensor]:
+        """Membership (N, size) and (size,) 1 inside the mosaic, both through whole frame pixels."""
+        frame_px = torch.floor((torch.arange(size, dtype=torch.float64) + 0.5) * scale)
+        # The touched cells are those of frame pixels, whatever the raster sees of them.
+        first, last = math.ceil(start), math.ceil(start + extent) - 1
+        first = math.floor((first - origin) / pitch + 1e-6)
+        last = math.floor((last - origin) / pitch + 1e-6)
+        index = torch.floor((frame_px - origin) / pitch + 1e-6).long()
+        within = (index >= first) & (index <= last)
+        inside = within if self.snapped else (frame_px >= start) & (frame_px < start + extent)
+        return pixelation.membership(index - first, self.cells) * within, inside.float()
+
+    def _ellipse(self, size: int, scale: float) -> Tensor:
+        """(size, size) 1 where a pixel's centre lies in the ellipse of the box."""
+        at = (torch.arange(size) + 0.5) * scale
+        x = (at - self.left - self.width / 2) / (self.width / 2)
+        y = (at - self.top - self.height / 2) / (self.height / 2)
+        return (y[:, None] ** 2 + x[None, :] ** 2 <= 1).float()
+
+
+def draw_mosaic(frames: int, ranges: Degradation, cells: int, generator: torch.Generator) -> Mosaic:
+    """A mosaic about the middle of the crop, with at most ``cells`` cells per axis."""
 
     def draw(low: float, high: float) -> float:
         return float(torch.rand(1, generator=generator)) * (high - low) + low
@@ -94,75 +165,37 @@ def _draw_mosaic(
     def log_draw(low: float, high: float) -> float:
         return float(low * (high / low) ** draw(0, 1))
 
-    scale = log_draw(*ranges.frame_scale)
-    longer = draw(*ranges.longer_side) * size
+    crop = log_draw(*ranges.crop_px)
+    longer = draw(*ranges.longer_side) * crop
     aspect = draw(*ranges.aspect)
     width, height = (longer * aspect, longer) if aspect < 1 else (longer, longer / aspect)
     pitch = width / log_draw(*ranges.blocks)
-    pitch = max(pitch, 3.0 / scale, height / (cells - 2), width / (cells - 2))
+    pitch = max(pitch, 3.0, height / (cells - 2), width / (cells - 2))
     kind = draw(0, 1)
     locked = kind < ranges.locked_share
     # Fixed grids: half of the tools cut the border cells, half widen the mosaic to whole cells.
     snapped = not locked and kind > (1 + ranges.locked_share) / 2
-    ellipse = draw(0, 1) < ranges.ellipse_share
+    left = (crop - width) / 2 + draw(-0.01, 0.01) * crop
+    top = (crop - height) / 2 + draw(-0.01, 0.01) * crop
     if locked:
-        pitch_y = height / max(round(height / pitch), 1)
-        pitch_x = width / max(round(width / pitch), 1)
+        pitches = width / max(round(width / pitch), 1), height / max(round(height / pitch), 1)
+        origins = [(left, top)] * frames
     else:
-        pitch_x = pitch_y = pitch
-    phase_x, phase_y = draw(0, pitch_x), draw(0, pitch_y)
-    # The crop follows the mosaic up to a rest; a grid that stands still in the frame then drifts.
-    sway = draw(0, 1) ** 2 * 2.5
-    drift = torch.randn(frames, 2, generator=generator).cumsum(0) * sway
-    drift = drift - drift[frames // 2]
-    rest_x, rest_y = draw(-0.01, 0.01) * size, draw(-0.01, 0.01) * size
-    rows, cols, weights = [], [], []
-    for t in range(frames):
-        left, top = (size - width) / 2 + rest_x, (size - height) / 2 + rest_y
-        if locked:
-            origin_x, origin_y = left, top
-        else:
-            origin_x = phase_x + float(drift[t, 0])
-            origin_y = phase_y + float(drift[t, 1])
-        col, inside_x = _axis(size, scale, left, width, origin_x, pitch_x, cells, snapped)
-        row, inside_y = _axis(size, scale, top, height, origin_y, pitch_y, cells, snapped)
-        weight = inside_y[:, None] * inside_x[None, :]
-        if ellipse:
-            weight = weight * _ellipse(size, left, top, width, height)
-        rows.append(row)
-        cols.append(col)
-        weights.append(weight.unsqueeze(0))
-    return torch.stack(rows), torch.stack(cols), torch.stack(weights)
-
-
-def _axis(
-    size: int,
-    scale: float,
-    start: float,
-    extent: float,
-    origin: float,
-    pitch: float,
-    cells: int,
-    snapped: bool,
-) -> tuple[Tensor, Tensor]:
-    """Membership (N, S) and (S,) 1 inside the mosaic. Lengths in canonical px."""
-    frame_px = torch.floor((torch.arange(size, dtype=torch.float64) + 0.5) * scale)
-    index = torch.floor((frame_px - origin * scale) / (pitch * scale) + 1e-6).long()
-    inside = (frame_px >= start * scale) & (frame_px < (start + extent) * scale)
-    touched = index[inside]
-    first, last = int(touched.min()), int(touched.max())
-    if snapped:
-        inside = (index >= first) & (index <= last)
-    return pixelation.membership(index - first, cells) * _within(index, first, last), inside.float()
-
-
-def _within(index: Tensor, first: int, last: int) -> Tensor:
-    return ((index >= first) & (index <= last)).float()
-
-
-def _ellipse(size: int, left: float, top: float, width: float, height: float) -> Tensor:
-    """(S, S) 1 where a pixel's centre lies in the ellipse of the box."""
-    at = torch.arange(size) + 0.5
-    x = (at - left - width / 2) / (width / 2)
-    y = (at - top - height / 2) / (height / 2)
-    return (y[:, None] ** 2 + x[None, :] ** 2 <= 1).float()
+        pitches = pitch, pitch
+        # The crop follows the mosaic; a grid that stands still in the frame drifts in the crop.
+        speed = draw(0, 1) ** 2 * 0.01 * crop
+        drift = torch.randn(frames, 2, generator=generator).cumsum(0) * speed
+        phase = draw(0, pitch), draw(0, pitch)
+        origins = [(phase[0] + float(dx), phase[1] + float(dy)) for dx, dy in drift]
+    return Mosaic(
+        crop=crop,
+        left=left,
+        top=top,
+        width=width,
+        height=height,
+        pitch=pitches,
+        origins=tuple(origins),
+        snapped=snapped,
+        ellipse=draw(0, 1) < ranges.ellipse_share,
+        cells=cells,
+    )

@@ -40,9 +40,11 @@ class Recipe:
     config: dict[str, object] = field(default_factory=dict)
     """fields of the network's configuration; empty: the shipped size"""
     steps: int = 20_000
-    batch: int = 4
+    batch: int = 8
     """clips per step; a clip is one frame for idn, a window for nar"""
-    rate: float = 4e-4
+    size_px: int = 128
+    """S of the crops; pictures are finer, up to their own size"""
+    rate: float = 6e-4
     """Adam's learning rate at its peak, cosine to 2 % of it at the end"""
     warmup: int = 200
     """steps"""
@@ -169,7 +171,7 @@ def draw(
     window = 1 if recipe.net == "idn" else int(build_window(recipe))
     clips = draw_clips(sources, recipe.batch, window, recipe.real_share, generator)
     truth = jitter(clips.frames, generator)
-    example = degrade(truth, CELLS, recipe.degradation, generator)
+    example = degrade(truth, recipe.size_px, CELLS, recipe.degradation, generator)
     return example.to(device), clips.still.to(device), clips.placement.to(device)
 
 

