@@ -71,6 +71,8 @@ class Extras:
     """(file name, mime type, content); Matroska only"""
     cover: bool = False
     """An attached picture (PNG), as in podcasts and films from shops."""
+    second_video: tuple[int, int] | None = None
+    """Width and height in px of a second video stream (FFV1, same frames)."""
 
 
 def picture(index: int, width: int, height: int, pix_fmt: str) -> Planes:
@@ -193,6 +195,11 @@ def write_clip(
             packets += _cover(out)
         if extras.chapters:
             out.set_chapters([_chapter(k, chapter) for k, chapter in enumerate(extras.chapters)])
+        if extras.second_video:
+            second = out.add_stream("ffv1", rate=rate)
+            second.width, second.height = extras.second_video
+            second.codec_context.time_base = second.time_base = time_base
+            packets += _video(second, times, draw)
         packets += _video(video, times, draw)
         # The muxer interleaves, but holds back no more than it is given in order.
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):

@@ -54,6 +54,8 @@ def container_options(
     """Options of the muxer that keep times exact and tags whole; tags without a place go to ``lost``."""
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
+    if container in {"nut", "ivf"}:  # no decoding times, so reordering makes none below 0
+        return {"avoid_negative_ts": "disabled"}
     if container not in {"mp4", "mov"}:
         return {}
     clocks = [s.time_base.denominator for s in source.streams if s.time_base and s.type in {"video", "audio"}]

@@ -45,7 +45,7 @@ class PyAVEncoder:
 
     Times: every frame keeps its pts, in the source's time base. They move, all streams alike, in two
     cases: with ``start_pts`` the first frame that is kept gets time 0, since a player would else show
-    nothing until then; and times below 0, which only NUT can hold, are lifted to 0. Other streams'
+    nothing until then; and times below 0, which only IVF can hold, are lifted to 0. Other streams'
     packets are copied while frames are written, one held at most; with ``start_pts`` or ``end_pts`` only
     those that begin in that range. Passive: no thread of its own.
 
@@ -142,7 +142,7 @@ class PyAVEncoder:
         pts = self._info.pts
         if start_pts is not None:
             return pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
-        if pts[0] >= 0 or self._format == "nut":
+        if pts[0] >= 0 or self._format == "ivf":
             return 0
         seconds = float(-pts[0] * self._info.time_base)
         self._lost.append(
