@@ -66,9 +66,11 @@ def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
     large = F.interpolate(
         coded, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False
     )[0]
-    rows = torch.arange(mosaic.y0 - view.y0, mosaic.y1 - view.y0).clamp_(0, view.height - 1)
-    cols = torch.arange(mosaic.x0 - view.x0, mosaic.x1 - view.x0).clamp_(0, view.width - 1)
-    return large[:, rows][:, :, cols]
+    x0, y0, x1, y1 = mosaic.x0 - view.x0, mosaic.y0 - view.y0, mosaic.x1 - view.x0, mosaic.y1 - view.y0
+    shown = large[:, max(y0, 0) : y1, max(x0, 0) : x1]
+    # The rectangle's rim of whole chroma blocks may reach out of a tight crop.
+    rim = max(-x0, 0), max(x1 - view.width, 0), max(-y0, 0), max(y1 - view.height, 0)
+    return F.pad(shown, rim, mode="replicate") if any(rim) else shown
 
 
 def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
@@ -83,6 +85,8 @@ def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
     for _ in range(_SMOOTH_ROUNDS):
         lacking = mosaic.samples - block_means(moved, mosaic.rows, mosaic.cols, mosaic.mask)
         lacking = (lacking - lacking.clamp(-slack, slack)) * whole
+        if not bool(lacking.any()):
+            break
         moved = moved + interpolate(lacking, mosaic.rows, mosaic.cols, torch.ones_like(whole))
     moved = project(moved, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack, _WHOLE)
     return torch.lerp(pixels, moved, trust).clamp(0, 1)
