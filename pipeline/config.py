@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -32,6 +32,26 @@ class DecodeConfig(_Section):
     prefetch_frames: int = Field(4, ge=1, le=256, description="frames decoded ahead, in a thread")
 
 
+class FindConfig(_Section):
+    min_cells: int = Field(4, ge=2, le=64, description="fewest cells across and down")
+    max_cell_px: float = Field(110.0, ge=4, le=1000, description="widest cell, px")
+    min_score: float = Field(0.5, ge=0, le=1, description="0..1, weakest region that counts")
+
+
+class TrackConfig(_Section):
+    min_iou: float = Field(0.2, ge=0, le=1, description="0..1, least overlap with the track's last box")
+    min_hits: int = Field(3, ge=1, le=64, description="frames of the look-ahead that show a new mosaic")
+    strong_score: float = Field(0.5, ge=0, le=1, description="0..1, mean score that suffices in a short shot")
+    max_gap_frames: int = Field(6, ge=0, le=255, description="longest gap that is filled, frames")
+    look_ahead_frames: int = Field(8, ge=1, le=256, description="held back, frames; more than max_gap_frames")
+
+    @model_validator(mode="after")
+    def _gap_fits_look_ahead(self) -> Self:
+        if self.max_gap_frames >= self.look_ahead_frames:
+            raise ValueError("it must have max_gap_frames below look_ahead_frames")
+        return self
+
+
 class CropConfig(_Section):
     margin: float = Field(
         1.6, ge=1.0, le=4.0, description="side of the crop over the longer side of the mosaic"
@@ -47,10 +67,18 @@ class RestoreConfig(_Section):
     batch_size: int = Field(4, ge=1, le=64, description="windows per call of the engine, at most")
 
 
+class WindowConfig(_Section):
+    batch_frames: int = Field(
+        8, ge=1, le=256, description="frames whose windows are restored together, about"
+    )
+
+
 class EncodeConfig(_Section):
     codec: str = Field("auto", min_length=1, description="FFmpeg's name of an encoder; auto: as the source")
-    crf: float = Field(18, ge=0, le=63, description="quality of the codec, lower is better; x264: 0 to 51")
-    preset: str = Field("medium", min_length=1, description="speed of the codec, in its own words")
+    crf: float | None = Field(
+        None, ge=0, le=63, description="in the encoder's scale, lower is better; null: its own"
+    )
+    preset: str | None = Field(None, min_length=1, description="speed, in the encoder's words; null: its own")
     audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
     prefetch_frames: int = Field(4, ge=1, le=256, description="frames painted ahead, in a thread")
 
@@ -64,7 +92,10 @@ class RunConfig(BaseSettings):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda:\d+)$", description="where networks run")
     decode: DecodeConfig = DecodeConfig()
+    find: FindConfig = FindConfig()
+    track: TrackConfig = TrackConfig()
     crop: CropConfig = CropConfig()
+    window: WindowConfig = WindowConfig()
     restore: RestoreConfig = RestoreConfig()
     encode: EncodeConfig = EncodeConfig()
 
@@ -183,5 +214,5 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
     origin = given[name].origin if name in given else "the settings"
     if first["type"] == "extra_forbidden":
         return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
-    wanted = re.sub(r"^(Input|String|Value)", "it", first["msg"])
+    wanted = re.sub(r"^(Input|String|Value error, it|Value)", "it", first["msg"])
     return f"{name} is {first['input']!r} (from {origin}); {wanted}"

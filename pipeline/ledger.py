@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.config import Resolved
+from pipeline.errors import OutputError
 from pipeline.types import Cropped, Tracked, TrackedRegion
 
 NOTICE = (
@@ -98,6 +102,16 @@ class StageRecord(_Record):
     thread: Literal["decode", "work", "encode"]
 
 
+class KeptRecord(_Record):
+    """One thing that the output should have from the input."""
+
+    name: str
+    state: str
+    """kept, changed or lost"""
+    source: str
+    output: str
+
+
 class RunReport(_Record):
     """Everything in ``{output}.json``."""
 
@@ -108,8 +122,7 @@ class RunReport(_Record):
     settings: list[SettingRecord]
     input: FileRecord
     output: FileRecord
-    network: NetworkRecord | None
-    """None where no mosaic was found and no network ran."""
+    network: NetworkRecord
     frames_written: int
     frames_restored: int
     """Frames with at least one reconstructed face."""
@@ -119,10 +132,57 @@ class RunReport(_Record):
     """Seconds that a thread stood still, by the thread and what it waited for."""
     bottleneck: str
     """The stage that took the most time in the busiest thread."""
+    streaming_s: float
+    """From the first frame read to the last one written."""
     elapsed_s: float
-    kept: dict[str, str]
-    """What was compared between input and output, and the result."""
+    """With opening, comparing and hashing."""
+    conservation: list[KeptRecord]
+    """What was compared between input and output."""
+    lost: list[str]
+    """What the output's container or codec cannot carry."""
     warnings: list[str]
+
+
+def setting_records(settings: Resolved) -> list[SettingRecord]:
+    """Every setting with its value and origin."""
+    return [SettingRecord(name=name, value=value, origin=origin) for name, value, origin in settings.rows()]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file under another name beside it and renames it. Raises OutputError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}; free space or rights"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def heard(level: int) -> Iterator[list[str]]:
+    """Collects what ``pipeline`` and ``export`` log at ``level`` and above while the context is open."""
+    lines: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    ear = Ear(level)
+    loggers = [logging.getLogger(name) for name in ("pipeline", "export")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(ear)
+        logger.setLevel(min(logger.getEffectiveLevel(), level))
+    try:
+        yield lines
+    finally:
+        for logger, own in zip(loggers, before, strict=True):
+            logger.removeHandler(ear)
+            logger.setLevel(own)
 
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:

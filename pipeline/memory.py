@@ -23,7 +23,7 @@ ENGINE_WINDOWS = 12
 
 @dataclass(frozen=True, slots=True)
 class MemoryBound:
-    """Terms of the bound. All but the crops are constant over a file; crops grow with the faces seen at once."""
+    """Terms of the bound. All are constant over a file but the crops, which grow with the faces at a time."""
 
     decoded_frames: int
     """At the boundary after the decoder."""

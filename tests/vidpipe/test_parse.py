@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +27,7 @@ def test_what_is_no_time_is_refused_with_the_option_and_the_text(text: str) -> N
 
 
 def test_a_region_may_have_a_beginning_and_an_end() -> None:
-    assert region("1,2,30,40").end_s == math.inf
+    assert region("1,2,30,40").end_s is None
     whole = region("1.5,2,30,40@0:01-1:02:03.5")
     assert (whole.x, whole.y, whole.width, whole.height) == (1.5, 2, 30, 40)
     assert (whole.start_s, whole.end_s) == (1, 3723.5)

@@ -16,9 +16,10 @@ class RegionOption:
     y: float
     width: float
     height: float
-    start_s: float
-    end_s: float
-    """math.inf where no end was given"""
+    start_s: float | None
+    """None: from the first frame"""
+    end_s: float | None
+    """None: to the last"""
 
 
 def seconds(text: str, option: str) -> float:
@@ -48,12 +49,12 @@ def region(text: str) -> RegionOption:
     if not (width > 0 and height > 0 and math.isfinite(x + y + width + height)):
         raise UsageError(f"--region is {text!r}; width and height are px above 0")
     if not at:
-        return RegionOption(x, y, width, height, 0.0, math.inf)
+        return RegionOption(x, y, width, height, None, None)
     start, dash, end = times.partition("-")
     if not dash:
         raise UsageError(f"--region is {text!r}; after @ wanted start-end, e.g. @0:10-0:12.5")
-    start_s = seconds(start, "--region") if start else 0.0
-    end_s = seconds(end, "--region") if end else math.inf
-    if end_s <= start_s:
+    start_s = seconds(start, "--region") if start else None
+    end_s = seconds(end, "--region") if end else None
+    if end_s is not None and end_s <= (start_s or 0):
         raise UsageError(f"--region is {text!r}; its end lies after its start")
     return RegionOption(x, y, width, height, start_s, end_s)

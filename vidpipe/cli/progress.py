@@ -24,10 +24,9 @@ class _Rate(ProgressColumn):
 
 
 class Bar:
-    """Shows nothing where ``shown`` is False or stderr is no terminal."""
+    """Shows nothing where ``shown`` is False or ``console`` is no terminal."""
 
-    def __init__(self, label: str, shown: bool) -> None:
-        console = Console(stderr=True)
+    def __init__(self, label: str, console: Console, shown: bool) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -1,0 +1,268 @@
+"""Stages chained into a run: what is opened, in what order it closes, and what stands there at the end."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+import av
+
+from pipeline.clock import StageClock, bottleneck
+from pipeline.config import Resolved, RunConfig
+from pipeline.decode import Decoder, open_decoder
+from pipeline.encode import Encoder, EncodeSettings
+from pipeline.encode.conserve import compare
+from pipeline.encode.pyav import PyAVEncoder
+from pipeline.engines import Engine, open_engine
+from pipeline.errors import GateError, OutputError
+from pipeline.flow import Waits, prefetch
+from pipeline.ledger import (
+    NOTICE,
+    KeptRecord,
+    NetworkRecord,
+    RunReport,
+    StageRecord,
+    TrackLog,
+    file_record,
+    heard,
+    setting_records,
+    write_whole,
+)
+from pipeline.plan import Job, Plan, absolute, make_plan
+from pipeline.stages.crop import crop
+from pipeline.stages.find_mosaics import FindSettings, ManualRegion, find_mosaics
+from pipeline.stages.paste import paste
+from pipeline.stages.restore import restore
+from pipeline.stages.track import TrackSettings, track
+from pipeline.stages.window import window
+from pipeline.types import Batch, Cropped, Found, Frame, Patch, StreamInfo, Tracked, Window
+
+LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
+"""Whose versions a report names."""
+PROMISED = ("frames", "times", "size", "rotation")
+"""What every output keeps, unless the encoder has said that its container cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    frames_written: int
+    frames_total: int
+    faces: int
+    """Being restored at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Every stage with its arguments, so that a run and a benchmark call the same thing."""
+
+    info: StreamInfo
+    engine: Engine
+    config: RunConfig
+    plan: Plan
+    manual: tuple[ManualRegion, ...]
+
+    def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
+        settings = FindSettings(**self.config.find.model_dump())
+        return find_mosaics(frames, settings=settings, manual=self.manual)
+
+    def track(self, found: Iterator[Found]) -> Iterator[Tracked]:
+        return track(found, settings=TrackSettings(**self.config.track.model_dump()))
+
+    def crop(self, tracked: Iterator[Tracked]) -> Iterator[Cropped]:
+        spec = self.engine.spec
+        margin = self.config.crop.margin
+        return crop(tracked, info=self.info, size_px=spec.size_px, cells=spec.cells, margin=margin)
+
+    def window(self, cropped: Iterator[Cropped]) -> Iterator[Batch[Window]]:
+        spec, cores = self.engine.spec, self.plan.cores_per_batch
+        return window(cropped, core=spec.core, context=spec.context, cores_per_batch=cores)
+
+    def restore(self, batches: Iterator[Batch[Window]]) -> Iterator[Batch[Patch]]:
+        return restore(batches, engine=self.engine, batch_size=self.config.restore.batch_size)
+
+    def paste(self, batches: Iterator[Batch[Patch]]) -> Iterator[Frame]:
+        return paste(batches, info=self.info)
+
+
+@dataclass(slots=True)
+class Meters:
+    """What a run measures about itself."""
+
+    clock: StageClock = field(default_factory=StageClock)
+    tracks: TrackLog = field(default_factory=TrackLog)
+    decoded: Waits = field(default_factory=Waits)
+    painted: Waits = field(default_factory=Waits)
+
+    def waits_s(self) -> dict[str, float]:
+        return {
+            "decode thread, for room": self.decoded.put_s,
+            "work thread, for frames": self.decoded.get_s,
+            "work thread, for room": self.painted.put_s,
+            "encode thread, for frames": self.painted.get_s,
+        }
+
+
+def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
+    """The frames of the output, in order. Closing it stops both threads."""
+    plan, config, timed = stages.plan, stages.config, meters.clock.timed
+    decoded = timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
+    frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
+    found = timed("find", "work", stages.find(frames))
+    tracked = meters.tracks.listen(timed("track", "work", stages.track(found)))
+    cropped = meters.tracks.listen_restored(timed("crop", "work", stages.crop(tracked)))
+    windows = timed("window", "work", stages.window(cropped))
+    patches = timed("restore", "work", stages.restore(windows))
+    painted = timed("paste", "work", stages.paste(patches))
+    out = prefetch(painted, config.encode.prefetch_frames, "work", meters.painted)
+    # An error's traceback would keep the boundaries open; closed by hand they end inside out.
+    with closing(cast("Generator[Frame]", frames)), closing(cast("Generator[Frame]", out)):
+        yield from out
+
+
+def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> RunReport:
+    """Does the job. ``on_frame`` is called after each frame written, in the caller's thread.
+
+    Boundaries close first, then the engine, the encoder, the decoder. Until the output is whole it has
+    another name, and it is compared with its source before the run counts as done: whatever is raised,
+    Ctrl-C included, leaves nothing new under the job's names. Raises the errors of ``pipeline.errors``;
+    GateError where the output does not keep what it must.
+    """
+    config, started, meters = settings.config, perf_counter(), Meters()
+    with ExitStack() as stack:
+        warnings = stack.enter_context(heard(logging.WARNING))
+        decoder = stack.enter_context(open_decoder(job.source))
+        engine = stack.enter_context(closing(open_restorer(job.network, config)))
+        plan = make_plan(job, decoder.info, engine.spec, config)
+        encoder = stack.enter_context(open_encoder(decoder.info, job, plan, config))
+        stages = Stages(decoder.info, engine, config, plan, absolute(job.manual, decoder.info))
+        written, streaming_s = _stream(chain(decoder, stages, meters), encoder, plan, meters, on_frame)
+        with _all_or_nothing(job.target):
+            begun = perf_counter()
+            encoder.finish()
+            meters.clock.add("encode", "encode", perf_counter() - begun)
+            streaming_s += perf_counter() - begun
+            conservation = _compared(decoder.info, encoder, job, plan, config)
+            times = meters.clock.times(meters.decoded.get_s)
+            report = RunReport(
+                versions={name: metadata.version(name) for name in LIBRARIES}
+                | {"python": platform.python_version()},
+                settings=setting_records(settings),
+                input=file_record(job.source),
+                output=file_record(job.target),
+                network=NetworkRecord(
+                    net=engine.spec.net,
+                    version=engine.spec.version,
+                    weights_sha256=engine.spec.weights_sha256,
+                    engine=engine.name,
+                ),
+                frames_written=written,
+                frames_restored=meters.tracks.frames_restored,
+                tracks=meters.tracks.records(decoder.info.time_base),
+                stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
+                waits_s=meters.waits_s(),
+                bottleneck=bottleneck(times),
+                streaming_s=streaming_s,
+                elapsed_s=perf_counter() - started,
+                conservation=conservation,
+                lost=list(encoder.lost),
+                warnings=warnings,
+            )
+            write_whole(job.sidecar, report.model_dump_json(indent=2))
+    return report
+
+
+def open_restorer(network: Path, config: RunConfig) -> Engine:
+    """The engine that the settings ask for."""
+    settings = config.restore
+    return open_engine(
+        network, device=config.device, library=settings.engine, threads=settings.threads or None
+    )
+
+
+def open_encoder(info: StreamInfo, job: Job, plan: Plan, config: RunConfig) -> Encoder:
+    """The output file, marked as a reconstruction."""
+    if job.sidecar.exists() and not job.overwrite:
+        raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
+    return PyAVEncoder(
+        info,
+        job.target,
+        _encode_settings(job, config),
+        overwrite=job.overwrite,
+        start_pts=plan.start_pts,
+        end_pts=plan.end_pts,
+    )
+
+
+def _encode_settings(job: Job, config: RunConfig) -> EncodeSettings:
+    """With the notice as the file's comment, after what a comment of the source says."""
+    with av.open(job.source) as container:
+        tags = container.metadata
+    name = next((tag for tag in tags if tag.lower() == "comment"), "comment")
+    said = tags.get(name, "")
+    comment = said if NOTICE in said else f"{said} {NOTICE}".lstrip()
+    encode = config.encode
+    return EncodeSettings(encode.codec, encode.crf, encode.preset, encode.audio, metadata={name: comment})
+
+
+def _compared(
+    info: StreamInfo, encoder: Encoder, job: Job, plan: Plan, config: RunConfig
+) -> list[KeptRecord]:
+    """What the output kept. Raises GateError where frames, times or audio differ and nobody said why."""
+    settings = _encode_settings(job, config)
+    result = compare(info, job.target, settings, start_pts=plan.start_pts, end_pts=plan.end_pts)
+    for item in result.broken:
+        promised = item.name in PROMISED or item.name.startswith("audio stream")
+        if item.name == "frames" or (promised and not encoder.lost):
+            raise GateError(
+                f"{job.target.name} would not keep {item.name}: {item.source} became {item.output}; "
+                "nothing was written, please report this clip"
+            )
+    return [KeptRecord(name=i.name, state=i.state, source=i.source, output=i.output) for i in result.items]
+
+
+def _stream(
+    frames: Generator[Frame],
+    encoder: Encoder,
+    plan: Plan,
+    meters: Meters,
+    on_frame: Callable[[Progress], None],
+) -> tuple[int, float]:
+    """Encodes all frames; returns how many there were and how many seconds it took."""
+    written, started = 0, perf_counter()
+    with closing(frames):
+        for frame in frames:
+            begun = perf_counter()
+            encoder.write(frame)
+            meters.clock.add("encode", "encode", perf_counter() - begun)
+            written += 1
+            on_frame(Progress(written, plan.frames, meters.tracks.living))
+    return written, perf_counter() - started
+
+
+@contextmanager
+def _all_or_nothing(target: Path) -> Iterator[None]:
+    """Removes ``target`` if it has come into being and then something is raised; an older one stays."""
+    before = _identity(target)
+    try:
+        yield
+    except BaseException:
+        if _identity(target) != before:
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,93 @@
+"""What is to be done to one file, and what follows from it before anything runs."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.engines import EngineSpec
+from pipeline.errors import UsageError
+from pipeline.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
+from pipeline.stages.find_mosaics import ManualRegion
+from pipeline.stages.window import frames_held
+from pipeline.types import StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done to one file."""
+
+    source: Path
+    target: Path
+    network: Path
+    """ONNX file with an ``EngineSpec`` in its metadata."""
+    manual: tuple[ManualRegion, ...] = ()
+    """Mosaics that a user has pointed out; their times count from the first frame, as the next two do."""
+    start_s: float | None = None
+    """Where to begin, seconds; None: at the first frame."""
+    end_s: float | None = None
+    """The first time that is left out; None: to the end."""
+    overwrite: bool = False
+
+    @property
+    def sidecar(self) -> Path:
+        """``out.mp4`` -> ``out.mp4.json``."""
+        return self.target.with_name(f"{self.target.name}.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job on its file, with its network."""
+
+    start_pts: int | None
+    end_pts: int | None
+    frames: int
+    """That will be read and written."""
+    cores_per_batch: int
+    """Windows of one track that go through the engine together."""
+    memory: MemoryBound
+
+
+def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -> Plan:
+    """Resolves times to pts and sizes to bounds. Raises UsageError where no frame is left."""
+    start_pts = _pts_at(info, job.start_s)
+    end_pts = _pts_at(info, job.end_s)
+    first = 0 if start_pts is None else bisect_left(info.pts, start_pts)
+    end = len(info.pts) if end_pts is None else bisect_left(info.pts, end_pts)
+    if first >= end:
+        raise UsageError(
+            f"{job.source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s"
+        )
+    cores = max(1, config.window.batch_frames // spec.core)
+    memory = MemoryBound(
+        decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
+        track_frames=config.track.look_ahead_frames + 1,
+        window_frames=frames_held(spec.core, spec.context, cores),
+        painted_frames=config.encode.prefetch_frames + PREFETCH_HANDS,
+        frame_bytes=frame_bytes(info),
+        crop_bytes=crop_bytes(spec),
+        engine_bytes=engine_bytes(spec, config.restore.batch_size),
+    )
+    return Plan(start_pts, end_pts, end - first, cores, memory)
+
+
+def absolute(manual: Sequence[ManualRegion], info: StreamInfo) -> tuple[ManualRegion, ...]:
+    """Regions whose times count from the first frame, in presentation time."""
+    first_s = float(info.pts[0] * info.time_base)
+
+    def moved(time_s: float | None) -> float | None:
+        return None if time_s is None else time_s + first_s
+
+    return tuple(replace(m, start_s=moved(m.start_s), end_s=moved(m.end_s)) for m in manual)
+
+
+def _pts_at(info: StreamInfo, time_s: float | None) -> int | None:
+    """First pts at or after ``time_s`` seconds from the first frame."""
+    if time_s is None:
+        return None
+    # A rounding error must not move the time past the frame that it names.
+    return info.pts[0] + math.ceil(time_s / float(info.time_base) - 1e-6)

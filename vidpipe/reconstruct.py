@@ -1,0 +1,46 @@
+"""From what a user asks for to a run. The command line and Python come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.cache import engine_file
+from export.default import default_net
+from pipeline import build
+from pipeline.build import Progress
+from pipeline.config import Resolved
+from pipeline.ledger import RunReport
+from pipeline.plan import Job
+from pipeline.stages.find_mosaics import ManualRegion
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of one file."""
+
+    source: Path
+    target: Path
+    manual: tuple[ManualRegion, ...] = ()
+    start_s: float | None = None
+    end_s: float | None = None
+    overwrite: bool = False
+
+
+def default_target(source: Path) -> Path:
+    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
+    return source.with_name(f"{source.stem}.reconstruct{source.suffix}")
+
+
+def job_for(request: Request, settings: Resolved) -> Job:
+    """Picks the network and makes its engine file, on the first use of these weights."""
+    net = settings.config.restore.net
+    network = engine_file(default_net() if net == "auto" else net)
+    manual, times = request.manual, (request.start_s, request.end_s)
+    return Job(request.source, request.target, network, manual, *times, overwrite=request.overwrite)
+
+
+def reconstruct(request: Request, settings: Resolved, on_frame: Callable[[Progress], None]) -> RunReport:
+    """Writes the reconstructed file and its sidecar. Errors are those of ``pipeline.errors``."""
+    return build.run(job_for(request, settings), settings, on_frame)
