@@ -24,10 +24,13 @@ Library = Literal["openvino", "onnxruntime", "torch"]
 class EngineSpec:
     """What a restoring network wants, read from the metadata of its ONNX file.
 
-    Inputs, all float32, batch B free unless the engine says otherwise:
-    ``image`` (B, T, 3, S, S) RGB in [0, 1]; ``mask`` (B, T, 1, S, S), 1 clean;
-    ``rows``, ``cols`` (B, T, N, S) membership. Outputs: ``restored`` (B, C, 3, S, S) RGB and ``trust``
-    (B, C) in [0, 1], for the ``core`` frames in the middle of the window, C = T - 2 * context.
+    The file holds the learned part of the network only. What it reads from the mosaic and how its answer
+    is held to the mosaic (``nets.grid``) is computed around it, in float32, at any precision of the engine.
+
+    Inputs, float32, batch B free: ``features`` (B, T, ``nets.grid.CHANNELS``, S, S) in about [-1, 1] and
+    ``mask`` (B, T, 1, S, S), 1 clean. Outputs, float32: ``residual`` (B, C, 3, S, S), RGB over the
+    interpolated cells, and ``trust`` (B, C) in [0, 1], for the ``core`` frames in the middle of the
+    window, C = T - 2 * context.
     """
 
     net: str
@@ -41,7 +44,7 @@ class EngineSpec:
     size_px: int
     """S"""
     cells: int
-    """N, the most cells per axis"""
+    """N, the most cells per axis that the network was trained for"""
 
     @property
     def core(self) -> int:

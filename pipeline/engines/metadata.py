@@ -11,12 +11,13 @@ from pathlib import Path
 
 import onnx
 
+from nets.grid import CHANNELS
 from pipeline.engines import EngineSpec
 from pipeline.errors import InputError
 
 KEY = "vidpipe"
-INPUTS = ("image", "mask", "rows", "cols")
-OUTPUTS = ("restored", "trust")
+INPUTS = ("features", "mask")
+OUTPUTS = ("residual", "trust")
 
 
 def to_json(spec: EngineSpec) -> str:
@@ -66,13 +67,8 @@ def read_onnx(path: Path) -> EngineSpec:
 
 def input_shapes(spec: EngineSpec, batch: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs for ``batch`` windows."""
-    frames, size = (batch, spec.window), spec.size_px
-    return {
-        "image": (*frames, 3, size, size),
-        "mask": (*frames, 1, size, size),
-        "rows": (*frames, spec.cells, size),
-        "cols": (*frames, spec.cells, size),
-    }
+    window, size = (batch, spec.window), (spec.size_px, spec.size_px)
+    return {"features": (*window, CHANNELS, *size), "mask": (*window, 1, *size)}
 
 
 def _names(types: dict[str, type] | str) -> str:

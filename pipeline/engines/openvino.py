@@ -44,7 +44,7 @@ class OpenVinoEngine:
         self._compiled: dict[int, ov.CompiledModel] = {}
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        count = inputs["image"].shape[0]
+        count = inputs["mask"].shape[0]
         size = 1 << (count - 1).bit_length()
         feed = {name: _padded(inputs[name], size) for name in INPUTS}
         outputs = self._program(size)(feed)

@@ -14,7 +14,7 @@ from pipeline.errors import InputError, MissingError
 
 
 class TorchEngine:
-    """Runs a module that takes ``(image, mask, rows, cols)`` and returns ``(restored, trust)``.
+    """Runs a module that takes ``(features, mask)`` and returns ``(residual, trust)``.
 
     The module is used as it is, in the mode that it is in (call ``eval`` first), in float32, and moved
     to ``device`` ("cpu", "cuda:0"). Results are on the CPU.

@@ -1,13 +1,15 @@
-"""Windows -> patches, through an engine."""
+"""Windows -> patches: a mosaic is observed, an engine runs the network, its answer is held to the mosaic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
-from pipeline.engines import Engine, EngineSpec
+from nets.grid import Observation, compose, observe
+from pipeline.engines import Engine
 from pipeline.errors import GateError, InputError
 from pipeline.types import Batch, Crop, Patch, Window
 
@@ -16,8 +18,8 @@ def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int
     """Restores the core of every window; frames go on with the patches that belong to them.
 
     At most ``batch_size`` windows go into one call of the engine. Windows must be of the engine's T, S
-    and N (ValueError: ``crop`` and ``window`` were set up for another network). Raises InputError where
-    the network does not give what its metadata promises, GateError where it gives NaN or infinity.
+    and N, else ValueError. Raises InputError where the network does not give what its metadata promise,
+    GateError where it gives NaN or infinity.
     """
     for batch in batches:
         patches: list[Patch] = []
@@ -28,39 +30,42 @@ def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int
 
 def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     spec = engine.spec
-    outputs = engine.infer(engine_inputs(windows, spec))
+    for window in windows:
+        first = window.crops[0]
+        came = len(window.crops), first.image.shape[-1], first.rows.shape[0]
+        wanted = spec.window, spec.size_px, spec.cells
+        if came != wanted:
+            raise ValueError(f"window of (T, S, N) = {came}; {spec.net} {spec.version} takes {wanted}")
+    crops = list({id(c): c for w in windows for c in w.crops}.values())  # windows share crops, edges repeat
+    place = {id(c): i for i, c in enumerate(crops)}
+    observation = _observe(crops)
+    taken = torch.tensor([[place[id(c)] for c in w.crops] for w in windows])
+    mask = 1 - observation.weight
+    outputs = engine.infer({"features": observation.features[taken], "mask": mask[taken]})
     size, count = spec.size_px, len(windows)
-    restored = _checked(outputs, "restored", (count, spec.core, 3, size, size), engine)
-    trust = _checked(outputs, "trust", (count, spec.core), engine)
+    residual = _checked(outputs, "residual", (count, spec.core, 3, size, size), engine)
+    trust = _checked(outputs, "trust", (count, spec.core), engine).clamp(0, 1)
+
+    owned = [(w, at) for w, window in enumerate(windows) for at in window.core]
+    w, at = torch.tensor(owned).unbind(1)
+    core, answer = taken[w, at], (w, at - spec.context)
+    of_core = Observation(**{f.name: getattr(observation, f.name)[core] for f in fields(Observation)})
+    images = torch.stack([crops[i].image for i in core.tolist()])
+    pixels = compose(of_core, images, residual[answer], trust[answer]).clamp(0, 1)
     return [
-        Patch(
-            crop=window.crops[at],
-            pixels=restored[w, at - spec.context].clamp(0, 1),
-            trust=min(max(float(trust[w, at - spec.context]), 0.0), 1.0),
-        )
-        for w, window in enumerate(windows)
-        for at in window.core
+        Patch(crops[i], one, float(how_far))
+        for i, one, how_far in zip(core.tolist(), pixels.unbind(0), trust[answer], strict=True)
     ]
 
 
-def engine_inputs(windows: tuple[Window, ...], spec: EngineSpec) -> dict[str, Tensor]:
-    """Stacks windows into the inputs that ``EngineSpec`` describes, batch = number of windows."""
-    for window in windows:
-        crop = window.crops[0]
-        came = len(window.crops), crop.image.shape[-1], crop.rows.shape[0]
-        if came != (spec.window, spec.size_px, spec.cells):
-            wanted = spec.window, spec.size_px, spec.cells
-            raise ValueError(f"window of (T, S, N) = {came}; {spec.net} {spec.version} takes {wanted}")
-
-    def stack(field: Callable[[Crop], Tensor]) -> Tensor:
-        return torch.stack([torch.stack([field(c) for c in w.crops]) for w in windows])
-
-    return {
-        "image": stack(lambda c: c.image),
-        "mask": stack(lambda c: c.mask),
-        "rows": stack(lambda c: c.rows),
-        "cols": stack(lambda c: c.cols),
-    }
+def _observe(crops: list[Crop]) -> Observation:
+    """What networks read from K crops: (K, ...)."""
+    return observe(
+        torch.stack([c.image for c in crops]),
+        torch.stack([c.mask for c in crops]),
+        torch.stack([c.rows for c in crops]),
+        torch.stack([c.cols for c in crops]),
+    )
 
 
 def _checked(outputs: dict[str, Tensor], name: str, shape: tuple[int, ...], engine: Engine) -> Tensor:

@@ -23,48 +23,38 @@ SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, co
 
 
 class Tiny(nn.Module):
-    """restored = image / 2 + grid / 4 on the core, trust = mean of the mask."""
+    """residual = three features / 2 + mask / 4 on the core, trust = mean of the mask."""
 
-    def forward(self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         core = slice(SPEC.context, SPEC.window - SPEC.context)
-        grid = rows[:, core].transpose(-1, -2) @ cols[:, core]
-        return image[:, core] * 0.5 + grid.unsqueeze(2) * 0.25, mask[:, core].mean((2, 3, 4))
+        seen = mask[:, core]
+        return features[:, core, :3] * 0.5 + seen * 0.25, seen.mean((2, 3, 4))
 
 
-def write_onnx(
-    path: Path, metadata: dict[str, str], inputs: tuple[str, ...] = ("image", "mask", "rows", "cols")
-) -> Path:
+def write_onnx(path: Path, metadata: dict[str, str], names: tuple[str, str] = ("features", "mask")) -> Path:
     """``Tiny`` as an ONNX graph with a free batch dimension."""
-    shapes = dict(zip(inputs, (list(s[1:]) for s in input_shapes(SPEC, 1).values()), strict=True))
-    image, mask, rows, cols = inputs
-    constants: dict[str, list[int] | list[float]] = {
-        "start": [SPEC.context],
-        "end": [SPEC.window - SPEC.context],
-        "time": [1],
-        "two": [2],
-        "space": [2, 3, 4],
-    }
-    initial = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constants.items()]
-    initial += [
-        numpy_helper.from_array(np.array(v, np.float32), k) for k, v in (("half", 0.5), ("quarter", 0.25))
-    ]
-    cut = [helper.make_node("Slice", [n, "start", "end", "time"], [f"{n}_core"]) for n in inputs]
+    shapes = dict(zip(names, (list(s[1:]) for s in input_shapes(SPEC, 1).values()), strict=True))
+    features, mask = names
+    indices = {"start": [SPEC.context], "end": [SPEC.window - SPEC.context], "time": [1], "space": [2, 3, 4]}
+    indices |= {"zero": [0], "three": [3], "channel": [2]}
+    initial = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in indices.items()]
+    factors = {"half": 0.5, "quarter": 0.25}
+    initial += [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in factors.items()]
     nodes = [
-        *cut,
-        helper.make_node("Transpose", [f"{rows}_core"], ["up"], perm=[0, 1, 3, 2]),
-        helper.make_node("MatMul", ["up", f"{cols}_core"], ["flat"]),
-        helper.make_node("Unsqueeze", ["flat", "two"], ["grid"]),
-        helper.make_node("Mul", ["grid", "quarter"], ["some_grid"]),
-        helper.make_node("Mul", [f"{image}_core", "half"], ["some_image"]),
-        helper.make_node("Add", ["some_grid", "some_image"], ["restored"]),
-        helper.make_node("ReduceMean", [f"{mask}_core", "space"], ["trust"], keepdims=0),
+        helper.make_node("Slice", [features, "start", "end", "time"], ["features_core"]),
+        helper.make_node("Slice", ["features_core", "zero", "three", "channel"], ["rgb"]),
+        helper.make_node("Slice", [mask, "start", "end", "time"], ["seen"]),
+        helper.make_node("Mul", ["rgb", "half"], ["some_rgb"]),
+        helper.make_node("Mul", ["seen", "quarter"], ["some_mask"]),
+        helper.make_node("Add", ["some_rgb", "some_mask"], ["residual"]),
+        helper.make_node("ReduceMean", ["seen", "space"], ["trust"], keepdims=0),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", *s]) for n, s in shapes.items()],
         [
-            helper.make_tensor_value_info("restored", TensorProto.FLOAT, ["B", SPEC.core, 3, 16, 16]),
+            helper.make_tensor_value_info("residual", TensorProto.FLOAT, ["B", SPEC.core, 3, 16, 16]),
             helper.make_tensor_value_info("trust", TensorProto.FLOAT, ["B", SPEC.core]),
         ],
         initial,
@@ -116,10 +106,10 @@ def test_engine_gives_what_the_network_computes(engine: Engine) -> None:
     assert engine.spec == SPEC
     for batch in (3, 1, 4, 2):  # a smaller batch after a larger one, and one that is padded
         feed = inputs(batch, batch)
-        restored, trust = Tiny()(*feed.values())
+        residual, trust = Tiny()(*feed.values())
         outputs = engine.infer(feed)
-        assert set(outputs) == {"restored", "trust"}
-        for came, wanted in ((outputs["restored"], restored), (outputs["trust"], trust)):
+        assert set(outputs) == {"residual", "trust"}
+        for came, wanted in ((outputs["residual"], residual), (outputs["trust"], trust)):
             assert came.dtype == torch.float32
             assert came.shape == wanted.shape
             assert torch.allclose(came, wanted, atol=tolerance)
@@ -130,7 +120,7 @@ def test_outputs_belong_to_the_caller(engine: Engine) -> None:
     kept = {name: value.clone() for name, value in first.items()}
     engine.infer(inputs(2, 2))
     assert all(torch.equal(first[name], kept[name]) for name in kept)
-    first["restored"].zero_()  # and may be written to
+    first["residual"].zero_()  # and may be written to
 
 
 def test_auto_says_what_it_chose_and_why(
@@ -177,7 +167,7 @@ def test_files_that_are_no_network_of_ours(tmp_path: Path) -> None:
         open_engine(broken_pt2, device="cpu")
     with pytest.raises(InputError, match="no 'vidpipe' metadata"):
         open_engine(write_onnx(tmp_path / "bare.onnx", {}), device="cpu")
-    renamed = write_onnx(tmp_path / "renamed.onnx", {KEY: to_json(SPEC)}, ("x", "mask", "rows", "cols"))
+    renamed = write_onnx(tmp_path / "renamed.onnx", {KEY: to_json(SPEC)}, ("x", "mask"))
     with pytest.raises(InputError, match="wanted"):
         open_engine(renamed, device="cpu")
 

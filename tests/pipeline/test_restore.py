@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nets.grid import compose, observe
 from pipeline.errors import GateError, InputError
 from pipeline.stages.crop import crop
 from pipeline.stages.restore import restore
@@ -17,15 +18,17 @@ from pipeline.types import Batch, Patch, Tracked, Window
 from tests.pipeline.scene import CubicEngine, scene
 
 
-class NumberEngine(CubicEngine):
-    """Marks each restored frame with what its middle pixel showed."""
+class EchoEngine(CubicEngine):
+    """Answers for each frame with what it saw of it, so that a mix-up shows."""
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        outputs = super().infer(inputs)
+        self.batches.append(inputs["features"].shape[0])
         core = slice(self.spec.context, self.spec.window - self.spec.context)
-        outputs["restored"] = inputs["image"][:, core] * 0 + inputs["image"][:, core, :1, :1, :1]
-        outputs["trust"] = inputs["image"][:, core, 0, 0, 0]
-        return outputs
+        return {"residual": echo(inputs["features"][:, core]), "trust": inputs["features"][:, core, 0, 0, 0]}
+
+
+def echo(features: Tensor) -> Tensor:
+    return 0.1 * features[..., :3, :, :].flip(-1)
 
 
 def windows(count: int, core: int, context: int, cores: int = 1) -> list[Batch[Window]]:
@@ -39,13 +42,18 @@ def patches(batches: list[Batch[Window]], engine: CubicEngine, batch_size: int =
     return [p for b in restore(batches, engine=engine, batch_size=batch_size) for p in b.items]
 
 
-def test_every_crop_gets_its_own_output() -> None:
-    made = patches(windows(7, 3, 1), NumberEngine(window=5, context=1), batch_size=2)
+def test_every_crop_gets_its_own_answer() -> None:
+    """Whatever the window it came in: the same as observing and composing that crop alone."""
+    made = patches(windows(7, 3, 1), EchoEngine(window=5, context=1), batch_size=2)
     assert [p.crop.frame_index for p in made] == list(range(7))
     for patch in made:
-        mark = patch.crop.image[0, 0, 0]
-        assert torch.equal(patch.pixels, torch.full((3, 64, 64), float(mark)))
-        assert patch.trust == pytest.approx(float(mark))
+        crop_ = patch.crop
+        image = crop_.image.unsqueeze(0)
+        alone = observe(image, crop_.mask.unsqueeze(0), crop_.rows.unsqueeze(0), crop_.cols.unsqueeze(0))
+        trust = alone.features[:, 0, 0, 0].clamp(0, 1)
+        wanted = compose(alone, image, echo(alone.features), trust).clamp(0, 1)[0]
+        assert torch.allclose(patch.pixels, wanted, atol=1e-5)
+        assert patch.trust == pytest.approx(float(trust), abs=1e-6)
 
 
 def test_calls_are_batched_and_bounded() -> None:
@@ -76,9 +84,9 @@ class Broken(CubicEngine):
 @pytest.mark.parametrize(
     ("spoil", "error", "text"),
     [
-        (lambda o: {"restored": o["restored"]}, InputError, "no output 'trust'"),
+        (lambda o: {"residual": o["residual"]}, InputError, "no output 'trust'"),
         (lambda o: {**o, "trust": o["trust"][0]}, InputError, r"promise \(1, 1\)"),
-        (lambda o: {**o, "restored": o["restored"] / 0}, GateError, "NaN or infinity"),
+        (lambda o: {**o, "residual": o["residual"] / 0}, GateError, "NaN or infinity"),
     ],
 )
 def test_a_bad_network_is_named(
