@@ -1,4 +1,5 @@
-"""Clips for ``benchmarks/mosaics.py``: faces by CenterFace, pixelated and encoded, with the truth beside them."""
+"""Clips for ``benchmarks/mosaics.py``: faces by CenterFace, pixelated and encoded, with the truth beside
+them."""
 
 from __future__ import annotations
 
@@ -166,16 +167,12 @@ def truth(track: NDArray[np.float64], recipe: Recipe, size: tuple[int, int], see
             mosaic = Mosaic((x0, y0, x1, y1), Axis(pitch, x0), Axis(pitch, y0))
         else:
             down = max(4, round(recipe.blocks * (y1 - y0) / (x1 - x0)))
-            mosaic = Mosaic(
-                (x0, y0, x1, y1), Axis((x1 - x0) / recipe.blocks, x0), Axis((y1 - y0) / down, y0)
-            )
+            mosaic = Mosaic((x0, y0, x1, y1), Axis((x1 - x0) / recipe.blocks, x0), Axis((y1 - y0) / down, y0))
         out.append(Mosaic(mosaic.box, mosaic.x, mosaic.y, recipe.shape, recipe.operator))
     return out
 
 
-def encode(
-    path: Path, frames: Iterator[NDArray[np.uint8]], rate: Fraction, codec: str, crf: int
-) -> None:
+def encode(path: Path, frames: Iterator[NDArray[np.uint8]], rate: Fraction, codec: str, crf: int) -> None:
     """RGB frames to a 4:2:0 file; odd sizes lose a row or column."""
     with av.open(str(path), "w") as container:
         stream = None

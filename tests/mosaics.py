@@ -1,8 +1,8 @@
 """Mosaics on numpy pictures, with the truth about them: for tests and for ``benchmarks/mosaics.py``.
 
-The lattice is that of ``nets.pixelation``: cell k spans the pixels from ``ceil(origin + k * pitch)`` on. The
-whole lattice is pixelated and then cut out by the region, as an editor's mosaic effect under a mask does it; a
-region on its own lattice is the special case where nothing is cut.
+The lattice is that of ``nets.pixelation``: cell k spans the pixels from ``ceil(origin + k * pitch)`` on.
+The whole lattice is pixelated and then cut out by the region, as an editor's mosaic effect under a mask
+does it; a region on its own lattice is the special case where nothing is cut.
 """
 
 from __future__ import annotations
@@ -65,53 +65,47 @@ def fixed(
     return Mosaic(box, Axis(pitch, float(origin[0])), Axis(pitch, float(origin[1])), shape, operator)
 
 
-def _lattice(axis: Axis, start: int, end: int, size: int) -> tuple[list[int], NDArray[np.int64]]:
-    """Bounds of the cells that touch [start, end) cut to the picture, and the width of each."""
+def _lattice(axis: Axis, end: int, size: int) -> NDArray[np.int64]:
+    """Bounds of the cells from cell 0 to the one that holds pixel ``end`` - 1, cut to the picture."""
     cells = int(np.ceil((end - axis.origin) / axis.pitch)) + 1
-    bounds = sorted({min(max(e, 0), size) for e in cell_edges(axis.pitch, axis.origin, 0, cells)} | {0, size})
-    return bounds[:-1], np.diff(bounds)
+    return np.unique(np.clip(cell_edges(axis.pitch, axis.origin, 0, cells), 0, size))
 
 
 def _sample(
-    plane: NDArray[np.float64],
-    rows: tuple[list[int], NDArray[np.int64]],
-    cols: tuple[list[int], NDArray[np.int64]],
-    operator: Operator,
+    plane: NDArray[np.float64], rows: NDArray[np.int64], cols: NDArray[np.int64], operator: Operator
 ) -> NDArray[np.float64]:
-    """(H, W) -> (R, C), one value per cell."""
-    (r0, h), (c0, w) = rows, cols
+    """(H, W) and the bounds of R x C cells that fill it -> (R, C), one value per cell."""
+    r, h, c, w = rows[:-1], np.diff(rows), cols[:-1], np.diff(cols)
     if operator in (Operator.AREA, Operator.LINEAR):
         gamma = 2.2 if operator is Operator.LINEAR else 1.0
-        sums = np.add.reduceat(np.add.reduceat(plane**gamma, r0, axis=0), c0, axis=1)
-        return (sums / (h[:, None] * w[None, :])) ** (1 / gamma)
-    offset = 0.0 if operator is Operator.CORNER else 0.5
-    r, c = np.array(r0) + (h * offset).astype(int), np.array(c0) + (w * offset).astype(int)
-    if operator is Operator.BILINEAR:
-        r1, c1 = np.maximum(r - 1, r0), np.maximum(c - 1, c0)
-        return sum(plane[np.ix_(a, b)] for a in (r, r1) for b in (c, c1)) / 4
-    return plane[np.ix_(r, c)]
+        sums = np.add.reduceat(np.add.reduceat(plane**gamma, r, axis=0), c, axis=1)
+        return np.asarray((sums / (h[:, None] * w[None, :])) ** (1 / gamma))
+    if operator is Operator.CORNER:
+        return plane[np.ix_(r, c)]
+    middle_r, middle_c = r + h // 2, c + w // 2
+    if operator is Operator.CENTRE:
+        return plane[np.ix_(middle_r, middle_c)]
+    before_r, before_c = np.maximum(middle_r - 1, r), np.maximum(middle_c - 1, c)
+    return sum(plane[np.ix_(a, b)] for a in (before_r, middle_r) for b in (before_c, middle_c)) / 4
 
 
 def pixelate(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
     """A copy of (H, W) or (H, W, C) with the mosaic drawn in."""
     height, width = picture.shape[:2]
-    rows = _lattice(mosaic.y, mosaic.box[1], mosaic.box[3], height)
-    cols = _lattice(mosaic.x, mosaic.box[0], mosaic.box[2], width)
-    planes = np.atleast_3d(picture).astype(np.float64)
-    drawn = np.stack(
-        [
-            np.repeat(np.repeat(_sample(p, rows, cols, mosaic.operator), rows[1], axis=0), cols[1], axis=1)
-            for p in np.moveaxis(planes, -1, 0)
-        ],
-        axis=-1,
-    )
-    inside = mosaic.mask(height, width)[..., None]
-    out = np.where(inside, np.round(drawn), planes).astype(np.uint8)
-    return out.reshape(picture.shape)
+    rows, cols = _lattice(mosaic.y, mosaic.box[3], height), _lattice(mosaic.x, mosaic.box[2], width)
+    part = np.s_[rows[0] : rows[-1], cols[0] : cols[-1]]
+    planes = np.moveaxis(np.atleast_3d(picture[part]).astype(np.float64), -1, 0)
+    cells = [_sample(p, rows - rows[0], cols - cols[0], mosaic.operator) for p in planes]
+    drawn = [np.repeat(np.repeat(c, np.diff(rows), axis=0), np.diff(cols), axis=1) for c in cells]
+    inside = mosaic.mask(height, width)[part]
+    out = picture.copy()
+    out[part][inside] = np.round(np.stack(drawn, axis=-1)).reshape(out[part].shape)[inside]
+    return out
 
 
 def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArray[np.uint8]:
-    """(height, width) natural-looking grey picture: noise with an amplitude spectrum of 1/f, slightly blurred.
+    """(height, width) natural-looking grey picture: noise with an amplitude spectrum of 1/f, slightly
+    blurred.
 
     ``contrast`` is its standard deviation in grey levels around 120.
     """

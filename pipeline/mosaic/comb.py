@@ -1,8 +1,9 @@
 """Pitch and phase of one axis: the comb that collects most isolated steps of a profile.
 
-``profile[i]`` counts the isolated steps at pixel i over ``lines`` rows (or columns). A lattice puts them on the
-teeth ``ceil(origin + k * pitch)``. A tooth earns its count minus a threshold that is above what lies between the
-teeth, so that the comb of half the pitch loses by its empty teeth and that of twice the pitch by the half it misses.
+``profile[i]`` counts the isolated steps at pixel i over ``lines`` rows (or columns). A lattice puts them
+on the teeth ``ceil(origin + k * pitch)``. A tooth earns its count minus a threshold that is above what
+lies between the teeth, so that the comb of half the pitch loses by its empty teeth and that of twice the
+pitch by the half it misses.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _teeth(pitch: float, origin: float, size: int) -> NDArray[np.int64]:
     first = int(np.ceil(-origin / pitch))
     last = int(np.floor((size - 1 - origin) / pitch))
     at = np.ceil(origin + np.arange(first, last + 1) * pitch - _EPS * pitch).astype(np.int64)
-    return at[(at >= 0) & (at < size)]
+    return np.asarray(at[(at >= 0) & (at < size)], dtype=np.int64)
 
 
 def best_run(values: NDArray[np.float64]) -> tuple[int, int, float]:

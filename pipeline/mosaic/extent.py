@@ -1,8 +1,8 @@
 """Where a mosaic ends: box and shape of the region that a lattice explains.
 
-Two things speak for a column of pixels (rows likewise): horizontal edges on the lattice's rows cross it, and it
-is as quiet between them as the mosaic is. The box is the run of columns, then of rows, then again, with the
-largest sum of both. Quiet alone does not count as evidence, or walls would join the mosaic.
+Two things speak for a column of pixels (rows likewise): horizontal edges on the lattice's rows cross it,
+and it is as quiet between them as the mosaic is. The box is the run of columns, then of rows, then again,
+with the largest sum of both. Quiet alone does not count as evidence, or walls would join the mosaic.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ def _run(
     span: tuple[int, int],
     core: tuple[int, int],
 ) -> tuple[int, int]:
-    """Run of columns that belongs to the mosaic, given the rows ``span`` and a first guess ``core`` of the run.
+    """Run of columns that belongs to the mosaic, given the rows ``span`` and a first guess ``core`` of
+    the run.
 
-    ``crossing`` holds horizontal edges, counted on the rows ``cross_lines``; ``along`` vertical edges, counted
-    in the columns ``along_lines``.
+    ``crossing`` holds horizontal edges, counted on the rows ``cross_lines``; ``along`` vertical edges,
+    counted in the columns ``along_lines``.
     """
     rows = cross_lines[(cross_lines > span[0]) & (cross_lines < span[1])]
     hits = crossing[rows].sum(axis=0, dtype=np.float64)
@@ -112,9 +113,7 @@ def extent(evidence: Evidence, x: Comb, y: Comb) -> Extent | None:
     cols, rows = _span(x, width), _span(y, height)
     for _ in range(_ROUNDS):
         new_cols = _run(horizontal, vertical, evidence.active, ys, xs, rows, cols)
-        new_rows = _run(
-            vertical.T, horizontal.T, evidence.active.T, xs, ys, new_cols, rows
-        )
+        new_rows = _run(vertical.T, horizontal.T, evidence.active.T, xs, ys, new_cols, rows)
         if new_cols[1] - new_cols[0] < 2 * x.pitch or new_rows[1] - new_rows[0] < 2 * y.pitch:
             return None
         if (new_cols, new_rows) == (cols, rows):

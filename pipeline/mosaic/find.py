@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +12,10 @@ from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.extent import Evidence, Extent, extent, lines
 from pipeline.mosaic.rate import rate
-from pipeline.mosaic.screen import candidates, fired
+from pipeline.mosaic.screen import candidates, fires
 from pipeline.mosaic.shape import outline
 from pipeline.mosaic.steps import active, faint_steps, isolated_steps
-from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
+from pipeline.types import Axis, Box, Grid, Kind, Region
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
@@ -51,7 +50,9 @@ def _evidence(luma: NDArray[np.uint8]) -> Evidence:
     return Evidence(luma, isolated_steps(luma, 1), isolated_steps(luma, 0), active(luma))
 
 
-def _profiles(evidence: Evidence, box: tuple[int, int, int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _profiles(
+    evidence: Evidence, box: tuple[int, int, int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps per column and per row of a box."""
     x0, y0, x1, y1 = box
     part = np.s_[y0:y1, x0:x1]
@@ -109,7 +110,6 @@ def _fit(evidence: Evidence, max_pitch: float) -> _Fit | None:
     return None if found is None else _Fit(x2, y2, found)
 
 
-
 def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
     """Mosaics of one picture, the strongest first; stateless.
 
@@ -149,7 +149,7 @@ def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSet
     evidence = _evidence(part)
     regions: list[Region] = []
     for _ in range(_MAX_PER_CANDIDATE):
-        if not fired(evidence.vertical[::2], cv2.transpose(evidence.horizontal[:, ::2].copy())).any():
+        if not fires(evidence.vertical, evidence.horizontal):
             break
         fit = _fit(evidence, settings.max_cell_px)
         if fit is None:
@@ -160,7 +160,10 @@ def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSet
         if score < settings.min_score or cells < settings.min_cells - 0.5:
             break
         box, shape = outline(evidence, fit.x, fit.y, fit.extent)
-        regions.append(_region(part, fit, box, shape, score, offset))
+        dx, dy = offset
+        place = Box(box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy)
+        grid = _grid(fit, box[:2], offset, score)
+        regions.append(Region(place, Kind.MOSAIC, shape, score, grid))
         for mask in (evidence.vertical, evidence.horizontal):
             mask[box[1] : box[3] + 1, box[0] : box[2] + 1] = 0
     return regions
@@ -172,20 +175,30 @@ def _axis(c: Comb, start: int, offset: int) -> Axis:
     return Axis(c.pitch, float(c.origin + cells * c.pitch + offset))
 
 
-def _region(
-    part: NDArray[np.uint8],
-    fit: _Fit,
-    box: tuple[int, int, int, int],
-    shape: Shape,
-    score: float,
-    offset: tuple[int, int],
-) -> Region:
-    x, y = _axis(fit.x, box[0], 0), _axis(fit.y, box[1], 0)
-    dx, dy = offset
-    return Region(
-        box=Box(box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy),
-        kind=Kind.MOSAIC,
-        shape=shape,
-        score=score,
-        grid=Grid(Axis(x.pitch, x.origin + dx), Axis(y.pitch, y.origin + dy), Operator.AREA, score),
-    )
+def _grid(fit: _Fit, start: tuple[int, int], offset: tuple[int, int], confidence: float) -> Grid:
+    """The fit as a grid in px of the picture, cell 0 holding the pixel ``start`` of the part at
+    ``offset``."""
+    x, y = _axis(fit.x, start[0], offset[0]), _axis(fit.y, start[1], offset[1])
+    return Grid(x, y, Operator.AREA, confidence)
+
+
+def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
+    """Grid of a mosaic that a person pointed at, or None where none can be read.
+
+    ``luma`` is (H, W) uint8. The box may be larger than the mosaic; half of ``min_score`` is enough, as the
+    question is no longer whether there is a mosaic.
+    """
+    height, width = luma.shape
+    x0, y0, x1, y1 = box.pixels(width, height)
+    left, top = x0 // 16 * 16, y0 // 16 * 16
+    if x1 - left < 2 * comb.MIN_PITCH_PX or y1 - top < 2 * comb.MIN_PITCH_PX:
+        return None
+    part = np.ascontiguousarray(luma[top:y1, left:x1])
+    evidence = _evidence(part)
+    fit = _fit(evidence, settings.max_cell_px)
+    if fit is None:
+        return None
+    score = rate(evidence, fit.x, fit.y, fit.extent)
+    if score < settings.min_score / 2:
+        return None
+    return _grid(fit, (x0 - left, y0 - top), (left, top), score)

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.mosaic.steps import isolated_steps
+from pipeline.mosaic.steps import isolated_steps, turned
 
 _BLOCK_PX = 16
 _STRIDE_PX = 2
 """Every second row (for vertical edges) or column is looked at: cells are at least 4 px."""
 _SEGMENT = 5
-"""Isolated steps among the 16 looked-at pixels of a 32 px stretch of one column that make a segment (30 %)."""
+"""Isolated steps among the 16 looked-at pixels of a 32 px stretch of one column that make a segment (30
+%)."""
 _NEED = ((4, 5), (8, 9))
 """(window in blocks, segments needed on each axis in it). On 38 training clips: mosaics have 7 to 28 in
-windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every frame."""
+windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every
+frame."""
 _JOIN_BLOCKS = (1, 9)
 """Closings (in blocks) that join what fired: the first for small cells, the second for cells up to 100 px."""
 
@@ -35,14 +37,14 @@ def _segments(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
     steps = steps[: rows * per_block, : cols * _BLOCK_PX]
     half = np.add.reduce(steps.reshape(rows, per_block, -1), axis=1, dtype=np.uint8)
     line = half[1:] + half[:-1] >= _SEGMENT
-    return np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2, dtype=np.float32)
+    return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2), dtype=np.float32)
 
 
-def fired(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _fired(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Blocks of 16 px in whose neighbourhood both axes have many segments: (H / 16 - 1, W / 16 - 1).
 
-    ``vertical`` (H / 2, W) are the isolated steps along every second row of a picture, ``horizontal`` (W / 2, H)
-    those along every second column, turned to lie along rows; uint8, 0 or 1. Empty below 32 px.
+    ``vertical`` (H / 2, W) are the isolated steps along every second row of a picture, ``horizontal``
+    (W / 2, H) those along every second column, turned to lie along rows. Empty below 32 px.
     """
     if min(vertical.shape[1], horizontal.shape[1]) < 2 * _BLOCK_PX:
         return np.zeros((0, 0), dtype=bool)
@@ -50,24 +52,28 @@ def fired(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray
     rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
     out = np.zeros((rows, cols), dtype=bool)
     for size, need in _NEED:
+        kernel = np.ones((size, size), dtype=np.float32)
         sums = [
-            cv2.boxFilter(np.ascontiguousarray(c[:rows, :cols]), -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
+            cv2.filter2D(np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT)
             for c in (across, down)
         ]
         out |= np.minimum(*sums) >= need
     return out
 
 
+def fires(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> bool:
+    """True where isolated steps, (H, W) of both axes, are enough for a candidate anywhere."""
+    return bool(_fired(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX])).any())
+
+
 def candidates(luma: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
     """Boxes (x0, y0, x1, y1) in px that may hold mosaics, from small to large joining; often empty.
 
-    ``luma`` is (H, W) uint8. Boxes of the second joining that repeat one of the first are left out. They begin
-    at multiples of 16 px.
+    ``luma`` is (H, W) uint8. Boxes of the second joining that repeat one of the first are left out. They
+    begin at multiples of 16 px.
     """
     height, width = luma.shape
-    where = fired(
-        isolated_steps(luma[::_STRIDE_PX], 1), isolated_steps(cv2.transpose(luma[:, ::_STRIDE_PX].copy()), 1)
-    )
+    where = _fired(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX])))
     if not where.any():
         return []
     boxes: list[tuple[int, int, int, int]] = []

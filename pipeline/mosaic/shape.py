@@ -22,7 +22,10 @@ def _weights(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> NDArray[np.
     xs, ys = lines(x, width), lines(y, height)
     vertical, horizontal = lattice_steps(evidence, x, y)
     x0, y0, x1, y1 = found.box
-    rate = (vertical[y0:y1, xs[(xs > x0) & (xs < x1)]].mean() + horizontal[ys[(ys > y0) & (ys < y1)], x0:x1].mean()) / 2
+    rate = (
+        vertical[y0:y1, xs[(xs > x0) & (xs < x1)]].mean()
+        + horizontal[ys[(ys > y0) & (ys < y1)], x0:x1].mean()
+    ) / 2
     miss = float(np.clip(0.35 * rate, 0.04, 0.25))
     weight = np.zeros((height, width))
     weight[:, xs] += vertical[:, xs] - miss
@@ -72,9 +75,7 @@ def _climb(
     return box, best
 
 
-def outline(
-    evidence: Evidence, x: Comb, y: Comb, found: Extent
-) -> tuple[tuple[int, int, int, int], Shape]:
+def outline(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> tuple[tuple[int, int, int, int], Shape]:
     """Box (x0, y0, x1, y1 in px of the part, inside it) and shape of a region that was found.
 
     The rectangle stays as found; the ellipse starts with the same area.

@@ -1,0 +1,179 @@
+"""A region made steady by its neighbours in time: smoothed box, pooled grid, majority of shape and operator.
+
+*Box.* Each side is a line fitted to the frames around (Gaussian weights of SIGMA_FRAMES, outliers of a
+Theil-Sen line left out) and read at the frame itself: past and future weigh the same, so it does not lag.
+
+*Grid.* Frames whose pitch is far from the median are left out. Then one of two models holds per track:
+
+- *fixed in the frame*: all phases agree at one place of the picture. Pitch and phase are pooled, and the
+  lattice stays put while the box moves.
+- *locked to the region*: they do not. The pitch follows a line in time, as it grows with the region; the
+  phase is the frame's own if it agrees with the phases relative to the box elsewhere, else theirs. The
+  sides of the box keep their distance to the lattice, so that both move together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Axis, Box, Grid, Region
+
+SIGMA_FRAMES = 2.0
+_OUTLIER_PX = 3.0
+"""A side this far off the line through its neighbours is no jitter but an error; more where all sides
+vary."""
+_SAME_PITCH = 0.04
+_FIXED_PX = 0.8
+"""Standard deviation of a lattice line's place in the picture up to which the grid counts as fixed."""
+_SAME_PHASE = 0.12
+"""Cells; also at least one px."""
+
+T = TypeVar("T")
+
+
+def steady(seen: Mapping[int, Region], at: int) -> Region:
+    """Region at position ``at`` of the stream, from the regions seen at and around it (at least one).
+
+    Where ``at`` itself is not among them, everything is predicted.
+    """
+    near = min(seen, key=lambda t: (abs(t - at), t))
+    if len(seen) == 1:
+        return seen[near]
+    times = np.array(sorted(seen), dtype=np.float64) - at
+    regions = [seen[t] for t in sorted(seen)]
+    boxes = np.array([(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in regions])
+    x0, y0, x1, y1 = (_smooth(times, boxes[:, k]) for k in range(4))
+    box = Box(x0, y0, max(x1, x0 + 1.0), max(y1, y0 + 1.0))
+    box, grid = _grid(times, regions, box)
+    score = regions[sorted(seen).index(near)].score
+    return replace(seen[near], box=box, grid=grid, shape=_majority([r.shape for r in regions]), score=score)
+
+
+def _majority(values: list[T]) -> T:
+    return Counter(values).most_common(1)[0][0]
+
+
+def _line(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and value at time 0 of the Theil-Sen line."""
+    i, j = np.triu_indices(len(times), 1)
+    slope = float(np.median((values[j] - values[i]) / (times[j] - times[i])))
+    return slope, float(np.median(values - slope * times))
+
+
+def _smooth(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Value at time 0. ``times`` in frames, distinct, two or more."""
+    slope, start = _line(times, values)
+    residual = np.abs(values - slope * times - start)
+    good = residual <= max(_OUTLIER_PX, 3.0 * float(np.median(residual)))
+    weight = np.exp(-0.5 * (times / SIGMA_FRAMES) ** 2) * good
+    if weight.sum() < 0.5:
+        return start
+    mean_t = float((weight * times).sum() / weight.sum())
+    mean_v = float((weight * values).sum() / weight.sum())
+    spread = float((weight * (times - mean_t) ** 2).sum() / weight.sum())
+    if spread < 1e-6:
+        return mean_v - slope * mean_t
+    tilt = float((weight * (times - mean_t) * (values - mean_v)).sum() / weight.sum()) / spread
+    return mean_v - tilt * mean_t
+
+
+def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[Box, Grid | None]:
+    """Grid at time 0, and the box, moved with a locked grid."""
+    known = [(t, r.grid, r.box) for t, r in zip(times, regions, strict=True) if r.grid is not None]
+    if not known:
+        return box, None
+    t = np.array([k[0] for k in known])
+    grids = [k[1] for k in known]
+    boxes = [k[2] for k in known]
+    x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes])
+    y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes])
+    agree = x.same & y.same
+    confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, agree, strict=True)]))
+    if x.is_fixed() and y.is_fixed():
+        axis_x, axis_y = x.fixed(box.x0), y.fixed(box.y0)
+    else:
+        axis_x, side_x = x.locked((box.x0, box.x1))
+        axis_y, side_y = y.locked((box.y0, box.y1))
+        box = Box(side_x[0], side_y[0], side_x[1], side_y[1])
+    return box, Grid(axis_x, axis_y, _majority([g.operator for g in grids]), confidence)
+
+
+def _wrapped(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cells to [-0.5, 0.5)."""
+    return (cells + 0.5) % 1.0 - 0.5
+
+
+def _circular_mean(cells: NDArray[np.float64]) -> float:
+    """Mean of phases in cells (period 1)."""
+    return float(np.angle(np.exp(2j * np.pi * cells).mean()) / (2 * np.pi))
+
+
+class _AxisHistory:
+    """One axis of a track's grid over the frames around time 0."""
+
+    def __init__(
+        self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]]
+    ) -> None:
+        pitch = np.array([a.pitch for a in axes])
+        typical = float(np.median(pitch))
+        self.same = np.abs(pitch / typical - 1.0) < _SAME_PITCH
+        """(frames,) bool: pitch near the median"""
+        self._times = times[self.same]
+        self._pitch = pitch[self.same]
+        self._sides = np.array(sides)[self.same]
+        origin = np.array([a.origin for a in axes])[self.same]
+        middle = self._sides.mean(axis=1)
+        # the line nearest the middle of the box: the place of least error of a fit of pitch and phase
+        self._line = origin + np.round((middle - origin) / self._pitch) * self._pitch
+
+    def _place(self) -> tuple[float, float, NDArray[np.float64]]:
+        """Pooled pitch, a place in the picture, and each frame's phase there in cells."""
+        pitch = float(np.median(self._pitch))
+        place = float(np.median(self._line))
+        return pitch, place, (self._line - place) / pitch
+
+    def is_fixed(self) -> bool:
+        """True where all frames have a line in the same place of the picture."""
+        pitch, _, phase = self._place()
+        return bool(_wrapped(phase - _circular_mean(phase)).std() * pitch < _FIXED_PX)
+
+    def fixed(self, start: float) -> Axis:
+        """Pooled lattice, its cell 0 at the pixel ``start``."""
+        pitch, place, phase = self._place()
+        mean = _circular_mean(phase)
+        mean += float(np.median(_wrapped(phase - mean)))
+        return _anchored(pitch, place + mean * pitch, start)
+
+    def locked(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
+        """Lattice at time 0 and the sides of the box at their usual distance to it."""
+        pitch = _line(self._times, self._pitch)[1] if len(self._times) > 2 else float(np.median(self._pitch))
+        relative = (self._line - self._sides[:, 0]) / self._pitch
+        usual = _circular_mean(relative)
+        usual += float(np.median(_wrapped(relative - usual)))
+        line = sides[0] + usual * pitch
+        now = np.flatnonzero(self._times == 0.0)
+        if now.size:
+            own = float(self._line[now[0]])
+            gap = float(_wrapped(np.array((own - line) / pitch))) * pitch
+            if abs(gap) <= max(_SAME_PHASE * pitch, 1.5):
+                line = own
+        moved = []
+        for k in (0, 1):
+            distance = (self._sides[:, k] - self._line) / self._pitch
+            mean = _circular_mean(distance)
+            mean += float(np.median(_wrapped(distance - mean)))
+            cell = round((sides[k] - line) / pitch - mean)
+            moved.append(line + (cell + mean) * pitch)
+        return _anchored(pitch, line, moved[0]), (moved[0], moved[1])
+
+
+def _anchored(pitch: float, line: float, start: float) -> Axis:
+    """Lattice through ``line`` whose cell 0 holds the pixel that ``start`` rounds to."""
+    pixel = np.floor(start + 0.5)
+    return Axis(pitch, float(line + np.floor((pixel - line) / pitch + 1e-6) * pitch))

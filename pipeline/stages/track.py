@@ -1,0 +1,165 @@
+"""Regions of single frames -> tracks: one region per living track on every frame from its birth to its end.
+
+Association is Hungarian on overlap and pitch. What leaves for a frame is decided when the
+``look_ahead_frames`` after it have been seen, so that a birth is confirmed before its first frame leaves,
+a gap is filled from both sides, and smoothing looks as far ahead as back and does not lag.
+``pipeline.mosaic.steady`` does the smoothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.mosaic.steady import steady
+from pipeline.types import Found, Region, Tracked, TrackedRegion
+
+_PITCH_WEIGHT = 0.5
+"""What a pitch twice as large costs, in units of overlap: it decides between regions, overlap decides
+whether."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """How regions are joined over time."""
+
+    min_iou: float = 0.2
+    """0..1, least overlap of a region with its track's last box"""
+    min_hits: int = 3
+    """frames of the first ``look_ahead_frames`` + 1 that must show a region for a track to be born"""
+    strong_score: float = 0.65
+    """0..1, mean score from which a shot too short for ``min_hits`` still has a track"""
+    max_gap_frames: int = 6
+    """longest gap that is filled, if the look-ahead reaches beyond it"""
+    look_ahead_frames: int = 8
+    """frames that are held back"""
+
+    @property
+    def gap_frames(self) -> int:
+        """Longest gap that can be filled from both sides."""
+        return min(self.max_gap_frames, self.look_ahead_frames - 1)
+
+
+@dataclass(slots=True)
+class _Track:
+    """Regions seen of one mosaic, by position in the stream."""
+
+    seen: dict[int, Region]
+    first: int
+    last: int
+    closed: bool = False
+    number: int | None = field(default=None)
+    """identity, given when its first frame leaves"""
+
+
+def track(found: Iterable[Found], *, settings: TrackSettings) -> Iterator[Tracked]:
+    """Frames in order, each exactly once, with their tracks; at most ``look_ahead_frames`` + 1 are held.
+
+    Raises nothing of its own; a cut ends all tracks.
+    """
+    held: deque[Found] = deque()
+    tracks: list[_Track] = []
+    born = 0
+    start = position = 0
+    shots: deque[int] = deque([0])
+    for item in found:
+        if item.cut and position > shots[-1]:
+            shots.append(position)
+            for t in tracks:
+                t.closed = True
+        _associate([t for t in tracks if not t.closed], tracks, item.regions, position, settings)
+        held.append(item)
+        position += 1
+        if len(held) > settings.look_ahead_frames:
+            born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
+            yield _leave(tracks, held.popleft(), start, settings)
+            start = _next(tracks, shots, start, settings)
+    while held:
+        born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
+        yield _leave(tracks, held.popleft(), start, settings)
+        start = _next(tracks, shots, start, settings)
+
+
+def _associate(
+    living: list[_Track],
+    tracks: list[_Track],
+    regions: tuple[Region, ...],
+    position: int,
+    settings: TrackSettings,
+) -> None:
+    """Give each region to the living track that it fits, or to a new one."""
+    free = set(range(len(regions)))
+    if living and regions:
+        iou = np.array([[t.seen[t.last].box.iou(r.box) for r in regions] for t in living])
+        cost = -iou + _PITCH_WEIGHT * np.array(
+            [[_pitch_gap(t.seen[t.last], r) for r in regions] for t in living]
+        )
+        cost[iou < settings.min_iou] = 1e3
+        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+            if iou[i, j] >= settings.min_iou:
+                living[i].seen[position] = regions[j]
+                living[i].last = position
+                free.discard(int(j))
+    for t in living:
+        t.closed = position - t.last > settings.gap_frames
+    tracks += [_Track({position: regions[j]}, position, position) for j in sorted(free)]
+
+
+def _pitch_gap(a: Region, b: Region) -> float:
+    """|log2| of the ratio of the pitches, at most 1; 0 where one has no grid."""
+    if a.grid is None or b.grid is None:
+        return 0.0
+    ratio = a.grid.x.pitch * a.grid.y.pitch / (b.grid.x.pitch * b.grid.y.pitch)
+    return float(min(abs(np.log2(ratio)) / 2, 1.0))
+
+
+def _shot_frames(shots: deque[int], start: int, position: int) -> int:
+    """Frames of the shot of frame ``start`` that have been seen, from ``start`` on."""
+    end = next((s for s in shots if s > start), position)
+    return end - start
+
+
+def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackSettings) -> int:
+    """Number the tracks that begin on frame ``start`` or drop them. Returns the highest number given."""
+    for t in [t for t in tracks if t.first == start]:
+        regions = [r for at, r in t.seen.items() if at <= start + settings.look_ahead_frames]
+        need = min(settings.min_hits, settings.look_ahead_frames + 1)
+        strong = ahead < need and np.mean([r.score for r in regions]) >= settings.strong_score
+        if len(regions) >= need or (strong and len(regions) == ahead):
+            born += 1
+            t.number = born
+        else:
+            tracks.remove(t)
+    return born
+
+
+def _leave(tracks: list[_Track], item: Found, start: int, settings: TrackSettings) -> Tracked:
+    """Frame ``start`` with the regions of the tracks that live on it."""
+    living = [t for t in tracks if t.number is not None and t.first <= start <= t.last]
+    regions = tuple(
+        TrackedRegion(
+            track=t.number or 0,
+            region=steady(t.seen, start),
+            seen=start in t.seen,
+            born=start == t.first,
+            last=start == t.last,
+        )
+        for t in living
+    )
+    return Tracked(item.frame, regions)
+
+
+def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackSettings) -> int:
+    """Forget what lies too far back; returns the position of the next frame to leave."""
+    start += 1
+    tracks[:] = [t for t in tracks if t.last >= start or not t.closed]
+    for t in tracks:
+        for at in [at for at in t.seen if at < start - settings.look_ahead_frames and at != t.last]:
+            del t.seen[at]
+    while len(shots) > 1 and shots[1] <= start:
+        shots.popleft()
+    return start
