@@ -201,6 +201,8 @@ def write_clip(
             second.codec_context.time_base = second.time_base = time_base
             packets += _video(second, times, draw)
         packets += _video(video, times, draw)
+        if not packets:  # a file with a stream and no frame in it
+            out.start_encoding()
         # The muxer interleaves, but holds back no more than it is given in order.
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             out.mux(packet)

@@ -63,9 +63,10 @@ class PyAVDecoder:
                 return
             yield self._frame(index, picture)
             due = index + 1
-            if due == end:
+            if due == end < len(pts):
                 return
-        self._missing(due, end)
+        if due < end or self._scan.breaks_off is not None:
+            self._missing(due, end)
 
     def close(self) -> None:
         """No more frames: iterators that are still open raise ValueError and let go of the file."""
@@ -141,8 +142,13 @@ class PyAVDecoder:
     def _missing(self, due: int, found: int) -> None:
         """Frames ``due`` to ``found`` - 1 never came: an error, unless they could not have come."""
         name, count = self.info.path.name, found - due
-        if due == 0 and found < len(self.info.pts):
+        if due == 0 and 0 < found < len(self.info.pts):
             log.warning("%s: its first %d frames need a key frame that the file lacks", name, count)
+        elif due == len(self.info.pts):
+            raise InputError(
+                f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
+                f"({self._scan.breaks_off}); repair it or end before that time"
+            )
         elif self.info.interlaced and self._scan.breaks_off is None:
             log.warning(
                 "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found

@@ -60,6 +60,8 @@ def open_input(path: Path) -> InputContainer:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "it ends before its first frame"
     return str(getattr(error, "strerror", None) or error)
 
 

@@ -65,6 +65,8 @@ class Choice:
     encoder: str
     target: Target
     options: dict[str, str]
+    ignored: tuple[str, ...]
+    """Settings that the encoder has no option for."""
 
 
 def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: str) -> Iterator[Choice]:
@@ -86,7 +88,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
             continue
         target = choose_format(name, planar, info.width, info.height)
         if target is not None:
-            candidates.append((len(target.losses), rank, Choice(name, target, _options(name, settings))))
+            candidates.append((len(target.losses), rank, Choice(name, target, *_options(name, settings))))
     # An encoder that keeps every sample goes before the source's own codec.
     yield from (choice for _, _, choice in sorted(candidates, key=lambda entry: entry[:2]))
 
@@ -117,16 +119,20 @@ def _named(codec: str) -> tuple[str, ...]:
     return names
 
 
-def _options(encoder: str, settings: EncodeSettings) -> dict[str, str]:
-    options = dict(_DEFAULTS.get(encoder, {}))
+def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Options of an encoder, and those settings that it has no option for."""
+    options, ignored = dict(_DEFAULTS.get(encoder, {})), []
     context = av.CodecContext.create(encoder, "w")
     known = {option.name for option in context.supported_options.private}
-    for value, option in ((settings.crf, "crf"), (settings.preset, _PRESET_OPTION.get(encoder, "preset"))):
-        if value is not None and option in known:
-            options[option] = f"{value:g}" if isinstance(value, float | int) else value
-        elif value is not None:
-            log.warning("%s has no %s: %s is ignored", encoder, option, value)
-    return options
+    crf = None if settings.crf is None else f"{settings.crf:g}"
+    for value, option in ((crf, "crf"), (settings.preset, _PRESET_OPTION.get(encoder, "preset"))):
+        if value is None:
+            continue
+        if option in known:
+            options[option] = value
+        else:
+            ignored.append(f"{option} {value}")
+    return options, tuple(ignored)
 
 
 def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list[str]) -> dict[str, str]:

@@ -18,12 +18,17 @@ from pipeline.types import StreamInfo
 # Tags that describe the file they stand in; a muxer writes its own.
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "alpha_mode"}
 _OWN_PREFIXES = ("bps", "number_of_", "_statistics_")
-# What MP4 keeps among its iTunes tags; any other name needs the QuickTime way of storing all tags.
+# What MP4 keeps among its iTunes tags, and MOV in its user data; any other name needs the QuickTime way
+# of storing all tags by name.
 _MP4_TAGS = {
     "title", "artist", "author", "album_artist", "composer", "writer", "album", "date", "comment", "genre",
     "copyright", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords",
     "episode_sort", "season_number", "media_type", "hd_video", "gapless_playback", "compilation", "track",
     "disc", "creation_time", "sort_name", "sort_artist", "sort_album", "sort_composer", "sort_show",
+}  # fmt: skip
+_MOV_TAGS = {
+    "title", "artist", "author", "album", "date", "genre", "copyright", "make", "model", "location",
+    "keywords", "creation_time",
 }  # fmt: skip
 _MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
@@ -63,7 +68,8 @@ def container_options(
     # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
     clock = common if common < 1 << 31 else max(clocks)
     options = {"movie_timescale": str(clock)}
-    free = [name for name in tags if name.lower().split("-")[0] not in _MP4_TAGS]
+    known = _MP4_TAGS if container == "mp4" else _MOV_TAGS
+    free = [name for name in tags if name.lower().split("-")[0] not in known]
     if free and any(is_cover(stream) for stream in source.streams.video):
         lost.append(f"{container} has no place for tags of other names beside a cover: {', '.join(free)}")
     elif free:

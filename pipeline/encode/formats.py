@@ -78,8 +78,8 @@ def choose_format(encoder: str, source: str, width: int, height: int) -> Target 
         waste = (
             has.gray != wanted.gray,
             has.alpha != wanted.alpha,
-            has.depth - wanted.depth,
-            wanted.coarse_x + wanted.coarse_y - has.coarse_x - has.coarse_y,
+            abs(has.depth - wanted.depth),
+            abs(wanted.coarse_x - has.coarse_x) + abs(wanted.coarse_y - has.coarse_y),
             fmt.name != planar,
             order,
         )

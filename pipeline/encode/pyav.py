@@ -212,7 +212,7 @@ class PyAVEncoder:
             self._lost.append(
                 f"{self._format} cannot begin sound before 0: all streams are later by its priming"
             )
-        for note in choice.target.notes:
+        for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
             log.warning("%s: %s", self.path.name, note)
 
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:

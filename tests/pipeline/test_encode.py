@@ -1,0 +1,459 @@
+"""Encoding: what goes in comes out, with every time and everything else of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decode import open_decoder
+from pipeline.decode.planes import packing, plane_shapes, unpack
+from pipeline.decode.probe import picture_tags, probe
+from pipeline.encode import EncodeSettings
+from pipeline.encode.codecs import chroma_place
+from pipeline.encode.conserve import Conservation, compare
+from pipeline.encode.formats import Target, choose_format, to_picture
+from pipeline.encode.pyav import PyAVEncoder
+from pipeline.types import Colour, Frame
+from tests.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, write_clip
+
+FAST = EncodeSettings(preset="ultrafast")
+
+
+def reencode(
+    source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None
+) -> tuple[str, ...]:
+    """Decode and encode a file; returns what the encoder says is lost."""
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output, settings, **cut) as encoder:  # type: ignore[arg-type]
+        for frame in decoder.frames(cut.get("start_pts"), cut.get("end_pts")):
+            encoder.write(frame)
+        encoder.finish()
+    return encoder.lost
+
+
+def kept(source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None) -> Conservation:
+    return compare(probe(source), output, settings, **cut)  # type: ignore[arg-type]
+
+
+def frames_of(path: Path) -> list[Frame]:
+    with open_decoder(path) as decoder:
+        return list(decoder.frames())
+
+
+def packets_of(path: Path, kind: str) -> list[list[tuple[Fraction, bytes]]]:
+    """Time in s and bytes of the packets of each stream of a kind."""
+    with av.open(str(path)) as container:
+        streams = [s for s in container.streams if s.type == kind]
+        found: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in streams}
+        for packet in container.demux(streams) if streams else ():
+            if packet.size:
+                found[packet.stream.index].append(((packet.pts or 0) * packet.time_base, bytes(packet)))
+        return list(found.values())
+
+
+LOSSLESS = [
+    ("yuv420p", "libx264", ".mp4"),
+    ("yuv422p", "libx264", ".mp4"),
+    ("yuv444p", "libx264", ".mkv"),
+    ("yuv420p", "libx265", ".mp4"),
+    ("yuv420p10le", "libx265", ".mkv"),
+    ("yuv444p12le", "libx265", ".mkv"),
+    ("gbrp", "libx265", ".mkv"),
+    ("gbrp", "libx264rgb", ".mkv"),
+    ("yuv420p", "libvpx-vp9", ".webm"),
+    ("yuv420p", "ffv1", ".mkv"),
+    ("yuv411p", "ffv1", ".mkv"),
+    ("yuv422p10le", "ffv1", ".mkv"),
+    ("yuv420p16le", "ffv1", ".mkv"),
+    ("yuva420p", "ffv1", ".mkv"),
+    ("yuva444p10le", "ffv1", ".mkv"),
+    ("gbrp10le", "ffv1", ".mkv"),
+    ("gbrp16le", "ffv1", ".nut"),
+    ("gray12le", "ffv1", ".mkv"),
+    ("gbrap", "utvideo", ".nut"),
+    ("yuv422p", "huffyuv", ".avi"),
+    ("rgb24", "png", ".mov"),
+    ("rgba", "png", ".mov"),
+    ("nv12", "rawvideo", ".nut"),
+    ("yuyv422", "rawvideo", ".nut"),
+]
+WITHOUT_LOSS = {
+    "libx264": {"qp": "0"},
+    "libx264rgb": {"qp": "0"},
+    "libx265": {"x265-params": "lossless=1:log-level=none"},
+    "libvpx-vp9": {"lossless": "1"},
+}
+
+
+@pytest.mark.parametrize(("pix_fmt", "codec", "suffix"), LOSSLESS)
+def test_lossless_in_and_out_is_bit_identical(tmp_path: Path, pix_fmt: str, codec: str, suffix: str) -> None:
+    planar = packing(pix_fmt).planar
+    source = write_clip(
+        tmp_path / f"in{suffix}",
+        frames=4,
+        pts=range(4),
+        time_base=Fraction(1, 25),
+        codec="ffv1" if codec == "libx264rgb" else codec,
+        pix_fmt="bgr0" if codec == "libx264rgb" else pix_fmt,
+        options=WITHOUT_LOSS.get(codec, {}),
+        draw=_any_format,
+    )
+    before = frames_of(source)
+    assert {f.pix_fmt for f in before} == {planar}
+    output = tmp_path / "out.nut"
+    lost = reencode(source, output, EncodeSettings(codec="utvideo" if pix_fmt == "gbrap" else "ffv1"))
+    after = frames_of(output)
+    assert lost == ()
+    assert len(after) == 4
+    for a, b in zip(before, after, strict=True):
+        assert b.pix_fmt == planar
+        assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
+
+
+def _any_format(index: int, width: int, height: int, pix_fmt: str) -> list[np.ndarray[Any, Any]]:
+    """Pictures for packed formats too: bytes that differ from sample to sample."""
+    if len({c.plane for c in av.VideoFormat(pix_fmt).components}) == len(av.VideoFormat(pix_fmt).components):
+        return picture(index, width, height, pix_fmt)
+    rng = np.random.default_rng(index)
+    step = {"rgb24": 3, "yuyv422": 2, "nv12": 1}.get(pix_fmt, 4)
+    planes = [rng.integers(0, 256, (height, width * step), np.uint8)]
+    return [*planes, rng.integers(0, 256, (height // 2, width), np.uint8)] if pix_fmt == "nv12" else planes
+
+
+@pytest.mark.parametrize(
+    ("source_format", "codec"),
+    [
+        ("yuv420p", "libx264"),
+        ("yuv422p", "libx264"),
+        ("yuv444p", "libx264"),
+        ("gbrp", "libx264rgb"),
+    ],
+)
+def test_x264_without_loss_gives_back_what_it_got(tmp_path: Path, source_format: str, codec: str) -> None:
+    source = write_clip(tmp_path / "in.nut", frames=4, codec="ffvhuff", pix_fmt=source_format, options={})
+    output = tmp_path / "out.mp4"
+    reencode(source, output, EncodeSettings(codec=codec, crf=0, preset="ultrafast"))
+    for a, b in zip(frames_of(source), frames_of(output), strict=True):
+        assert a.pix_fmt == b.pix_fmt
+        assert all(torch.equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
+
+
+@given(
+    source=st.sampled_from(
+        ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray", "gbrp", "yuva420p", "yuv411p", "gbrap12le"]
+    ),
+    encoder=st.sampled_from(
+        ["libx264", "libx264rgb", "libx265", "libvpx-vp9", "ffv1", "prores_ks", "utvideo", "png", "mjpeg"]
+    ),
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
+    full=st.booleans(),
+)
+def test_a_format_without_losses_holds_every_sample(
+    source: str, encoder: str, width: int, height: int, full: bool
+) -> None:
+    """Whatever format an encoder gets, the samples can be read back from it, if it says so."""
+    target = choose_format(encoder, source, width, height)
+    if target is None or target.losses:
+        return
+    colour = Colour("unknown", "pc" if full else "tv", "unknown", "unknown")
+    fmt = av.VideoFormat(source, width, height)
+    stored = picture(3, width, height, source)
+    planes = tuple(torch.from_numpy(stored[c.plane]) for c in fmt.components)
+    made = to_picture(planes, source, target, colour)
+    assert (made.width, made.height, made.format.name) == (width, height, target.pix_fmt)
+    back = _back(made, source)
+    assert all(torch.equal(a, b) for a, b in zip(planes, back, strict=False))
+
+
+def _back(made: av.VideoFrame, source: str) -> tuple[torch.Tensor, ...]:
+    have = av.VideoFormat(packing(made.format.name).planar).components[0].bits
+    want = av.VideoFormat(source).components[0].bits
+    planes = []
+    for plane, (rows, columns) in zip(
+        unpack(made), plane_shapes(source, made.width, made.height), strict=False
+    ):
+        coarse_y, coarse_x = -(-plane.shape[0] // rows), -(-plane.shape[1] // columns)
+        values = plane[::coarse_y, ::coarse_x].to(torch.int32) >> (have - want)
+        planes.append(values.to(torch.uint8 if want <= 8 else torch.uint16))
+    return tuple(planes)
+
+
+def test_losses_are_said(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mkv", frames=2, codec="ffv1", pix_fmt="yuva420p")
+    lost = reencode(source, tmp_path / "out.mp4", EncodeSettings(codec="h264"))
+    assert lost == ("libx264 cannot hold the alpha plane",)
+    target = choose_format("libx264", "gbrp16le", 32, 32)
+    assert target is not None
+    assert target.losses == ("RGB samples (to YUV)", "depth (16 to 10 bits)")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".nut"])
+def test_variable_times_come_out_exactly(tmp_path: Path, suffix: str) -> None:
+    base = Fraction(1, 1000) if suffix == ".mkv" else Fraction(1, 12_800)
+    times = np.cumsum(np.random.default_rng(4).integers(1, 700, 40)).tolist()
+    times[0] = 0
+    source = write_clip(tmp_path / f"in{suffix}", pts=times, time_base=base)
+    output = tmp_path / f"out{suffix}"
+    assert reencode(source, output, EncodeSettings(preset="medium")) == ()
+    assert [t * probe(output).time_base for t in probe(output).pts] == [t * base for t in times]
+    assert [number_in(f.planes[0].numpy()) for f in frames_of(output)] == list(range(40))
+    assert probe(output).duration_s == pytest.approx(probe(source).duration_s, abs=1e-9)
+
+
+@pytest.mark.parametrize("first", [1, 777, 90_000])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_late_start_stays_late(tmp_path: Path, suffix: str, first: int) -> None:
+    base = {".ts": Fraction(1, 90_000), ".mkv": Fraction(1, 1000)}.get(suffix, Fraction(1, 12_800))
+    offset = 90_000 if suffix == ".ts" else 0
+    options = {"mpegts_copyts": "1"} if suffix == ".ts" else None
+    times = [offset + first + 512 * k for k in range(12)]
+    source = write_clip(
+        tmp_path / f"in{suffix}",
+        pts=times,
+        time_base=base,
+        container_options=options or ({"movie_timescale": "12800"} if suffix == ".mp4" else None),
+        extras=Extras(audio=[Audio()]) if suffix == ".mp4" else None,
+    )
+    reencode(source, tmp_path / f"out{suffix}")
+    made = probe(tmp_path / f"out{suffix}")
+    assert [t * made.time_base for t in made.pts] == [t * base for t in times]
+
+
+def test_times_below_zero_are_lifted_together_and_said(tmp_path: Path) -> None:
+    source = write_clip(
+        tmp_path / "in.ivf",
+        pts=range(-5, 5),
+        time_base=Fraction(1, 25),
+        codec="libvpx-vp9",
+        options={"cpu-used": "8", "deadline": "realtime", "lag-in-frames": "0"},
+        container_options={"avoid_negative_ts": "disabled"},
+    )
+    lost = reencode(source, tmp_path / "out.mp4", FAST)
+    assert lost == ("times below zero, which mp4 cannot hold: all are 0.200 s later",)
+    made = probe(tmp_path / "out.mp4")
+    assert [t * made.time_base * 25 for t in made.pts] == list(range(10))
+
+
+EVERYTHING = Extras(
+    audio=[Audio("deu"), Audio("eng", hertz=880)],
+    subtitles=[Subtitle([(0.2, 0.9, "Guten Tag"), (1.2, 1.5, "Auf Wiedersehen")], "deu")],
+    chapters=[Chapter(0, 0.8, "eins"), Chapter(0.8, 1.6, "zwei")],
+    metadata={"title": "Ein Film", "comment": "von Hand"},
+)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_everything_beside_the_picture_is_kept(tmp_path: Path, suffix: str) -> None:
+    extras = EVERYTHING
+    if suffix == ".mkv":
+        extras = replace(
+            extras,
+            metadata={**extras.metadata, "where": "here"},
+            attachments=[("font.ttf", "font/ttf", bytes(range(200)))],
+            second_video=(64, 48),
+        )
+    source = write_clip(
+        tmp_path / f"in{suffix}",
+        frames=40,
+        extras=replace(extras, cover=suffix != ".mov"),
+        rotation=90,
+        sample_aspect=Fraction(4, 3),
+        colour={"matrix": "smpte170m", "range": "tv", "primaries": "smpte170m", "transfer": "smpte170m"},
+        time_base=Fraction(1, 1000) if suffix == ".mkv" else Fraction(1, 12_800),
+    )
+    output = tmp_path / f"out{suffix}"
+    settings = EncodeSettings(preset="ultrafast", metadata={"description": "faces are guesses"})
+    lost = reencode(source, output, settings)
+    conservation = kept(source, output, settings)
+    assert conservation.broken == ()
+    assert packets_of(source, "audio") == packets_of(output, "audio")
+    names = {item.name for item in conservation.items}
+    assert {
+        "times",
+        "chapters",
+        "rotation",
+        "audio stream 1",
+        "audio stream 2",
+        "subtitle stream 3",
+        "tag title",
+    } <= names
+    assert suffix == ".mkv" or lost == ()
+    with av.open(str(output)) as container:
+        got = {key.lower(): value for key, value in container.metadata.items()}
+    assert got["description"] == "faces are guesses"
+    assert got["title"] == "Ein Film"
+
+
+def test_tags_that_mp4_has_no_name_for_are_kept_too(tmp_path: Path) -> None:
+    metadata = {"title": "T", "com.example.camera": "X-1"}
+    source = write_clip(
+        tmp_path / "in.mp4",
+        extras=Extras(metadata=metadata),
+        container_options={"movflags": "+use_metadata_tags"},
+    )
+    reencode(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert {key: container.metadata.get(key) for key in metadata} == metadata
+
+
+def test_audio_can_be_dropped(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", extras=EVERYTHING)
+    settings = EncodeSettings(preset="ultrafast", audio="drop")
+    reencode(source, tmp_path / "out.mp4", settings)
+    assert packets_of(tmp_path / "out.mp4", "audio") == []
+    assert kept(source, tmp_path / "out.mp4", settings).broken == ()
+
+
+def test_what_a_container_cannot_carry_is_said(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", extras=EVERYTHING)
+    lost = reencode(source, tmp_path / "out.webm", EncodeSettings(preset="8"))
+    text = "\n".join(lost)
+    assert "webm cannot carry audio stream 1 (aac)" in text
+    assert "webm cannot carry subtitle stream 3 (mov_text)" in text
+    assert "milliseconds" in text
+    broken = {item.name: item.state for item in kept(source, tmp_path / "out.webm").broken}
+    assert broken["audio stream 1"] == "lost"
+
+
+def test_a_changed_packet_is_noticed(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mkv", extras=Extras(audio=[Audio(codec="pcm_s16le")]))
+    output = tmp_path / "out.mkv"
+    reencode(source, output)
+    content = bytearray(output.read_bytes())
+    sound = packets_of(source, "audio")[0][3][1]
+    at = content.find(sound)
+    content[at + 100] ^= 1
+    output.write_bytes(content)
+    assert [item.name for item in kept(source, output).broken] == ["audio stream 1"]
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_interlaced_stays_interlaced(tmp_path: Path, order: int) -> None:
+    options = {"preset": "ultrafast", "x264-params": {2: "tff=1", 3: "bff=1"}[order]}
+    source = write_clip(tmp_path / "in.mp4", options=options, field_order=order)
+    assert reencode(source, tmp_path / "out.mp4") == ()
+    assert picture_tags(probe(tmp_path / "out.mp4")).field_order == order
+    assert kept(source, tmp_path / "out.mp4").broken == ()
+
+
+def test_ten_bits_hdr_and_chroma_location_are_kept(tmp_path: Path) -> None:
+    master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    options = {
+        "preset": "ultrafast",
+        "x265-params": f"log-level=none:master-display={master}:max-cll=1000,400",
+        "chroma_sample_location": "topleft",
+    }
+    colour = {"matrix": "bt2020nc", "range": "tv", "primaries": "bt2020", "transfer": "smpte2084"}
+    source = write_clip(
+        tmp_path / "in.mp4", codec="libx265", pix_fmt="yuv420p10le", options=options, colour=colour
+    )
+    for codec in ("auto", "libx264"):
+        output = tmp_path / f"{codec}.mp4"
+        assert reencode(source, output, EncodeSettings(codec=codec, preset="ultrafast")) == ()
+        assert kept(source, output).broken == ()
+        before, after = picture_tags(probe(source)), picture_tags(probe(output))
+        assert after.mastering_display == before.mastering_display is not None
+        assert after.content_light == before.content_light == (1000, 400)
+        with av.open(str(output)) as container:
+            assert chroma_place(container, 0) == "topleft"
+
+
+@pytest.mark.parametrize("size", [(161, 97), (1, 1), (2, 3), (33, 2)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_odd_sizes_keep_their_size(tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    source = write_clip(
+        tmp_path / "in.nut",
+        frames=3,
+        codec="rawvideo",
+        pix_fmt="yuv420p",
+        width=size[0],
+        height=size[1],
+        options={},
+    )
+    output = tmp_path / f"out{suffix}"
+    reencode(source, output, EncodeSettings(codec="libx264", crf=0, preset="ultrafast"))
+    made = frames_of(output)
+    assert [tuple(f.planes[0].shape) for f in made] == [(size[1], size[0])] * 3
+    for a, b in zip(frames_of(source), made, strict=True):
+        assert torch.equal(a.planes[0], b.planes[0])
+        rows, columns = a.planes[1].shape
+        step_y = -(-b.planes[1].shape[0] // rows)
+        step_x = -(-b.planes[1].shape[1] // columns)
+        assert torch.equal(a.planes[1], b.planes[1][::step_y, ::step_x])
+
+
+@pytest.mark.parametrize(("start", "end"), [(None, 20_000), (10_000, None), (10_000, 20_000)])
+def test_a_cut_keeps_what_lies_in_it(tmp_path: Path, start: int | None, end: int | None) -> None:
+    source = write_clip(tmp_path / "in.mp4", frames=60, extras=Extras(audio=[Audio()]))
+    output = tmp_path / "out.mp4"
+    cut = {"start_pts": start, "end_pts": end}
+    reencode(source, output, FAST, **cut)
+    pts = [t for t in probe(source).pts if (start is None or t >= start) and (end is None or t < end)]
+    made = probe(output)
+    shift = pts[0] if start is not None else 0
+    assert [t * made.time_base for t in made.pts] == [(t - shift) * Fraction(1, 12_800) for t in pts]
+    assert kept(source, output, FAST, **cut).broken == ()
+    sound = packets_of(output, "audio")[0]
+    low = Fraction(start or 0, 12_800)
+    high = Fraction(end, 12_800) if end else Fraction(100)
+    want = [
+        data
+        for time, data in packets_of(source, "audio")[0]
+        if (start is None or time >= low) and time < high
+    ]
+    assert [data for _, data in sound] == want
+
+
+def test_packets_are_interleaved_so_that_a_player_can_start(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mkv", frames=200, extras=Extras(audio=[Audio()]))
+    output = tmp_path / "out.mkv"
+    reencode(source, output, EncodeSettings(preset="medium"))
+    clocks = {"video": 0.0, "audio": 0.0}
+    with av.open(str(output)) as container:
+        for packet in container.demux():
+            if packet.size and packet.dts is not None:
+                clocks[packet.stream.type] = float(packet.dts * packet.time_base)
+                assert abs(clocks["video"] - clocks["audio"]) < 1.0
+
+
+@pytest.mark.parametrize("late", [Audio(start_s=7.0, seconds=0.5), Audio(seconds=0.0), Audio(seconds=20.0)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_streams_that_begin_late_or_are_empty_or_long(tmp_path: Path, late: Audio, suffix: str) -> None:
+    extras = Extras(audio=[late], subtitles=[Subtitle([(7.5, 7.9, "spät")])])
+    source = write_clip(tmp_path / f"in{suffix}", frames=200, width=48, height=32, extras=extras)
+    output = tmp_path / f"out{suffix}"
+    reencode(source, output)
+    assert [[d for _, d in s] for s in packets_of(source, "audio") if s] == [
+        [d for _, d in s] for s in packets_of(output, "audio") if s
+    ]
+    assert len(probe(output).pts) == 200
+
+
+def test_frames_must_ascend(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST) as encoder:
+        frames: Iterator[Frame] = decoder.frames()
+        first = next(frames)
+        encoder.write(first)
+        with pytest.raises(ValueError, match="ascend"):
+            encoder.write(first)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_target_format_is_one_the_encoder_has() -> None:
+    target = choose_format("libx264", "yuv420p", 64, 64)
+    assert target == Target("yuv420p", (), ())
+    odd = choose_format("libx264", "yuv420p", 65, 64)
+    assert odd is not None
+    assert odd.pix_fmt == "yuv444p"
+    assert "chroma is repeated" in odd.notes[0]
