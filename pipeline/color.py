@@ -75,9 +75,7 @@ def pixel_format(name: str) -> PixelFormat:
         return PixelFormat(Model.GRAY, bits, 1, 1)
     if fmt.is_rgb:
         return PixelFormat(Model.RGB, bits, 1, 1)
-    return PixelFormat(
-        Model.YUV, bits, 64 // (fmt.chroma_width(64) or 64), 64 // (fmt.chroma_height(64) or 64)
-    )
+    return PixelFormat(Model.YUV, bits, 64 // fmt.chroma_width(64), 64 // fmt.chroma_height(64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,56 +104,52 @@ class Conversion:
 
     def samples_to_rgb(self, samples: Tensor) -> Tensor:
         """(C, ...) float32 values of the native components at the same places -> (3, ...) RGB."""
-        if self.format.model is not Model.YUV:
-            scale, offset = self._luma()
-            return ((samples - offset) / scale).expand(3, *samples.shape[1:])
-        (scale, offset), (chroma_scale, chroma_offset) = self._luma(), self._chroma()
-        y = (samples[0] - offset) / scale
-        cb, cr = ((samples[1:3] - chroma_offset) / chroma_scale).unbind(0)
-        rgb = y.repeat(3, *[1] * y.ndim)
-        rgb[0].add_(cr, alpha=2 * (1 - self.red))
-        rgb[2].add_(cb, alpha=2 * (1 - self.blue))
-        rgb[1].sub_(cb, alpha=2 * (1 - self.blue) * self.blue / self._green)
-        rgb[1].sub_(cr, alpha=2 * (1 - self.red) * self.red / self._green)
-        return rgb
+        forward, offset = self._codes_from_rgb()
+        if self.format.model is Model.GRAY:
+            return ((samples - offset.float()) / forward.sum().float()).expand(3, *samples.shape[1:])
+        back = torch.linalg.inv(forward)
+        flat: Tensor = back.float() @ samples.reshape(3, -1) - (back @ offset).float().unsqueeze(1)
+        return flat.view(samples.shape)
 
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.
 
         Chroma planes are ceil(H / step_y) x ceil(W / step_x); the rectangle starts on a chroma block.
         """
-        scale, offset = self._luma()
-        if self.format.model is Model.RGB:
-            return tuple(self._quantise(rgb * scale + offset).unbind(0))
-        y = self.red * rgb[0] + self._green * rgb[1] + self.blue * rgb[2]
-        luma = self._quantise(y * scale + offset)
-        if self.format.model is Model.GRAY:
-            return (luma,)
-        chroma_scale, chroma_offset = self._chroma()
-        cb = (rgb[2] - y) / (2 * (1 - self.blue))
-        cr = (rgb[0] - y) / (2 * (1 - self.red))
-        chroma = _gather_columns(_gather_rows(torch.stack([cb, cr]), self.format.step_y), self.format.step_x)
-        return (luma, *self._quantise(chroma * chroma_scale + chroma_offset).unbind(0))
+        forward, offset = self._codes_from_rgb()
+        flat = forward.float() @ rgb.flatten(1) + offset.float().unsqueeze(1)
+        codes = flat.view(-1, *rgb.shape[1:])
+        if self.format.model is not Model.YUV:
+            return tuple(self._quantise(codes).unbind(0))
+        chroma = _gather_columns(_gather_rows(codes[1:], self.format.step_y), self.format.step_x)
+        return (self._quantise(codes[0]), *self._quantise(chroma).unbind(0))
 
     @property
     def step(self) -> float:
         """Width of one quantisation step of luma in units of RGB."""
         return 1 / self._luma()[0]
 
-    @property
-    def _green(self) -> float:
-        return 1 - self.red - self.blue
+    def _codes_from_rgb(self) -> tuple[Tensor, Tensor]:
+        """Matrix (C, 3) and offset (C,), float64: codes = matrix @ rgb + offset."""
+        scale, offset = self._luma()
+        if self.format.model is Model.RGB:
+            return torch.eye(3, dtype=torch.float64) * scale, torch.zeros(3, dtype=torch.float64)
+        luma = torch.tensor([self.red, 1 - self.red - self.blue, self.blue], dtype=torch.float64)
+        if self.format.model is Model.GRAY:
+            return (luma * scale).unsqueeze(0), torch.tensor([offset], dtype=torch.float64)
+        middle = 2.0 ** (self.format.bits - 1)
+        chroma_scale = 2.0**self.format.bits - 1 if self.full_range else 224 * middle / 128
+        red, _, blue = torch.eye(3, dtype=torch.float64)
+        cb, cr = (blue - luma) / (2 * (1 - self.blue)), (red - luma) / (2 * (1 - self.red))
+        matrix = torch.stack([luma * scale, cb * chroma_scale, cr * chroma_scale])
+        return matrix, torch.tensor([offset, middle, middle], dtype=torch.float64)
 
     def _luma(self) -> tuple[float, float]:
         """Scale and offset: code = value * scale + offset."""
         if self.full_range:
-            return float(2**self.format.bits - 1), 0.0
+            return 2.0**self.format.bits - 1, 0.0
         unit = 2 ** (self.format.bits - 8)
         return 219.0 * unit, 16.0 * unit
-
-    def _chroma(self) -> tuple[float, float]:
-        middle = float(2 ** (self.format.bits - 1))
-        return (float(2**self.format.bits - 1) if self.full_range else 224.0 * middle / 128), middle
 
     def _quantise(self, codes: Tensor) -> Tensor:
         return codes.round().clamp(0, 2**self.format.bits - 1).to(torch.int32)

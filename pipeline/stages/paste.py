@@ -55,22 +55,28 @@ def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
                 f"frame {frame.index}: a patch for track {patch.crop.tracked.track}, but no mosaic"
             )
         restored = consistent(_in_picture(patch, mosaic, rotation), mosaic, patch.trust)
-        _write(painted, frame, mosaic, restored, convert)
+        _write(painted, mosaic, restored, convert)
     return painted
 
 
 def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
     """The patch at the picture's pixels, on the mosaic's rectangle: (3, H, W)."""
-    view = view_of(patch.crop.to_frame, patch.pixels.shape[-1], rotation)
-    coded = as_coded(patch.pixels, rotation).unsqueeze(0)
-    large = F.interpolate(
-        coded, (view.height, view.width), mode="bicubic", antialias=True, align_corners=False
-    )[0]
-    x0, y0, x1, y1 = mosaic.x0 - view.x0, mosaic.y0 - view.y0, mosaic.x1 - view.x0, mosaic.y1 - view.y0
-    shown = large[:, max(y0, 0) : y1, max(x0, 0) : x1]
-    # The rectangle's rim of whole chroma blocks may reach out of a tight crop.
-    rim = max(-x0, 0), max(x1 - view.width, 0), max(-y0, 0), max(y1 - view.height, 0)
-    return F.pad(shown, rim, mode="replicate") if any(rim) else shown
+    size_px = patch.pixels.shape[-1]
+    view = view_of(patch.crop.to_frame, size_px, rotation)
+    rows = _upsampling(size_px, view.height, mosaic.y0 - view.y0, mosaic.y1 - view.y0)
+    cols = _upsampling(size_px, view.width, mosaic.x0 - view.x0, mosaic.x1 - view.x0)
+    return rows @ as_coded(patch.pixels, rotation) @ cols.T
+
+
+def _upsampling(size_px: int, length: int, start: int, stop: int) -> Tensor:
+    """Bicubic, anti-aliased weights (stop - start, size_px) of canonical px for pixels of a view.
+
+    The matrix of resizing ``size_px`` to ``length``, of which only the rows of the mosaic are used;
+    pixels beyond the view take its edge.
+    """
+    identity = torch.eye(size_px).view(1, 1, size_px, size_px)
+    whole = F.interpolate(identity, (length, size_px), mode="bicubic", antialias=True, align_corners=False)
+    return whole[0, 0, torch.arange(start, stop).clamp_(0, length - 1)]
 
 
 def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
@@ -87,19 +93,21 @@ def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
         lacking = (lacking - lacking.clamp(-slack, slack)) * whole
         if not bool(lacking.any()):
             break
-        moved = moved + interpolate(lacking, mosaic.rows, mosaic.cols, torch.ones_like(whole))
+        smooth = interpolate(lacking, mosaic.rows, mosaic.cols, torch.ones_like(whole))
+        moved = moved + smooth * mosaic.mask
     moved = project(moved, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack, _WHOLE)
     return torch.lerp(pixels, moved, trust).clamp(0, 1)
 
 
-def _write(painted: Frame, frame: Frame, mosaic: Cells, restored: Tensor, convert: Conversion) -> None:
-    """Writes ``restored`` (3, H, W) into the mosaic's pixels of ``painted``, whose planes are ours."""
-    rectangle = mosaic.x0, mosaic.y0, mosaic.x1, mosaic.y1
-    # Chroma filters read across the mosaic's border: there they find the picture.
-    around = convert.to_rgb(cut_planes(frame, convert, *rectangle))
-    codes = convert.from_rgb(torch.where(mosaic.mask > 0, restored, around))
+def _write(painted: Frame, mosaic: Cells, restored: Tensor, convert: Conversion) -> None:
+    """Writes ``restored`` (3, H, W) into the mosaic's pixels of ``painted``, whose planes are ours.
+
+    The filters of chroma read across the mosaic's border: there ``restored`` shows the surroundings.
+    """
+    codes = convert.from_rgb(restored)
     step = convert.format.step_y, convert.format.step_x
     covered = F.avg_pool2d(mosaic.mask, step, ceil_mode=True)[0] == 1
     masks = [mosaic.mask[0] > 0] + [covered] * (len(codes) - 1)
-    for target, code, mask in zip(cut_planes(painted, convert, *rectangle), codes, masks, strict=True):
-        target.copy_(torch.where(mask, code, target.to(torch.int32)).to(target.dtype))
+    planes = cut_planes(painted, convert, mosaic.x0, mosaic.y0, mosaic.x1, mosaic.y1)
+    for plane, code, mask in zip(planes, codes, masks, strict=True):
+        plane.copy_(torch.where(mask, code, plane.to(torch.int32)).to(plane.dtype))

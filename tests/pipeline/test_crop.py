@@ -27,7 +27,7 @@ def crops_of(shot: Scene, *, cells: int = CELLS, size_px: int = SIZE) -> tuple[C
     return made.crops
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     shape=st.sampled_from(list(Shape)),
     pix_fmt=st.sampled_from(["yuv420p", "yuv444p10le", "gbrp", "gray"]),

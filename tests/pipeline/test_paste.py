@@ -46,7 +46,7 @@ def pasted(shot: Scene, batches: Iterable[Batch[Patch]]) -> Frame:
     return frame
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     pix_fmt=st.sampled_from(FORMATS),
     shape=st.sampled_from(list(Shape)),
