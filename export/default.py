@@ -22,9 +22,7 @@ def default_net() -> Net:
         choice = json.loads(CHOICE.read_text(encoding="utf-8"))
         net, why = choice["net"], choice["why"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingError(
-            f"{CHOICE} does not say which network is the default ({error}); use --net"
-        ) from error
+        raise MissingError(f"{CHOICE} names no default network ({error}); choose one with --net") from error
     if net not in get_args(Net):
         raise MissingError(f"{CHOICE} names the network {net!r}; wanted {' or '.join(get_args(Net))}")
     log.info("--net auto is %s: %s", net, why)

@@ -35,9 +35,10 @@ from pipeline.ledger import (
     setting_records,
     write_whole,
 )
+from pipeline.mosaic.find import FindSettings
 from pipeline.plan import Job, Plan, absolute, make_plan
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import FindSettings, ManualRegion, find_mosaics
+from pipeline.stages.find_mosaics import ManualRegion, find_mosaics
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import Given, RunConfig, resolve
 from pipeline.errors import InputError, UsageError
+from pipeline.mosaic.find import FindSettings
+from pipeline.stages.track import TrackSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,14 @@ def test_pipeline_yaml_keeps_the_order_of_the_stages_and_fits_a_screen() -> None
     text = (ROOT / "pipeline.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)) == list(RunConfig.model_fields)
     assert len(text.splitlines()) < 60
+
+
+@pytest.mark.parametrize(("section", "settings"), [("find", FindSettings), ("track", TrackSettings)])
+def test_a_stage_and_its_section_agree_on_names_and_defaults(
+    section: str, settings: type[FindSettings] | type[TrackSettings]
+) -> None:
+    assert settings(**RunConfig().model_dump()[section]) == settings()
+    assert set(RunConfig().model_dump()[section]) == {field.name for field in dataclasses.fields(settings)}
 
 
 @given(layers=st.sets(st.sampled_from(["flag", "environment", "file"])))
@@ -76,6 +87,7 @@ def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.
         ("encode: {cfr: 20}", ["encode.cfr", "settings.yaml", "pipeline.yaml"]),
         ("restore: {net: magic}", ["restore.net", "'magic'", "nar", "idn"]),
         ("device: tpu", ["device", "'tpu'", "cuda"]),
+        ("track: {max_gap_frames: 9}", ["track", "max_gap_frames", "look_ahead_frames"]),
         ("encode: 5", ["encode", "5"]),
         ("[1, 2]", ["list", "sections"]),
         ("encode: {crf: [", ["settings.yaml", "YAML"]),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from vidpipe import __version__
 from vidpipe.cli.bench import bench
 from vidpipe.cli.doctor import doctor
 from vidpipe.cli.run import run
@@ -20,13 +23,19 @@ app.command()(bench)
 app.command()(doctor)
 
 
-@app.callback()
-def version_and_help(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    """Reconstruct pixelated faces in video. What comes out is a model's guess, no evidence of identity."""
-    if version:
-        from vidpipe import __version__
-
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"vidpipe {__version__}")
         raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, exit."),
+]
+
+
+@app.callback()
+def vidpipe(version: Version = False) -> None:
+    """Reconstruct pixelated faces in video. What comes out is a model's guess, no evidence of identity."""
+    del version  # its callback has done all

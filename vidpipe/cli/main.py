@@ -10,8 +10,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType
+
+_TYPERS_INTERRUPTED = 130
+"""What typer makes of a KeyboardInterrupt that passes it."""
 
 
 class Interrupts:
@@ -52,21 +56,7 @@ def main() -> None:
 def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
     """Runs one command line and returns its exit code. Errors that are not a user's keep their traceback."""
     try:
-        # Inside the try: an interrupt during an import may surface as an ImportError.
-        from typer.exceptions import TyperException
-
-        from pipeline.errors import VidpipeError
-        from vidpipe.cli.app import app
-
-        try:
-            code = app(args=list(arguments), prog_name="vidpipe", standalone_mode=False, obj=interrupts)
-        except TyperException as error:
-            return _failed(error.format_message(), error.exit_code, arguments)
-        except VidpipeError as error:
-            if "--debug" in arguments:
-                raise
-            return _failed(str(error), error.exit_code, arguments)
-        return code if isinstance(code, int) else 0
+        return _run(arguments, interrupts)
     except KeyboardInterrupt:
         return _interrupted(interrupts)
     except BrokenPipeError:
@@ -74,9 +64,29 @@ def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
         sys.stderr.close()
         return 1
     except Exception:
+        # An interrupt during an import may surface as an ImportError, and so on.
         if interrupts.signal_number is not None:
             return _interrupted(interrupts)
         raise
+
+
+def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
+    from typer.exceptions import TyperException
+
+    from pipeline.errors import VidpipeError
+    from vidpipe.cli.app import app
+
+    try:
+        code = app(args=list(arguments), prog_name="vidpipe", standalone_mode=False, obj=interrupts)
+    except TyperException as error:
+        return _failed(error.format_message(), error.exit_code, arguments)
+    except VidpipeError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _failed(str(error), error.exit_code, arguments)
+    if code == _TYPERS_INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
 
 
 def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:

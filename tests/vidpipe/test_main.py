@@ -1,0 +1,129 @@
+"""The command line as a process: quick help, exit codes, Ctrl-C at any moment."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import vidpipe
+from tests.vidpipe.conftest import Cli
+
+Start = Callable[..., "subprocess.Popen[str]"]
+HEAVY = {"torch", "av", "cv2", "numpy", "scipy", "onnx", "openvino", "onnxruntime", "pydantic"}
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    program = "import sys, vidpipe.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_help_and_version(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("--help") == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("run", "bench", "doctor"))
+    assert cli("--version") == 0
+    assert vidpipe.__version__ in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_a_usage_error(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("colourize") == 2
+    assert "colourize" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("run", tmp_path / "missing.mp4", "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert cli("run", tmp_path / "missing.mp4") == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def _interrupt(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    assert process.poll() is None, "it ended before it could be interrupted"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    return err
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.4, 0.8, 1.6])
+def test_ctrl_c_while_it_starts_leaves_nothing(
+    start: Start, long_clip: Path, tmp_path: Path, after_s: float
+) -> None:
+    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    time.sleep(after_s)
+    err = _interrupt(process, signal.SIGINT)
+    # Before `main` has begun, Python itself dies of the signal.
+    assert process.returncode in {130, -signal.SIGINT}
+    assert "Traceback" not in err or process.returncode == -signal.SIGINT
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGTERM, 0.3)]
+)
+def test_a_signal_while_it_writes_leaves_nothing(
+    start: Start, long_clip: Path, tmp_path: Path, number: signal.Signals, after_s: float
+) -> None:
+    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    while not list(tmp_path.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(after_s)
+    err = _interrupt(process, number)
+    assert process.returncode == 128 + number
+    assert err.strip() == "vidpipe: interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_tries_and_tells(
+    cli: Cli, network: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("export.default.default_net", lambda: "idn")
+    monkeypatch.setattr("export.cache.engine_file", lambda net: network)
+    assert cli("doctor", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["works"]
+    checks = {check["name"]: check for check in told["checks"]}
+    assert checks["libx264"]["ok"]
+    assert checks["openvino"]["ok"]
+    assert all(check["fix"] for check in told["checks"] if not check["ok"])
+
+
+def test_the_doctor_says_5_where_run_could_not_work(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.errors import MissingError  # noqa: PLC0415
+
+    def missing(net: str) -> Path:
+        raise MissingError(f"no weights of {net}")
+
+    monkeypatch.setattr("export.default.default_net", lambda: "idn")
+    monkeypatch.setattr("export.cache.engine_file", missing)
+    assert cli("doctor") == 5
+    assert "no weights of idn" in capsys.readouterr().out
+
+
+def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("bench", mosaic_clip, "--frames", "16", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [stage["stage"] for stage in told["stages"]] == [
+        "decode",
+        "find",
+        "track",
+        "crop",
+        "window",
+        "restore",
+        "paste",
+        "encode",
+    ]
+    assert told["frames"] == 16
+    assert told["frames_restored"] == 16
+    assert cli("bench", mosaic_clip, "--frames", "8") == 0
+    assert "end to end" in capsys.readouterr().out

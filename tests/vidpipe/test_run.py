@@ -1,0 +1,290 @@
+"""``vidpipe run``: what it writes, what it refuses, what it says, with which exit code."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.encode.partfile import PartFile
+from pipeline.ledger import NOTICE, RunReport
+from tests.clips import write_clip
+from tests.vidpipe.conftest import MOSAIC_BOX, Cli
+
+
+def _report(output: Path) -> RunReport:
+    return RunReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
+
+
+def _pts(path: Path) -> list[float]:
+    with av.open(path) as container:
+        return [frame.time for frame in container.decode(video=0) if frame.time is not None]
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_mosaic_is_found_restored_and_told_of(cli: Cli, mosaic_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", mosaic_clip, "-o", output) == 0
+    report = _report(output)
+    assert (report.frames_written, report.frames_restored) == (30, 30)
+    (track,) = report.tracks
+    assert (track.frames_seen + track.frames_filled, track.frames_restored) == (30, 30)
+    assert track.grid is not None
+    assert track.grid.x.pitch_px == pytest.approx(10, rel=0.02)
+    first = track.boxes[0]
+    assert np.allclose((first.x0, first.y0, first.x1, first.y1), MOSAIC_BOX, atol=4)
+    assert report.output.sha256 == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert report.input.sha256 == hashlib.sha256(mosaic_clip.read_bytes()).hexdigest()
+    assert {stage.stage for stage in report.stages} >= {"decode", "find", "restore", "paste", "encode"}
+    assert report.bottleneck in {stage.stage for stage in report.stages}
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+
+
+def test_a_file_without_a_mosaic_is_written_as_it_is_and_said_so(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output) == 0
+    assert "no mosaic found" in capsys.readouterr().err
+    report = _report(output)
+    assert (report.frames_written, report.frames_restored, report.tracks) == (25, 0, [])
+    assert _pts(output) == _pts(plain_clip)
+
+
+def test_the_file_says_that_it_is_a_reconstruction_after_what_it_said_before(
+    cli: Cli, plain_clip: Path, tmp_path: Path
+) -> None:
+    once, twice = tmp_path / "once.mp4", tmp_path / "twice.mp4"
+    assert cli("run", plain_clip, "-o", once) == 0
+    assert cli("run", once, "-o", twice) == 0
+    for path in (once, twice):
+        with av.open(path) as container:
+            assert container.metadata["comment"] == f"holiday {NOTICE}"
+            assert container.metadata["title"] == "sea"
+    assert _report(once).notice == NOTICE
+
+
+def test_the_default_output_stands_beside_the_input(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
+    source = tmp_path / "sea.v1.mp4"
+    source.write_bytes(plain_clip.read_bytes())
+    assert cli("run", source) == 0
+    assert _left(tmp_path) == ["sea.v1.mp4", "sea.v1.reconstruct.mp4", "sea.v1.reconstruct.mp4.json"]
+
+
+def test_json_is_all_that_stdout_carries(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--json", "-v") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out.mp4.json").read_text())
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 1
+
+
+def test_an_existing_output_is_left_alone_unless_told_otherwise(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    assert cli("run", plain_clip, "-o", output) == 1
+    assert "overwrit" in capsys.readouterr().err
+    assert output.read_text() == "precious"
+    assert cli("run", plain_clip, "-o", output, "-y") == 0
+    assert _pts(output) == _pts(plain_clip)
+
+
+def test_an_existing_sidecar_is_left_alone_too(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4.json").write_text("precious")
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert _left(tmp_path) == ["out.mp4.json"]
+    assert (tmp_path / "out.mp4.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize("link", ["same", "symbolic", "hard"])
+def test_the_input_is_never_the_output(cli: Cli, plain_clip: Path, tmp_path: Path, link: str) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(plain_clip.read_bytes())
+    output = source if link == "same" else tmp_path / "link.mp4"
+    if link == "symbolic":
+        output.symlink_to(source)
+    if link == "hard":
+        output.hardlink_to(source)
+    assert cli("run", source, "-o", output, "-y") == 1
+    assert source.read_bytes() == plain_clip.read_bytes()
+
+
+def test_a_part_of_the_file_is_cut_out_by_time(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output, "--start", "0.2", "--end", "00:00:00.600") == 0
+    assert len(_pts(output)) == 10
+    assert cli("run", plain_clip, "-o", tmp_path / "none.mp4", "--start", "9") == 2
+    assert not (tmp_path / "none.mp4").exists()
+
+
+def test_a_region_given_by_hand_is_restored_where_and_when_it_was_given(
+    cli: Cli, mosaic_clip: Path, tmp_path: Path
+) -> None:
+    x0, y0, x1, y1 = MOSAIC_BOX
+    output = tmp_path / "out.mp4"
+    region = f"{x0},{y0},{x1 - x0},{y1 - y0}@0-0.4"
+    settings = tmp_path / "deaf.yaml"
+    settings.write_text("find: {min_score: 1.0}")
+    assert cli("run", mosaic_clip, "-o", output, "--region", region, "--config", settings) == 0
+    assert _report(output).frames_restored == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--mode", "protect"], 2, "reconstruct"),
+        (["--crf", "999"], 2, "--crf"),
+        (["--net", "magic"], 2, "--net"),
+        (["--device", "tpu"], 2, "--device"),
+        (["--start", "soon"], 2, "--start"),
+        (["--start", "2", "--end", "1"], 2, "--end"),
+        (["--region", "1,2,3"], 2, "--region"),
+        (["--no-such-option"], 2, "--no-such-option"),
+        (["--config", "missing.yaml"], 1, "missing.yaml"),
+        (["--codec", "no_such_codec"], 1, "no_such_codec"),
+        (["--device", "cuda:0", "--engine", "openvino"], 2, "openvino"),
+    ],
+)
+def test_what_cannot_work_is_one_line_with_the_culprit_and_leaves_nothing(
+    cli: Cli,
+    plain_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    word: str,
+) -> None:
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", *arguments) == code
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert word in captured.err
+    assert captured.out == ""
+    assert _left(tmp_path) == []
+
+
+def test_bad_inputs_are_one_line_and_leave_nothing(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no film")
+    whole = write_clip(tmp_path / "whole.mkv", frames=40)
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    before = _left(tmp_path)
+    for name in ("missing.mp4", "empty.mp4", "text.mp4", "cut.mkv", "."):
+        assert cli("run", tmp_path / name, "-o", tmp_path / "out.mp4", "-q") == 1, name
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+        assert _left(tmp_path) == before
+
+
+def test_a_read_only_folder_is_told_of(
+    cli: Cli,
+    plain_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = os.open
+
+    def read_only(path: str, flags: int, *rest: int) -> int:
+        if Path(path).parent == tmp_path and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return before(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", read_only)  # the tests may run as root, who may write everywhere
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert "read-only" in capsys.readouterr().err
+    assert _left(tmp_path) == []
+
+
+def test_a_full_disk_is_told_of_and_leaves_nothing(
+    cli: Cli,
+    plain_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(part: PartFile, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PartFile, "write", full)
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert "space" in capsys.readouterr().err
+    assert _left(tmp_path) == []
+
+
+def test_a_missing_folder_is_told_of(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
+    assert cli("run", plain_clip, "-o", tmp_path / "none" / "out.mp4") == 1
+    assert _left(tmp_path) == []
+
+
+def test_an_error_of_ours_keeps_its_traceback_and_leaves_nothing(
+    cli: Cli, plain_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("pipeline.build.file_record", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli("run", plain_clip, "-o", tmp_path / "out.mp4")
+    assert _left(tmp_path) == []
+
+
+def test_a_broken_promise_is_exit_code_4_and_leaves_nothing(
+    cli: Cli, mosaic_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(*arguments: object, **keywords: object) -> object:
+        frames = iter(paste(*arguments, **keywords))  # type: ignore[arg-type]
+        next(frames)
+        return frames
+
+    from pipeline.stages.paste import paste  # noqa: PLC0415
+
+    monkeypatch.setattr("pipeline.build.paste", forgetful)
+    assert cli("run", mosaic_clip, "-o", tmp_path / "out.mp4") == 4
+    assert _left(tmp_path) == []
+
+
+def test_explain_does_nothing_and_names_every_setting_with_its_origin(
+    cli: Cli,
+    plain_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VIDPIPE_ENCODE__PRESET", "fast")
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output, "--explain", "--crf", "21", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    origins = {setting["name"]: setting["origin"] for setting in told["settings"]}
+    assert origins["encode.crf"] == "--crf"
+    assert origins["encode.preset"] == "VIDPIPE_ENCODE__PRESET"
+    assert origins["crop.margin"] == "default"
+    assert len(origins) == sum(
+        len(v) if isinstance(v, dict) else 1 for v in RunConfig().model_dump().values()
+    )
+    assert told["frames"] == 25
+    assert any("openvino" in decision or "onnxruntime" in decision for decision in told["decisions"])
+    assert _left(tmp_path) == []
+    assert cli("run", plain_clip, "-o", output, "--explain") == 0
+    assert "MiB" in capsys.readouterr().out
+
+
+def test_quiet_says_nothing(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "-q") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
