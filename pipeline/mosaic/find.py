@@ -12,10 +12,11 @@ from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.extent import Evidence, Extent, extent, lines
 from pipeline.mosaic.rate import rate
+from pipeline.mosaic.resized import whole_cells
 from pipeline.mosaic.screen import candidates, fires
 from pipeline.mosaic.shape import outline
 from pipeline.mosaic.steps import active, faint_steps, isolated_steps
-from pipeline.types import Axis, Box, Grid, Kind, Region
+from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
@@ -53,12 +54,11 @@ def _evidence(luma: NDArray[np.uint8]) -> Evidence:
 def _profiles(
     evidence: Evidence, box: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps per column and per row of a box."""
+    """Steps per column in the rows of a box, and per row in its columns, over the whole part."""
     x0, y0, x1, y1 = box
-    part = np.s_[y0:y1, x0:x1]
     return (
-        evidence.vertical[part].sum(axis=0, dtype=np.float64),
-        evidence.horizontal[part].sum(axis=1, dtype=np.float64),
+        evidence.vertical[y0:y1].sum(axis=0, dtype=np.float64),
+        evidence.horizontal[:, x0:x1].sum(axis=1, dtype=np.float64),
     )
 
 
@@ -100,8 +100,8 @@ def _fit(evidence: Evidence, max_pitch: float) -> _Fit | None:
         return None
     x0, y0, x1, y1 = found.box
     across, down = _profiles(evidence, found.box)
-    x2 = comb.refit(across, y1 - y0, x.pitch, x.origin - x0)
-    y2 = comb.refit(down, x1 - x0, y.pitch, y.origin - y0)
+    x2 = comb.refit(across[x0:x1], y1 - y0, x.pitch, x.origin - x0)
+    y2 = comb.refit(down[y0:y1], x1 - x0, y.pitch, y.origin - y0)
     if x2 is None or y2 is None:
         return None
     x2 = _divided(_moved(x2, x0), evidence.luma[y0:y1], 1, (x0, x1))
@@ -160,26 +160,44 @@ def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSet
         if score < settings.min_score or cells < settings.min_cells - 0.5:
             break
         box, shape = outline(evidence, fit.x, fit.y, fit.extent)
-        dx, dy = offset
-        place = Box(box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy)
-        grid = _grid(fit, box[:2], offset, score)
-        regions.append(Region(place, Kind.MOSAIC, shape, score, grid))
+        regions.append(_region(evidence, fit, box, shape, score, offset))
         for mask in (evidence.vertical, evidence.horizontal):
             mask[box[1] : box[3] + 1, box[0] : box[2] + 1] = 0
     return regions
 
 
-def _axis(c: Comb, start: int, offset: int) -> Axis:
-    """The comb in px of the picture, its cell 0 moved to the first cell that holds pixel ``start``."""
-    cells = np.floor((start - c.origin) / c.pitch + 1e-6)
-    return Axis(c.pitch, float(c.origin + cells * c.pitch + offset))
+def _region(
+    evidence: Evidence,
+    fit: _Fit,
+    box: tuple[int, int, int, int],
+    shape: Shape,
+    score: float,
+    offset: tuple[int, int],
+) -> Region:
+    """The fit in px of the picture; where the box is a whole number of cells it sets pitch and phase."""
+    across, down = _profiles(evidence, box)
+    x0, y0, x1, y1 = box
+    x, (x0, x1) = _axis(across, fit.x, (x0, x1))
+    y, (y0, y1) = _axis(down, fit.y, (y0, y1))
+    dx, dy = offset
+    return Region(
+        Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy),
+        Kind.MOSAIC,
+        shape,
+        score,
+        Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), Operator.AREA, score),
+    )
 
 
-def _grid(fit: _Fit, start: tuple[int, int], offset: tuple[int, int], confidence: float) -> Grid:
-    """The fit as a grid in px of the picture, cell 0 holding the pixel ``start`` of the part at
-    ``offset``."""
-    x, y = _axis(fit.x, start[0], offset[0]), _axis(fit.y, start[1], offset[1])
-    return Grid(x, y, Operator.AREA, confidence)
+def _axis(profile: NDArray[np.float64], c: Comb, sides: tuple[int, int]) -> tuple[Axis, tuple[int, int]]:
+    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is that of the whole
+    axis."""
+    whole = whole_cells(profile, c.pitch, c.origin, *sides)
+    if whole is not None:
+        start, end, cells = whole
+        return Axis((end - start) / cells, float(start)), (start, end)
+    first = np.floor((sides[0] - c.origin) / c.pitch + 1e-6)
+    return Axis(c.pitch, float(c.origin + first * c.pitch)), sides
 
 
 def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
@@ -201,4 +219,6 @@ def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSe
     score = rate(evidence, fit.x, fit.y, fit.extent)
     if score < settings.min_score / 2:
         return None
-    return _grid(fit, (x0 - left, y0 - top), (left, top), score)
+    x, _ = _axis(_profiles(evidence, fit.extent.box)[0], fit.x, (x0 - left, x1 - left))
+    y, _ = _axis(_profiles(evidence, fit.extent.box)[1], fit.y, (y0 - top, y1 - top))
+    return Grid(replace(x, origin=x.origin + left), replace(y, origin=y.origin + top), Operator.AREA, score)

@@ -67,7 +67,9 @@ def _line(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[floa
 
 
 def _smooth(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Value at time 0. ``times`` in frames, distinct, two or more."""
+    """Value at time 0. ``times`` in frames, distinct, one or more."""
+    if len(times) == 1:
+        return float(values[0])
     slope, start = _line(times, values)
     residual = np.abs(values - slope * times - start)
     good = residual <= max(_OUTLIER_PX, 3.0 * float(np.median(residual)))
@@ -95,7 +97,7 @@ def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[
     y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes])
     agree = x.same & y.same
     confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, agree, strict=True)]))
-    if x.is_fixed() and y.is_fixed():
+    if not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed():
         axis_x, axis_y = x.fixed(box.x0), y.fixed(box.y0)
     else:
         axis_x, side_x = x.locked((box.x0, box.x1))
@@ -128,6 +130,12 @@ class _AxisHistory:
         self._pitch = pitch[self.same]
         self._sides = np.array(sides)[self.same]
         origin = np.array([a.origin for a in axes])[self.same]
+        cells = (self._sides - origin[:, None]) / self._pitch[:, None]
+        whole = (np.abs(cells - np.round(cells)) < 1e-6).all(axis=1)
+        count = np.round(cells[:, 1] - cells[:, 0])
+        self._cells = int(np.median(count[whole])) if whole.any() else 0
+        self._whole = whole & (count == self._cells)
+        """(frames,) bool: the box is the usual whole number of cells"""
         middle = self._sides.mean(axis=1)
         # the line nearest the middle of the box: the place of least error of a fit of pitch and phase
         self._line = origin + np.round((middle - origin) / self._pitch) * self._pitch
@@ -143,6 +151,20 @@ class _AxisHistory:
         pitch, _, phase = self._place()
         return bool(_wrapped(phase - _circular_mean(phase)).std() * pitch < _FIXED_PX)
 
+    def is_whole(self) -> bool:
+        """True where on most frames the box is the same whole number of cells."""
+        return bool(self._whole.mean() > 0.5)
+
+    def _divided(self) -> tuple[Axis, tuple[float, float]]:
+        """Lattice and sides at time 0 of a box of whole cells: the frame's own, else whole px between
+        others."""
+        now = self._whole & (self._times == 0.0)
+        if now.any():
+            start, end = (float(v) for v in self._sides[now][0])
+        else:
+            start, end = (round(_smooth(self._times[self._whole], s)) for s in self._sides[self._whole].T)
+        return Axis((end - start) / self._cells, float(start)), (float(start), float(end))
+
     def fixed(self, start: float) -> Axis:
         """Pooled lattice, its cell 0 at the pixel ``start``."""
         pitch, place, phase = self._place()
@@ -152,12 +174,14 @@ class _AxisHistory:
 
     def locked(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
         """Lattice at time 0 and the sides of the box at their usual distance to it."""
+        if self.is_whole():
+            return self._divided()
+        now = np.flatnonzero(self._times == 0.0)
         pitch = _line(self._times, self._pitch)[1] if len(self._times) > 2 else float(np.median(self._pitch))
         relative = (self._line - self._sides[:, 0]) / self._pitch
         usual = _circular_mean(relative)
         usual += float(np.median(_wrapped(relative - usual)))
         line = sides[0] + usual * pitch
-        now = np.flatnonzero(self._times == 0.0)
         if now.size:
             own = float(self._line[now[0]])
             gap = float(_wrapped(np.array((own - line) / pitch))) * pitch
