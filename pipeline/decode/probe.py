@@ -108,13 +108,16 @@ def picture_tags(info: StreamInfo) -> PictureTags:
         held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
         side = {kind: bytes(memoryview(held[kind])) for kind in _CARRIED if kind in held}
         order = stream.codec_context.field_order
+    if info.interlaced and order not in INTERLACED_ORDERS:
+        log.warning("%s does not say which field comes first; the top one is assumed", info.path.name)
+        order = INTERLACED_ORDERS[0]
     matrix = side.get(Type.DISPLAYMATRIX)
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
     return PictureTags(
         display_matrix=tuple(np.frombuffer(matrix, "=i4").tolist()) if matrix else None,
         mastering_display=side.get(Type.MASTERING_DISPLAY_METADATA),
         content_light=tuple(np.frombuffer(light, "=u4")[:2].tolist()) if light else None,
-        field_order=order if order in INTERLACED_ORDERS or not info.interlaced else INTERLACED_ORDERS[0],
+        field_order=order,
     )
 
 

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 _GEN_PTS = 1  # AVFMT_FLAG_GENPTS
 _NO_TIME = np.iinfo(np.int64).min
 _SEGMENT = b"\x18\x53\x80\x67"
-"""EBML id of a Matroska segment"""
+_EBML = b"\x1a\x45\xdf\xa3"
+"""EBML ids of a Matroska segment, and of the head of the file"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +73,30 @@ def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
         breaks_off = breaks_off or str(error.strerror)
     if not rows:
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
-    promised = _promised_packets(container, stream)
-    if read < promised:
-        breaks_off = breaks_off or f"{read} of {promised} frames are in the file"
+    if "mp4" in container.format.name and read < len(stream.index_entries):
+        breaks_off = breaks_off or f"{read} of {len(stream.index_entries)} frames are in the file"
     table = np.frombuffer(rows, np.int64).reshape(-1, 4)
     return _times(table, _unit(stream), path, breaks_off)
 
 
-def _promised_packets(container: InputContainer, stream: VideoStream) -> int:
-    """How many packets the file's index or header lists; 0 where it does not say."""
-    if "mp4" in container.format.name:
-        return len(stream.index_entries)
-    return stream.frames if container.format.name == "avi" else 0
-
-
 def _missing_bytes(path: Path) -> str | None:
-    """Matroska and WebM state their length in the head of the file."""
+    """Matroska, WebM and AVI state their length in the head of the file."""
     with path.open("rb") as file:
         head = file.read(4096)
     at = head.find(_SEGMENT)
-    if not head.startswith(b"\x1a\x45\xdf\xa3") or at < 0 or at + 12 > len(head) or not head[at + 4]:
+    if head.startswith(b"RIFF") and len(head) > 8:
+        end = 8 + int.from_bytes(head[4:8], "little")
+        live = end == 8
+    elif head.startswith(_EBML) and 0 <= at < len(head) - 12 and head[at + 4]:
+        octets = 9 - head[at + 4].bit_length()
+        unknown = (1 << 7 * octets) - 1  # all ones
+        length = int.from_bytes(head[at + 4 : at + 4 + octets], "big") & unknown
+        end = at + 4 + octets + length
+        live = length == unknown
+    else:
         return None
-    octets = 9 - head[at + 4].bit_length()
-    field = head[at + 4 : at + 4 + octets]
-    length = int.from_bytes(field, "big") & ((1 << 7 * octets) - 1)
-    end = at + 4 + octets + length
-    if length == (1 << 7 * octets) - 1 or end <= path.stat().st_size:  # all ones: written live, unknown
-        return None
-    return f"{end - path.stat().st_size:,} bytes are missing at the end"
+    missing = end - path.stat().st_size
+    return f"{missing:,} bytes are missing at the end" if missing > 0 and not live else None
 
 
 def _unit(stream: VideoStream) -> int:

@@ -54,7 +54,8 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 }
 _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
-_TOP_FIRST = (2, 4)
+_TOP_FIRST = (2, 5)
+"""AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""
 _CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 
 

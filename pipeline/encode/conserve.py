@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -103,8 +104,15 @@ def _video(source: StreamInfo, made: StreamInfo, pts: NDArray[np.int64]) -> Iter
     yield _item("bit depth", source.bit_depth, made.bit_depth)
     yield _item("pixel format", packing(source.pix_fmt).planar, packing(made.pix_fmt).planar)
     yield _item("interlaced", source.interlaced, made.interlaced)
-    for name in ("matrix", "range", "primaries", "transfer"):
+    for name in ("matrix", "primaries", "transfer"):
         yield _item(f"colour {name}", getattr(source.colour, name), getattr(made.colour, name))
+    yield _item("colour range", _range(source), _range(made))
+
+
+def _range(info: StreamInfo) -> str:
+    """Silence means limited range in every codec of YUV, and some can say so only by silence."""
+    rgb = av.VideoFormat(packing(info.pix_fmt).planar).is_rgb
+    return "tv" if info.colour.range == "unknown" and not rgb else info.colour.range
 
 
 def _times(source: StreamInfo, made: StreamInfo, pts: NDArray[np.int64]) -> Item:

@@ -70,6 +70,7 @@ class PyAVEncoder:
         self._lost: list[str] = []
         self._last_pts: int | None = None
         self._finished = False
+        self._lifted = False
         self._shift_pts = self._shift(start_pts)
         self._cut = Cut(
             start_s=None if start_pts is None else start_pts * info.time_base,
@@ -200,6 +201,8 @@ class PyAVEncoder:
         stream.time_base = info.time_base
         context.sample_aspect_ratio = info.sample_aspect
         context.thread_type = "AUTO"
+        if choice.encoder == "libx265" and self._format in {"mp4", "mov"}:
+            context.codec_tag = "hvc1"  # what Apple's players ask for
         _tag(context, info.colour)
         stream.options = {**options, **({"bf": "0"} if self._format == "avi" else {})}
         return stream
@@ -218,6 +221,9 @@ class PyAVEncoder:
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:
         for packet in packets:
             packet.duration = self._duration(packet)
+            if self._format == "mpegts" and packet.dts is not None and packet.dts < 0 and not self._lifted:
+                self._lifted = True
+                self._lost.append("mpegts cannot begin before 0, where decoding would: all streams are later")
             if packet.dts is not None:
                 for other in self._others.until(packet.dts * packet.time_base):
                     self._out.mux(other)
