@@ -80,6 +80,14 @@ class OtherStreams:
         target = out.add_stream_from_template(stream, opaque=True)
         target.disposition = stream.disposition
         target.metadata.update(tags)
+        if (
+            stream.type == "audio"
+            and out.format.name == "avi"
+            and not stream.codec_context.name.startswith("pcm")
+        ):
+            # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
+            target.codec_context.options = {"block_align": "0"}
+            target.codec_context.open()
         if not isinstance(stream, AttachmentStream):  # attachments lie in the header
             self._targets[stream.index] = target
         if stream.name == "mov_text":  # MP4's muxer fills gaps between subtitles with empty ones itself

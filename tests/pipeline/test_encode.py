@@ -294,6 +294,26 @@ def test_everything_beside_the_picture_is_kept(tmp_path: Path, suffix: str) -> N
     assert got["title"] == "Ein Film"
 
 
+@pytest.mark.parametrize("codec", ["aac", "ac3", "libmp3lame", "pcm_s16le"])
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov", ".ts"])
+def test_audio_of_any_codec_keeps_its_times(tmp_path: Path, codec: str, suffix: str) -> None:
+    if (codec, suffix) == ("pcm_s16le", ".ts"):
+        pytest.skip("MPEG-TS has no plain PCM")
+    extras = Extras(audio=[Audio(codec=codec, start_s=2.0 if suffix == ".ts" else 0.0)])
+    times = range(50, 75) if suffix == ".ts" else range(25)
+    copyts = {"mpegts_copyts": "1"} if suffix == ".ts" else None
+    source = write_clip(
+        tmp_path / f"in{suffix}",
+        pts=times,
+        time_base=Fraction(1, 25),
+        extras=extras,
+        container_options=copyts,
+    )
+    output = tmp_path / f"out{suffix}"
+    assert reencode(source, output) == ()
+    assert kept(source, output).broken == ()
+
+
 def test_tags_that_mp4_has_no_name_for_are_kept_too(tmp_path: Path) -> None:
     metadata = {"title": "T", "com.example.camera": "X-1"}
     source = write_clip(
