@@ -87,7 +87,6 @@ def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.
         ("encode: {cfr: 20}", ["encode.cfr", "settings.yaml", "pipeline.yaml"]),
         ("restore: {net: magic}", ["restore.net", "'magic'", "nar", "idn"]),
         ("device: tpu", ["device", "'tpu'", "cuda"]),
-        ("track: {max_gap_frames: 9}", ["track", "max_gap_frames", "look_ahead_frames"]),
         ("encode: 5", ["encode", "5"]),
         ("[1, 2]", ["list", "sections"]),
         ("encode: {crf: [", ["settings.yaml", "YAML"]),
