@@ -21,7 +21,7 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -236,6 +236,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--plain-frames", type=int, default=0, help="of unpixelated clips; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="part of a clip's name")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the clips before they are pixelated")
     parser.add_argument("--ellipse", action="store_true")
     parser.add_argument("--codec", default="libx264")
     options = parser.parse_args(arguments)
@@ -244,18 +245,26 @@ def main(arguments: list[str]) -> None:
     detector = CenterFace(options.faces)
     scores: list[Score] = []
     false: dict[str, tuple[int, int, int]] = {}
-    for path in sorted(options.clips.glob(f"*{options.only}*.mp4")):
+    for path in [p for p in sorted(options.clips.glob("*.mp4")) if options.only in p.name]:
         start = time.monotonic()
         rng = random.Random(f"{options.seed}-{path.stem}")
-        recipes = rng.sample(PRODUCT, options.sample) if options.sample else PRODUCT
+        shape = Shape.ELLIPSE if options.ellipse else Shape.RECTANGLE
+        recipes = [
+            replace(r, shape=shape, codec=options.codec)
+            for r in (rng.sample(PRODUCT, options.sample) if options.sample else PRODUCT)
+        ]
         tracks = faces(path, detector, options.frames, options.work)
         pictures, rate = read(path, options.frames)
+        if options.scale != 1.0:
+            pictures = [
+                cv2.resize(p, None, fx=options.scale, fy=options.scale, interpolation=cv2.INTER_AREA)
+                for p in pictures
+            ]
+            tracks = [t * options.scale for t in tracks]
         size = pictures[0].shape[1] // 2 * 2, pictures[0].shape[0] // 2 * 2
         out = options.work / f"{path.stem}-{options.seed}.mp4"
         first = len(scores)
         for k, recipe in enumerate(recipes if tracks else []):
-            shape = Shape.ELLIPSE if options.ellipse else Shape.RECTANGLE
-            recipe = Recipe(**{**asdict(recipe), "shape": shape, "codec": options.codec})
             truths = [truth(t, recipe, size, options.seed + 100 * k + n) for n, t in enumerate(tracks)]
             drawn = (draw(p, [m[t] for m in truths]) for t, p in enumerate(pictures))
             encode(out, drawn, rate, recipe.codec, recipe.crf)

@@ -175,5 +175,5 @@ def fit(profile: NDArray[np.float64], lines: int, max_pitch_px: float) -> Comb |
     cost = threshold(profile, lines)
     earn = np.where(profile > 0.5 * cost, np.minimum(profile, 0.6 * lines), 0.0)
     fits = [refit(profile, lines, pitch, origin) for pitch, origin in _coarse(earn, cost, max_pitch)]
-    # Half the pitch earns as much as the pitch, and a stray tooth may tip the scales: but half of it is empty.
+    # Half the pitch earns as much as the pitch, and a stray tooth may tip the scales; but half is empty.
     return max((f for f in fits if f is not None), key=lambda f: f.gain * math.sqrt(f.filled), default=None)

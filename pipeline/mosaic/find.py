@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.pixelation import Operator
 from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.extent import Evidence, Extent, extent, lines
+from pipeline.mosaic.operator import classify
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.resized import whole_cells
 from pipeline.mosaic.screen import candidates, fires
@@ -34,8 +34,8 @@ class FindSettings:
     """fewest cells across and down"""
     max_cell_px: float = 110.0
     """widest cell"""
-    min_score: float = 0.5
-    """0..1, weakest region that is reported"""
+    min_score: float = 0.35
+    """0..1, weakest region that is reported; a track is born of stronger ones only"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +180,22 @@ def _region(
     x, (x0, x1) = _axis(across, fit.x, (x0, x1))
     y, (y0, y1) = _axis(down, fit.y, (y0, y1))
     dx, dy = offset
-    return Region(
-        Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy),
-        Kind.MOSAIC,
-        shape,
-        score,
-        Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), Operator.AREA, score),
-    )
+    grid = _grid(evidence.luma, x, y, (x0, y0, x1, y1), offset, score)
+    return Region(Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy), Kind.MOSAIC, shape, score, grid)
+
+
+def _grid(
+    part: NDArray[np.uint8],
+    x: Axis,
+    y: Axis,
+    box: tuple[int, int, int, int],
+    offset: tuple[int, int],
+    confidence: float,
+) -> Grid:
+    """A lattice in px of a part as one in px of the picture, with its operator."""
+    operator = classify(part, x, y, box)
+    dx, dy = offset
+    return Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), operator, confidence)
 
 
 def _axis(profile: NDArray[np.float64], c: Comb, sides: tuple[int, int]) -> tuple[Axis, tuple[int, int]]:
@@ -219,6 +228,7 @@ def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSe
     score = rate(evidence, fit.x, fit.y, fit.extent)
     if score < settings.min_score / 2:
         return None
-    x, _ = _axis(_profiles(evidence, fit.extent.box)[0], fit.x, (x0 - left, x1 - left))
-    y, _ = _axis(_profiles(evidence, fit.extent.box)[1], fit.y, (y0 - top, y1 - top))
-    return Grid(replace(x, origin=x.origin + left), replace(y, origin=y.origin + top), Operator.AREA, score)
+    across, down = _profiles(evidence, fit.extent.box)
+    x, _ = _axis(across, fit.x, (x0 - left, x1 - left))
+    y, _ = _axis(down, fit.y, (y0 - top, y1 - top))
+    return _grid(part, x, y, fit.extent.box, (left, top), score)

@@ -31,6 +31,8 @@ class TrackSettings:
     """0..1, least overlap of a region with its track's last box"""
     min_hits: int = 3
     """frames of the first ``look_ahead_frames`` + 1 that must show a region for a track to be born"""
+    birth_score: float = 0.5
+    """0..1, least mean score of the ``min_hits`` strongest of those regions"""
     strong_score: float = 0.65
     """0..1, mean score from which a shot too short for ``min_hits`` still has a track"""
     max_gap_frames: int = 6
@@ -126,10 +128,15 @@ def _shot_frames(shots: deque[int], start: int, position: int) -> int:
 def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackSettings) -> int:
     """Number the tracks that begin on frame ``start`` or drop them. Returns the highest number given."""
     for t in [t for t in tracks if t.first == start]:
-        regions = [r for at, r in t.seen.items() if at <= start + settings.look_ahead_frames]
+        scores = sorted(
+            (r.score for at, r in t.seen.items() if at <= start + settings.look_ahead_frames), reverse=True
+        )
         need = min(settings.min_hits, settings.look_ahead_frames + 1)
-        strong = ahead < need and np.mean([r.score for r in regions]) >= settings.strong_score
-        if len(regions) >= need or (strong and len(regions) == ahead):
+        if ahead < need:
+            birth = len(scores) == ahead and np.mean(scores) >= settings.strong_score
+        else:
+            birth = len(scores) >= need and np.mean(scores[:need]) >= settings.birth_score
+        if birth:
             born += 1
             t.number = born
         else:
