@@ -72,11 +72,11 @@ def _group_end(frame_index: int, span: int) -> int:
 
 
 def _add(runs: list[_Run], frame_index: int, crops: tuple[Crop, ...]) -> None:
-    """Appends each crop to its track's run, or begins one; a run that got none has ended."""
+    """Appends each crop to its track's run, or begins one; a run that got none, or its last, has ended."""
     alive = {run.crops[-1].tracked.track: run for run in runs if not run.ended}
     for crop in crops:
         run = alive.pop(crop.tracked.track, None)
-        if run is None or run.last != frame_index - 1 or crop.tracked.born:
+        if run is None or run.last != frame_index - 1:
             if run is not None:
                 run.ended = True
             run = _Run(frame_index)
