@@ -131,11 +131,12 @@ class _AxisHistory:
         self._sides = np.array(sides)[self.same]
         origin = np.array([a.origin for a in axes])[self.same]
         cells = (self._sides - origin[:, None]) / self._pitch[:, None]
-        whole = (np.abs(cells - np.round(cells)) < 1e-6).all(axis=1)
+        self._whole = (np.abs(cells - np.round(cells)) < 1e-6).all(axis=1)
+        """(frames,) bool: the box is a whole number of cells"""
         count = np.round(cells[:, 1] - cells[:, 0])
-        self._cells = int(np.median(count[whole])) if whole.any() else 0
-        self._whole = whole & (count == self._cells)
-        """(frames,) bool: the box is the usual whole number of cells"""
+        self._cells = int(np.median(count[self._whole])) if self._whole.any() else 0
+        self._usual = self._whole & (np.abs(count - self._cells) <= 1)
+        """of these, those of about as many cells as usual"""
         middle = self._sides.mean(axis=1)
         # the line nearest the middle of the box: the place of least error of a fit of pitch and phase
         self._line = origin + np.round((middle - origin) / self._pitch) * self._pitch
@@ -152,18 +153,26 @@ class _AxisHistory:
         return bool(_wrapped(phase - _circular_mean(phase)).std() * pitch < _FIXED_PX)
 
     def is_whole(self) -> bool:
-        """True where on most frames the box is the same whole number of cells."""
-        return bool(self._whole.mean() > 0.5)
+        """True where on most frames the box is a whole number of cells, about as many on each."""
+        return bool(self._usual.mean() > 0.5)
 
     def _divided(self) -> tuple[Axis, tuple[float, float]]:
-        """Lattice and sides at time 0 of a box of whole cells: the frame's own, else whole px between
-        others."""
-        now = self._whole & (self._times == 0.0)
-        if now.any():
-            start, end = (float(v) for v in self._sides[now][0])
-        else:
-            start, end = (round(_smooth(self._times[self._whole], s)) for s in self._sides[self._whole].T)
-        return Axis((end - start) / self._cells, float(start)), (float(start), float(end))
+        """Lattice and sides at time 0 of a box of whole cells.
+
+        The frame's own lattice if its box has whole cells, taken to the sides that the frames around expect;
+        else the usual number of cells between sides in whole px.
+        """
+        usual = [round(_smooth(self._times[self._usual], s)) for s in self._sides[self._usual].T]
+        now = np.flatnonzero(self._whole & (self._times == 0.0))
+        if now.size:
+            pitch = float(self._pitch[now[0]])
+            own = self._sides[now[0]]
+            start, end = (
+                float(o + np.round((u - o) / pitch) * pitch) for o, u in zip(own, usual, strict=True)
+            )
+            return Axis(pitch, start), (start, end)
+        start, end = float(usual[0]), float(usual[1])
+        return Axis((end - start) / self._cells, start), (start, end)
 
     def fixed(self, start: float) -> Axis:
         """Pooled lattice, its cell 0 at the pixel ``start``."""
