@@ -170,7 +170,6 @@ def _filled(planes: tuple[Tensor, ...], pix_fmt: str, width: int, height: int) -
         samples = tensor.numpy()
         stored = np.frombuffer(memoryview(frame.planes[plane]), samples.dtype)
         rows = stored.reshape(-1, frame.planes[plane].line_size // samples.itemsize)
-        rows[: samples.shape[0], first : first + (samples.shape[1] - 1) * step + 1 : step] = (
-            samples << layout.shift
-        )
+        place = rows[: samples.shape[0], first : first + (samples.shape[1] - 1) * step + 1 : step]
+        place[:] = samples << layout.shift if layout.shift else samples
     return frame
