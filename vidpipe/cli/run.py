@@ -87,9 +87,9 @@ def run(
         raise UsageError(f"--end {end} is not after --start {start}")
     regions = [parse_region(text) for text in region or ()]
 
-    from pipeline.stages.find_mosaics import ManualRegion
     from rich.console import Console
 
+    from pipeline.stages.find_mosaics import ManualRegion
     from pipeline.types import Box
     from vidpipe.cli.log import prepare
     from vidpipe.cli.progress import Bar
