@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,6 +37,17 @@ class Cut:
         return (self.start_s is None or time_s >= self.start_s) and (
             self.end_s is None or time_s < self.end_s
         )
+
+
+def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_pts: int) -> Cut:
+    """The cut of frames ``start_pts <= pts < end_pts``: other streams begin with the first of them."""
+    pts = info.pts
+    start = None if start_pts is None else pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
+    return Cut(
+        start_s=None if start is None else start * info.time_base,
+        end_s=None if end_pts is None else end_pts * info.time_base,
+        shift_s=shift_pts * info.time_base,
+    )
 
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:

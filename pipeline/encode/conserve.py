@@ -22,7 +22,7 @@ from pipeline.decode.planes import packing
 from pipeline.decode.probe import probe
 from pipeline.decode.source import open_input
 from pipeline.encode import EncodeSettings
-from pipeline.encode.carry import Cut, is_rewritten_by_muxer
+from pipeline.encode.carry import Cut, cut_of, is_rewritten_by_muxer
 from pipeline.encode.container import carried_tags
 from pipeline.types import StreamInfo
 
@@ -75,12 +75,7 @@ def compare(
     first = 0 if start_pts is None else int(np.searchsorted(pts, start_pts))
     pts = pts[first : len(pts) if end_pts is None else int(np.searchsorted(pts, end_pts))]
     shift = int(pts[0]) if start_pts is not None and len(pts) else 0
-    base = source.time_base
-    cut = Cut(
-        start_s=None if start_pts is None else start_pts * base,
-        end_s=None if end_pts is None else end_pts * base,
-        shift_s=shift * base,
-    )
+    cut = cut_of(source, start_pts, end_pts, shift)
     items = [*_video(source, made, pts - shift)]
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:

@@ -20,7 +20,7 @@ from pipeline.decode.colour import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, n
 from pipeline.decode.planes import packing
 from pipeline.decode.probe import picture_tags
 from pipeline.encode import EncodeSettings
-from pipeline.encode.carry import Cut, OtherStreams
+from pipeline.encode.carry import OtherStreams, cut_of
 from pipeline.encode.codecs import Choice, choices, chroma_place, tag_options
 from pipeline.encode.container import (
     carried_tags,
@@ -72,11 +72,7 @@ class PyAVEncoder:
         self._finished = False
         self._lifted = False
         self._shift_pts = self._shift(start_pts)
-        self._cut = Cut(
-            start_s=None if start_pts is None else start_pts * info.time_base,
-            end_s=None if end_pts is None else end_pts * info.time_base,
-            shift_s=self._shift_pts * info.time_base,
-        )
+        self._cut = cut_of(info, start_pts, end_pts, self._shift_pts)
         with contextlib.ExitStack() as undo:
             self._part = PartFile(path, info.path, overwrite)
             undo.callback(self._part.discard)

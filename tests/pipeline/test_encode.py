@@ -424,7 +424,7 @@ def test_a_cut_keeps_what_lies_in_it(tmp_path: Path, start: int | None, end: int
     assert [t * made.time_base for t in made.pts] == [(t - shift) * Fraction(1, 12_800) for t in pts]
     assert kept(source, output, FAST, **cut).broken == ()
     sound = packets_of(output, "audio")[0]
-    low = Fraction(start or 0, 12_800)
+    low = Fraction(pts[0], 12_800)
     high = Fraction(end, 12_800) if end else Fraction(100)
     want = [
         data
