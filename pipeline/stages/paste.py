@@ -34,12 +34,17 @@ def paste(batches: Iterable[Batch[Patch]], *, info: StreamInfo) -> Iterator[Fram
     other sample of any plane keeps its value. Of two mosaics that overlap the later patch is seen.
     """
     for batch in batches:
-        by_frame: dict[int, list[Patch]] = defaultdict(list)
-        for patch in batch.items:
-            by_frame[patch.crop.frame_index].append(patch)
-        for frame in batch.frames:
-            patches = by_frame.get(frame.index)
-            yield frame if patches is None else _paste(frame, patches, info.rotation)
+        yield from _painted(batch, info.rotation)
+        del batch  # else its frames stay alive while the next batch is made
+
+
+def _painted(batch: Batch[Patch], rotation: int) -> Iterator[Frame]:
+    by_frame: dict[int, list[Patch]] = defaultdict(list)
+    for patch in batch.items:
+        by_frame[patch.crop.frame_index].append(patch)
+    for frame in batch.frames:
+        patches = by_frame.get(frame.index)
+        yield frame if patches is None else _paste(frame, patches, rotation)
 
 
 def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:

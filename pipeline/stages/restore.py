@@ -22,10 +22,10 @@ def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int
     GateError where it gives NaN or infinity.
     """
     for batch in batches:
-        patches: list[Patch] = []
-        for first in range(0, len(batch.items), batch_size):
-            patches += _restore(batch.items[first : first + batch_size], engine)
-        yield Batch(batch.frames, tuple(patches))
+        items = batch.items
+        parts = [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
+        yield Batch(batch.frames, tuple(patch for part in parts for patch in _restore(part, engine)))
+        del batch, items, parts  # else their frames and crops stay alive while the next batch is made
 
 
 def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:

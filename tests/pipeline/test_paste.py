@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from pipeline.geometry import upright, view_of
 from pipeline.stages.crop import crop
 from pipeline.stages.paste import consistent, paste
 from pipeline.stages.restore import restore
-from pipeline.stages.window import window
+from pipeline.stages.window import frames_held, window
 from pipeline.types import Batch, Frame, Patch, Shape, Tracked
 from tests.pipeline.scene import CubicEngine, Scene, scene
 
@@ -176,3 +177,32 @@ def test_two_mosaics_on_one_frame() -> None:
     changed = after.planes[0] != shot.frame.planes[0]
     assert bool(changed[10:70, 10:70].any())
     assert bool(changed[60:120, 90:150].any())
+
+
+def test_the_chain_keeps_no_frame_longer_than_it_says() -> None:
+    core, context = 8, 2
+    shot = scene()
+    made: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def tracked() -> Iterator[Tracked]:
+        nonlocal most
+        for i in range(40):
+            planes = tuple(p.clone() for p in shot.frame.planes)
+            made.append(weakref.ref(planes[0]))
+            most = max(most, sum(ref() is not None for ref in made))
+            frame = replace(shot.frame, index=i, planes=planes)
+            del planes
+            yield Tracked(frame, (shot.tracked(born=i == 0, last=i == 39),) if i % 3 else ())
+            del frame
+
+    crops = crop(tracked(), info=shot.info, size_px=16, cells=16, margin=1.6)
+    engine = CubicEngine(core + 2 * context, context, size_px=16)
+    batches = restore(window(crops, core=core, context=context), engine=engine, batch_size=4)
+    count = 0
+    for frame in paste(batches, info=shot.info):
+        assert frame.index == count
+        count += 1
+        del frame
+    assert count == 40
+    assert most <= frames_held(core, context) + 2  # the one being made, and one in the hand of crop
