@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.pixelation import cell_edges
 from pipeline.mosaic.comb import Comb, best_run
-from pipeline.mosaic.steps import faint_steps
+from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
 
 _ROUNDS = 3
 _ACTIVE_WEIGHT = 0.2
@@ -23,43 +22,14 @@ _ACTIVE_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Steps and activity of a picture's part, (H, W) uint8, 0 or 1."""
-
-    luma: NDArray[np.uint8]
-    """the part itself, 0..255"""
-    vertical: NDArray[np.uint8]
-    horizontal: NDArray[np.uint8]
-    active: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
 class Extent:
-    box: tuple[int, int, int, int]
-    """x0, y0, x1, y1 in px of the part, half-open"""
+    box: Pixels
     on: float
     """0..1, share of the lattice's pixels in the box that are isolated steps"""
     off: float
     """0..1, share of the other pixels in the box that are isolated steps"""
     active: float
     """0..1, share of the pixels between the lattice that are active"""
-
-
-def lines(comb: Comb, size: int) -> NDArray[np.int64]:
-    """Pixels in [1, size) where cells begin, on the whole axis."""
-    first = int(np.floor(-comb.origin / comb.pitch))
-    count = int(np.ceil(size / comb.pitch)) + 2
-    at = np.array(cell_edges(comb.pitch, comb.origin, first, count), dtype=np.int64)
-    return at[(at >= 1) & (at < size)]
-
-
-def lattice_steps(evidence: Evidence, x: Comb, y: Comb) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Vertical and horizontal edges on the lattice, faint ones too: (H, W) uint8, 0 or 1."""
-    height, width = evidence.luma.shape
-    return (
-        faint_steps(evidence.luma, lines(x, width), x.pitch, 1),
-        faint_steps(evidence.luma, lines(y, height), y.pitch, 0),
-    )
 
 
 def _run(
@@ -96,7 +66,7 @@ def _run(
     excess = np.maximum(busy - allowed, 0.0)
     excess[on_line] = 0.0
     start, end, _ = best_run(gain - _ACTIVE_WEIGHT * excess)
-    # a step in the last column begins what is outside
+    # A step in the last column begins what is outside.
     return start, end - 1 if on_line[end - 1] else end
 
 
@@ -105,30 +75,29 @@ def _span(c: Comb, size: int) -> tuple[int, int]:
     return max(math.ceil(c.origin), 0), min(math.ceil(c.origin + (c.teeth - 1) * c.pitch), size)
 
 
-def extent(evidence: Evidence, x: Comb, y: Comb) -> Extent | None:
-    """Region that the lattice (x, y) explains, or None where hardly anything does."""
-    height, width = evidence.active.shape
-    xs, ys = lines(x, width), lines(y, height)
-    vertical, horizontal = lattice_steps(evidence, x, y)
+def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
+    """Region that the lattice explains, or None where hardly anything does."""
+    height, width = evidence.size
+    x, y, xs, ys = lattice.x, lattice.y, lattice.xs, lattice.ys
+    vertical, horizontal, active = lattice.vertical, lattice.horizontal, evidence.active
     cols, rows = _span(x, width), _span(y, height)
     for _ in range(_ROUNDS):
-        new_cols = _run(horizontal, vertical, evidence.active, ys, xs, rows, cols)
-        new_rows = _run(vertical.T, horizontal.T, evidence.active.T, xs, ys, new_cols, rows)
+        new_cols = _run(horizontal, vertical, active, ys, xs, rows, cols)
+        new_rows = _run(vertical.T, horizontal.T, active.T, xs, ys, new_cols, rows)
         if new_cols[1] - new_cols[0] < 2 * x.pitch or new_rows[1] - new_rows[0] < 2 * y.pitch:
             return None
         if (new_cols, new_rows) == (cols, rows):
             break
         cols, rows = new_cols, new_rows
+    box = (cols[0], rows[0], cols[1], rows[1])
     part = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
-    on_x = np.zeros(width, dtype=bool)
-    on_x[xs[(xs > cols[0]) & (xs < cols[1])]] = True
-    on_y = np.zeros(height, dtype=bool)
-    on_y[ys[(ys > rows[0]) & (ys < rows[1])]] = True
+    inner_x, inner_y = lattice.within(box)
+    on_x = np.isin(np.arange(*cols), inner_x)
+    on_y = np.isin(np.arange(*rows), inner_y)
     v, h = evidence.vertical[part], evidence.horizontal[part]
-    ix, iy = on_x[cols[0] : cols[1]], on_y[rows[0] : rows[1]]
     return Extent(
-        box=(cols[0], rows[0], cols[1], rows[1]),
-        on=(float(v[:, ix].mean()) + float(h[iy].mean())) / 2,
-        off=(float(v[:, ~ix].mean()) + float(h[~iy].mean())) / 2,
-        active=float(evidence.active[part][np.ix_(~iy, ~ix)].mean()),
+        box=box,
+        on=(float(v[:, on_x].mean()) + float(h[on_y].mean())) / 2,
+        off=(float(v[:, ~on_x].mean()) + float(h[~on_y].mean())) / 2,
+        active=float(active[part][np.ix_(~on_y, ~on_x)].mean()),
     )

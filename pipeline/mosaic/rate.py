@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mosaic.comb import Comb
-from pipeline.mosaic.extent import Evidence, Extent, lines
+from pipeline.mosaic.evidence import Evidence, Lattice
+from pipeline.mosaic.extent import Extent
 
 _OFF_WEIGHT = 12.0
 """Steps off the lattice count this much more than steps on it. on / (off + floor) is 18 to 130 for 114
@@ -59,15 +60,13 @@ def _is_codec_lattice(c: Comb) -> bool:
     return drift < 1.5 and min(phase, _CODEC_PITCH_PX - phase) <= 1.0
 
 
-def rate(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> float:
-    """0..1; 0.5 is the border. From the product of: steps on against off the lattice; lines that are
-    filled; no echo; quiet cells; size."""
-    x0, y0, x1, y1 = found.box
-    height, width = evidence.active.shape
-    xs, ys = lines(x, width), lines(y, height)
-    xs, ys = xs[(xs > x0) & (xs < x1)], ys[(ys > y0) & (ys < y1)]
-    across = evidence.vertical[y0:y1].sum(axis=0, dtype=np.float64)[:x1]
-    down = evidence.horizontal[:, x0:x1].sum(axis=1, dtype=np.float64)[:y1]
+def rate(evidence: Evidence, lattice: Lattice, found: Extent) -> float:
+    """0..1; 0.5 is the border. From the product of: steps on against off the lattice; lines that are filled;
+    no echo; quiet cells; size."""
+    x, y = lattice.x, lattice.y
+    xs, ys = lattice.within(found.box)
+    across, down = evidence.profiles(found.box)
+    across, down = across[: found.box[2]], down[: found.box[3]]
     on = found.on
     if _is_codec_lattice(x) and _is_codec_lattice(y):
         on = max(on - _CODEC_STEPS, 0.0)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.mosaic.comb import Comb
-from pipeline.mosaic.extent import Evidence, Extent, lattice_steps, lines
+from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
+from pipeline.mosaic.extent import Extent
 from pipeline.types import Shape
 
 _ACTIVE_WEIGHT = 0.2
@@ -16,30 +16,26 @@ _PREFER_ELLIPSE = 1.02
 """An ellipse must hold this many times the evidence of the best rectangle."""
 
 
-def _weights(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> NDArray[np.float64]:
+def _weights(evidence: Evidence, lattice: Lattice, found: Extent) -> NDArray[np.float64]:
     """(H, W): what each pixel says for the mosaic; steps on the lattice for, misses and activity against."""
-    height, width = evidence.active.shape
-    xs, ys = lines(x, width), lines(y, height)
-    vertical, horizontal = lattice_steps(evidence, x, y)
+    xs, ys = lattice.xs, lattice.ys
     x0, y0, x1, y1 = found.box
-    rate = (
-        vertical[y0:y1, xs[(xs > x0) & (xs < x1)]].mean()
-        + horizontal[ys[(ys > y0) & (ys < y1)], x0:x1].mean()
-    ) / 2
+    inner_x, inner_y = lattice.within(found.box)
+    rate = (lattice.vertical[y0:y1, inner_x].mean() + lattice.horizontal[inner_y, x0:x1].mean()) / 2
     miss = float(np.clip(0.35 * rate, 0.04, 0.25))
-    weight = np.zeros((height, width))
-    weight[:, xs] += vertical[:, xs] - miss
-    weight[ys] += horizontal[ys] - miss
-    between = np.ones((height, width), dtype=np.float32)
+    weight = np.zeros(evidence.size)
+    weight[:, xs] += lattice.vertical[:, xs] - miss
+    weight[ys] += lattice.horizontal[ys] - miss
+    between = np.ones(evidence.size, dtype=np.float32)
     between[:, xs] = between[ys] = 0.0
-    size = (max(3, round(x.pitch / 2)), max(3, round(y.pitch / 2)))
+    size = (max(3, round(lattice.x.pitch / 2)), max(3, round(lattice.y.pitch / 2)))
     active = cv2.boxFilter(evidence.active * between, -1, size, normalize=True)
     share = active / np.maximum(cv2.boxFilter(between, -1, size, normalize=True), 1e-3)
     excess = np.maximum(share - (1.5 * found.active + 0.05), 0.0)
     return np.asarray(weight - _ACTIVE_WEIGHT * excess * between)
 
 
-def _inside(total: NDArray[np.float64], box: tuple[int, int, int, int], shape: Shape) -> float:
+def _inside(total: NDArray[np.float64], box: Pixels, shape: Shape) -> float:
     """Sum of the weights in an outline. ``total`` (H, W + 1) holds their running sums along rows."""
     height, width = total.shape[0], total.shape[1] - 1
     x0, y0, x1, y1 = box
@@ -56,9 +52,7 @@ def _inside(total: NDArray[np.float64], box: tuple[int, int, int, int], shape: S
     return float((total[rows, right] - total[rows, left]).sum())
 
 
-def _climb(
-    total: NDArray[np.float64], box: tuple[int, int, int, int], shape: Shape, pitch: float
-) -> tuple[tuple[int, int, int, int], float]:
+def _climb(total: NDArray[np.float64], box: Pixels, shape: Shape, pitch: float) -> tuple[Pixels, float]:
     """Outline near ``box`` that holds the most, by moving one side at a time."""
     best = _inside(total, box, shape)
     for step in (max(round(pitch), _STEPS[0]), *_STEPS):
@@ -75,17 +69,17 @@ def _climb(
     return box, best
 
 
-def outline(evidence: Evidence, x: Comb, y: Comb, found: Extent) -> tuple[tuple[int, int, int, int], Shape]:
-    """Box (x0, y0, x1, y1 in px of the part, inside it) and shape of a region that was found.
+def outline(evidence: Evidence, lattice: Lattice, found: Extent) -> tuple[Pixels, Shape]:
+    """Box inside the part, and shape, of a region that was found.
 
     The rectangle stays as found; the ellipse starts with the same area.
     """
-    height, width = evidence.active.shape
+    height, width = evidence.size
     total = np.zeros((height, width + 1))
-    np.cumsum(_weights(evidence, x, y, found), axis=1, out=total[:, 1:])
+    np.cumsum(_weights(evidence, lattice, found), axis=1, out=total[:, 1:])
     x0, y0, x1, y1 = found.box
     dx, dy = round((x1 - x0) * 0.06), round((y1 - y0) * 0.06)
-    pitch = (x.pitch + y.pitch) / 2
+    pitch = (lattice.x.pitch + lattice.y.pitch) / 2
     _, rectangle = _climb(total, found.box, Shape.RECTANGLE, pitch)
     box, ellipse = _climb(total, (x0 - dx, y0 - dy, x1 + dx, y1 + dy), Shape.ELLIPSE, pitch)
     if ellipse < _PREFER_ELLIPSE * rectangle:

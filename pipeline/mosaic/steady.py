@@ -28,7 +28,9 @@ SIGMA_FRAMES = 2.0
 _OUTLIER_PX = 3.0
 """A side this far off the line through its neighbours is no jitter but an error; more where all sides
 vary."""
-_SAME_PITCH = 0.04
+_SAME_PITCH = 0.12
+"""Relative. A resized region loses or gains a cell as it grows (a twelfth); misread pitches are a third
+off or more."""
 _FIXED_PX = 0.8
 """Standard deviation of a lattice line's place in the picture up to which the grid counts as fixed."""
 _SAME_PHASE = 0.12

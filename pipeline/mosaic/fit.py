@@ -1,0 +1,73 @@
+"""One region of a part of a picture: combs over all of it, extent, combs over the extent, extent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mosaic import comb
+from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.evidence import Evidence, Lattice, lines
+from pipeline.mosaic.extent import Extent, extent
+from pipeline.mosaic.steps import faint_steps
+
+_FULL = 0.5
+"""Lines of a finer lattice must be this full, relative to those of the coarser, for it to be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A region in px of the part."""
+
+    lattice: Lattice
+    extent: Extent
+
+
+def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
+    """The region with most steps on a lattice, or None. It need not be a mosaic: see ``rate``."""
+    height, width = evidence.size
+    across, down = evidence.profiles()
+    x = comb.fit(across, height, max_pitch_px)
+    y = comb.fit(down, width, max_pitch_px) if x else None
+    if x is None or y is None:
+        return None
+    first = Lattice.over(evidence, x, y)
+    found = extent(evidence, first)
+    if found is None:
+        return None
+    x0, y0, x1, y1 = found.box
+    across, down = evidence.profiles(found.box)
+    again_x = comb.refit(across[x0:x1], y1 - y0, x.pitch, x.origin - x0)
+    again_y = comb.refit(down[y0:y1], x1 - x0, y.pitch, y.origin - y0)
+    if again_x is None or again_y is None:
+        return None
+    x = _finest(replace(again_x, origin=again_x.origin + x0), evidence.luma[y0:y1], 1, (x0, x1))
+    y = _finest(replace(again_y, origin=again_y.origin + y0), evidence.luma[:, x0:x1], 0, (y0, y1))
+    if np.array_equal(lines(x, width), first.xs) and np.array_equal(lines(y, height), first.ys):
+        lattice = replace(first, x=x, y=y)
+    else:
+        lattice = Lattice.over(evidence, x, y)
+    found = extent(evidence, lattice)
+    return None if found is None else Fit(lattice, found)
+
+
+def _finest(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int]) -> Comb:
+    """The comb, or the finer one whose teeth were too faint for the profile: a half, a third, a quarter.
+
+    A dark mosaic may show every other line only. The lines between are as full as the comb's own when faint
+    steps count too.
+    """
+    for parts in (2, 3):
+        pitch = c.pitch / parts
+        finer = replace(c, pitch=pitch, teeth=(c.teeth - 1) * parts + 1)
+        if pitch < comb.MIN_PITCH_PX:
+            break
+        at = lines(finer, luma.shape[axis])
+        steps = faint_steps(luma, at, pitch, axis).sum(axis=1 - axis, dtype=np.float64)
+        at = at[(at > span[0]) & (at < span[1])]
+        own = np.isin(at, lines(c, luma.shape[axis]))
+        if own.any() and not own.all() and steps[at[~own]].mean() > _FULL * steps[at[own]].mean():
+            return _finest(finer, luma, axis, span)
+    return c
