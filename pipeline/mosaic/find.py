@@ -95,16 +95,22 @@ def _region(
 ) -> Region:
     """In px of the picture; where the box is a whole number of cells it sets pitch and phase."""
     across, down = evidence.profiles(box)
-    x, (x0, x1) = _axis(across, lattice.x, (box[0], box[2]))
-    y, (y0, y1) = _axis(down, lattice.y, (box[1], box[3]))
+    whole = shape is Shape.RECTANGLE
+    x, (x0, x1) = _axis(across, lattice.x, (box[0], box[2]), whole)
+    y, (y0, y1) = _axis(down, lattice.y, (box[1], box[3]), whole)
     dx, dy = offset
     grid = _grid(evidence.luma, x, y, (x0, y0, x1, y1), offset, score)
     return Region(Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy), Kind.MOSAIC, shape, score, grid)
 
 
-def _axis(profile: NDArray[np.float64], c: Comb, sides: tuple[int, int]) -> tuple[Axis, tuple[int, int]]:
-    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is of the whole axis."""
-    whole = whole_cells(profile, c.pitch, c.origin, *sides)
+def _axis(
+    profile: NDArray[np.float64], c: Comb, sides: tuple[int, int], try_whole: bool
+) -> tuple[Axis, tuple[int, int]]:
+    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is of the whole axis.
+
+    ``try_whole``: the box may be a whole number of cells. (An ellipse's sides are too short to show it.)
+    """
+    whole = whole_cells(profile, c.pitch, c.origin, *sides) if try_whole else None
     if whole is not None:
         start, end, cells = whole
         return Axis((end - start) / cells, float(start)), (start, end)
@@ -124,17 +130,6 @@ def _grid(
     operator = classify(part, x, y, box)
     dx, dy = offset
     return Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), operator, confidence)
-
-
-def _axis(profile: NDArray[np.float64], c: Comb, sides: tuple[int, int]) -> tuple[Axis, tuple[int, int]]:
-    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is that of the whole
-    axis."""
-    whole = whole_cells(profile, c.pitch, c.origin, *sides)
-    if whole is not None:
-        start, end, cells = whole
-        return Axis((end - start) / cells, float(start)), (start, end)
-    first = np.floor((sides[0] - c.origin) / c.pitch + 1e-6)
-    return Axis(c.pitch, float(c.origin + first * c.pitch)), sides
 
 
 def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
@@ -157,6 +152,6 @@ def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSe
     if score < settings.min_score / 2:
         return None
     across, down = evidence.profiles(best.extent.box)
-    x, _ = _axis(across, best.lattice.x, (x0 - left, x1 - left))
-    y, _ = _axis(down, best.lattice.y, (y0 - top, y1 - top))
+    x, _ = _axis(across, best.lattice.x, (x0 - left, x1 - left), False)
+    y, _ = _axis(down, best.lattice.y, (y0 - top, y1 - top), False)
     return _grid(part, x, y, best.extent.box, (left, top), score)
