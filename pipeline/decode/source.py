@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -68,6 +68,11 @@ def _reason(error: Exception) -> str:
 def is_cover(stream: VideoStream) -> bool:
     """True for an attached picture or a track of thumbnails, which are carried and not processed."""
     return bool(stream.disposition & _COVER)
+
+
+def codec_name(stream: Stream) -> str:
+    """FFmpeg's name of a stream's codec; PyAV raises for a codec that FFmpeg does not know."""
+    return str(getattr(stream, "name", None) or "unknown codec")
 
 
 def choose_stream(container: InputContainer, path: Path, index: int | None) -> VideoStream:

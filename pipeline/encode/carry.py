@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from pipeline.decode.source import is_cover, open_input
+from pipeline.decode.source import codec_name, is_cover, open_input
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_p
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
     """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags."""
-    chapters = stream.type == "data" and stream.name == "bin_data" and bool(source.chapters())
+    chapters = stream.type == "data" and codec_name(stream) == "bin_data" and bool(source.chapters())
     return chapters or (stream.type == "data" and "timecode" in stream.metadata)
 
 
@@ -77,7 +77,7 @@ class OtherStreams:
 
     def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
         """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
-        name = f"{stream.type} stream {stream.index} ({stream.name or 'unknown codec'})"
+        name = f"{stream.type} stream {stream.index} ({codec_name(stream)})"
         if stream.type == "audio" and not self._audio:
             return
         if is_rewritten_by_muxer(stream, self.source):
@@ -102,7 +102,9 @@ class OtherStreams:
             target.codec_context.open()
         if not isinstance(stream, AttachmentStream):  # attachments lie in the header
             self._targets[stream.index] = target
-        if stream.name == "mov_text":  # MP4's muxer fills gaps between subtitles with empty ones itself
+        if (
+            codec_name(stream) == "mov_text"
+        ):  # MP4's muxer fills gaps between subtitles with empty ones itself
             self._filler_bytes[stream.index] = 2
 
     def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
@@ -120,7 +122,7 @@ class OtherStreams:
         packet = self._next()
         if packet is None or packet.pts is None or packet.pts >= 0:
             return False
-        return "matroska" not in self.source.format.name and packet.stream.name != "opus"
+        return "matroska" not in self.source.format.name and codec_name(packet.stream) != "opus"
 
     def close(self) -> None:
         self._packets = None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode.planes import packing
 from pipeline.decode.probe import probe
-from pipeline.decode.source import open_input
+from pipeline.decode.source import codec_name, open_input
 from pipeline.encode import EncodeSettings
 from pipeline.encode.carry import Cut, cut_of, is_rewritten_by_muxer
 from pipeline.encode.container import carried_tags
@@ -172,7 +172,7 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
         except (StopIteration, FFmpegError):  # the decoder has told of a damaged source
             return list(tracks.values())
         track = tracks[packet.stream.index]
-        if packet.size <= (2 if track.stream.name == "mov_text" else 0):  # fillers of MP4's muxer
+        if packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
             continue
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
@@ -196,8 +196,8 @@ def _streams(
         if track.stream.type == "audio" and settings.audio == "drop":
             continue
         name = f"{track.stream.type} stream {track.stream.index}"
-        kind = track.stream.type, track.stream.name
-        twin = next((t for t in left if (t.stream.type, t.stream.name) == kind), None)
+        kind = track.stream.type, codec_name(track.stream)
+        twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
         if twin is None:
             yield Item(name, State.LOST, track.label, "none")
             continue
