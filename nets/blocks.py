@@ -63,17 +63,18 @@ class DynamicDilatedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), 3x3, no norm; the last layer starts at 0 so that depth costs nothing."""
+    """x + conv(act(norm(conv(x)))), 3x3; the last layer starts at 0 so that depth costs nothing."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm = "none") -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = norm_layer(norm, channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.leaky_relu(self.first(x), 0.1))  # type: ignore[no-any-return]
+        return x + self.second(F.leaky_relu(self.norm(self.first(x)), 0.1))  # type: ignore[no-any-return]
 
 
 class CrossStageAttention(nn.Module):

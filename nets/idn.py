@@ -67,7 +67,8 @@ class IDNConfig:
     """dilated layers at the bottom of the encoder-decoder"""
     tail: int = 16
     """channels at full resolution"""
-    norm: Norm = "none"
+    norm: Norm = "group"
+    """without one, 300 steps gain 0.10 dB over bicubic where GroupNorm gains 0.28"""
     conv: ConvKind = "dynamic"
     attention: Literal["cross", "ordinary", "none"] = "cross"
     attention_level: int = 0
@@ -86,7 +87,6 @@ class IDNConfig:
             recurrences=6,
             middle=3,
             tail=32,
-            norm="group",
             attention_level=1,
         )
 

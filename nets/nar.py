@@ -63,7 +63,7 @@ class NARConfig:
     middle: int = 2
     tail: int = 16
     """channels at full resolution"""
-    norm: Norm = "none"
+    norm: Norm = "group"
     align: Literal["frame", "latent", "none"] = "frame"
     flow: bool = True
     """residual flow on top of the affine"""
@@ -75,7 +75,7 @@ class NARConfig:
     @staticmethod
     def paper() -> NARConfig:
         """The seed's channels (64 to 512) and five frames."""
-        return NARConfig(core=1, context=2, width=64, widths=(128, 256, 512), blocks=4, tail=32, norm="group")
+        return NARConfig(core=1, context=2, width=64, widths=(128, 256, 512), blocks=4, tail=32)
 
 
 class SpatialTransformer(nn.Module):
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
             nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), norm_layer(config.norm, b), nn.LeakyReLU(0.1))
             for a, b in pairwise(sizes)
         )
-        self.middle = nn.Sequential(*(ResidualBlock(bottom) for _ in range(config.middle)))
+        self.middle = nn.Sequential(*(ResidualBlock(bottom, config.norm) for _ in range(config.middle)))
         self.up = nn.ModuleList(
             Up(a, b, b, config.norm) for a, b in zip(sizes[:0:-1], sizes[-2::-1], strict=True)
         )
@@ -165,7 +165,7 @@ class NAR(nn.Module):
         self.encoder = nn.Sequential(
             nn.Conv2d(2 * PICTURE * 4, width, 3, padding=1),
             nn.LeakyReLU(0.1),
-            *(ResidualBlock(width) for _ in range(config.blocks)),
+            *(ResidualBlock(width, config.norm) for _ in range(config.blocks)),
         )
         self.confidence = nn.Conv2d(width, 1, 1)
         self.fuse = nn.Conv2d(2 * width, width, 3, padding=1)

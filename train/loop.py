@@ -44,9 +44,9 @@ class Recipe:
     """clips per step; a clip is one frame for idn, a window for nar"""
     size_px: int = 128
     """S of the crops; pictures are finer, up to their own size"""
-    rate: float = 6e-4
+    rate: float = 1e-3
     """Adam's learning rate at its peak, cosine to 2 % of it at the end"""
-    warmup: int = 200
+    warmup: int = 100
     """steps"""
     real_share: float = 0.35
     """of clips that come from real footage, the rest are stills under a moving camera"""
@@ -60,6 +60,8 @@ class Recipe:
     """weight of the supervision of nar's affines by known camera motion"""
     operator: float = 0.02
     """weight of the supervision of trust by the known operator"""
+    beta2: float = 0.99
+    """Adam's second decay; 0.999 in the papers, whose schedules are a hundred times longer"""
     ema: float = 0.999
     seed: int = 1
     degradation: Degradation = field(default_factory=Degradation)
@@ -84,7 +86,7 @@ class State:
         # Half the time of a step on a CPU with bf16; a net's own ``to`` has no type for it.
         nn.Module.to(net, memory_format=torch.channels_last)  # type: ignore[call-overload]
         average.load_state_dict(net.state_dict())
-        optimizer = torch.optim.Adam(net.parameters(), recipe.rate, betas=(0.9, 0.999))
+        optimizer = torch.optim.Adam(net.parameters(), recipe.rate, betas=(0.9, recipe.beta2))
         adversary = Adversary(device) if recipe.adversarial > 0 else None
         return State(net, average.requires_grad_(False), optimizer, adversary)
 
