@@ -20,7 +20,7 @@ class EncodeSettings:
     crf: float | None = None
     """Constant quality in the encoder's own scale, lower is better; None for nearly transparent."""
     preset: str | None = None
-    """The encoder's own speed setting; None for its usual one."""
+    """x264's names of speeds, or the encoder's own; None for its usual one."""
     audio: Literal["copy", "drop"] = "copy"
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""

@@ -53,6 +53,13 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3"},
 }
 _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
+# x264's names of speeds, which are everybody's, on the scales of encoders that count.
+_SPEEDS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_COUNTED_SPEEDS = {
+    "libsvtav1": (12, 11, 10, 9, 9, 8, 6, 4, 2),
+    "libvpx-vp9": (8, 7, 6, 5, 5, 4, 3, 2, 1),
+    "libvpx": (8, 7, 6, 5, 5, 4, 3, 2, 1),
+}
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
 _TOP_FIRST = (2, 5)
 """AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""
@@ -126,7 +133,10 @@ def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tu
     context = av.CodecContext.create(encoder, "w")
     known = {option.name for option in context.supported_options.private}
     crf = None if settings.crf is None else f"{settings.crf:g}"
-    for value, option in ((crf, "crf"), (settings.preset, _PRESET_OPTION.get(encoder, "preset"))):
+    preset = settings.preset
+    if preset in _SPEEDS and encoder in _COUNTED_SPEEDS:
+        preset = str(_COUNTED_SPEEDS[encoder][_SPEEDS.index(preset)])
+    for value, option in ((crf, "crf"), (preset, _PRESET_OPTION.get(encoder, "preset"))):
         if value is None:
             continue
         if option in known:

@@ -184,7 +184,7 @@ class PyAVEncoder:
             return out, video, choice
         raise OutputError(
             f"no encoder for {info.width}x{info.height} {info.pix_fmt} in {self._format} "
-            f"({', '.join(failures) or 'none fits'}); choose another --codec or write to .mkv"
+            f"({', '.join(failures) or 'none fits'}); choose another --codec or --preset, or write to .mkv"
         )
 
     def _add_video(self, out: OutputContainer, choice: Choice, options: dict[str, str]) -> VideoStream:

@@ -345,6 +345,23 @@ def test_what_a_container_cannot_carry_is_said(tmp_path: Path) -> None:
     assert broken["audio stream 1"] == "lost"
 
 
+def test_a_stream_of_unknown_codec_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mov", extras=Extras(audio=[Audio(), Audio(codec="pcm_s16le")]))
+    source.write_bytes(source.read_bytes().replace(b"sowt", b"zzz9"))
+    lost = reencode(source, tmp_path / "out.mov")
+    assert len(lost) == 1
+    assert "cannot carry audio stream 2 (unknown codec)" in lost[0]
+    assert [item.name for item in kept(source, tmp_path / "out.mov").broken] == ["audio stream 2"]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "ffv1"])
+def test_one_preset_is_good_for_every_codec(tmp_path: Path, codec: str) -> None:
+    source = write_clip(tmp_path / "in.mkv", frames=3, time_base=Fraction(1, 1000))
+    output = tmp_path / "out.mkv"
+    assert reencode(source, output, EncodeSettings(codec=codec, preset="ultrafast")) == ()
+    assert len(frames_of(output)) == 3
+
+
 def test_a_changed_packet_is_noticed(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", extras=Extras(audio=[Audio(codec="pcm_s16le")]))
     output = tmp_path / "out.mkv"
@@ -477,3 +494,19 @@ def test_a_target_format_is_one_the_encoder_has() -> None:
     assert odd is not None
     assert odd.pix_fmt == "yuv444p"
     assert "chroma is repeated" in odd.notes[0]
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "videos" / "test"
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the private clips are not beside the checkout")
+def test_clips_from_the_wild_keep_everything(tmp_path: Path) -> None:
+    clips = sorted(SHARED.glob("*.mp4"))
+    assert clips
+    for source in clips:
+        info = probe(source)
+        end = info.pts[min(10, len(info.pts) - 1)]
+        output = tmp_path / source.name
+        reencode(source, output, FAST, end_pts=end)
+        assert kept(source, output, FAST, end_pts=end).broken == ()
