@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,16 +83,15 @@ class CenterFace:
         return [boxes[i].tolist() for i in np.array(keep, dtype=int).ravel()]
 
 
-def read(path: Path, limit: int) -> tuple[list[NDArray[np.uint8]], Fraction]:
-    """The first ``limit`` frames as RGB (H, W, 3), and the rate."""
+def read(path: Path, limit: int, scale: float = 1.0) -> tuple[list[NDArray[np.uint8]], Fraction]:
+    """The first ``limit`` frames as RGB (H, W, 3), scaled, and the rate."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = []
-        for frame in container.decode(stream):
-            frames.append(frame.to_ndarray(format="rgb24"))
-            if len(frames) == limit:
-                break
-        return frames, stream.average_rate or Fraction(25)
+        frames = [f.to_ndarray(format="rgb24") for f in itertools.islice(container.decode(stream), limit)]
+        rate = stream.average_rate or Fraction(25)
+    if scale == 1.0:
+        return frames, rate
+    return [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames], rate
 
 
 def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> list[NDArray[np.float64]]:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import random
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -226,11 +227,39 @@ def table(scores: list[Score], false: dict[str, tuple[int, int, int]]) -> str:
     return "\n".join(rows)
 
 
+def run(path: Path, options: argparse.Namespace, detector: CenterFace) -> dict[str, Any]:
+    """Scores and false frames of one clip, as JSON."""
+    rng = random.Random(f"{options.seed}-{path.stem}")
+    shape = Shape.ELLIPSE if options.ellipse else Shape.RECTANGLE
+    recipes = [
+        replace(r, shape=shape, codec=options.codec)
+        for r in (rng.sample(PRODUCT, options.sample) if options.sample else PRODUCT)
+    ]
+    tracks = [t * options.scale for t in faces(path, detector, options.frames, options.work)]
+    pictures, rate = read(path, options.frames, options.scale)
+    size = pictures[0].shape[1] // 2 * 2, pictures[0].shape[0] // 2 * 2
+    out = options.work / f"{path.stem}-{options.seed}-{os.getpid()}.mp4"
+    scores: list[Score] = []
+    for k, recipe in enumerate(recipes if tracks else []):
+        truths = [truth(t, recipe, size, options.seed + 100 * k + n) for n, t in enumerate(tracks)]
+        drawn = (draw(p, [m[t] for m in truths]) for t, p in enumerate(pictures))
+        encode(out, drawn, rate, recipe.codec, recipe.crf)
+        scores += judge(path.stem, recipe, truths, out)
+    false = {path.name: false_frames(path, options.plain_frames or None)}
+    for crf in (18, 23, 28):
+        encode(out, iter(pictures), rate, "libx264", crf)
+        false[f"{path.name} crf {crf}"] = false_frames(out, None)
+    out.unlink()
+    return {"scores": [asdict(s) for s in scores], "plain": false}
+
+
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="acceptance of the mosaic finder")
+    parser = argparse.ArgumentParser(
+        description="acceptance of the mosaic finder; a clip that is done is kept"
+    )
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--faces", type=Path, required=True, help="centerface.onnx")
-    parser.add_argument("--work", type=Path, required=True, help="folder for boxes and encoded clips")
+    parser.add_argument("--work", type=Path, required=True, help="folder for boxes, clips and results")
     parser.add_argument("--frames", type=int, default=60, help="per clip")
     parser.add_argument("--sample", type=int, default=0, help="recipes per clip; 0: the full product")
     parser.add_argument("--plain-frames", type=int, default=0, help="of unpixelated clips; 0: all")
@@ -241,51 +270,26 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--codec", default="libx264")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    options.work.mkdir(parents=True, exist_ok=True)
+    what = f"{options.clips.name}-{options.seed}-{options.sample}x{options.frames}-{options.scale}"
+    what += f"-{options.codec}{'-ellipse' if options.ellipse else ''}"
+    folder = options.work / what
+    folder.mkdir(parents=True, exist_ok=True)
     detector = CenterFace(options.faces)
     scores: list[Score] = []
     false: dict[str, tuple[int, int, int]] = {}
     for path in [p for p in sorted(options.clips.glob("*.mp4")) if options.only in p.name]:
-        start = time.monotonic()
-        rng = random.Random(f"{options.seed}-{path.stem}")
-        shape = Shape.ELLIPSE if options.ellipse else Shape.RECTANGLE
-        recipes = [
-            replace(r, shape=shape, codec=options.codec)
-            for r in (rng.sample(PRODUCT, options.sample) if options.sample else PRODUCT)
-        ]
-        tracks = faces(path, detector, options.frames, options.work)
-        pictures, rate = read(path, options.frames)
-        if options.scale != 1.0:
-            pictures = [
-                cv2.resize(p, None, fx=options.scale, fy=options.scale, interpolation=cv2.INTER_AREA)
-                for p in pictures
-            ]
-            tracks = [t * options.scale for t in tracks]
-        size = pictures[0].shape[1] // 2 * 2, pictures[0].shape[0] // 2 * 2
-        out = options.work / f"{path.stem}-{options.seed}.mp4"
-        first = len(scores)
-        for k, recipe in enumerate(recipes if tracks else []):
-            truths = [truth(t, recipe, size, options.seed + 100 * k + n) for n, t in enumerate(tracks)]
-            drawn = (draw(p, [m[t] for m in truths]) for t, p in enumerate(pictures))
-            encode(out, drawn, rate, recipe.codec, recipe.crf)
-            scores += judge(path.stem, recipe, truths, out)
-        false[path.name] = false_frames(path, options.plain_frames or None)
-        for crf in (18, 23, 28):
-            encode(out, iter(pictures), rate, "libx264", crf)
-            false[f"{path.name} crf {crf}"] = false_frames(out, None)
-        out.unlink()
-        own = scores[first:]
+        file = folder / f"{path.stem}.json"
+        if not file.exists():
+            file.write_text(json.dumps(run(path, options, detector), indent=1))
+        done = json.loads(file.read_text())
+        own = [Score(**s) for s in done["scores"]]
+        scores += own
+        false |= {k: tuple(v) for k, v in done["plain"].items()}
         worst = sorted(own, key=lambda s: s.found / s.frames)[:2]
-        print(
-            f"{path.stem}: faces {len(tracks)}, {summary(own, {}) if own else ''}, plain {false[path.name]}, "
-            f"{time.monotonic() - start:.0f} s\n   worst {[(w.recipe, w.found / w.frames) for w in worst]}",
-            flush=True,
-        )
-    name = f"mosaics-{options.clips.name}-{options.seed}"
+        print(path.stem, [(w.recipe, w.found / w.frames) for w in worst], done["plain"], flush=True)
     report = {"options": {k: str(v) for k, v in vars(options).items()}, "summary": summary(scores, false)}
-    report |= {"scores": [asdict(s) for s in scores], "plain": false}
-    (options.work / f"{name}.json").write_text(json.dumps(report, indent=1))
-    (options.work / f"{name}.md").write_text(table(scores, false))
+    (options.work / f"{what}.json").write_text(json.dumps(report, indent=1))
+    (options.work / f"{what}.md").write_text(table(scores, false))
     print(table(scores, false))
     print(json.dumps(report["summary"], indent=1))
 

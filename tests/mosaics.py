@@ -113,7 +113,7 @@ def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArr
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
     f = np.hypot(fy, fx)
     f[0, 0] = 1.0
-    spectrum = np.fft.fft2(rng.standard_normal((height, width))) / f**1.2 * np.exp(-((f / 0.3) ** 2))
+    spectrum = np.fft.fft2(rng.standard_normal((height, width))) / f**1.2 * np.exp(-((f / 0.2) ** 2))
     spectrum[0, 0] = 0.0
     field = np.real(np.fft.ifft2(spectrum))
     return np.clip(120 + contrast * field / field.std(), 0, 255).astype(np.uint8)

@@ -70,7 +70,7 @@ def _run(
     return start, end - 1 if on_line[end - 1] else end
 
 
-def _span(c: Comb, size: int) -> tuple[int, int]:
+def span(c: Comb, size: int) -> tuple[int, int]:
     """Pixels from the first to the last tooth in use."""
     return max(math.ceil(c.origin), 0), min(math.ceil(c.origin + (c.teeth - 1) * c.pitch), size)
 
@@ -80,7 +80,7 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
     height, width = evidence.size
     x, y, xs, ys = lattice.x, lattice.y, lattice.xs, lattice.ys
     vertical, horizontal, active = lattice.vertical, lattice.horizontal, evidence.active
-    cols, rows = _span(x, width), _span(y, height)
+    cols, rows = span(x, width), span(y, height)
     for _ in range(_ROUNDS):
         new_cols = _run(horizontal, vertical, active, ys, xs, rows, cols)
         new_rows = _run(vertical.T, horizontal.T, active.T, xs, ys, new_cols, rows)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Evidence, Lattice, lines
-from pipeline.mosaic.extent import Extent, extent
+from pipeline.mosaic.extent import Extent, extent, span
 from pipeline.mosaic.steps import faint_steps
 
 _FULL = 0.5
@@ -30,7 +30,14 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
     height, width = evidence.size
     across, down = evidence.profiles()
     x = comb.fit(across, height, max_pitch_px)
-    y = comb.fit(down, width, max_pitch_px) if x else None
+    y = comb.fit(down, width, max_pitch_px)
+    # The clearer axis says where the region is; there the other one has less of its surroundings in it.
+    if y is not None and (x is None or y.gain > x.gain):
+        top, bottom = span(y, height)
+        x = comb.fit(evidence.profiles((0, top, width, bottom))[0], bottom - top, max_pitch_px)
+    elif x is not None:
+        left, right = span(x, width)
+        y = comb.fit(evidence.profiles((left, 0, right, height))[1], right - left, max_pitch_px)
     if x is None or y is None:
         return None
     first = Lattice.over(evidence, x, y)

@@ -1,0 +1,257 @@
+"""The finder on made-up pictures: what it must find, and what it must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nets.pixelation import Operator
+from pipeline.mosaic.find import FindSettings, find, read_grid
+from pipeline.types import Axis, Box, Region, Shape
+from tests.mosaics import Mosaic, fixed, locked, pixelate, texture
+
+SETTINGS = FindSettings()
+
+
+def noisy(picture: NDArray[np.uint8], seed: int, sigma: float = 1.0) -> NDArray[np.uint8]:
+    """As a good codec leaves it: noise of ``sigma`` grey levels."""
+    noise = np.random.default_rng(seed).normal(0.0, sigma, picture.shape)
+    return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
+
+
+def jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+
+
+def iou(region: Region, mosaic: Mosaic) -> float:
+    return region.box.iou(Box(*mosaic.box))
+
+
+def phase_error_px(true: Axis, seen: Axis, start: float) -> float:
+    """Distance of the first true line after ``start`` to the nearest line seen."""
+    line = true.origin + np.ceil((start - true.origin) / true.pitch) * true.pitch
+    cells = (line - seen.origin) / seen.pitch
+    return float(abs(cells - round(cells)) * seen.pitch)
+
+
+def assert_right(region: Region, mosaic: Mosaic) -> None:
+    assert iou(region, mosaic) > 0.8
+    assert region.grid is not None
+    for true, seen, start in (
+        (mosaic.x, region.grid.x, mosaic.box[0]),
+        (mosaic.y, region.grid.y, mosaic.box[1]),
+    ):
+        assert seen.pitch == pytest.approx(true.pitch, rel=0.02)
+        assert phase_error_px(true, seen, start) <= 1.0 + 1e-6
+
+
+@given(
+    across=st.integers(6, 16),
+    down=st.integers(6, 18),
+    width=st.integers(100, 300),
+    height=st.integers(110, 300),
+    x=st.integers(0, 150),
+    y=st.integers(0, 120),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_resized_rectangle_is_found_with_its_grid(
+    across: int, down: int, width: int, height: int, x: int, y: int, seed: int
+) -> None:
+    mosaic = locked((x, y, x + width, y + height), (across, down))
+    regions = find(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
+    assert len(regions) == 1
+    assert_right(regions[0], mosaic)
+
+
+@given(
+    pitch=st.floats(6.0, 40.0),
+    phase=st.tuples(st.floats(0, 40), st.floats(0, 40)),
+    shape=st.sampled_from(Shape),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_lattice_fixed_in_the_frame_is_found_though_the_region_cuts_its_cells(
+    pitch: float, phase: tuple[float, float], shape: Shape, seed: int
+) -> None:
+    mosaic = fixed((101, 67, 375, 393), pitch, phase, shape=shape)
+    regions = find(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
+    assert len(regions) == 1
+    assert_right(regions[0], mosaic)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_the_shape_is_told(shape: Shape) -> None:
+    right = 0
+    for seed in range(10):
+        mosaic = fixed((80, 60, 300, 320), 17.5, (3.0, 5.0), shape=shape)
+        regions = find(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
+        right += regions[0].shape is shape
+    assert right >= 9
+
+
+def test_several_mosaics_with_lattices_of_their_own() -> None:
+    mosaics = [
+        locked((20, 30, 180, 200), (10, 10)),
+        locked((260, 60, 420, 260), (9, 12)),
+        fixed((500, 0, 640, 150), 11.0, (4.0, 2.0)),
+    ]
+    picture = texture(360, 640, 3)
+    for mosaic in mosaics:
+        picture = pixelate(picture, mosaic)
+    regions = find(noisy(picture, 3), SETTINGS)
+    assert len(regions) == 3
+    for mosaic in mosaics:
+        assert_right(max(regions, key=lambda r: iou(r, mosaic)), mosaic)
+
+
+def test_a_whole_frame() -> None:
+    mosaic = locked((0, 0, 640, 360), (40, 24))
+    regions = find(noisy(pixelate(texture(360, 640, 5), mosaic), 5), SETTINGS)
+    assert len(regions) == 1
+    assert_right(regions[0], mosaic)
+
+
+@pytest.mark.parametrize("cells", [4, 5, 40])
+def test_few_and_many_cells(cells: int) -> None:
+    side = max(200, cells * 6)
+    mosaic = locked((50, 40, 50 + side, 40 + side), (cells, cells))
+    regions = find(noisy(pixelate(texture(400, 420, 2), mosaic), 2), SETTINGS)
+    assert len(regions) == 1
+    assert_right(regions[0], mosaic)
+
+
+def test_the_operator_is_told_more_often_than_not() -> None:
+    right = 0
+    for seed in range(20):
+        operator = Operator.AREA if seed % 2 else Operator.CENTRE
+        mosaic = locked((60, 60, 300, 300), (12, 12), operator=operator)
+        region = find(pixelate(texture(360, 360, seed), mosaic), SETTINGS)[0]
+        assert region.grid is not None
+        right += region.grid.operator is operator
+    assert right >= 16
+
+
+def text() -> NDArray[np.uint8]:
+    picture = np.full((480, 640), 235, dtype=np.uint8)
+    for k, y in enumerate(range(16, 480, 15)):
+        cv2.putText(picture, f"{k} the quick brown fox jumps over {k * 7919} lazy dogs", (5, y), 0, 0.45, 20)
+    return picture
+
+
+def table() -> NDArray[np.uint8]:
+    picture = np.full((480, 640), 245, dtype=np.uint8)
+    picture[::24] = 120
+    picture[:, ::64] = 120
+    picture[24:48] = 200
+    return picture
+
+
+def tiles() -> NDArray[np.uint8]:
+    """Flat tiles with grout between."""
+    values = np.random.default_rng(1).integers(60, 220, (12, 16))
+    picture = np.repeat(np.repeat(values, 40, axis=0), 40, axis=1).astype(np.uint8)
+    for offset in range(3):
+        picture[offset::40] = picture[:, offset::40] = 30
+    return picture
+
+
+def blinds() -> NDArray[np.uint8]:
+    values = np.random.default_rng(2).integers(60, 220, 24)
+    return np.broadcast_to(np.repeat(values, 20)[:, None], (480, 640)).astype(np.uint8)
+
+
+def letterbox() -> NDArray[np.uint8]:
+    picture = texture(480, 640, 4)
+    picture[:60] = picture[-60:] = 16
+    picture[:, :40] = picture[:, -40:] = 16
+    return picture
+
+
+def cartoon() -> NDArray[np.uint8]:
+    rng = np.random.default_rng(3)
+    picture = np.full((480, 640), 200, dtype=np.uint8)
+    for _ in range(40):
+        x, y, w, h = (int(v) for v in rng.integers(10, 300, 4))
+        cv2.rectangle(picture, (2 * x, y), (2 * x + w, y + h), int(rng.integers(0, 255)), -1)
+        cv2.circle(picture, (x + w, y), h // 3, int(rng.integers(0, 255)), -1)
+    return picture
+
+
+def twice() -> NDArray[np.uint8]:
+    """Enlarged by two without interpolation."""
+    return np.repeat(np.repeat(texture(240, 320, 6), 2, axis=0), 2, axis=1)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *(pytest.param(f(), id=f.__name__) for f in (text, table, tiles, blinds, letterbox, cartoon, twice)),
+        *(pytest.param(jpeg(texture(480, 640, 7), q), id=f"jpeg-{q}") for q in (3, 8, 20)),
+        *(
+            pytest.param(texture(480, 640, s, c), id=f"texture-{c}")
+            for s, c in ((8, 4.0), (9, 20.0), (10, 60.0))
+        ),
+        pytest.param(np.zeros((480, 640), dtype=np.uint8), id="black"),
+        pytest.param(np.random.default_rng(0).integers(0, 256, (480, 640), dtype=np.uint8), id="white noise"),
+    ],
+)
+@pytest.mark.parametrize("sigma", [0.0, 1.5])
+def test_no_false_alarm(picture: NDArray[np.uint8], sigma: float) -> None:
+    strong = [r for r in find(noisy(picture, 1, sigma), SETTINGS) if r.score >= 0.5]
+    assert strong == []
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70), cells=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_any_size_is_survived(height: int, width: int, cells: int, seed: int) -> None:
+    picture = pixelate(texture(height, width, seed), locked((0, 0, width, height), (cells, cells)))
+    for region in find(picture, SETTINGS):
+        assert 0 <= region.box.x0 < region.box.x1 <= width
+        assert 0 <= region.box.y0 < region.box.y1 <= height
+
+
+def test_cell_zero_is_the_first_that_the_region_touches() -> None:
+    mosaic = fixed((90, 77, 333, 301), 16.0, (5.0, 11.0))
+    region = find(pixelate(texture(400, 420, 1), mosaic), SETTINGS)[0]
+    assert region.grid is not None
+    for axis, start in ((region.grid.x, region.box.x0), (region.grid.y, region.box.y0)):
+        assert 0 <= np.floor((start - axis.origin) / axis.pitch + 1e-6) < 1
+
+
+def test_the_grid_of_a_given_box_is_read() -> None:
+    mosaic = fixed((90, 77, 333, 301), 16.0, (5.0, 11.0))
+    grid = read_grid(pixelate(texture(400, 420, 1), mosaic), Box(100, 90, 320, 290))
+    assert grid is not None
+    assert grid.x.pitch == pytest.approx(16.0, rel=0.02)
+    assert phase_error_px(mosaic.x, grid.x, 100) <= 1.0
+    assert phase_error_px(mosaic.y, grid.y, 90) <= 1.0
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 300, 300), Box(290, 290, 340, 340), Box(500, 500, 600, 600)])
+def test_no_grid_where_there_is_none(box: Box) -> None:
+    assert read_grid(texture(300, 300, 1), box) is None
+
+
+@pytest.mark.shared
+def test_real_footage_has_no_mosaic() -> None:
+    clips = Path(__file__).parents[2].parent / "shared" / "data" / "videos" / "train"
+    if not clips.exists():
+        pytest.skip("no ../shared/data/videos/train beside the checkout")
+    for path in sorted(clips.glob("*.mp4"))[::4]:
+        with av.open(str(path)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index % 10 == 0:
+                    assert find(frame.to_ndarray(format="gray"), SETTINGS) == [], (
+                        f"{path.name}, frame {index}"
+                    )
+                if index == 40:
+                    break
