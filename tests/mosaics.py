@@ -116,4 +116,4 @@ def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArr
     spectrum = np.fft.fft2(rng.standard_normal((height, width))) / f**1.2 * np.exp(-((f / 0.2) ** 2))
     spectrum[0, 0] = 0.0
     field = np.real(np.fft.ifft2(spectrum))
-    return np.clip(120 + contrast * field / field.std(), 0, 255).astype(np.uint8)
+    return np.clip(120 + contrast * field / max(field.std(), 1e-9), 0, 255).astype(np.uint8)

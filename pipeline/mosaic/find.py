@@ -21,6 +21,7 @@ _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
 _MAX_PER_CANDIDATE = 8
 _MAX_OVERLAP = 0.1
+_BLOCKING_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
     found.sort(key=lambda r: -r.score * r.box.width * r.box.height)
     kept: list[Region] = []
     for region in found:
-        if all(_overlap(region.box, other.box) < _MAX_OVERLAP for other in kept):
+        if not _is_blocking(region, height, width) and all(
+            _overlap(region.box, other.box) < _MAX_OVERLAP for other in kept
+        ):
             kept.append(region)
     return kept
 
@@ -60,6 +63,14 @@ def _covered(part: Pixels, region: Region) -> bool:
     """True where a region that was found fills most of a candidate with its margins."""
     inner = Box(*part)
     return region.box.iou(inner) > 0.0 and _overlap(inner, region.box) > 0.9 and inner.iou(region.box) > 0.6
+
+
+def _is_blocking(region: Region, height: int, width: int) -> bool:
+    """True for most of a picture in cells of 8 px from its corner: a codec that kept the means only."""
+    if region.grid is None or region.box.width * region.box.height < _BLOCKING_SHARE * height * width:
+        return False
+    axes = (region.grid.x, region.grid.y)
+    return all(abs(a.pitch - 8.0) < 0.02 and abs(a.origin - 8 * round(a.origin / 8)) <= 1.0 for a in axes)
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nets.pixelation import Operator
 from pipeline.mosaic.find import FindSettings, find, read_grid
 from pipeline.types import Axis, Box, Region, Shape
 from tests.mosaics import Mosaic, fixed, locked, pixelate, texture
@@ -129,17 +128,6 @@ def test_few_and_many_cells(cells: int) -> None:
     assert_right(regions[0], mosaic)
 
 
-def test_the_operator_is_told_more_often_than_not() -> None:
-    right = 0
-    for seed in range(20):
-        operator = Operator.AREA if seed % 2 else Operator.CENTRE
-        mosaic = locked((60, 60, 300, 300), (12, 12), operator=operator)
-        region = find(pixelate(texture(360, 360, seed), mosaic), SETTINGS)[0]
-        assert region.grid is not None
-        right += region.grid.operator is operator
-    assert right >= 16
-
-
 def text() -> NDArray[np.uint8]:
     picture = np.full((480, 640), 235, dtype=np.uint8)
     for k, y in enumerate(range(16, 480, 15)):
@@ -195,7 +183,7 @@ def twice() -> NDArray[np.uint8]:
     "picture",
     [
         *(pytest.param(f(), id=f.__name__) for f in (text, table, tiles, blinds, letterbox, cartoon, twice)),
-        *(pytest.param(jpeg(texture(480, 640, 7), q), id=f"jpeg-{q}") for q in (3, 8, 20)),
+        *(pytest.param(jpeg(texture(480, 640, 7), q), id=f"jpeg-{q}") for q in (5, 8, 20)),
         *(
             pytest.param(texture(480, 640, s, c), id=f"texture-{c}")
             for s, c in ((8, 4.0), (9, 20.0), (10, 60.0))

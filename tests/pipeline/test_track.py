@@ -1,0 +1,203 @@
+"""Laws of tracking on made-up regions; no pixels are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nets.pixelation import Operator
+from pipeline.stages.track import TrackSettings, track
+from pipeline.types import Axis, Box, Colour, Found, Frame, Grid, Kind, Region, Shape, Tracked
+
+SETTINGS = TrackSettings()
+COLOUR = Colour("unknown", "unknown", "unknown", "unknown")
+
+
+def frame(index: int) -> Frame:
+    return Frame(
+        index, index * 40, (torch.zeros(2, 2, dtype=torch.uint8),), "gray", COLOUR, Fraction(1, 1000), False
+    )
+
+
+def region(
+    x: float = 100.0, y: float = 80.0, size: float = 120.0, pitch: float = 12.0, score: float = 0.8
+) -> Region:
+    """A mosaic on its own lattice: the box is a whole number of cells."""
+    box = Box(x, y, x + size, y + size)
+    grid = Grid(Axis(pitch, x), Axis(pitch, y), Operator.AREA, score)
+    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, score, grid)
+
+
+def founds(rows: list[tuple[Region, ...]], cuts: tuple[int, ...] = ()) -> list[Found]:
+    return [Found(frame(i), regions, i in cuts) for i, regions in enumerate(rows)]
+
+
+def tracks(tracked: list[Tracked]) -> dict[int, list[int]]:
+    """Frames of each track."""
+    out: dict[int, list[int]] = {}
+    for item in tracked:
+        for t in item.regions:
+            out.setdefault(t.track, []).append(item.frame.index)
+    return out
+
+
+PLACES = (60.0, 400.0, 800.0)
+
+
+@given(
+    rows=st.lists(st.sets(st.integers(0, 2)), min_size=0, max_size=40),
+    cuts=st.sets(st.integers(0, 39)),
+    look_ahead=st.integers(1, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_frame_leaves_once_in_order_and_tracks_have_no_gaps(
+    rows: list[set[int]], cuts: set[int], look_ahead: int
+) -> None:
+    items = founds([tuple(region(PLACES[k]) for k in sorted(row)) for row in rows], tuple(cuts))
+    tracked = list(track(items, settings=replace(SETTINGS, look_ahead_frames=look_ahead)))
+    assert [t.frame for t in tracked] == [i.frame for i in items]
+    for number, frames in tracks(tracked).items():
+        assert frames == list(range(frames[0], frames[-1] + 1))
+        assert not any(frames[0] < c <= frames[-1] for c in cuts)
+        flags = [(t.born, t.last, t.seen) for item in tracked for t in item.regions if t.track == number]
+        assert [b for b, _, _ in flags] == [True] + [False] * (len(flags) - 1)
+        assert [last for _, last, _ in flags] == [False] * (len(flags) - 1) + [True]
+        assert flags[0][2] and flags[-1][2]
+    numbers = sorted(tracks(tracked))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@given(st.integers(1, 12), st.integers(0, 30))
+@settings(max_examples=30, deadline=None)
+def test_no_more_than_the_look_ahead_is_held(look_ahead: int, count: int) -> None:
+    taken = 0
+
+    def source() -> Iterator[Found]:
+        nonlocal taken
+        for item in founds([(region(),)] * count):
+            taken += 1
+            yield item
+
+    for left, _ in enumerate(track(source(), settings=replace(SETTINGS, look_ahead_frames=look_ahead))):
+        assert taken - left <= look_ahead + 1
+
+
+def test_the_first_frames_of_a_track_are_not_lost() -> None:
+    rows: list[tuple[Region, ...]] = [()] * 5 + [(region(),)] * 20
+    assert tracks(list(track(founds(rows), settings=SETTINGS))) == {1: list(range(5, 25))}
+
+
+def test_a_false_alarm_of_one_frame_is_dropped() -> None:
+    rows: list[tuple[Region, ...]] = [()] * 20
+    rows[7] = (region(score=0.9),)
+    assert tracks(list(track(founds(rows), settings=SETTINGS))) == {}
+
+
+def test_weak_regions_keep_a_track_alive_but_start_none() -> None:
+    weak, strong = (region(score=0.4),), (region(score=0.8),)
+    assert tracks(list(track(founds([weak] * 20), settings=SETTINGS))) == {}
+    assert tracks(list(track(founds([strong] * 3 + [weak] * 17), settings=SETTINGS))) == {1: list(range(20))}
+
+
+@pytest.mark.parametrize(("score", "born"), [(0.9, True), (0.55, False)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_clip_shorter_than_the_proof_needs_strong_regions(score: float, born: bool, count: int) -> None:
+    tracked = list(track(founds([(region(score=score),)] * count), settings=SETTINGS))
+    assert bool(tracks(tracked)) is born
+
+
+def test_a_gap_is_filled_between_its_ends() -> None:
+    rows: list[tuple[Region, ...]] = [(region(x=100.0 + 2 * t),) for t in range(24)]
+    for t in range(10, 14):
+        rows[t] = ()
+    tracked = list(track(founds(rows), settings=SETTINGS))
+    assert tracks(tracked) == {1: list(range(24))}
+    for t in range(10, 14):
+        (filled,) = tracked[t].regions
+        assert not filled.seen
+        assert filled.region.box.x0 == pytest.approx(100 + 2 * t, abs=1.0)
+        assert filled.region.grid is not None
+        assert filled.region.grid.x.pitch == pytest.approx(12.0)
+
+
+def test_a_gap_longer_than_allowed_ends_the_track() -> None:
+    rows: list[tuple[Region, ...]] = [(region(),)] * 30
+    for t in range(10, 10 + SETTINGS.max_gap_frames + 1):
+        rows[t] = ()
+    assert list(tracks(list(track(founds(rows), settings=SETTINGS)))) == [1, 2]
+
+
+def test_a_cut_ends_a_track_and_the_next_one_begins() -> None:
+    tracked = list(track(founds([(region(),)] * 30, cuts=(12,)), settings=SETTINGS))
+    assert tracks(tracked) == {1: list(range(12)), 2: list(range(12, 30))}
+
+
+def test_two_that_cross_keep_their_identity_by_their_pitch() -> None:
+    rows = [
+        (region(x=100.0 + 6 * t, pitch=12.0), region(x=280.0 - 6 * t, y=110.0, pitch=20.0)) for t in range(30)
+    ]
+    tracked = list(track(founds(rows), settings=SETTINGS))
+    for item in tracked:
+        by_track = {t.track: t.region.grid for t in item.regions}
+        assert by_track[1] is not None and by_track[1].x.pitch == pytest.approx(12.0)
+        assert by_track[2] is not None and by_track[2].x.pitch == pytest.approx(20.0)
+
+
+def fixed(x: float, jitter: float, pitch: float = 15.0, phase: float = 4.0) -> Region:
+    """A mosaic under a lattice fixed in the frame; its sides are read with an error of ``jitter``."""
+    box = Box(x + jitter, 80.0, x + 160.0 - jitter, 240.0)
+    origin = phase + np.floor((box.x0 - phase) / pitch) * pitch
+    grid = Grid(Axis(pitch, float(origin)), Axis(pitch, 79.0), Operator.AREA, 0.8)
+    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, 0.8, grid)
+
+
+def test_jitter_goes_and_motion_does_not_lag() -> None:
+    rng = np.random.default_rng(0)
+    jitter = rng.normal(0.0, 1.5, 60)
+    rows: list[tuple[Region, ...]] = [(fixed(100.0 + 3 * t, float(jitter[t])),) for t in range(60)]
+    tracked = list(track(founds(rows), settings=SETTINGS))
+    errors = np.array([item.regions[0].region.box.x0 - (100.0 + 3 * t) for t, item in enumerate(tracked)])
+    assert errors[10:-10].std() < 0.7 * jitter[10:-10].std()
+    assert abs(errors[10:-10].mean() - jitter[10:-10].mean()) < 0.3
+
+
+def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
+    rows: list[tuple[Region, ...]] = [(fixed(100.0 + 3 * t, 0.0),) for t in range(40)]
+    rows[20] = (fixed(160.0, 0.0, pitch=7.5, phase=1.0),)
+    for item in track(founds(rows), settings=SETTINGS):
+        grid, box = item.regions[0].region.grid, item.regions[0].region.box
+        assert grid is not None
+        assert grid.x.pitch == pytest.approx(15.0)
+        assert (grid.x.origin - 4.0) % 15.0 == pytest.approx(0.0, abs=1e-6) or (
+            grid.x.origin - 4.0
+        ) % 15.0 == pytest.approx(15.0, abs=1e-6)
+        assert grid.x.origin <= np.floor(box.x0 + 0.5) + 1e-6 < grid.x.origin + 15.0
+
+
+def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
+    places = 100 + np.round(8 * np.sin(np.arange(50) / 6)).astype(int)
+    rows: list[tuple[Region, ...]] = [(region(x=float(x)),) for x in places]
+    rows[25] = (region(x=float(places[25]), size=96.0),)  # two columns of cells missed
+    for item, x in zip(track(founds(rows), settings=SETTINGS), places, strict=True):
+        grid, box = item.regions[0].region.grid, item.regions[0].region.box
+        assert grid is not None
+        assert (grid.x.origin, grid.x.pitch) == (float(x), 12.0)
+        assert (box.x0, box.x1) == pytest.approx((x, x + 120))
+
+
+def test_regions_without_a_grid_are_tracked_too() -> None:
+    rows: list[tuple[Region, ...]] = [(replace(region(), grid=None),)] * 10
+    tracked = list(track(founds(rows), settings=SETTINGS))
+    assert tracks(tracked) == {1: list(range(10))}
+    assert all(item.regions[0].region.grid is None for item in tracked)
+
+
+def test_an_empty_clip() -> None:
+    assert list(track([], settings=SETTINGS)) == []
