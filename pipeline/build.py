@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -154,8 +154,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
             conservation = _compared(decoder.info, encoder, job, plan, config)
             times = meters.clock.times(meters.decoded.get_s)
             report = RunReport(
-                versions={name: metadata.version(name) for name in LIBRARIES}
-                | {"python": platform.python_version()},
+                versions=_versions(),
                 settings=setting_records(settings),
                 input=file_record(job.source),
                 output=file_record(job.target),
@@ -179,6 +178,14 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
             )
             write_whole(job.sidecar, report.model_dump_json(indent=2))
     return report
+
+
+def _versions() -> dict[str, str]:
+    installed = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):  # openvino is not made for every processor
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def open_restorer(network: Path, config: RunConfig) -> Engine:

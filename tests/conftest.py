@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fixtures import mosaic_clip, network, plain_clip
+
+__all__ = ["mosaic_clip", "network", "plain_clip"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-TORCH_THREADS = 2
+TORCH_THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+"""Two at most by default: more threads than idle cores make PyTorch's small operations many times slower."""
 
 
 def _has_shared() -> bool:

@@ -33,7 +33,8 @@ def run(
     ``target``: by default ``{stem}.reconstruct{ext}`` beside the source. ``settings``: dotted names of
     pipeline.yaml; what they leave open comes from the environment, else the defaults. Raises
     ``pipeline.errors.VidpipeError`` for what a caller can cause; then nothing stands under the target's
-    name.
+    name. PyTorch's threads are the caller's business; one is best (``torch.set_num_threads(1)``), since
+    the stages' operations are small.
     """
     from pipeline.config import Given, resolve
     from vidpipe.reconstruct import Request, default_target, reconstruct

@@ -16,7 +16,8 @@ from pipeline.config import RunConfig
 from pipeline.encode.partfile import PartFile
 from pipeline.ledger import NOTICE, RunReport
 from tests.clips import write_clip
-from tests.vidpipe.conftest import MOSAIC_BOX, Cli
+from tests.fixtures import MOSAIC_BOX
+from tests.vidpipe.conftest import Cli
 
 
 def _report(output: Path) -> RunReport:
