@@ -25,6 +25,10 @@ from tests.mosaics import Mosaic, fixed, pixelate
 
 _STRIDE = 4
 _SIDE_PX = 640
+_SEARCH = 60
+_FAR = 0.5
+MIN_FACE_PX = 64.0
+"""Height of the smallest face that is pixelated: 12 cells across it are 4 px wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +87,27 @@ class CenterFace:
         return [boxes[i].tolist() for i in np.array(keep, dtype=int).ravel()]
 
 
-def read(path: Path, limit: int, scale: float = 1.0) -> tuple[list[NDArray[np.uint8]], Fraction]:
-    """The first ``limit`` frames as RGB (H, W, 3), scaled, and the rate."""
+def read(path: Path, start: int, end: int, scale: float = 1.0) -> tuple[list[NDArray[np.uint8]], Fraction]:
+    """Frames [start, end) as RGB (H, W, 3), scaled, and the rate."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = [f.to_ndarray(format="rgb24") for f in itertools.islice(container.decode(stream), limit)]
+        pictures = itertools.islice(container.decode(stream), start, end)
+        frames = [f.to_ndarray(format="rgb24") for f in pictures]
         rate = stream.average_rate or Fraction(25)
     if scale == 1.0:
         return frames, rate
     return [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames], rate
 
 
-def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> list[NDArray[np.float64]]:
-    """Smoothed boxes of the faces that are there on every frame: a list of (frames, 4) px, NaN-free.
+def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> tuple[int, list[NDArray[np.float64]]]:
+    """The longest run of a face of MIN_FACE_PX among the first _SEARCH frames, ``limit`` of it at most.
 
-    Faces are linked by overlap; a gap is interpolated; a person seen on less than 80 % of the frames is left
-    out. Results are kept as JSON in ``cache``.
+    Returns its first frame and smoothed boxes, (frames, 4) px, of all faces that are there on 80 % of it.
+    Detections are kept as JSON in ``cache``; they are linked by place and size, so not over a cut.
     """
-    file = cache / f"{path.stem}-{limit}.json"
+    file = cache / f"{path.stem}-{_SEARCH}.json"
     if not file.exists():
-        frames, _ = read(path, limit)
+        frames, _ = read(path, 0, _SEARCH)
         file.write_text(json.dumps([detector(frame) for frame in frames]))
     seen: list[list[list[float]]] = json.loads(file.read_text())
     tracks: list[NDArray[np.float64]] = []
@@ -111,7 +116,7 @@ def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> list[NDA
         taken = set()
         if cost.size:
             for i, j in zip(*linear_sum_assignment(cost), strict=True):
-                if cost[i, j] < 0.5:
+                if cost[i, j] < _FAR:
                     tracks[i][t] = boxes[j]
                     taken.add(j)
         for j, box in enumerate(boxes):
@@ -119,7 +124,13 @@ def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> list[NDA
                 track = np.full((len(seen), 4), np.nan)
                 track[t] = box
                 tracks.append(track)
-    return [_smooth(track) for track in tracks if np.isfinite(track[:, 0]).mean() > 0.8]
+    tracks = [t for t in tracks if np.nanmean(t[:, 3] - t[:, 1]) >= MIN_FACE_PX]
+    if not tracks:
+        return 0, []
+    runs = [np.flatnonzero(np.isfinite(t[:, 0])) for t in tracks]
+    longest = max(runs, key=len)
+    start, end = int(longest[0]), min(int(longest[-1]) + 1, int(longest[0]) + limit)
+    return start, [_smooth(t[start:end]) for t in tracks if np.isfinite(t[start:end, 0]).mean() > 0.8]
 
 
 def _last(track: NDArray[np.float64], t: int) -> NDArray[np.float64]:
@@ -129,9 +140,10 @@ def _last(track: NDArray[np.float64], t: int) -> NDArray[np.float64]:
 
 
 def _distance(a: NDArray[np.float64], b: list[float]) -> float:
-    """Distance of the centres over the mean height."""
+    """Distance of the centres over the mean height, plus |log2| of the ratio of the heights."""
     gap = np.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2)
-    return float(gap / ((a[3] - a[1] + b[3] - b[1]) / 2))
+    heights = a[3] - a[1], b[3] - b[1]
+    return float(gap / (sum(heights) / 2) + abs(np.log2(heights[0] / heights[1])))
 
 
 def _smooth(track: NDArray[np.float64]) -> NDArray[np.float64]:

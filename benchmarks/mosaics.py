@@ -235,14 +235,15 @@ def run(path: Path, options: argparse.Namespace, detector: CenterFace) -> dict[s
         replace(r, shape=shape, codec=options.codec)
         for r in (rng.sample(PRODUCT, options.sample) if options.sample else PRODUCT)
     ]
-    tracks = [t * options.scale for t in faces(path, detector, options.frames, options.work)]
-    pictures, rate = read(path, options.frames, options.scale)
+    start, tracks = faces(path, detector, options.frames, options.work)
+    tracks = [t * options.scale for t in tracks]
+    pictures, rate = read(path, start, start + options.frames, options.scale)
     size = pictures[0].shape[1] // 2 * 2, pictures[0].shape[0] // 2 * 2
     out = options.work / f"{path.stem}-{options.seed}-{os.getpid()}.mp4"
     scores: list[Score] = []
     for k, recipe in enumerate(recipes if tracks else []):
         truths = [truth(t, recipe, size, options.seed + 100 * k + n) for n, t in enumerate(tracks)]
-        drawn = (draw(p, [m[t] for m in truths]) for t, p in enumerate(pictures))
+        drawn = (draw(p, [m[t] for m in truths]) for t, p in enumerate(pictures[: len(tracks[0])]))
         encode(out, drawn, rate, recipe.codec, recipe.crf)
         scores += judge(path.stem, recipe, truths, out)
     false = {path.name: false_frames(path, options.plain_frames or None)}

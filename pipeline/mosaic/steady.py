@@ -33,8 +33,11 @@ _SAME_PITCH = 0.12
 off or more."""
 _FIXED_PX = 0.8
 """Standard deviation of a lattice line's place in the picture up to which the grid counts as fixed."""
-_SAME_PHASE = 0.12
-"""Cells; also at least one px."""
+_OWN_PITCH = 0.03
+"""Relative. A frame's own pitch this near the line through its neighbours' is kept: it follows the
+region's size."""
+_SAME_PHASE = 0.25
+"""Cells; and at least two px. A frame's own phase this near the expected one is kept."""
 
 T = TypeVar("T")
 
@@ -185,18 +188,21 @@ class _AxisHistory:
 
     def locked(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
         """Lattice at time 0 and the sides of the box at their usual distance to it."""
-        if self.is_whole():
-            return self._divided()
         now = np.flatnonzero(self._times == 0.0)
-        pitch = _line(self._times, self._pitch)[1] if len(self._times) > 2 else float(np.median(self._pitch))
+        if self.is_whole() and (not now.size or self._whole[now[0]]):
+            return self._divided()
+        enough = len(self._times) > 2
+        pitch = _line(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
         relative = (self._line - self._sides[:, 0]) / self._pitch
         usual = _circular_mean(relative)
         usual += float(np.median(_wrapped(relative - usual)))
         line = sides[0] + usual * pitch
         if now.size:
-            own = float(self._line[now[0]])
+            own_pitch, own = float(self._pitch[now[0]]), float(self._line[now[0]])
+            if abs(own_pitch / pitch - 1.0) < _OWN_PITCH:
+                pitch = own_pitch
             gap = float(_wrapped(np.array((own - line) / pitch))) * pitch
-            if abs(gap) <= max(_SAME_PHASE * pitch, 1.5):
+            if abs(gap) <= max(_SAME_PHASE * pitch, 2.0):
                 line = own
         moved = []
         for k in (0, 1):
