@@ -15,10 +15,12 @@ PREFETCH_HANDS = 2
 CODEC_FRAMES = 90
 """Pictures that FFmpeg holds: reference and reordered ones of a decoder thread each, and x264's look-ahead of
 40 at preset medium with its half-size copies. benchmarks/bench_run.py compares the whole bound with a run."""
-LIBRARIES_BYTES = 600 * MIB
-"""Python, PyTorch, OpenVINO and FFmpeg loaded, and the probe; measured by benchmarks/bench_run.py."""
+LIBRARIES_BYTES = 500 * MIB
+"""Python, PyTorch, OpenVINO, OpenCV and FFmpeg: 405 MiB with a network opened, and the probe of the input."""
+PROGRAMS_BYTES = 128 * MIB
+"""What an engine compiles: 130 MiB for idn with batches of 1, 2 and 4, inputs and activations included."""
 ENGINE_WINDOWS = 12
-"""A network's activations, as multiples of its input."""
+"""Activations as multiples of the windows that go in: nar took 260 MiB in all where this gives 320."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class MemoryBound:
     crop_bytes: int
     """Of one face on one frame: picture, mask, membership, and the patch that is made of it."""
     engine_bytes: int
-    """Inputs and activations of one call."""
+    """Compiled programs, and inputs and activations of one call."""
 
     @property
     def frames(self) -> int:
@@ -77,5 +79,5 @@ def crop_bytes(spec: EngineSpec) -> int:
 
 
 def engine_bytes(spec: EngineSpec, batch_size: int) -> int:
-    """One call's inputs times what the network makes of them."""
-    return batch_size * spec.window * crop_bytes(spec) * ENGINE_WINDOWS
+    """Compiled programs, and what one call reads and makes. Making an ONNX file, on first use, is not in it."""
+    return PROGRAMS_BYTES + batch_size * spec.window * crop_bytes(spec) * ENGINE_WINDOWS
