@@ -22,6 +22,7 @@ _MARGIN_PX = 32
 _MAX_PER_CANDIDATE = 8
 _MAX_OVERLAP = 0.1
 _BLOCKING_SHARE = 0.6
+_CUT_PX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,17 @@ def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
     """
     height, width = luma.shape
     found: list[Region] = []
+    whole: list[Pixels] = []
     for x0, y0, x1, y1 in candidates(luma):
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
-        part = luma[top : min(y1 + _MARGIN_PX, height), left : min(x1 + _MARGIN_PX, width)]
-        if any(_covered((left, top, left + part.shape[1], top + part.shape[0]), r) for r in found):
-            continue
-        found += _regions(part, (left, top), settings)
+        right, bottom = min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)
+        evidence = Evidence.of(luma[top:bottom, left:right])
+        for a, b, c, d in whole:
+            evidence.erase((max(a - left, 0), max(b - top, 0), max(c - left, 0), max(d - top, 0)))
+        regions = _regions(evidence, (left, top), settings)
+        found += regions
+        part, picture = (left, top, right, bottom), (0, 0, width, height)
+        whole += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
     found.sort(key=lambda r: -r.score * r.box.width * r.box.height)
     kept: list[Region] = []
     for region in found:
@@ -59,10 +65,10 @@ def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
     return kept
 
 
-def _covered(part: Pixels, region: Region) -> bool:
-    """True where a region that was found fills most of a candidate with its margins."""
-    inner = Box(*part)
-    return region.box.iou(inner) > 0.0 and _overlap(inner, region.box) > 0.9 and inner.iou(region.box) > 0.6
+def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
+    """True where a side lies at that of the part, inside the picture: a larger part may show more of it."""
+    sides = zip((box.x0, box.y0, box.x1, box.y1), part, picture, strict=True)
+    return any(abs(side - end) <= _CUT_PX and end != border for side, end, border in sides)
 
 
 def _is_blocking(region: Region, height: int, width: int) -> bool:
@@ -80,9 +86,8 @@ def _overlap(a: Box, b: Box) -> float:
     return max(w, 0.0) * max(h, 0.0) / max(min(a.width * a.height, b.width * b.height), 1.0)
 
 
-def _regions(part: NDArray[np.uint8], offset: tuple[int, int], settings: FindSettings) -> list[Region]:
-    """Mosaics in a part of the picture, one after the other, each time without the steps of the last."""
-    evidence = Evidence.of(part)
+def _regions(evidence: Evidence, offset: tuple[int, int], settings: FindSettings) -> list[Region]:
+    """Mosaics in a part of the picture, one after the other; erases the steps of each."""
     regions: list[Region] = []
     for _ in range(_MAX_PER_CANDIDATE):
         if not fires(evidence.vertical, evidence.horizontal):

@@ -23,8 +23,9 @@ _NEED = ((4, 5), (8, 9))
 """(window in blocks, segments needed on each axis in it). On 38 training clips: mosaics have 7 to 28 in
 windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every
 frame."""
-_JOIN_BLOCKS = (1, 9)
-"""Closings (in blocks) that join what fired: the first for small cells, the second for cells up to 100 px."""
+_LEVELS = ((3.0, 1), (2.0, 1), (1.0, 1), (1.0, 9))
+"""(multiple of the need, closing in blocks) that candidates are cut out at; the last joins cells up to
+100 px."""
 
 
 def _segments(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -40,44 +41,47 @@ def _segments(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2), dtype=np.float32)
 
 
-def _fired(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Blocks of 16 px in whose neighbourhood both axes have many segments: (H / 16 - 1, W / 16 - 1).
+def _strength(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Segments around each block of 16 px over those needed, of the axis with fewer: (H / 16 - 1, W / 16
+    - 1).
 
     ``vertical`` (H / 2, W) are the isolated steps along every second row of a picture, ``horizontal``
     (W / 2, H) those along every second column, turned to lie along rows. Empty below 32 px.
     """
     if min(vertical.shape[1], horizontal.shape[1]) < 2 * _BLOCK_PX:
-        return np.zeros((0, 0), dtype=bool)
+        return np.zeros((0, 0), dtype=np.float32)
     across, down = _segments(vertical), _segments(horizontal).T
     rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
-    out = np.zeros((rows, cols), dtype=bool)
+    out = np.zeros((rows, cols), dtype=np.float32)
     for size, need in _NEED:
-        kernel = np.ones((size, size), dtype=np.float32)
+        kernel = np.full((size, size), 1.0 / need, dtype=np.float32)
         sums = [
             cv2.filter2D(np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT)
             for c in (across, down)
         ]
-        out |= np.minimum(*sums) >= need
+        np.maximum(out, np.minimum(*sums), out=out)
     return out
 
 
 def fires(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> bool:
     """True where isolated steps, (H, W) of both axes, are enough for a candidate anywhere."""
-    return bool(_fired(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX])).any())
+    strength = _strength(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX]))
+    return bool((strength >= 1.0).any())
 
 
 def candidates(luma: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
-    """Boxes (x0, y0, x1, y1) in px that may hold mosaics, from small to large joining; often empty.
+    """Boxes (x0, y0, x1, y1) in px that may hold mosaics, the tight ones first; often empty.
 
-    ``luma`` is (H, W) uint8. Boxes of the second joining that repeat one of the first are left out. They
-    begin at multiples of 16 px.
+    ``luma`` is (H, W) uint8. The levels of _LEVELS part mosaics from each other and from busy surroundings.
+    Boxes that repeat another are left out. They begin at multiples of 16 px.
     """
     height, width = luma.shape
-    where = _fired(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX])))
-    if not where.any():
-        return []
+    strength = _strength(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX])))
     boxes: list[tuple[int, int, int, int]] = []
-    for join in _JOIN_BLOCKS:
+    for level, join in _LEVELS:
+        where = strength >= level
+        if not where.any():
+            continue
         kernel = np.ones((join + 2, join + 2), dtype=np.uint8)
         joined = cv2.morphologyEx(np.pad(where.astype(np.uint8), join + 2), cv2.MORPH_CLOSE, kernel)
         joined = cv2.dilate(joined, np.ones((3, 3), np.uint8))[join + 2 : -join - 2, join + 2 : -join - 2]
