@@ -79,5 +79,5 @@ def crop_bytes(spec: EngineSpec) -> int:
 
 
 def engine_bytes(spec: EngineSpec, batch_size: int) -> int:
-    """Compiled programs, and what one call reads and makes. Making an ONNX file, on first use, is not in it."""
+    """Compiled programs, and one call's inputs and activations. Exporting, on first use, comes on top."""
     return PROGRAMS_BYTES + batch_size * spec.window * crop_bytes(spec) * ENGINE_WINDOWS
