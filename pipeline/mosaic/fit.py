@@ -46,12 +46,10 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
         return None
     x0, y0, x1, y1 = found.box
     across, down = evidence.profiles(found.box)
-    again_x = comb.refit(across[x0:x1], y1 - y0, x.pitch, x.origin - x0)
-    again_y = comb.refit(down[y0:y1], x1 - x0, y.pitch, y.origin - y0)
-    if again_x is None or again_y is None:
+    x = _refit(across[x0:x1], y1 - y0, x, x0, evidence.luma[y0:y1], 1)
+    y = _refit(down[y0:y1], x1 - x0, y, y0, evidence.luma[:, x0:x1], 0)
+    if x is None or y is None:
         return None
-    x = _finest(replace(again_x, origin=again_x.origin + x0), evidence.luma[y0:y1], 1, (x0, x1))
-    y = _finest(replace(again_y, origin=again_y.origin + y0), evidence.luma[:, x0:x1], 0, (y0, y1))
     if np.array_equal(lines(x, width), first.xs) and np.array_equal(lines(y, height), first.ys):
         lattice = replace(first, x=x, y=y)
     else:
@@ -60,13 +58,26 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
     return None if found is None else Fit(lattice, found)
 
 
+def _refit(
+    profile: NDArray[np.float64], count: int, c: Comb, start: int, luma: NDArray[np.uint8], axis: int
+) -> Comb | None:
+    """The comb fitted again to the profile of the region, which begins at ``start``, and divided if need be."""
+    again = comb.refit(profile, count, c.pitch, c.origin - start)
+    if again is None:
+        return None
+    finest = _finest(replace(again, origin=again.origin + start), luma, axis, (start, start + len(profile)))
+    if finest.pitch != again.pitch:
+        again = comb.refit(profile, count, finest.pitch, finest.origin - start)
+    return None if again is None else replace(again, origin=again.origin + start)
+
+
 def _finest(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int]) -> Comb:
-    """The comb, or the finer one whose teeth were too faint for the profile: a half, a third, a quarter.
+    """The comb, or the finer one whose teeth were lost in its surroundings: a half, a third, a fifth, ...
 
     A dark mosaic may show every other line only. The lines between are as full as the comb's own when faint
     steps count too.
     """
-    for parts in (2, 3):
+    for parts in (2, 3, 5):
         pitch = c.pitch / parts
         finer = replace(c, pitch=pitch, teeth=(c.teeth - 1) * parts + 1)
         if pitch < comb.MIN_PITCH_PX:
