@@ -10,6 +10,7 @@ from vidpipe import __version__
 from vidpipe.cli.bench import bench
 from vidpipe.cli.doctor import doctor
 from vidpipe.cli.run import run
+from vidpipe.cli.train import train
 
 app = typer.Typer(
     name="vidpipe",
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(bench)
+app.command()(train)
 app.command()(doctor)
 
 
