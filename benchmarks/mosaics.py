@@ -124,11 +124,14 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
     height, width = before[0].frame.planes[0].shape
     scores = []
     for n, mosaics in enumerate(truths):
-        found = seen = right = operators = stray = 0
+        counted = found = seen = right = operators = stray = 0
         pitch, phase = [], []
         for t, mosaic in enumerate(mosaics[: len(tracked)]):
             x0, y0, x1, y1 = mosaic.box
             box = Box(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
+            if any(Box(*m[t].box).iou(box) > 0.0 for m in truths[n + 1 :]):
+                continue  # another mosaic is drawn over this one
+            counted += 1
             region, single = _best(tracked[t], box), _best(before[t].regions, box)
             seen += single is not None and single.box.iou(box) > 0.8
             if n == 0:
@@ -152,7 +155,7 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
                 clip,
                 recipe.name,
                 recipe.crf,
-                len(tracked),
+                counted,
                 found,
                 seen,
                 float(np.median(pitch)) if pitch else 1.0,
@@ -286,8 +289,8 @@ def main(arguments: list[str]) -> None:
         own = [Score(**s) for s in done["scores"]]
         scores += own
         false |= {k: tuple(v) for k, v in done["plain"].items()}
-        worst = sorted(own, key=lambda s: s.found / s.frames)[:2]
-        print(path.stem, [(w.recipe, w.found / w.frames) for w in worst], done["plain"], flush=True)
+        worst = sorted(own, key=lambda s: s.found / max(s.frames, 1))[:2]
+        print(path.stem, [(w.recipe, w.found, w.frames) for w in worst], done["plain"], flush=True)
     report = {"options": {k: str(v) for k, v in vars(options).items()}, "summary": summary(scores, false)}
     (options.work / f"{what}.json").write_text(json.dumps(report, indent=1))
     (options.work / f"{what}.md").write_text(table(scores, false))

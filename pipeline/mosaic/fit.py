@@ -61,7 +61,7 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
 def _refit(
     profile: NDArray[np.float64], count: int, c: Comb, start: int, luma: NDArray[np.uint8], axis: int
 ) -> Comb | None:
-    """The comb fitted again to the profile of the region, which begins at ``start``, and divided if need be."""
+    """The comb fitted again to the profile of the region, which begins at ``start``; divided if need be."""
     again = comb.refit(profile, count, c.pitch, c.origin - start)
     if again is None:
         return None

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 _EPS = 1e-6
 _REACH_PX = 4
 """How far the sides may lie from where the extent ends; or a cell farther in or out."""
-_SAME_PITCH = 0.025
+_DRIFT_PX = 1.5
+"""How much wider or narrower the box may be than the free lattice makes that many cells."""
 _COST = 0.25
 """Share of the fuller lines' steps that a line must have to be worth having in the box."""
-_KEEP = 0.97
+_KEEP = 0.99
 """The lines between must hold this share of the steps that the free lattice has there."""
 _BORDER = 0.1
 """Share of the fuller lines' steps that each side needs to be believed."""
@@ -42,7 +43,7 @@ def whole_cells(
     fuller = np.sort(profile[free])[free.size // 2 :].mean()
     first, last = (a.ravel() for a in np.meshgrid(_near(start, pitch, size), _near(end, pitch, size)))
     cells = np.maximum(np.round((last - first) / pitch), 1).astype(int)
-    fits = (np.abs((last - first) / cells / pitch - 1.0) < _SAME_PITCH) & (cells >= 2)
+    fits = (np.abs(last - first - cells * pitch) <= _DRIFT_PX) & (cells >= 2)
     if not fits.any():
         return None
     first, last, cells = first[fits], last[fits], cells[fits]
