@@ -46,6 +46,12 @@ class Evidence:
             self.horizontal[:, x0:x1].sum(axis=1, dtype=np.float64),
         )
 
+    def cut(self, box: Pixels) -> Evidence:
+        """A view of a part: what is erased there is erased here."""
+        x0, y0, x1, y1 = box
+        part = np.s_[y0:y1, x0:x1]
+        return Evidence(self.luma[part], self.vertical[part], self.horizontal[part], self.active[part])
+
     def erase(self, box: Pixels) -> None:
         """Forget the steps of a region and of its right and lower sides."""
         x0, y0, x1, y1 = box

@@ -13,13 +13,14 @@ from pipeline.mosaic.fit import fit
 from pipeline.mosaic.operator import classify
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.resized import whole_cells
-from pipeline.mosaic.screen import candidates, fires
+from pipeline.mosaic.screen import candidates, remaining
 from pipeline.mosaic.shape import outline
 from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
-_MAX_PER_CANDIDATE = 8
+_DEPTH = 3
+"""Mosaics found one inside the candidate of the other."""
 _MAX_OVERLAP = 0.1
 _BLOCKING_SHARE = 0.6
 _CUT_PX = 8
@@ -86,23 +87,30 @@ def _overlap(a: Box, b: Box) -> float:
     return max(w, 0.0) * max(h, 0.0) / max(min(a.width * a.height, b.width * b.height), 1.0)
 
 
-def _regions(evidence: Evidence, offset: tuple[int, int], settings: FindSettings) -> list[Region]:
-    """Mosaics in a part of the picture, one after the other; erases the steps of each."""
-    regions: list[Region] = []
-    for _ in range(_MAX_PER_CANDIDATE):
-        if not fires(evidence.vertical, evidence.horizontal):
-            break
-        best = fit(evidence, settings.max_cell_px)
-        if best is None:
-            break
-        x0, y0, x1, y1 = best.extent.box
-        score = rate(evidence, best.lattice, best.extent)
-        cells = min((x1 - x0) / best.lattice.x.pitch, (y1 - y0) / best.lattice.y.pitch)
-        if score < settings.min_score or cells < settings.min_cells - 0.5:
-            break
-        box, shape = outline(evidence, best.lattice, best.extent)
-        regions.append(_region(evidence, best.lattice, box, shape, score, offset))
-        evidence.erase(box)
+def _regions(
+    evidence: Evidence, offset: tuple[int, int], settings: FindSettings, depth: int = _DEPTH
+) -> list[Region]:
+    """Mosaics in a part of the picture: the clearest, then those in the candidates that are left without it.
+
+    Erases the steps of each.
+    """
+    best = fit(evidence, settings.max_cell_px) if remaining(evidence.vertical, evidence.horizontal) else None
+    if best is None:
+        return []
+    x0, y0, x1, y1 = best.extent.box
+    score = rate(evidence, best.lattice, best.extent)
+    cells = min((x1 - x0) / best.lattice.x.pitch, (y1 - y0) / best.lattice.y.pitch)
+    if score < settings.min_score or cells < settings.min_cells - 0.5:
+        return []
+    box, shape = outline(evidence, best.lattice, best.extent)
+    regions = [_region(evidence, best.lattice, box, shape, score, offset)]
+    evidence.erase(box)
+    height, width = evidence.size
+    left_over = remaining(evidence.vertical, evidence.horizontal) if depth else []
+    for x0, y0, x1, y1 in left_over:
+        left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
+        part = evidence.cut((left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)))
+        regions += _regions(part, (offset[0] + left, offset[1] + top), settings, depth - 1)
     return regions
 
 

@@ -63,20 +63,26 @@ def _strength(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDA
     return out
 
 
-def fires(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> bool:
-    """True where isolated steps, (H, W) of both axes, are enough for a candidate anywhere."""
-    strength = _strength(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX]))
-    return bool((strength >= 1.0).any())
-
-
 def candidates(luma: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
     """Boxes (x0, y0, x1, y1) in px that may hold mosaics, the tight ones first; often empty.
 
     ``luma`` is (H, W) uint8. The levels of _LEVELS part mosaics from each other and from busy surroundings.
     Boxes that repeat another are left out. They begin at multiples of 16 px.
     """
-    height, width = luma.shape
-    strength = _strength(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX])))
+    return _boxes(
+        _strength(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX]))),
+        luma.shape,
+    )
+
+
+def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
+    """The same from the isolated steps of both axes, (H, W) uint8, when some have been erased."""
+    strength = _strength(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX]))
+    return _boxes(strength, vertical.shape)
+
+
+def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    height, width = shape
     boxes: list[tuple[int, int, int, int]] = []
     for level, join in _LEVELS:
         where = strength >= level
