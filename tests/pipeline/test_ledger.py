@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +70,7 @@ def test_the_log_counts_every_frame_of_every_track_and_hands_all_on(
         filled = sum(record.track in script[index][1] for index in at)
         assert (record.frames_seen, record.frames_filled) == (len(at) - filled, filled)
         assert (record.first_pts, record.last_pts) == (at[0] * 40, at[-1] * 40)
-        assert (record.first_s, record.last_s) == (at[0] * 0.04, at[-1] * 0.04)
+        assert (record.first_s, record.last_s) == pytest.approx((at[0] * 0.04, at[-1] * 0.04))
         assert record.boxes[0].pts == record.first_pts
         assert len(record.boxes) <= BOXES_PER_TRACK
         assert [box.pts for box in record.boxes] == sorted({box.pts for box in record.boxes})
