@@ -80,7 +80,7 @@ def open_engine(
     if library not in (*get_args(Library), "auto"):
         raise UsageError(f"engine {library!r}: wanted auto, {', '.join(get_args(Library))}")
     if not path.is_file():
-        raise InputError(f"{path}: no such network file; make one with `vidpipe export`")
+        raise InputError(f"{path}: no such network file")
     chosen, why = _choose_library(path, device) if library == "auto" else (library, "as asked")
     if (chosen == "torch") != (path.suffix == ".pt2"):
         raise UsageError(f"{path}: torch runs .pt2 files, the other engines run .onnx files")

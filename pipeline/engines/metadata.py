@@ -31,16 +31,20 @@ def from_json(text: str, path: Path) -> EngineSpec:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{path}: its {KEY!r} metadata are no JSON ({error}); export it again") from error
+        raise InputError(
+            f"{path}: its {KEY!r} metadata are no JSON ({error}); delete it, the next run makes it anew"
+        ) from error
     came = {k: type(v) for k, v in values.items()} if isinstance(values, dict) else type(values).__name__
     if came != wanted:
         raise InputError(
             f"{path}: its {KEY!r} metadata hold {_names(came)}, wanted {_names(wanted)}; "
-            "it stems from another version, export it again"
+            "it stems from another version, delete it, the next run makes it anew"
         )
     spec = EngineSpec(**values)
     if spec.core < 1 or spec.context < 0 or spec.size_px < 1 or spec.cells < 1:
-        raise InputError(f"{path}: its {KEY!r} metadata make no sense: {spec}; export it again")
+        raise InputError(
+            f"{path}: its {KEY!r} metadata make no sense: {spec}; delete it, the next run makes it anew"
+        )
     return spec
 
 
@@ -52,16 +56,18 @@ def read_onnx(path: Path) -> EngineSpec:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own classes
-        raise InputError(f"{path}: not a readable ONNX file ({error}); export it again") from error
+        raise InputError(
+            f"{path}: not a readable ONNX file ({error}); delete it, the next run makes it anew"
+        ) from error
     texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
     if not texts:
-        raise InputError(
-            f"{path}: no {KEY!r} metadata, so not a network of vidpipe; make one with `vidpipe export`"
-        )
+        raise InputError(f"{path}: no {KEY!r} metadata, so not a network of vidpipe")
     names = [{v.name for v in values} for values in (model.graph.input, model.graph.output)]
     for came, wanted in zip(names, (INPUTS, OUTPUTS), strict=True):
         if not came >= set(wanted):
-            raise InputError(f"{path}: has {sorted(came)}, wanted {sorted(wanted)}; export it again")
+            raise InputError(
+                f"{path}: has {sorted(came)}, wanted {sorted(wanted)}; delete it, the next run makes it anew"
+            )
     return from_json(texts[0], path)
 
 

@@ -43,7 +43,9 @@ class OnnxRuntimeEngine:
         try:
             session = ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # its classes share no base but Exception
-            raise InputError(f"{path}: onnxruntime cannot load it ({error}); export it again") from error
+            raise InputError(
+                f"{path}: onnxruntime cannot load it ({error}); delete it, the next run makes it anew"
+            ) from error
         if device != "cpu" and _CUDA not in session.get_providers():
             raise MissingError(f"device {device}: onnxruntime could not use it (driver, CUDA, cuDNN)")
         self._session: ort.InferenceSession | None = session

@@ -40,7 +40,9 @@ class OpenVinoEngine:
         try:
             self._model: ov.Model = self._core.read_model(str(path))
         except RuntimeError as error:
-            raise InputError(f"{path}: OpenVINO cannot load it ({error}); export it again") from error
+            raise InputError(
+                f"{path}: OpenVINO cannot load it ({error}); delete it, the next run makes it anew"
+            ) from error
         self._compiled: dict[int, ov.CompiledModel] = {}
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -48,7 +48,11 @@ def open_torch(path: Path, device: str) -> TorchEngine:
     try:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:  # zip, pickle and schema errors of many classes
-        raise InputError(f"{path}: not a torch.export archive ({error}); export it again") from error
+        raise InputError(
+            f"{path}: not a torch.export archive ({error}); delete it, the next run makes it anew"
+        ) from error
     if not extra[KEY]:
-        raise InputError(f"{path}: no {KEY!r} metadata, so not a network of vidpipe; export it again")
+        raise InputError(
+            f"{path}: no {KEY!r} metadata, so not a network of vidpipe; delete it, the next run makes it anew"
+        )
     return TorchEngine(program.module(), from_json(extra[KEY], path), device)

@@ -71,11 +71,13 @@ def _observe(crops: list[Crop]) -> Observation:
 def _checked(outputs: dict[str, Tensor], name: str, shape: tuple[int, ...], engine: Engine) -> Tensor:
     which = f"{engine.spec.net} {engine.spec.version} on {engine.name}"
     if name not in outputs:
-        raise InputError(f"{which}: no output {name!r}, only {sorted(outputs)}; export the network again")
+        raise InputError(
+            f"{which}: no output {name!r}, only {sorted(outputs)}; delete its file, the next run makes it anew"
+        )
     value = outputs[name]
     if tuple(value.shape) != shape:
         raise InputError(
-            f"{which}: {name} is {tuple(value.shape)}, its metadata promise {shape}; export the network again"
+            f"{which}: {name} is {tuple(value.shape)}, its metadata promise {shape}; delete its file, the next run makes it anew"
         )
     if not bool(torch.isfinite(value).all()):
         raise GateError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")
