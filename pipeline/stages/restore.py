@@ -72,12 +72,13 @@ def _checked(outputs: dict[str, Tensor], name: str, shape: tuple[int, ...], engi
     which = f"{engine.spec.net} {engine.spec.version} on {engine.name}"
     if name not in outputs:
         raise InputError(
-            f"{which}: no output {name!r}, only {sorted(outputs)}; delete its file, the next run makes it anew"
+            f"{which}: no output {name!r}, only {sorted(outputs)}; delete its file, it is made anew"
         )
     value = outputs[name]
     if tuple(value.shape) != shape:
         raise InputError(
-            f"{which}: {name} is {tuple(value.shape)}, its metadata promise {shape}; delete its file, the next run makes it anew"
+            f"{which}: {name} is {tuple(value.shape)}, its metadata promise {shape}; "
+            "delete its file, it is made anew"
         )
     if not bool(torch.isfinite(value).all()):
         raise GateError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")
