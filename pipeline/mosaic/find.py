@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.mosaic.comb import MIN_PITCH_PX, Comb
-from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
+from pipeline.mosaic.comb import MIN_PITCH_PX
+from pipeline.mosaic.evidence import Evidence, Pixels
 from pipeline.mosaic.fit import fit
-from pipeline.mosaic.operator import classify
+from pipeline.mosaic.known import verify
 from pipeline.mosaic.rate import rate
-from pipeline.mosaic.resized import whole_cells
+from pipeline.mosaic.region import axis, describe, grid
 from pipeline.mosaic.screen import candidates, remaining
 from pipeline.mosaic.shape import outline
-from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
+from pipeline.types import Box, Grid, Region
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
@@ -24,6 +25,10 @@ _DEPTH = 3
 _MAX_OVERLAP = 0.1
 _BLOCKING_SHARE = 0.6
 _CUT_PX = 8
+_KNOWN = 0.7
+"""Share of the least score that an expected mosaic needs."""
+_SURE = 0.5
+"""Score from which an expected mosaic is taken without looking for others in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,19 @@ class FindSettings:
     """0..1, weakest region that is reported; a track is born of stronger ones only"""
 
 
-def find(luma: NDArray[np.uint8], settings: FindSettings) -> list[Region]:
+def find(luma: NDArray[np.uint8], settings: FindSettings, expected: Sequence[Region] = ()) -> list[Region]:
     """Mosaics of one picture, the strongest first; stateless.
 
-    ``luma`` is (H, W) uint8, C-contiguous. Boxes do not overlap by more than a tenth of the smaller one.
+    ``luma`` is (H, W) uint8, C-contiguous. ``expected`` are mosaics of the frames before: each is looked for
+    where it was, which is cheap, and reported for what this picture shows of it; _KNOWN of ``min_score`` is
+    enough then. Boxes do not overlap by more than a tenth of the smaller one.
     """
     height, width = luma.shape
-    found: list[Region] = []
-    whole: list[Pixels] = []
-    for x0, y0, x1, y1 in candidates(luma):
+    again = [verify(luma, e.box, e.grid) for e in expected if e.grid is not None]
+    found = [r for r in again if r is not None and r.score >= _KNOWN * settings.min_score]
+    # A weak one may be something else in truth: its place is searched as well.
+    whole = [r.box.pixels(width, height) for r in found if r.score >= _SURE]
+    for x0, y0, x1, y1 in candidates(luma, whole):
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
         right, bottom = min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)
         evidence = Evidence.of(luma[top:bottom, left:right])
@@ -103,7 +112,7 @@ def _regions(
     if score < settings.min_score or cells < settings.min_cells - 0.5:
         return []
     box, shape = outline(evidence, best.lattice, best.extent)
-    regions = [_region(evidence, best.lattice, box, shape, score, offset)]
+    regions = [describe(evidence, best.lattice, box, shape, score, offset)]
     evidence.erase(box)
     height, width = evidence.size
     left_over = remaining(evidence.vertical, evidence.horizontal) if depth else []
@@ -112,48 +121,6 @@ def _regions(
         part = evidence.cut((left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)))
         regions += _regions(part, (offset[0] + left, offset[1] + top), settings, depth - 1)
     return regions
-
-
-def _region(
-    evidence: Evidence, lattice: Lattice, box: Pixels, shape: Shape, score: float, offset: tuple[int, int]
-) -> Region:
-    """In px of the picture; where the box is a whole number of cells it sets pitch and phase."""
-    across, down = evidence.profiles(box)
-    whole = shape is Shape.RECTANGLE
-    x, (x0, x1) = _axis(across, lattice.x, (box[0], box[2]), whole)
-    y, (y0, y1) = _axis(down, lattice.y, (box[1], box[3]), whole)
-    dx, dy = offset
-    grid = _grid(evidence.luma, x, y, (x0, y0, x1, y1), offset, score)
-    return Region(Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy), Kind.MOSAIC, shape, score, grid)
-
-
-def _axis(
-    profile: NDArray[np.float64], c: Comb, sides: tuple[int, int], try_whole: bool
-) -> tuple[Axis, tuple[int, int]]:
-    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is of the whole axis.
-
-    ``try_whole``: the box may be a whole number of cells. (An ellipse's sides are too short to show it.)
-    """
-    whole = whole_cells(profile, c.pitch, c.origin, *sides) if try_whole else None
-    if whole is not None:
-        start, end, cells = whole
-        return Axis((end - start) / cells, float(start)), (start, end)
-    first = np.floor((sides[0] - c.origin) / c.pitch + 1e-6)
-    return Axis(c.pitch, float(c.origin + first * c.pitch)), sides
-
-
-def _grid(
-    part: NDArray[np.uint8],
-    x: Axis,
-    y: Axis,
-    box: Pixels,
-    offset: tuple[int, int],
-    confidence: float,
-) -> Grid:
-    """A lattice in px of a part as one in px of the picture, with its operator."""
-    operator = classify(part, x, y, box)
-    dx, dy = offset
-    return Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), operator, confidence)
 
 
 def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
@@ -176,6 +143,6 @@ def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSe
     if score < settings.min_score / 2:
         return None
     across, down = evidence.profiles(best.extent.box)
-    x, _ = _axis(across, best.lattice.x, (x0 - left, x1 - left), False)
-    y, _ = _axis(down, best.lattice.y, (y0 - top, y1 - top), False)
-    return _grid(part, x, y, best.extent.box, (left, top), score)
+    x, _ = axis(across, best.lattice.x, (x0 - left, x1 - left), False)
+    y, _ = axis(down, best.lattice.y, (y0 - top, y1 - top), False)
+    return grid(part, x, y, best.extent.box, (left, top), score)

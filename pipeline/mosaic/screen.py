@@ -6,11 +6,14 @@ counted per neighbourhood on both axes; footage has few, and rarely both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.mosaic.evidence import Pixels
 from pipeline.mosaic.steps import isolated_steps, turned
 
 _BLOCK_PX = 16
@@ -63,27 +66,28 @@ def _strength(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDA
     return out
 
 
-def candidates(luma: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
-    """Boxes (x0, y0, x1, y1) in px that may hold mosaics, the tight ones first; often empty.
+def candidates(luma: NDArray[np.uint8], known: Sequence[Pixels] = ()) -> list[Pixels]:
+    """Boxes in px that may hold mosaics other than those ``known``, the tight ones first; often empty.
 
     ``luma`` is (H, W) uint8. The levels of _LEVELS part mosaics from each other and from busy surroundings.
     Boxes that repeat another are left out. They begin at multiples of 16 px.
     """
-    return _boxes(
-        _strength(isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX]))),
-        luma.shape,
-    )
+    vertical, horizontal = isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX]))
+    for x0, y0, x1, y1 in known:
+        vertical[y0 // _STRIDE_PX : y1 // _STRIDE_PX + 1, x0 : x1 + 1] = 0
+        horizontal[x0 // _STRIDE_PX : x1 // _STRIDE_PX + 1, y0 : y1 + 1] = 0
+    return _boxes(_strength(vertical, horizontal), luma.shape)
 
 
-def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[tuple[int, int, int, int]]:
+def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[Pixels]:
     """The same from the isolated steps of both axes, (H, W) uint8, when some have been erased."""
     strength = _strength(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX]))
     return _boxes(strength, vertical.shape)
 
 
-def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[Pixels]:
     height, width = shape
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[Pixels] = []
     for level, join in _LEVELS:
         where = strength >= level
         if not where.any():

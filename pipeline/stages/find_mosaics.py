@@ -82,12 +82,14 @@ def find_mosaics(
     sees in the same place gives way to it.
     """
     cuts = ContentDetector(threshold=_CUT_THRESHOLD, min_scene_len=0)
+    seen: list[Region] = []
     for frame in frames:
         luma = luma8(frame)
-        given = [_given(luma, m.box) for m in manual if m.covers(frame)]
-        seen = [r for r in find(luma, settings) if all(r.box.iou(g.box) < 0.1 for g in given)]
         # the detector wants a running number; its unit does not matter to us
         cut = bool(cuts.process_frame(FrameTimecode(frame.index, fps=1.0), _thumbnail(frame)))
+        given = [_given(luma, m.box) for m in manual if m.covers(frame)]
+        expected = () if cut else seen
+        seen = [r for r in find(luma, settings, expected) if all(r.box.iou(g.box) < 0.1 for g in given)]
         yield Found(frame, (*given, *seen), cut)
 
 

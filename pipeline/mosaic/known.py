@@ -1,0 +1,84 @@
+"""A mosaic of the frame before, looked for in this one: the same lattice, moved, or resized by a little.
+
+One pitch per axis is tried instead of hundreds, in the place where the mosaic was instead of everywhere,
+so this is an order of magnitude cheaper than finding it, and fainter evidence is enough. The evidence is this
+frame's alone: a mosaic that is gone is not found again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mosaic import comb
+from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.evidence import Evidence, Lattice
+from pipeline.mosaic.extent import extent
+from pipeline.mosaic.rate import rate
+from pipeline.mosaic.region import describe
+from pipeline.mosaic.shape import outline
+from pipeline.types import Axis, Box, Grid, Region
+
+_REACH_PX = 24
+"""How far the sides may have moved; at least a cell is looked at beyond."""
+_SAME_PITCH = 0.06
+"""Relative. A resized region of few cells grows by a pixel or two per frame, 2 % of a cell."""
+_SAME_PLACE = 0.5
+"""IoU with the box before from which it is the same mosaic."""
+_BETWEEN = 0.5
+"""Lines halfway (or at thirds) this full, relative to the lattice's own: its cells are a half or a third."""
+
+
+def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
+    """The mosaic that was at ``box`` with ``grid``, where it is in this picture, or None.
+
+    ``luma`` is (H, W) uint8. The score is that of ``rate``; how much is enough is for the caller to say.
+    """
+    height, width = luma.shape
+    reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
+    x0, y0, x1, y1 = box.pixels(width, height)
+    left, top = max(x0 - reach_x, 0), max(y0 - reach_y, 0)
+    evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
+    across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
+    x = _near(across, y1 - y0, grid.x, left)
+    y = _near(down, x1 - x0, grid.y, top)
+    if x is None or y is None:
+        return None
+    lattice = Lattice.over(evidence, x, y)
+    found = extent(evidence, lattice)
+    if found is None:
+        return None
+    score = rate(evidence, lattice, found)
+    sides, shape = outline(evidence, lattice, found)
+    region = describe(evidence, lattice, sides, shape, score, (left, top))
+    return region if region.box.iou(box) >= _SAME_PLACE else None
+
+
+def _near(profile: NDArray[np.float64], lines: int, axis: Axis, offset: int) -> Comb | None:
+    """The comb of about the pitch of ``axis``, at the phase that collects most steps.
+
+    ``profile`` begins at pixel ``offset`` of the picture, in which the axis is given.
+    """
+    pitch, size = axis.pitch, len(profile)
+    earn = np.minimum(profile, 0.6 * lines)
+    phases = np.arange(0.0, pitch, 0.5)
+    at = np.ceil(phases[:, None] + np.arange(int(size / pitch)) * pitch).astype(int)
+    steps = earn[np.minimum(at, size - 1)]
+    place = int(np.argmax(steps.sum(axis=1)))
+    found = comb.refit(profile, lines, pitch, float(phases[place]))
+    if found is None or abs(found.pitch / pitch - 1.0) > _SAME_PITCH or _is_coarse(profile, found):
+        return None
+    return found
+
+
+def _is_coarse(profile: NDArray[np.float64], found: Comb) -> bool:
+    """True where lines between those of the comb are about as full: it is a multiple of the right one."""
+    teeth = found.origin + np.arange(found.teeth) * found.pitch
+    own = profile[np.ceil(teeth - 1e-6).astype(int)].mean()
+    for parts in (2, 3):
+        if found.pitch / parts < comb.MIN_PITCH_PX:
+            break
+        between = np.ceil(teeth[:-1] + found.pitch / parts - 1e-6).astype(int)
+        if profile[between].mean() > _BETWEEN * own:
+            return True
+    return False

@@ -1,0 +1,54 @@
+"""A lattice and an outline in a part, as a region of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
+from pipeline.mosaic.operator import classify
+from pipeline.mosaic.resized import whole_cells
+from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
+
+
+def describe(
+    evidence: Evidence, lattice: Lattice, box: Pixels, shape: Shape, score: float, offset: tuple[int, int]
+) -> Region:
+    """In px of the picture, where the part begins at ``offset`` (x, y).
+
+    Where the box is a whole number of cells it sets pitch and phase, and they its sides.
+    """
+    across, down = evidence.profiles(box)
+    whole = shape is Shape.RECTANGLE
+    x, (x0, x1) = axis(across, lattice.x, (box[0], box[2]), whole)
+    y, (y0, y1) = axis(down, lattice.y, (box[1], box[3]), whole)
+    dx, dy = offset
+    read = grid(evidence.luma, x, y, (x0, y0, x1, y1), offset, score)
+    return Region(Box(x0 + dx, y0 + dy, x1 + dx, y1 + dy), Kind.MOSAIC, shape, score, read)
+
+
+def axis(
+    profile: NDArray[np.float64], c: Comb, sides: tuple[int, int], try_whole: bool
+) -> tuple[Axis, tuple[int, int]]:
+    """Lattice of one axis, its cell 0 at the first side, and the sides. ``profile`` is of the whole axis.
+
+    ``try_whole``: the box may be a whole number of cells. (An ellipse's sides are too short to show it.)
+    """
+    whole = whole_cells(profile, c.pitch, c.origin, *sides) if try_whole else None
+    if whole is not None:
+        start, end, cells = whole
+        return Axis((end - start) / cells, float(start)), (start, end)
+    first = np.floor((sides[0] - c.origin) / c.pitch + 1e-6)
+    return Axis(c.pitch, float(c.origin + first * c.pitch)), sides
+
+
+def grid(
+    part: NDArray[np.uint8], x: Axis, y: Axis, box: Pixels, offset: tuple[int, int], confidence: float
+) -> Grid:
+    """A lattice in px of a part as one in px of the picture, with its operator."""
+    operator = classify(part, x, y, box)
+    dx, dy = offset
+    return Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), operator, confidence)
