@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 _EPS = 1e-6
 _REACH_PX = 4
-"""How far the sides may lie from where the extent ends; or a cell farther in or out."""
+_REACH = 0.3
+"""Cells; how far the sides may lie from where the extent ends, up to _REACH_PX; or a cell farther in or out.
+More, and in small cells any box has sides of the lattice near: whole cells would prove nothing."""
+_MOVED = 0.3
+"""What it costs to put the sides a cell away from where the extent ends, in fuller lines."""
 _DRIFT_PX = 1.5
 """How much wider or narrower the box may be than the free lattice makes that many cells."""
 _COST = 0.25
@@ -50,8 +54,8 @@ def whole_cells(
     at = _lines(first, last, cells)
     used = (np.arange(at.shape[1])[None, :] <= cells[:, None]) & (at > 0) & (at < size)
     steps = np.where(used, profile[np.clip(at, 0, size - 1)], 0.0)
-    moved = np.abs(first - start) + np.abs(last - end)
-    best = int(np.argmax((steps - _COST * fuller * used).sum(axis=1) - 1e-3 * fuller * moved))
+    moved = (np.abs(first - start) + np.abs(last - end)) / pitch
+    best = int(np.argmax((steps - _COST * fuller * used).sum(axis=1) - _MOVED * fuller * moved))
     a, b, n = int(first[best]), int(last[best]), int(cells[best])
     sides = [profile[s] for s in (a, b) if 0 < s < size]
     inner = steps[best, 1:n].sum()
@@ -70,7 +74,8 @@ def _near(side: int, pitch: float, size: int) -> NDArray[np.int64]:
     """Places that a side may have."""
     if side <= 0 or side >= size:
         return np.array([side], dtype=np.int64)
-    offsets = {*range(-_REACH_PX, _REACH_PX + 1)}
+    reach = min(max(round(_REACH * pitch), 1), _REACH_PX)
+    offsets = {*range(-reach, reach + 1)}
     offsets |= {round(sign * pitch) + by for sign in (-1, 1) for by in (-1, 0, 1)}
     at = side + np.array(sorted(offsets), dtype=np.int64)
     return np.unique(np.clip(at, 0, size))
