@@ -12,18 +12,21 @@ from pipeline.types import Shape
 
 _ACTIVE_WEIGHT = 0.2
 _STEPS = (8, 3, 1)
+_SIDES = np.concatenate([np.eye(4, dtype=np.int64), -np.eye(4, dtype=np.int64)])
+"""One side of a box moved by a pixel, out or in."""
+_LEAST_PX = 4
 _PREFER_ELLIPSE = 1.02
 """An ellipse must hold this many times the evidence of the best rectangle."""
 
 
-def _weights(evidence: Evidence, lattice: Lattice, found: Extent) -> NDArray[np.float64]:
+def _weights(evidence: Evidence, lattice: Lattice, found: Extent) -> NDArray[np.float32]:
     """(H, W): what each pixel says for the mosaic; steps on the lattice for, misses and activity against."""
     xs, ys = lattice.xs, lattice.ys
     x0, y0, x1, y1 = found.box
     inner_x, inner_y = lattice.within(found.box)
     rate = (lattice.vertical[y0:y1, inner_x].mean() + lattice.horizontal[inner_y, x0:x1].mean()) / 2
     miss = float(np.clip(0.35 * rate, 0.04, 0.25))
-    weight = np.zeros(evidence.size)
+    weight = np.zeros(evidence.size, dtype=np.float32)
     weight[:, xs] += lattice.vertical[:, xs] - miss
     weight[ys] += lattice.horizontal[ys] - miss
     between = np.ones(evidence.size, dtype=np.float32)
@@ -31,42 +34,41 @@ def _weights(evidence: Evidence, lattice: Lattice, found: Extent) -> NDArray[np.
     size = (max(3, round(lattice.x.pitch / 2)), max(3, round(lattice.y.pitch / 2)))
     active = cv2.boxFilter(evidence.active * between, -1, size, normalize=True)
     share = active / np.maximum(cv2.boxFilter(between, -1, size, normalize=True), 1e-3)
-    excess = np.maximum(share - (1.5 * found.active + 0.05), 0.0)
-    return np.asarray(weight - _ACTIVE_WEIGHT * excess * between)
+    excess = np.maximum(share - np.float32(1.5 * found.active + 0.05), 0.0)
+    return np.asarray(weight - np.float32(_ACTIVE_WEIGHT) * excess * between)
 
 
-def _inside(total: NDArray[np.float64], box: Pixels, shape: Shape) -> float:
-    """Sum of the weights in an outline. ``total`` (H, W + 1) holds their running sums along rows."""
+def _inside(total: NDArray[np.float64], boxes: NDArray[np.int64], shape: Shape) -> NDArray[np.float64]:
+    """(n,): sums of the weights in n outlines, ``boxes`` (n, 4). ``total`` (H, W + 1) holds their running
+    sums along rows."""
     height, width = total.shape[0], total.shape[1] - 1
-    x0, y0, x1, y1 = box
-    rows = np.arange(max(y0, 0), min(y1, height))
-    if x1 - x0 < 4 or y1 - y0 < 4 or rows.size == 0:
-        return -np.inf
-    half = np.full(rows.size, (x1 - x0) / 2)
-    if shape is Shape.ELLIPSE:
-        v = (rows + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
-        half *= np.sqrt(np.maximum(1.0 - v * v, 0.0))
+    x0, y0, x1, y1 = boxes.T[:, :, None]
+    rows = np.arange(max(int(y0.min()), 0), min(int(y1.max()), height))
+    v = (rows + 0.5 - (y0 + y1) / 2) / np.maximum((y1 - y0) / 2, 1.0)
+    half = np.sqrt(np.maximum(1.0 - v * v, 0.0)) if shape is Shape.ELLIPSE else np.abs(v) < 1.0
+    half = half * ((x1 - x0) / 2)
     middle = (x0 + x1) / 2
-    left = np.clip(np.round(middle - half), 0, width).astype(int)
-    right = np.clip(np.round(middle + half), 0, width).astype(int)
-    return float((total[rows, right] - total[rows, left]).sum())
+    left = np.clip(np.rint(middle - half), 0, width).astype(np.int64)
+    right = np.clip(np.rint(middle + half), 0, width).astype(np.int64)
+    flat, row = total.ravel(), rows * (width + 1)
+    held = (flat[row + right] - flat[row + left]).sum(axis=1)
+    return np.where(((x1 - x0) < _LEAST_PX) | ((y1 - y0) < _LEAST_PX), -np.inf, held[:, None])[:, 0]
 
 
 def _climb(total: NDArray[np.float64], box: Pixels, shape: Shape, pitch: float) -> tuple[Pixels, float]:
-    """Outline near ``box`` that holds the most, by moving one side at a time."""
-    best = _inside(total, box, shape)
+    """Outline near ``box`` that holds the most, by moving the side that gains most, again and again."""
+    here = np.array(box, dtype=np.int64)
+    best = float(_inside(total, here[None], shape)[0])
     for step in (max(round(pitch), _STEPS[0]), *_STEPS):
-        moved = True
-        while moved:
-            moved = False
-            for side in range(4):
-                for delta in (-step, step):
-                    trial = tuple(v + delta * (k == side) for k, v in enumerate(box))
-                    assert len(trial) == 4
-                    score = _inside(total, trial, shape)
-                    if score > best + 1e-9:
-                        box, best, moved = trial, score, True
-    return box, best
+        while True:
+            trials = here + step * _SIDES
+            scores = _inside(total, trials, shape)
+            k = int(scores.argmax())
+            if scores[k] <= best + 1e-9:
+                break
+            here, best = trials[k], float(scores[k])
+    x0, y0, x1, y1 = (int(v) for v in here)
+    return (x0, y0, x1, y1), best
 
 
 def outline(evidence: Evidence, lattice: Lattice, found: Extent) -> tuple[Pixels, Shape]:
