@@ -33,7 +33,9 @@ def shaken(name: str) -> IDN | NAR:
 
 
 @pytest.fixture(scope="module", params=["idn", "nar"])
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[IDN | NAR, Path]:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[IDN | NAR, Path]:
     net = shaken(request.param)
     path = tmp_path_factory.mktemp("onnx") / f"{request.param}.onnx"
     export_onnx(net, spec_of(net, "0" * 64, "1.0"), path)
