@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator, cell_edges
-from pipeline.types import Axis, Shape
+from pipeline.types import Axis, Box, Region, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,34 @@ def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArr
     spectrum[0, 0] = 0.0
     field = np.real(np.fft.ifft2(spectrum))
     return np.clip(120 + contrast * field / max(field.std(), 1e-9), 0, 255).astype(np.uint8)
+
+
+def noisy(picture: NDArray[np.uint8], seed: int, sigma: float = 1.0) -> NDArray[np.uint8]:
+    """As a good codec leaves it: noise of ``sigma`` grey levels."""
+    noise = np.random.default_rng(seed).normal(0.0, sigma, picture.shape)
+    return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
+
+
+def iou(region: Region, mosaic: Mosaic) -> float:
+    """Overlap of what was found with the truth, 0..1."""
+    return region.box.iou(Box(*mosaic.box))
+
+
+def phase_error_px(true: Axis, seen: Axis, start: float) -> float:
+    """Distance of the first true line after ``start`` to the nearest line seen."""
+    line = true.origin + np.ceil((start - true.origin) / true.pitch) * true.pitch
+    cells = (line - seen.origin) / seen.pitch
+    return float(abs(cells - round(cells)) * seen.pitch)
+
+
+def assert_right(region: Region, mosaic: Mosaic) -> None:
+    """Place, pitch and phase of what was found are those of the truth."""
+    assert iou(region, mosaic) > 0.8
+    assert region.grid is not None
+    for true, seen, start in (
+        (mosaic.x, region.grid.x, mosaic.box[0]),
+        (mosaic.y, region.grid.y, mosaic.box[1]),
+    ):
+        assert seen.pitch == pytest.approx(true.pitch, rel=0.02)
+        # Pixels are whole: lattices that round to the same pixels differ by up to a pixel, and a bit far out.
+        assert phase_error_px(true, seen, start) <= 1.25

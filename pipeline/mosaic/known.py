@@ -21,12 +21,19 @@ from pipeline.types import Axis, Box, Grid, Region
 
 _REACH_PX = 24
 """How far the sides may have moved; at least a cell is looked at beyond."""
-_SAME_PITCH = 0.06
-"""Relative. A resized region of few cells grows by a pixel or two per frame, 2 % of a cell."""
+_SAME_PITCH = 0.05
+"""Relative. A region that follows a face grows by a few pixels per frame, and resized cells with it."""
+_DRIFT_PX = 1.5
+"""How far neighbouring pitches that are tried drift apart over the profile."""
+_TOLERANT = np.array([0.5, 1.0, 0.5])
+"""Weights of a line's pixel and those beside it, while the pitch is about right only."""
 _SAME_PLACE = 0.5
 """IoU with the box before from which it is the same mosaic."""
 _BETWEEN = 0.5
 """Lines halfway (or at thirds) this full, relative to the lattice's own: its cells are a half or a third."""
+_FEW = 0.2
+"""Lines this empty, relative to every second (or third) that is full: the cells are twice (three times) as
+wide."""
 
 
 def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
@@ -37,6 +44,8 @@ def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
     height, width = luma.shape
     reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
     x0, y0, x1, y1 = box.pixels(width, height)
+    if x0 >= x1 or y0 >= y1:
+        return None
     left, top = max(x0 - reach_x, 0), max(y0 - reach_y, 0)
     evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
@@ -59,26 +68,29 @@ def _near(profile: NDArray[np.float64], lines: int, axis: Axis, offset: int) -> 
 
     ``profile`` begins at pixel ``offset`` of the picture, in which the axis is given.
     """
-    pitch, size = axis.pitch, len(profile)
-    earn = np.minimum(profile, 0.6 * lines)
-    phases = np.arange(0.0, pitch, 0.5)
-    at = np.ceil(phases[:, None] + np.arange(int(size / pitch)) * pitch).astype(int)
-    steps = earn[np.minimum(at, size - 1)]
-    place = int(np.argmax(steps.sum(axis=1)))
-    found = comb.refit(profile, lines, pitch, float(phases[place]))
-    if found is None or abs(found.pitch / pitch - 1.0) > _SAME_PITCH or _is_coarse(profile, found):
+    size = len(profile)
+    earn = np.convolve(np.minimum(profile, 0.6 * lines), _TOLERANT, "same")
+    drift = np.arange(-_SAME_PITCH, _SAME_PITCH, _DRIFT_PX / size)
+    pitches = axis.pitch * (1.0 + drift[:, None, None])
+    phases = np.arange(0.0, axis.pitch, 0.5)[None, :, None]
+    at = np.ceil(phases + np.arange(int(size / axis.pitch)) * pitches).astype(int)
+    steps = np.where(at < size, earn[np.minimum(at, size - 1)], 0.0).sum(axis=2)
+    best_pitch, best_phase = np.unravel_index(int(steps.argmax()), steps.shape)
+    found = comb.refit(profile, lines, float(pitches[best_pitch, 0, 0]), float(phases[0, best_phase, 0]))
+    if found is None or abs(found.pitch / axis.pitch - 1.0) > _SAME_PITCH or _is_multiple(profile, found):
         return None
     return found
 
 
-def _is_coarse(profile: NDArray[np.float64], found: Comb) -> bool:
-    """True where lines between those of the comb are about as full: it is a multiple of the right one."""
+def _is_multiple(profile: NDArray[np.float64], found: Comb) -> bool:
+    """True where the right comb has twice or three times the lines of this one, or a half or a third."""
     teeth = found.origin + np.arange(found.teeth) * found.pitch
-    own = profile[np.ceil(teeth - 1e-6).astype(int)].mean()
+    steps = profile[np.ceil(teeth - 1e-6).astype(int)]
     for parts in (2, 3):
-        if found.pitch / parts < comb.MIN_PITCH_PX:
-            break
+        every = [float(steps[k::parts].mean()) for k in range(parts)]
+        if sum(every) - max(every) < _FEW * max(every):
+            return True
         between = np.ceil(teeth[:-1] + found.pitch / parts - 1e-6).astype(int)
-        if profile[between].mean() > _BETWEEN * own:
+        if found.pitch >= parts * comb.MIN_PITCH_PX and profile[between].mean() > _BETWEEN * steps.mean():
             return True
     return False

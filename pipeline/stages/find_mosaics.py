@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ _CUT_WIDTH_PX = 128
 """Width of the picture that cuts are looked for in."""
 _CUT_THRESHOLD = 27.0
 """Mean change of hue, saturation and value between two frames; the default of ContentDetector."""
+
+_MEMORY_FRAMES = 6
+"""Frames on which a mosaic that was missed is still looked for where it was seen last."""
+_SAME_PLACE = 0.1
+"""IoU from which two regions are one mosaic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +84,31 @@ def find_mosaics(
 ) -> Iterator[Found]:
     """Each frame with its mosaics, in order, holding none back.
 
+    Mosaics of the frames before are looked for first, within a shot.
     A manual region is taken as given; its grid is read inside it, and None where that fails. What the finder
     sees in the same place gives way to it.
     """
     cuts = ContentDetector(threshold=_CUT_THRESHOLD, min_scene_len=0)
-    seen: list[Region] = []
+    recent: deque[list[Region]] = deque(maxlen=_MEMORY_FRAMES)
     for frame in frames:
         luma = luma8(frame)
         # the detector wants a running number; its unit does not matter to us
         cut = bool(cuts.process_frame(FrameTimecode(frame.index, fps=1.0), _thumbnail(frame)))
         given = [_given(luma, m.box) for m in manual if m.covers(frame)]
-        expected = () if cut else seen
-        seen = [r for r in find(luma, settings, expected) if all(r.box.iou(g.box) < 0.1 for g in given)]
+        if cut:
+            recent.clear()
+        seen = find(luma, settings, _latest(recent))
+        seen = [r for r in seen if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
+        recent.appendleft(seen)
         yield Found(frame, (*given, *seen), cut)
+
+
+def _latest(recent: Iterable[list[Region]]) -> list[Region]:
+    """Of regions in the same place the latest. ``recent`` has those of the last frames, latest first."""
+    latest: list[Region] = []
+    for regions in recent:
+        latest += [r for r in regions if all(r.box.iou(other.box) < _SAME_PLACE for other in latest)]
+    return latest
 
 
 def _given(luma: NDArray[np.uint8], box: Box) -> Region:

@@ -13,44 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.mosaic.find import FindSettings, find, read_grid
-from pipeline.types import Axis, Box, Region, Shape
-from tests.mosaics import Mosaic, fixed, locked, pixelate, texture
+from pipeline.types import Box, Shape
+from tests.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
 SETTINGS = FindSettings()
-
-
-def noisy(picture: NDArray[np.uint8], seed: int, sigma: float = 1.0) -> NDArray[np.uint8]:
-    """As a good codec leaves it: noise of ``sigma`` grey levels."""
-    noise = np.random.default_rng(seed).normal(0.0, sigma, picture.shape)
-    return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
 
 
 def jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
-
-
-def iou(region: Region, mosaic: Mosaic) -> float:
-    return region.box.iou(Box(*mosaic.box))
-
-
-def phase_error_px(true: Axis, seen: Axis, start: float) -> float:
-    """Distance of the first true line after ``start`` to the nearest line seen."""
-    line = true.origin + np.ceil((start - true.origin) / true.pitch) * true.pitch
-    cells = (line - seen.origin) / seen.pitch
-    return float(abs(cells - round(cells)) * seen.pitch)
-
-
-def assert_right(region: Region, mosaic: Mosaic) -> None:
-    assert iou(region, mosaic) > 0.8
-    assert region.grid is not None
-    for true, seen, start in (
-        (mosaic.x, region.grid.x, mosaic.box[0]),
-        (mosaic.y, region.grid.y, mosaic.box[1]),
-    ):
-        assert seen.pitch == pytest.approx(true.pitch, rel=0.02)
-        # Pixels are whole: lattices that round to the same pixels differ by up to a pixel, and a bit far out.
-        assert phase_error_px(true, seen, start) <= 1.25
 
 
 @given(

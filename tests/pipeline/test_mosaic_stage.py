@@ -9,9 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.find import FindSettings, find
+from pipeline.stages import find_mosaics as find_mosaics_stage
 from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, luma8
-from pipeline.types import Box, Colour, Found, Frame
+from pipeline.types import Box, Colour, Found, Frame, Region
 from tests.mosaics import locked, pixelate, texture
 
 COLOUR = Colour("bt709", "tv", "bt709", "bt709")
@@ -75,6 +76,28 @@ def test_a_cut_is_marked_on_the_first_frame_of_the_new_shot() -> None:
     shots = [np.full((90, 160), 40, dtype=np.uint8), np.full((90, 160), 200, dtype=np.uint8)]
     found = run([frame(i, shots[i // 5 % 2]) for i in range(15)])
     assert [f.frame.index for f in found if f.cut] == [5, 10]
+
+
+def test_a_mosaic_ends_with_the_last_frame_that_shows_it() -> None:
+    plain = [texture(240, 300, k) for k in range(12)]
+    shown = {*range(3, 6), 8}
+    found = run([frame(k, pixelate(p, MOSAIC) if k in shown else p) for k, p in enumerate(plain)])
+    assert {f.frame.index for f in found if f.regions} == shown
+
+
+def test_what_is_expected_of_a_frame_ends_with_the_shot(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def spy(luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region]) -> list[Region]:
+        asked.append(len(expected))
+        return find(luma, settings, expected)
+
+    monkeypatch.setattr(find_mosaics_stage, "find", spy)
+    dark, light = np.full((240, 300), 30, dtype=np.uint8), np.full((240, 300), 220, dtype=np.uint8)
+    dark[40:184, 60:204] = pixelate(texture(240, 300, 1), MOSAIC)[40:184, 60:204]
+    found = run([frame(k, dark if k < 3 else light) for k in range(6)])
+    assert [f.frame.index for f in found if f.cut] == [3]
+    assert asked == [0, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 33), (720, 5)])
