@@ -67,7 +67,7 @@ def batches(source: Stills | Segments, count: int, seed: int) -> Iterator[Tensor
         if isinstance(source, Stills):
             yield source.pictures[i].float().div(255)[None, None]
         else:
-            run = torch.from_numpy(np.ascontiguousarray(source.frames[i, :FRAMES]))
+            run = torch.from_numpy(np.array(source.frames[i, :FRAMES]))
             yield run.permute(0, 3, 1, 2).float().div(255)[None]
 
 
