@@ -1,7 +1,7 @@
 """A mosaic of the frame before, looked for in this one: the same lattice, moved, or resized by a little.
 
-One pitch per axis is tried instead of hundreds, in the place where the mosaic was instead of everywhere,
-so this is an order of magnitude cheaper than finding it, and fainter evidence is enough. The evidence is this
+A few pitches are tried instead of all, around the place where the mosaic was instead of everywhere. That is
+several times cheaper than finding it, and fainter evidence is enough. The evidence is this
 frame's alone: a mosaic that is gone is not found again.
 """
 
@@ -49,8 +49,8 @@ def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
     left, top = max(x0 - reach_x, 0), max(y0 - reach_y, 0)
     evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
-    x = _near(across, y1 - y0, grid.x, left)
-    y = _near(down, x1 - x0, grid.y, top)
+    x = _near(across, y1 - y0, grid.x)
+    y = _near(down, x1 - x0, grid.y)
     if x is None or y is None:
         return None
     lattice = Lattice.over(evidence, x, y)
@@ -63,10 +63,10 @@ def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
     return region if region.box.iou(box) >= _SAME_PLACE else None
 
 
-def _near(profile: NDArray[np.float64], lines: int, axis: Axis, offset: int) -> Comb | None:
+def _near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
     """The comb of about the pitch of ``axis``, at the phase that collects most steps.
 
-    ``profile`` begins at pixel ``offset`` of the picture, in which the axis is given.
+    ``profile`` counts the isolated steps per pixel over ``lines`` rows or columns; the comb is in its px.
     """
     size = len(profile)
     earn = np.convolve(np.minimum(profile, 0.6 * lines), _TOLERANT, "same")
