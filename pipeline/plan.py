@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import RunConfig
@@ -14,7 +15,9 @@ from pipeline.errors import UsageError
 from pipeline.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
 from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.window import frames_held
-from pipeline.types import StreamInfo
+from pipeline.types import Box, StreamInfo
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,7 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -
     """Resolves times to pts and sizes to bounds. Raises UsageError where no frame is left."""
     start_pts = _pts_at(info, job.start_s)
     end_pts = _pts_at(info, job.end_s)
-    first = 0 if start_pts is None else bisect_left(info.pts, start_pts)
-    end = len(info.pts) if end_pts is None else bisect_left(info.pts, end_pts)
+    first, end = _span(info, start_pts, end_pts)
     if first >= end:
         raise UsageError(
             f"{job.source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s"
@@ -76,13 +78,39 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -
 
 
 def absolute(manual: Sequence[ManualRegion], info: StreamInfo) -> tuple[ManualRegion, ...]:
-    """Regions whose times count from the first frame, in presentation time."""
+    """Regions whose times count from the first frame: in presentation time, clipped to the picture.
+
+    Raises UsageError for one that covers no pixel or no frame.
+    """
+    return tuple(_absolute(region, info) for region in manual)
+
+
+def _absolute(region: ManualRegion, info: StreamInfo) -> ManualRegion:
+    box = region.box
+    asked = f"--region {box.x0:g},{box.y0:g},{box.width:g},{box.height:g}"
+    x0, y0, x1, y1 = box.pixels(info.width, info.height)
+    if x0 >= x1 or y0 >= y1:
+        raise UsageError(f"{asked} lies outside the {info.width}x{info.height} picture")
+    inside = Box(max(box.x0, 0), max(box.y0, 0), min(box.x1, info.width), min(box.y1, info.height))
+    if inside != box:
+        log.info("%s reaches beyond the %dx%d picture; it ends at the border", asked, info.width, info.height)
+    first, end = _span(info, _pts_at(info, region.start_s), _pts_at(info, region.end_s))
+    if first >= end:
+        raise UsageError(
+            f"{asked} names a time in which no frame lies; the clip lasts {info.duration_s:.3f} s"
+        )
     first_s = float(info.pts[0] * info.time_base)
 
     def moved(time_s: float | None) -> float | None:
         return None if time_s is None else time_s + first_s
 
-    return tuple(replace(m, start_s=moved(m.start_s), end_s=moved(m.end_s)) for m in manual)
+    return ManualRegion(inside, moved(region.start_s), moved(region.end_s))
+
+
+def _span(info: StreamInfo, start_pts: int | None, end_pts: int | None) -> tuple[int, int]:
+    """Half-open range of indices of the frames between two times."""
+    first = 0 if start_pts is None else bisect_left(info.pts, start_pts)
+    return first, len(info.pts) if end_pts is None else bisect_left(info.pts, end_pts)
 
 
 def _pts_at(info: StreamInfo, time_s: float | None) -> int | None:

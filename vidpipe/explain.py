@@ -12,7 +12,7 @@ from pipeline.config import Resolved
 from pipeline.decode.probe import probe
 from pipeline.engines import EngineSpec
 from pipeline.ledger import SettingRecord, heard, setting_records
-from pipeline.plan import Plan, make_plan
+from pipeline.plan import Plan, absolute, make_plan
 from pipeline.types import StreamInfo
 from vidpipe.reconstruct import Request, job_for
 
@@ -63,6 +63,7 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
     with heard(logging.INFO) as decisions:
         job = job_for(request, settings)
         info = probe(job.source)
+        absolute(job.manual, info)
         with closing(open_restorer(job.network, settings.config)) as engine:
             spec, name = engine.spec, engine.name
     plan = make_plan(job, info, spec, settings.config)

@@ -56,10 +56,39 @@ def test_a_range_holds_the_frames_whose_time_lies_in_it(
 
 
 def test_times_of_regions_count_from_the_first_frame(info: StreamInfo) -> None:
-    film = replace(info, pts=[500, 540], time_base=Fraction(1, 1000))
+    film = replace(info, pts=[500, 540, 2500], time_base=Fraction(1, 1000))
     box = Box(0, 0, 9, 9)
     moved = absolute((ManualRegion(box, 1.0, None), ManualRegion(box, None, 2.0)), film)
     assert moved == (ManualRegion(box, 1.5, None), ManualRegion(box, None, 2.5))
+
+
+edges = st.floats(-1e12, 1e12) | st.floats(-20, 400)
+sides = st.floats(1, 1e12)
+
+
+@given(x=edges, y=edges, width=sides, height=sides)
+def test_a_region_is_clipped_to_the_picture_or_refused(
+    info: StreamInfo, x: float, y: float, width: float, height: float
+) -> None:
+    box = Box(x, y, x + width, y + height)
+    x0, y0, x1, y1 = box.pixels(info.width, info.height)
+    if x0 < x1 and y0 < y1:
+        (region,) = absolute((ManualRegion(box),), info)
+        assert 0 <= region.box.x0 < region.box.x1 <= info.width
+        assert 0 <= region.box.y0 < region.box.y1 <= info.height
+        assert region.box.pixels(info.width, info.height) == (x0, y0, x1, y1)
+    else:
+        with pytest.raises(UsageError, match=f"outside the {info.width}x{info.height} picture"):
+            absolute((ManualRegion(box),), info)
+
+
+def test_a_region_at_a_time_without_frames_is_refused(info: StreamInfo) -> None:
+    film = replace(info, pts=[500, 540, 580], time_base=Fraction(1, 1000))
+    box = Box(0, 0, 9, 9)
+    assert absolute((ManualRegion(box, 0.08, 99.0),), film)
+    for start_s, end_s in ((0.081, None), (1.0, 2.0), (0.01, 0.02)):
+        with pytest.raises(UsageError, match="no frame"):
+            absolute((ManualRegion(box, start_s, end_s),), film)
 
 
 @given(batch_frames=st.integers(1, 64), context=st.integers(0, 3), core=st.integers(1, 8))

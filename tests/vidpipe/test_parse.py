@@ -42,3 +42,12 @@ def test_a_region_may_have_a_beginning_and_an_end() -> None:
 def test_what_is_no_region_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--region"):
         region(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("1,nan,3,4", "not a number"), ("1,2,inf,4", "not a number"), ("1,2,3,4@0-1@2-3", "one @ only")],
+)
+def test_a_refused_region_is_told_why(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        region(text)

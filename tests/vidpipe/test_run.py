@@ -143,6 +143,15 @@ def test_a_region_given_by_hand_is_restored_where_and_when_it_was_given(
     assert _report(output).frames_restored == 10
 
 
+@pytest.mark.parametrize("extra", [[], ["--explain"]])
+@pytest.mark.parametrize("region", ["9000,9000,50,50", "10,10,20,20@60-90"])
+def test_a_region_without_pixels_or_frames_is_refused(
+    cli: Cli, plain_clip: Path, tmp_path: Path, region: str, extra: list[str]
+) -> None:
+    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--region", region, *extra) == 2
+    assert _left(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [

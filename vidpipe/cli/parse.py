@@ -46,10 +46,14 @@ def region(text: str) -> RegionOption:
         x, y, width, height = (float(part) for part in rectangle.split(","))
     except ValueError:
         raise UsageError(f"--region is {text!r}; wanted x,y,w,h in px, optionally @start-end") from None
-    if not (width > 0 and height > 0 and math.isfinite(x + y + width + height)):
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise UsageError(f"--region is {text!r}; nan or inf is not a number of px")
+    if not (width > 0 and height > 0):
         raise UsageError(f"--region is {text!r}; width and height are px above 0")
     if not at:
         return RegionOption(x, y, width, height, None, None)
+    if "@" in times:
+        raise UsageError(f"--region is {text!r}; wanted one @ only, repeat --region for a second time")
     start, dash, end = times.partition("-")
     if not dash:
         raise UsageError(f"--region is {text!r}; after @ wanted start-end, e.g. @0:10-0:12.5")
