@@ -6,15 +6,16 @@ chroma, coarser chroma is repeated, shallower samples are widened, a missing alp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
-from pipeline.decode.planes import is_writable, packing, plane_shapes
+from pipeline.decode.planes import is_writable, packing, plane_shapes, unpack
 from pipeline.errors import InputError
 from pipeline.types import Colour
 
@@ -113,23 +114,84 @@ def _weight(losses: tuple[str, ...]) -> int:
     return sum(1 << rank for loss in losses for rank, word in enumerate(order) if loss.startswith(word))
 
 
+def coded_colour(source: str, target: Target, colour: Colour) -> Colour:
+    """The description of a frame in the target's format: ``colour``, save where RGB becomes YUV or back."""
+    have, want = _traits(source), _traits(packing(target.pix_fmt).planar)
+    if have.rgb == want.rgb:
+        return colour
+    return (
+        replace(colour, matrix="gbr", range="pc") if want.rgb else replace(colour, matrix="bt709", range="tv")
+    )
+
+
 def to_picture(planes: tuple[Tensor, ...], source: str, target: Target, colour: Colour) -> VideoFrame:
-    """A frame of PyAV in the target's format. ``planes`` as in Frame, in planar format ``source``."""
+    """A frame of PyAV in the target's format. ``planes`` as in Frame, in planar format ``source``.
+
+    Fewer bits or less chroma are libswscale's work, with its dither; matrix and range stay as they are.
+    Between RGB and YUV the picture becomes that of `coded_colour`.
+    """
     height, width = planes[0].shape
-    if target.losses:
-        whole = _filled(planes, source, width, height)
-        matrix = "bt709" if colour.matrix in {"unknown", "gbr"} else colour.matrix
-        return whole.reformat(
-            format=target.pix_fmt, src_colorspace="default", dst_colorspace=_SWS.get(matrix)
-        )
     planar = packing(target.pix_fmt).planar
+    have, want = _traits(source), _traits(planar)
+    if target.losses and have.rgb == want.rgb and (have.gray or want.gray):
+        # Only luma is left. libswscale takes gray for full range, so it gets YUV without colour instead.
+        planes, source = (_luma(planes[0], have.depth, want.depth, colour),), _named("gray", want.depth)
+    elif target.losses:
+        whole = _filled(planes, source, width, height)
+        chroma_too = (have.coarse_x, have.coarse_y) != (want.coarse_x, want.coarse_y)
+        if have.rgb == want.rgb and have.depth > want.depth and chroma_too:
+            # At once, libswscale would take the bits off by a shift in full range too.
+            family = f"yuv{'a' if want.alpha else ''}{source.removeprefix('yuv').removeprefix('a')[:4]}"
+            whole = _reformatted(whole, _named(family, want.depth), colour, colour)
+        return _reformatted(whole, target.pix_fmt, colour, coded_colour(source, target, colour))
     if planar != source:
         planes = _widened(planes, source, planar, full_range=colour.range == "pc" or _traits(source).rgb)
     return _filled(planes, target.pix_fmt, width, height)
 
 
-# Names of libswscale's matrices in PyAV.
-_SWS = {"bt709": "itu709", "smpte170m": "smpte170m", "bt470bg": "itu624", "bt2020nc": "bt2020"}
+# libswscale's tables of coefficients, under the matrices that PyAV writes back for them.
+_SWS = {
+    "bt709": Colorspace.ITU709,
+    "fcc": Colorspace.FCC,
+    "smpte170m": Colorspace.ITU601,
+    "bt470bg": Colorspace.ITU601,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020nc": Colorspace.BT2020,
+}
+
+
+def _reformatted(frame: VideoFrame, pix_fmt: str, before: Colour, after: Colour) -> VideoFrame:
+    # An untagged matrix matters only on the way to RGB; it is read there as in pipeline.color.
+    usual = "bt709" if frame.width >= 1280 or frame.height > 576 else "smpte170m"
+    matrix = after.matrix if before.matrix == "gbr" else before.matrix
+    table = _SWS.get(matrix, _SWS[usual])
+    return frame.reformat(
+        format=pix_fmt,
+        src_colorspace=table,
+        dst_colorspace=table,
+        src_color_range=_sws_range(before),
+        dst_color_range=_sws_range(after),
+        interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+    )
+
+
+def _sws_range(colour: Colour) -> ColorRange:
+    full = colour.range == "pc" or colour.matrix == "gbr"
+    return ColorRange.JPEG if full else ColorRange.MPEG
+
+
+def _luma(plane: Tensor, have: int, want: int, colour: Colour) -> Tensor:
+    """A plane of luma with at most ``want`` bits."""
+    if have <= want:
+        return plane
+    height, width = plane.shape
+    chroma = torch.full((-(-height // 2), -(-width // 2)), 1 << (have - 1), dtype=plane.dtype)
+    whole = _filled((plane, chroma, chroma), _named("yuv420p", have), width, height)
+    return unpack(_reformatted(whole, _named("yuv420p", want), colour, colour))[0]
+
+
+def _named(family: str, depth: int) -> str:
+    return family if depth == 8 else f"{family}{depth}le"
 
 
 def _widened(planes: tuple[Tensor, ...], source: str, target: str, full_range: bool) -> tuple[Tensor, ...]:

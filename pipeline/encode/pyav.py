@@ -29,7 +29,7 @@ from pipeline.encode.container import (
     container_options,
     cut_chapters,
 )
-from pipeline.encode.formats import to_picture
+from pipeline.encode.formats import coded_colour, to_picture
 from pipeline.encode.partfile import PartFile, output_error
 from pipeline.errors import OutputError
 from pipeline.types import Colour, Frame, StreamInfo
@@ -99,7 +99,7 @@ class PyAVEncoder:
         self._last_pts = frame.pts
         picture = to_picture(frame.planes, frame.pix_fmt, self._choice.target, frame.colour)
         picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
-        _tag(picture, frame.colour)
+        _tag(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
         with _told(self.path):
             self._mux(self._video.encode(picture))
 
@@ -199,7 +199,7 @@ class PyAVEncoder:
         context.thread_type = "AUTO"
         if choice.encoder == "libx265" and self._format in {"mp4", "mov"}:
             context.codec_tag = "hvc1"  # what Apple's players ask for
-        _tag(context, info.colour)
+        _tag(context, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
         stream.options = {**options, **({"bf": "0"} if self._format == "avi" else {})}
         return stream
 
