@@ -138,7 +138,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     GateError where the output does not keep what it must.
     """
     config, started, meters = settings.config, perf_counter(), Meters()
-    with ExitStack() as stack:
+    with ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
         decoder = stack.enter_context(open_decoder(job.source))
         engine = stack.enter_context(closing(open_restorer(job.network, config)))
@@ -146,37 +146,38 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         encoder = stack.enter_context(open_encoder(decoder.info, job, plan, config))
         stages = Stages(decoder.info, engine, config, plan, absolute(job.manual, decoder.info))
         written, streaming_s = _stream(chain(decoder, stages, meters), encoder, plan, meters, on_frame)
-        with _all_or_nothing(job.target):
-            begun = perf_counter()
-            encoder.finish()
-            meters.clock.add("encode", "encode", perf_counter() - begun)
-            streaming_s += perf_counter() - begun
-            conservation = _compared(decoder.info, encoder, job, plan, config)
-            times = meters.clock.times(meters.decoded.get_s)
-            report = RunReport(
-                versions=_versions(),
-                settings=setting_records(settings),
-                input=file_record(job.source),
-                output=file_record(job.target),
-                network=NetworkRecord(
-                    net=engine.spec.net,
-                    version=engine.spec.version,
-                    weights_sha256=engine.spec.weights_sha256,
-                    engine=engine.name,
-                ),
-                frames_written=written,
-                frames_restored=meters.tracks.frames_restored,
-                tracks=meters.tracks.records(decoder.info.time_base),
-                stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
-                waits_s=meters.waits_s(),
-                bottleneck=bottleneck(times),
-                streaming_s=streaming_s,
-                elapsed_s=perf_counter() - started,
-                conservation=conservation,
-                lost=list(encoder.lost),
-                warnings=warnings,
-            )
-            write_whole(job.sidecar, report.model_dump_json(indent=2))
+        # It outlasts the closing of the others: an interrupt in there counts, too.
+        whole.enter_context(_all_or_nothing(job.target, job.sidecar))
+        begun = perf_counter()
+        encoder.finish()
+        meters.clock.add("encode", "encode", perf_counter() - begun)
+        streaming_s += perf_counter() - begun
+        conservation = _compared(decoder.info, encoder, job, plan, config)
+        times = meters.clock.times(meters.decoded.get_s)
+        report = RunReport(
+            versions=_versions(),
+            settings=setting_records(settings),
+            input=file_record(job.source),
+            output=file_record(job.target),
+            network=NetworkRecord(
+                net=engine.spec.net,
+                version=engine.spec.version,
+                weights_sha256=engine.spec.weights_sha256,
+                engine=engine.name,
+            ),
+            frames_written=written,
+            frames_restored=meters.tracks.frames_restored,
+            tracks=meters.tracks.records(decoder.info.time_base),
+            stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
+            waits_s=meters.waits_s(),
+            bottleneck=bottleneck(times),
+            streaming_s=streaming_s,
+            elapsed_s=perf_counter() - started,
+            conservation=conservation,
+            lost=list(encoder.lost),
+            warnings=warnings,
+        )
+        write_whole(job.sidecar, report.model_dump_json(indent=2))
     return report
 
 
@@ -257,14 +258,15 @@ def _stream(
 
 
 @contextmanager
-def _all_or_nothing(target: Path) -> Iterator[None]:
-    """Removes ``target`` if it has come into being and then something is raised; an older one stays."""
-    before = _identity(target)
+def _all_or_nothing(*targets: Path) -> Iterator[None]:
+    """Removes those files that have come into being if something is raised; older ones stay."""
+    before = [_identity(target) for target in targets]
     try:
         yield
     except BaseException:
-        if _identity(target) != before:
-            target.unlink(missing_ok=True)
+        for target, older in zip(targets, before, strict=True):
+            if _identity(target) != older:
+                target.unlink(missing_ok=True)
         raise
 
 

@@ -9,12 +9,12 @@ Importing this costs nothing: libraries are loaded by the call.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from pipeline.ledger import RunReport
 
 __version__ = "0.1.0"
@@ -36,6 +36,8 @@ def run(
     name. PyTorch's threads are the caller's business; one is best (``torch.set_num_threads(1)``), since
     the stages' operations are small.
     """
+    from pathlib import Path
+
     from pipeline.config import Given, resolve
     from vidpipe.reconstruct import Request, default_target, reconstruct
 

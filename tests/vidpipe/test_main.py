@@ -66,7 +66,8 @@ def test_ctrl_c_while_it_starts_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("number", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGTERM, 0.3)]
+    ("number", "after_s"),
+    [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGTERM, 0.3), (signal.SIGHUP, 0.1)],
 )
 def test_a_signal_while_it_writes_leaves_nothing(
     start: Start, long_clip: Path, tmp_path: Path, number: signal.Signals, after_s: float
@@ -80,6 +81,43 @@ def test_a_signal_while_it_writes_leaves_nothing(
     assert process.returncode == 128 + number
     assert err.strip() == "vidpipe: interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.5, 1.0])
+def test_further_signals_do_not_break_into_the_closing(
+    start: Start, long_clip: Path, tmp_path: Path, after_s: float
+) -> None:
+    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    while not list(tmp_path.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(after_s)
+    for _ in range(20):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err.strip()) == (130, "vidpipe: interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_at_any_moment_a_run_is_whole_or_leaves_nothing(
+    start: Start, mosaic_clip: Path, tmp_path: Path
+) -> None:
+    for step in range(6):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        process = start("run", mosaic_clip, "-o", folder / "out.mp4", "-q")
+        while not list(folder.iterdir()) and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(0.03 + step * 0.08)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+        left = sorted(path.name for path in folder.iterdir())
+        assert (process.returncode, err.strip(), left) in [
+            (130, "vidpipe: interrupted", []),
+            (0, "", ["out.mp4", "out.mp4.json"]),
+        ]
 
 
 def test_the_doctor_tries_and_tells(

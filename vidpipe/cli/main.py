@@ -1,16 +1,14 @@
 """Entry point of ``vidpipe``: signals, exit codes and one-line errors, whatever the command.
 
-Nothing but the standard library is imported before signals are handled, so that Ctrl-C during the
-first second ends as quietly as later. Exit codes are in ``pipeline/errors.py``; an interrupted run ends with
-128 + the signal's number.
+Next to nothing is imported before signals are handled, so that Ctrl-C during the first second ends as
+quietly as later; what comes while Python itself starts is Python's. Exit codes are in
+``pipeline/errors.py``; an interrupted run ends with 128 + the signal's number.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 
@@ -18,24 +16,38 @@ _TYPERS_INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt that passes it."""
 
 
+# Windows has no SIGHUP.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
 class Interrupts:
-    """Turns SIGINT and SIGTERM into KeyboardInterrupt, and remembers them.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, and remembers it.
 
     A library may swallow the exception (Python drops those raised in callbacks) or turn it into its own; the
-    memory is what makes the run stop, and end with the right code, all the same.
+    memory is what makes the run stop, and end with the right code, all the same. Later signals change
+    nothing (``timeout`` sends two, and so do impatient people): one that broke into the closing would leave a
+    thread in a library's C++ code, and the process would abort.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._installed = False
 
     def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, self._receive)
+        self._installed = True
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.signal_number = number
-        raise KeyboardInterrupt
+        if self.signal_number is None:
+            self.signal_number = number
+            raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """From now on signals change nothing, to the very end of the process: the exit code is decided."""
+        for number in _SIGNALS if self._installed else ():
+            signal.signal(number, signal.SIG_IGN)
 
     def check(self) -> None:
         """Raises KeyboardInterrupt if a signal has come."""
@@ -48,9 +60,11 @@ def main() -> None:
     interrupts = Interrupts()
     try:
         interrupts.install()
-        sys.exit(run_command(sys.argv[1:], interrupts))
+        code = run_command(sys.argv[1:], interrupts)
     except KeyboardInterrupt:
-        sys.exit(_interrupted(interrupts))
+        code = _interrupted(interrupts)
+    interrupts.ignore()
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
@@ -82,6 +96,8 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
         return _failed(error.format_message(), error.exit_code, arguments)
     except VidpipeError as error:
         if "--debug" in arguments:
+            import traceback
+
             traceback.print_exc()
         return _failed(str(error), error.exit_code, arguments)
     if code == _TYPERS_INTERRUPTED:
@@ -93,6 +109,8 @@ def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
     if message:
         print(f"vidpipe: {' '.join(message.split())}", file=sys.stderr)
     if "--json" in arguments:
+        import json
+
         print(json.dumps({"error": message, "exit_code": exit_code}))
     return exit_code
 

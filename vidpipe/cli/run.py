@@ -118,6 +118,7 @@ def run(
     # Libraries that print to stdout must not spoil the JSON.
     with bar, contextlib.redirect_stdout(sys.stderr):
         report = reconstruct(request, settings, on_frame)
+        context.obj.ignore()  # what is written stays, and the exit code says so
     if as_json:
         typer.echo(report.model_dump_json())
     elif not quiet:
