@@ -199,7 +199,8 @@ def open_restorer(network: Path, config: RunConfig) -> Engine:
 
 def open_encoder(info: StreamInfo, job: Job, plan: Plan, config: RunConfig) -> Encoder:
     """The output file, marked as a reconstruction."""
-    if job.sidecar.exists() and not job.overwrite:
+    # Where both are there, the encoder names the video.
+    if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
         raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
     return PyAVEncoder(
         info,

@@ -6,6 +6,7 @@ A value comes from a flag, else the environment (``VIDPIPE_ENCODE__CRF=20``), el
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from pipeline.errors import InputError, UsageError
 
 ENV_PREFIX = "VIDPIPE_"
 ENV_DELIMITER = "__"
+_OTHER_VARIABLES = ("VIDPIPE_CACHE", "VIDPIPE_REQUIRE")
+"""Of export.cache and of the tests."""
 
 
 class _Section(BaseModel):
@@ -144,6 +147,12 @@ def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) 
         config = RunConfig(**_nested(given))
     except ValidationError as error:
         raise UsageError(_one_line(error, given)) from error
+    track = config.track
+    if track.max_gap_frames >= track.look_ahead_frames:
+        raise UsageError(
+            f"track.max_gap_frames is {track.max_gap_frames} and track.look_ahead_frames "
+            f"{track.look_ahead_frames}; a gap is filled within the look-ahead, make it smaller"
+        )
     return Resolved(config, {name: item.origin for name, item in given.items()})
 
 
@@ -163,10 +172,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _environment() -> dict[str, Given]:
     for variable in os.environ:
-        section, delimiter, _ = variable.removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
-        if variable.startswith(ENV_PREFIX) and delimiter and section.lower() not in RunConfig.model_fields:
-            sections = ", ".join(RunConfig.model_fields).upper()
-            raise UsageError(f"{variable}: there is no section {section}; there are {sections}")
+        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
+            _check_variable(variable)
     try:
         tree = EnvSettingsSource(RunConfig)()
     except SettingsError as error:
@@ -174,6 +181,20 @@ def _environment() -> dict[str, Given]:
             f"the environment sets a whole section: {error}; set its knobs one by one"
         ) from error
     return {name: Given(value, _variable(name)) for name, value in _leaves(tree)}
+
+
+def _check_variable(variable: str) -> None:
+    """Raises UsageError for a name of no section. Knobs inside a section are the model's to check."""
+    section, delimiter, _ = variable.removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
+    if section.lower() in RunConfig.model_fields:
+        return
+    if delimiter:
+        sections = ", ".join(RunConfig.model_fields).upper()
+        raise UsageError(f"{variable}: there is no section {section}; there are {sections}")
+    known = [_variable(name) for name, _ in _leaves(RunConfig().model_dump())] + list(_OTHER_VARIABLES)
+    knobs = {name.rpartition(ENV_DELIMITER)[2].removeprefix(ENV_PREFIX): name for name in known}
+    nearest = difflib.get_close_matches(section.upper(), knobs, n=1, cutoff=0)[0]
+    raise UsageError(f"{variable} is no setting; the nearest name is {knobs[nearest]}")
 
 
 def _variable(name: str) -> str:
@@ -209,5 +230,7 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
     origin = given[name].origin if name in given else "the settings"
     if first["type"] == "extra_forbidden":
         return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
+    if name == "device":
+        return f"device is {first['input']!r} (from {origin}); wanted auto, cpu or cuda:N"
     wanted = re.sub(r"^(Input|String|Value)", "it", first["msg"])
     return f"{name} is {first['input']!r} (from {origin}); {wanted}"

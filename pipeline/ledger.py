@@ -19,9 +19,10 @@ from pipeline.errors import OutputError
 from pipeline.types import Cropped, Tracked, TrackedRegion
 
 NOTICE = (
-    "Faces in this file were reconstructed by vidpipe from a mosaic: they are a model's guess, "
-    "no evidence of anybody's identity."
+    "Mosaics in this file may have been replaced by faces that vidpipe reconstructed: they are a model's "
+    "guess, no evidence of anybody's identity."
 )
+"""True of every output: a container is marked before it is known whether there is a mosaic to reconstruct."""
 BOXES_PER_TRACK = 64
 """At most so many boxes of a track are kept, evenly over its life."""
 

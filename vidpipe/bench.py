@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,11 @@ from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
 from pipeline.plan import Job, absolute, make_plan
 from pipeline.types import Frame
+
+log = logging.getLogger(__name__)
+
+FEWEST_FRAMES = 30
+"""Below that, what a stage does once (filling a look-ahead, starting threads) outweighs its frames."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -99,6 +105,12 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             job = replace(job, end_s=end_s)
         engine = stack.enter_context(closing(open_restorer(job.network, settings.config)))
         plan = make_plan(job, info, engine.spec, settings.config)
+        if plan.frames < FEWEST_FRAMES:
+            log.warning(
+                "%d frames are too few for rates to mean much; %d and more are wanted",
+                plan.frames,
+                FEWEST_FRAMES,
+            )
         stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info))
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
         encoder = stack.enter_context(open_encoder(info, alone, plan, settings.config))

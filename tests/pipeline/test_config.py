@@ -86,7 +86,8 @@ def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.
         ("encode: {crf: best}", ["encode.crf", "'best'", "settings.yaml"]),
         ("encode: {cfr: 20}", ["encode.cfr", "settings.yaml", "pipeline.yaml"]),
         ("restore: {net: magic}", ["restore.net", "'magic'", "nar", "idn"]),
-        ("device: tpu", ["device", "'tpu'", "cuda"]),
+        ("device: tpu", ["device", "'tpu'", "wanted auto, cpu or cuda:N"]),
+        ("track: {max_gap_frames: 20}", ["track.max_gap_frames", "20", "track.look_ahead_frames", "8"]),
         ("encode: 5", ["encode", "5"]),
         ("[1, 2]", ["list", "sections"]),
         ("encode: {crf: [", ["settings.yaml", "YAML"]),
@@ -118,6 +119,23 @@ def test_a_wrong_variable_is_refused_by_name(
     with pytest.raises(UsageError) as caught:
         resolve()
     assert variable.removeprefix("VIDPIPE_").split("__")[0].lower() in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"), [("VIDPIPE_CRF", "VIDPIPE_ENCODE__CRF"), ("VIDPIPE_DEVISE", "VIDPIPE_DEVICE")]
+)
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, nearest: str
+) -> None:
+    monkeypatch.setenv(variable, "20")
+    with pytest.raises(UsageError, match=f"{variable} .*{nearest}$"):
+        resolve()
+
+
+def test_variables_of_other_rooms_are_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("VIDPIPE_CACHE", "VIDPIPE_REQUIRE"):
+        monkeypatch.setenv(variable, "x")
+    assert resolve().config == RunConfig()
 
 
 def test_a_section_set_as_a_value_and_a_flag_inside_it_is_an_error_not_a_crash(tmp_path: Path) -> None:

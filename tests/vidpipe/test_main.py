@@ -29,6 +29,8 @@ def test_help_and_version(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("--help") == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("run", "bench", "doctor"))
+    assert cli() == 0
+    assert capsys.readouterr().out == out, "vidpipe alone is a question, too"
     assert cli("--version") == 0
     assert vidpipe.__version__ in capsys.readouterr().out
 
@@ -150,7 +152,9 @@ def test_the_doctor_says_5_where_run_could_not_work(
 
 def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("bench", mosaic_clip, "--frames", "16", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert "too few" in captured.err
+    told = json.loads(captured.out)
     assert [stage["stage"] for stage in told["stages"]] == [
         "decode",
         "find",

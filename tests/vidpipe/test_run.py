@@ -99,6 +99,9 @@ def test_an_existing_output_is_left_alone_unless_told_otherwise(
     assert cli("run", plain_clip, "-o", output) == 1
     assert "overwrit" in capsys.readouterr().err
     assert output.read_text() == "precious"
+    (tmp_path / "out.mp4.json").write_text("precious")
+    assert cli("run", plain_clip, "-o", output) == 1
+    assert "out.mp4 exists" in capsys.readouterr().err, "the video is named first"
     assert cli("run", plain_clip, "-o", output, "-y") == 0
     assert _pts(output) == _pts(plain_clip)
 
@@ -141,6 +144,20 @@ def test_a_region_given_by_hand_is_restored_where_and_when_it_was_given(
     settings.write_text("find: {min_score: 1.0}")
     assert cli("run", mosaic_clip, "-o", output, "--region", region, "--config", settings) == 0
     assert _report(output).frames_restored == 10
+
+
+def test_where_nothing_was_reconstructed_nobody_claims_it(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output, "--region", "20,20,60,60") == 0
+    report = _report(output)
+    err = capsys.readouterr().err
+    assert report.tracks, "a region by hand is a track"
+    assert report.frames_restored == 0
+    assert "0 of 1 mosaics reconstructed" in err
+    assert "guess" not in err
+    assert "may have been" in report.notice
 
 
 @pytest.mark.parametrize("extra", [[], ["--explain"]])

@@ -14,7 +14,6 @@ from vidpipe.cli.train import train
 
 app = typer.Typer(
     name="vidpipe",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

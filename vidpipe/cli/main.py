@@ -91,7 +91,9 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     from vidpipe.cli.app import app
 
     try:
-        code = app(args=list(arguments), prog_name="vidpipe", standalone_mode=False, obj=interrupts)
+        code = app(
+            args=list(arguments) or ["--help"], prog_name="vidpipe", standalone_mode=False, obj=interrupts
+        )
     except TyperException as error:
         return _failed(error.format_message(), error.exit_code, arguments)
     except VidpipeError as error:

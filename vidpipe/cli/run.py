@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.ledger import RunReport
 
 MODES = ("reconstruct",)
+_GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
 
 Output = Annotated[
     Path | None,
@@ -131,7 +132,8 @@ def _summary(report: RunReport) -> str:
     if not report.tracks:
         return f"no mosaic found: {report.frames_written} frames were encoded anew as they are; {speed}"
     faces = sum(track.frames_restored > 0 for track in report.tracks)
-    return (
+    told = (
         f"{faces} of {len(report.tracks)} mosaics reconstructed, on {report.frames_restored} of "
-        f"{report.frames_written} frames; {speed}\n{report.notice}"
+        f"{report.frames_written} frames; {speed}"
     )
+    return f"{told}\n{_GUESS}" if faces else told
