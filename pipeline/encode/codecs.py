@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -17,7 +18,7 @@ from av.container import InputContainer
 from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
 from pipeline.encode import EncodeSettings
 from pipeline.encode.formats import Target, choose_format
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, UsageError
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,11 @@ _FAMILY = {
 }
 _ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
 """Tried in this order where the source's codec has no encoder, or the container refuses it."""
+_ALPHA_CONTAINERS = ("matroska", "webm")
+"""Hold the alpha plane of VP8 and VP9, which lies beside the packets; others drop it."""
+# Where players expect what. FFV1 in MP4 or MOV is legal and hardly anything plays it: there, as in any
+# container that is not named here, what H.264 and HEVC cannot hold is lost and said.
+_ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
 
 # Nearly transparent to the eye at normal viewing distance, by each encoder's own scale.
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -54,12 +60,17 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 }
 _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
 # x264's names of speeds, which are everybody's, on the scales of encoders that count.
-_SPEEDS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_SPEEDS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
 _COUNTED_SPEEDS = {
-    "libsvtav1": (12, 11, 10, 9, 9, 8, 6, 4, 2),
-    "libvpx-vp9": (8, 7, 6, 5, 5, 4, 3, 2, 1),
-    "libvpx": (8, 7, 6, 5, 5, 4, 3, 2, 1),
+    "libsvtav1": (12, 11, 10, 9, 9, 8, 6, 4, 2, 1),
+    "libvpx-vp9": (8, 7, 6, 5, 5, 4, 3, 2, 1, 0),
+    "libvpx": (8, 7, 6, 5, 5, 4, 3, 2, 1, 0),
 }
+_NAMED_SPEEDS = ("libx264", "libx264rgb", "libx265")
+_WORST_CRF = 51
+"""Of H.264 and HEVC at 8 bits; their options state no bound."""
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
 _TOP_FIRST = (2, 5)
 """AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""
@@ -80,7 +91,8 @@ class Choice:
 def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: str) -> Iterator[Choice]:
     """Encoders to try, best first.
 
-    Raises OutputError where a named encoder does not exist or does not fit the container.
+    Raises OutputError where a named encoder does not exist or does not fit the container, UsageError where
+    a preset or a quality is none of the encoder's: only what an encoder cannot do leads to the next one.
     """
     if settings.codec != "auto":
         names: tuple[str, ...] = _named(settings.codec)
@@ -89,16 +101,27 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
                 f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
             )
     else:
-        names = (*_FAMILY.get(info.codec, ()), *_ALWAYS)
+        always = (name for name in _ALWAYS if container in _ONLY_IN.get(name, (container,)))
+        names = (*_FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
         if not _exists(name) or not _fits(name, container):
             continue
-        target = choose_format(name, planar, info.width, info.height)
+        target = _target(name, planar, info, container)
         if target is not None:
-            candidates.append((len(target.losses), rank, Choice(name, target, *_options(name, settings))))
+            candidates.append((len(target.losses), rank, name, target))
     # An encoder that keeps every sample goes before the source's own codec.
-    yield from (choice for _, _, choice in sorted(candidates, key=lambda entry: entry[:2]))
+    for _, _, name, target in sorted(candidates, key=lambda entry: entry[:2]):
+        if name == "libsvtav1":  # it writes to the terminal itself, and asks nothing else how much
+            os.environ.setdefault("SVT_LOG", "1")
+        yield Choice(name, target, *_options(name, settings))
+
+
+def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Target | None:
+    if encoder.startswith("libvpx") and planar.startswith("yuva") and container not in _ALPHA_CONTAINERS:
+        opaque = choose_format(encoder, planar.replace("yuva", "yuv"), info.width, info.height)
+        return opaque and replace(opaque, losses=(*opaque.losses, "the alpha plane"))
+    return choose_format(encoder, planar, info.width, info.height)
 
 
 def _exists(name: str) -> bool:
@@ -122,28 +145,51 @@ def _fits(encoder: str, container: str) -> bool:
 def _named(codec: str) -> tuple[str, ...]:
     """Encoders for what a user wrote: an encoder's name, or a codec's."""
     names = _FAMILY.get(codec, (codec,))
+    for name in filter(_exists, names):
+        if (kind := av.Codec(name, "w").type) != "video":
+            raise OutputError(f"{name} is no video encoder but one for {kind}; try auto, libx264 or libx265")
     if not any(_exists(name) for name in names):
         raise OutputError(f"there is no encoder {codec} in this FFmpeg; try auto, libx264, libx265 or ffv1")
     return names
 
 
 def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Options of an encoder, and those settings that it has no option for."""
+    """Options of an encoder, and those settings that it has no option for. Raises UsageError."""
     options, ignored = dict(_DEFAULTS.get(encoder, {})), []
     context = av.CodecContext.create(encoder, "w")
-    known = {option.name for option in context.supported_options.private}
-    crf = None if settings.crf is None else f"{settings.crf:g}"
-    preset = settings.preset
-    if preset in _SPEEDS and encoder in _COUNTED_SPEEDS:
-        preset = str(_COUNTED_SPEEDS[encoder][_SPEEDS.index(preset)])
-    for value, option in ((crf, "crf"), (preset, _PRESET_OPTION.get(encoder, "preset"))):
-        if value is None:
-            continue
-        if option in known:
-            options[option] = value
-        else:
-            ignored.append(f"{option} {value}")
+    bounds = {option.name: (option.min, option.max) for option in context.supported_options.private}
+    speed = _PRESET_OPTION.get(encoder, "preset")
+    if settings.crf is not None and "crf" in bounds:
+        options["crf"] = _quality(encoder, settings.crf, bounds["crf"])
+    elif settings.crf is not None:
+        ignored.append(f"crf {settings.crf:g}")
+    if settings.preset is not None and speed in bounds:
+        options[speed] = _speed(encoder, settings.preset, bounds[speed])
+    elif settings.preset is not None:
+        ignored.append(f"preset {settings.preset}")
     return options, tuple(ignored)
+
+
+def _quality(encoder: str, crf: float, bounds: tuple[float, float]) -> str:
+    worst = _WORST_CRF if encoder in _NAMED_SPEEDS else bounds[1]
+    if not 0 <= crf <= worst:
+        raise UsageError(f"{encoder} has no crf {crf:g}; wanted 0 (best) to {worst:g}")
+    return f"{crf:g}"
+
+
+def _speed(encoder: str, preset: str, bounds: tuple[float, float]) -> str:
+    """The encoder's own word for a preset. Encoders would tell of a wrong one past our log."""
+    if encoder in _COUNTED_SPEEDS and preset in _SPEEDS:
+        return str(_COUNTED_SPEEDS[encoder][_SPEEDS.index(preset)])
+    wanted = ", ".join(_SPEEDS)
+    if encoder in _COUNTED_SPEEDS:
+        low, high = int(bounds[0]), int(bounds[1])
+        if re.fullmatch(r"-?\d{1,3}", preset) and low <= int(preset) <= high:
+            return preset
+        wanted = f"{low} to {high}, or {wanted}"
+    elif encoder not in _NAMED_SPEEDS or preset in _SPEEDS:
+        return preset
+    raise UsageError(f"{encoder} has no preset {preset!r}; wanted {wanted}")
 
 
 def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pipeline.decode.probe import probe
 from pipeline.encode import EncodeSettings
 from pipeline.encode.partfile import PartFile
 from pipeline.encode.pyav import PyAVEncoder
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError, OutputError, UsageError, VidpipeError
 from tests.clips import Audio, Extras, write_clip
 
 FAST = EncodeSettings(preset="ultrafast")
@@ -34,10 +34,10 @@ def clip(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def refused(folder: Path, words: str) -> Iterator[None]:
-    """OutputError in one line, and a folder that is as it was."""
+def refused(folder: Path, words: str, error: type[VidpipeError] = OutputError) -> Iterator[None]:
+    """An error in one line, and a folder that is as it was."""
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    with pytest.raises(OutputError, match=words) as caught:
+    with pytest.raises(error, match=words) as caught:
         yield
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
@@ -168,9 +168,57 @@ def test_unknown_encoder(tmp_path: Path, clip: Path) -> None:
         process(clip, tmp_path / "out.mp4", EncodeSettings(codec="h2645"))
 
 
-def test_unusable_settings(tmp_path: Path, clip: Path) -> None:
-    with refused(tmp_path, "libx264 refuses"):
-        process(clip, tmp_path / "out.mp4", EncodeSettings(codec="libx264", preset="warp"))
+@pytest.mark.parametrize("codec", ["aac", "mov_text"])
+def test_encoder_of_something_else(tmp_path: Path, clip: Path, codec: str) -> None:
+    with refused(tmp_path, f"{codec} is no video encoder"):
+        process(clip, tmp_path / "out.mp4", EncodeSettings(codec=codec))
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("codec", "encoder"),
+    [("h264", "libx264"), ("hevc", "libx265"), ("vp9", "libvpx-vp9"), ("av1", "libsvtav1")],
+)
+def test_a_preset_that_is_none_changes_no_codec(
+    tmp_path: Path, clip: Path, capfd: pytest.CaptureFixture[str], codec: str, encoder: str, named: bool
+) -> None:
+    """Neither for a codec that is named, nor for that of the source; and no library speaks for itself."""
+    if not named:
+        clip = write_clip(tmp_path / "same.mkv", frames=3, codec=encoder, options={})
+    settings = EncodeSettings(codec=codec if named else "auto", preset="warp9")
+    capfd.readouterr()
+    with refused(tmp_path, f"^{encoder} has no preset 'warp9'; wanted .*ultrafast, .*, placebo$", UsageError):
+        process(clip, tmp_path / "out.mkv", settings)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_quality_that_is_none_changes_no_codec(tmp_path: Path, clip: Path) -> None:
+    for codec, crf, wanted in (("auto", 77, 51), ("hevc", 52, 51), ("av1", 64, 63), ("vp9", -1, 63)):
+        words = rf"has no crf {crf}; wanted 0 \(best\) to {wanted}$"
+        with refused(tmp_path, words, UsageError):
+            process(clip, tmp_path / "out.mkv", EncodeSettings(codec=codec, crf=crf))
+
+
+def test_av1_leaves_the_terminal_alone(tmp_path: Path, clip: Path) -> None:
+    """In a process of its own, since SVT-AV1 asks once how much it may say."""
+    script = f"""
+        from pathlib import Path
+        from pipeline.decode import open_decoder
+        from pipeline.encode import EncodeSettings
+        from pipeline.encode.pyav import PyAVEncoder
+        with (
+            open_decoder(Path({str(clip)!r})) as decoder,
+            PyAVEncoder(
+                decoder.info, Path({str(tmp_path / "out.mkv")!r}), EncodeSettings("av1", preset="fast")
+            ) as encoder,
+        ):
+            for frame in decoder.frames():
+                encoder.write(frame)
+            encoder.finish()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    assert "Svt[" not in done.stdout + done.stderr
 
 
 def test_size_beyond_the_codec(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -129,3 +130,39 @@ def test_an_untagged_film_of_twelve_bits_keeps_its_luma(tmp_path: Path) -> None:
             scale = 2.0 ** (after.info.bit_depth - before.info.bit_depth)
             for x, y in zip(a.planes, b.planes, strict=True):
                 assert y.double().mean().item() == pytest.approx(x.double().mean().item() * scale, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "lost"),
+    [
+        (".mp4", "libx264 yuv420p", ("libx264 cannot hold the alpha plane",)),
+        (".mov", "libx264 yuv420p", ("libx264 cannot hold the alpha plane",)),
+        (".mkv", "libvpx-vp9 yuva420p", ()),
+        (".nut", "ffv1 yuva420p", ()),
+    ],
+)
+def test_a_container_gets_what_its_players_know(
+    tmp_path: Path, suffix: str, encoder: str, lost: tuple[str, ...]
+) -> None:
+    """Alpha in VP9 lies beside the packets, where MP4 has no place; FFV1 in MP4 plays hardly anywhere."""
+    source = write_clip(
+        tmp_path / "in.nut",
+        frames=2,
+        codec="rawvideo",
+        pix_fmt="yuva420p",
+        time_base=Fraction(1, 25),
+        draw=smooth,
+    )
+    info = replace(probe(source), codec="a codec without an encoder")
+    with PyAVEncoder(info, tmp_path / f"out{suffix}") as made:
+        assert made.encoder == encoder
+        assert [sentence for sentence in made.lost if "cannot hold" in sentence] == list(lost)
+
+
+def test_vp9_outside_matroska_says_that_alpha_is_lost(tmp_path: Path) -> None:
+    source = write_clip(
+        tmp_path / "in.mkv", frames=2, codec="libvpx-vp9", pix_fmt="yuva420p", options={"cpu-used": "8"}
+    )
+    with PyAVEncoder(probe(source), tmp_path / "out.mp4", EncodeSettings(codec="vp9")) as made:
+        assert made.encoder == "libvpx-vp9 yuv420p"
+        assert made.lost == ("libvpx-vp9 cannot hold the alpha plane",)
