@@ -72,7 +72,9 @@ class Extras:
     cover: bool = False
     """An attached picture (PNG), as in podcasts and films from shops."""
     second_video: tuple[int, int] | None = None
-    """Width and height in px of a second video stream (FFV1, same frames)."""
+    """Width and height in px of a second video stream (same frames)."""
+    second_codec: str = "ffv1"
+    """Its encoder, with the encoder's own defaults."""
 
 
 def picture(index: int, width: int, height: int, pix_fmt: str) -> Planes:
@@ -196,7 +198,7 @@ def write_clip(
         if extras.chapters:
             out.set_chapters([_chapter(k, chapter) for k, chapter in enumerate(extras.chapters)])
         if extras.second_video:
-            second = out.add_stream("ffv1", rate=rate)
+            second = out.add_stream(extras.second_codec, rate=rate)
             second.width, second.height = extras.second_video
             second.codec_context.time_base = second.time_base = time_base
             packets += _video(second, times, draw)

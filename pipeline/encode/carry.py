@@ -143,7 +143,7 @@ class OtherStreams:
                 stream.discard = Discard.all
         if self._cut.start_s:
             self.source.seek(int(self._cut.start_s * av.time_base))
-        packets = self.source.demux([s for s in self.source.streams if s.index in self._targets])
+        packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
         while True:
             try:
                 packet = next(packets)
@@ -184,6 +184,39 @@ class OtherStreams:
         kind = "jpeg" if stream.codec_context.name == "mjpeg" else stream.codec_context.name
         name = stream.metadata.get("filename", "cover.jpg" if kind == "jpeg" else f"cover.{kind}")
         out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+
+def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """The packets, where the first of a video stream have decoding times too.
+
+    Matroska keeps none. FFmpeg tells them of reordered frames only from the second or third on, so the
+    ones before wait for it, in every stream for itself.
+    """
+    waiting: dict[int, list[Packet[Any]]] = {}
+    settled: set[int] = set()
+    for packet in packets:
+        index = packet.stream.index
+        if packet.size and index not in settled and isinstance(packet.stream, VideoStream):
+            if packet.dts is None and packet.pts is not None:
+                waiting.setdefault(index, []).append(packet)
+                continue
+            settled.add(index)
+            yield from _backdated(waiting.pop(index, []), packet.dts)
+        yield packet
+    for early in waiting.values():  # streams of two or three frames
+        yield from _backdated(early, None)
+
+
+def _backdated(packets: list[Packet[Any]], next_dts: int | None) -> list[Packet[Any]]:
+    """Packets with decoding times that ascend to ``next_dts``, none after the packet's pts."""
+    if not packets:
+        return packets
+    times = [packet.pts for packet in packets if packet.pts is not None]
+    step = max(min(packet.duration or 1 for packet in packets), 1)
+    bound = next_dts if next_dts is not None else min(times) + step
+    for packet, pts in zip(reversed(packets), reversed(times), strict=True):
+        packet.dts = bound = min(bound - step, pts)
+    return packets
 
 
 def _refusal(stream: Stream, container: str) -> str | None:

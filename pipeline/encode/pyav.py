@@ -49,8 +49,8 @@ class PyAVEncoder:
     packets are copied while frames are written, one held at most; with ``start_pts`` or ``end_pts`` only
     those that begin in that range. Passive: no thread of its own.
 
-    Raises OutputError on opening where the file cannot be written as asked, InputError where the
-    source cannot be read again.
+    Raises OutputError on opening where the file cannot be written as asked, UsageError where a setting is
+    none of the encoder's, InputError where the source cannot be read again.
     """
 
     def __init__(
@@ -200,8 +200,20 @@ class PyAVEncoder:
         if choice.encoder == "libx265" and self._format in {"mp4", "mov"}:
             context.codec_tag = "hvc1"  # what Apple's players ask for
         _tag(context, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
-        stream.options = {**options, **({"bf": "0"} if self._format == "avi" else {})}
+        stream.options = {**options, **({} if self._may_reorder() else {"bf": "0"})}
         return stream
+
+    def _may_reorder(self) -> bool:
+        """False where frames must be coded in the order of showing to keep their times.
+
+        AVI tells decoding times only. MPEG-TS cannot tell times below 0, where decoding would begin with
+        the two frames of delay that x264 and x265 take for B-frames.
+        """
+        pts = self._info.pts
+        first = bisect_left(pts, self._shift_pts)
+        delay = pts[min(first + 2, len(pts) - 1)] - pts[first]
+        early = pts[first] - self._shift_pts < delay
+        return self._format != "avi" and not (self._format == "mpegts" and early)
 
     def _note(self, choice: Choice, lost: list[str]) -> None:
         self._lost += lost

@@ -314,6 +314,68 @@ def test_audio_of_any_codec_keeps_its_times(tmp_path: Path, codec: str, suffix: 
     assert kept(source, output).broken == ()
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize(("frames", "start"), [(1, None), (2, None), (3, None), (30, None), (30, 400)])
+def test_a_second_video_with_reordered_frames_is_carried(
+    tmp_path: Path, suffix: str, frames: int, start: int | None
+) -> None:
+    """Matroska tells no decoding time of its first packets."""
+    source = write_clip(
+        tmp_path / "in.mkv",
+        frames=frames,
+        time_base=Fraction(1, 1000),
+        extras=Extras(second_video=(64, 48), second_codec="libx264"),
+    )
+    assert any(dts is None for dts in _decoding_times(source, 1)) or frames == 1
+    output = tmp_path / f"out{suffix}"
+    cut = {} if start is None else {"start_pts": start}
+    reencode(source, output, FAST, **cut)
+    assert [item.name for item in kept(source, output, FAST, **cut).broken if "stream" in item.name] == []
+    times = [dts for dts in _decoding_times(output, 1) if dts is not None]
+    assert times == sorted(set(times))
+
+
+def _decoding_times(path: Path, index: int) -> list[int | None]:
+    with av.open(str(path)) as container:
+        return [packet.dts for packet in container.demux(container.streams[index]) if packet.size]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_mpegts_begins_when_its_source_does(tmp_path: Path, first: int, codec: str) -> None:
+    """It cannot begin below 0, so frames are not reordered where their decoding would begin there."""
+    times = [3600 * (first + k) for k in range(8)]
+    source = write_clip(
+        tmp_path / "in.ts",
+        pts=times,
+        time_base=Fraction(1, 90_000),
+        container_options={"mpegts_copyts": "1"},
+    )
+    assert list(probe(source).pts) == times
+    output = tmp_path / "out.ts"
+    assert reencode(source, output, EncodeSettings(codec=codec)) == ()
+    assert kept(source, output).broken == ()
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libmp3lame"])
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_avi_stays_in_sync(tmp_path: Path, codec: str, b_frames: int) -> None:
+    """AVI tells decoding times only. They are those of showing, as no frame is reordered."""
+    source = write_clip(
+        tmp_path / "in.avi",
+        codec="mpeg4",
+        options={"bf": str(b_frames)},
+        time_base=Fraction(1, 25),
+        extras=Extras(audio=[Audio(codec=codec)]),
+    )
+    output = tmp_path / "out.avi"
+    assert reencode(source, output, EncodeSettings()) == ()
+    assert kept(source, output).broken == ()
+    assert _decoding_times(output, 0) == list(probe(source).pts)
+    assert packets_of(source, "audio") == packets_of(output, "audio")
+    assert [number_in(frame.planes[0].numpy()) for frame in frames_of(output)] == list(range(10))
+
+
 def test_tags_that_mp4_has_no_name_for_are_kept_too(tmp_path: Path) -> None:
     metadata = {"title": "T", "com.example.camera": "X-1"}
     source = write_clip(
