@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nets.grid import Observation, compose, observe
+from nets.pixelation import Operator
 from pipeline.engines import Engine
 from pipeline.errors import GateError, InputError
 from pipeline.types import Batch, Crop, Patch, Window
@@ -44,18 +45,37 @@ def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     outputs = engine.infer({"features": observation.features[taken], "mask": mask[taken]})
     size, count = spec.size_px, len(windows)
     residual = _checked(outputs, "residual", (count, spec.core, 3, size, size), engine)
-    trust = _checked(outputs, "trust", (count, spec.core), engine).clamp(0, 1)
+    estimate = _checked(outputs, "trust", (count, spec.core), engine).clamp(0, 1)
 
     owned = [(w, at) for w, window in enumerate(windows) for at in window.core]
     w, at = torch.tensor(owned).unbind(1)
     core, answer = taken[w, at], (w, at - spec.context)
     of_core = Observation(**{f.name: getattr(observation, f.name)[core] for f in fields(Observation)})
-    images = torch.stack([crops[i].image for i in core.tolist()])
-    pixels = compose(of_core, images, residual[answer], trust[answer]).clamp(0, 1)
+    owners = [crops[i] for i in core.tolist()]
+    images = torch.stack([c.image for c in owners])
+    means = torch.tensor([_holds_means(c) for c in owners])
+    trust = _trust(estimate[answer], means)
+    pixels = compose(of_core, images, residual[answer], trust).clamp(0, 1)
     return [
-        Patch(crops[i], one, float(how_far))
-        for i, one, how_far in zip(core.tolist(), pixels.unbind(0), trust[answer], strict=True)
+        Patch(crop, one, float(how_far))
+        for crop, one, how_far in zip(owners, pixels.unbind(0), trust, strict=True)
     ]
+
+
+def _holds_means(crop: Crop) -> bool:
+    """Whether the finder takes the mosaic's cells for means of their pixels."""
+    grid = crop.tracked.region.grid
+    return grid is None or grid.operator in (Operator.AREA, Operator.LINEAR)
+
+
+def _trust(estimate: Tensor, means: Tensor) -> Tensor:
+    """How far cell means are held to their samples, (K,): the finder's operator decides, the network leans.
+
+    The finder tells means from point samples on 84 % of frames, the first network hardly (0.65 against
+    0.49). On training clips, 8 to 12 cells, dB inside the mosaic with the network's estimate, with 0 and with
+    1: means 23.67, 23.18, 23.78; point samples 21.48, 21.71, 20.64.
+    """
+    return torch.where(means, (1 + estimate) / 2, torch.zeros_like(estimate))
 
 
 def _observe(crops: list[Crop]) -> Observation:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nets.grid import compose, observe
+from nets.pixelation import Operator
 from pipeline.errors import GateError, InputError
 from pipeline.stages.crop import crop
 from pipeline.stages.restore import restore
@@ -50,10 +51,28 @@ def test_every_crop_gets_its_own_answer() -> None:
         crop_ = patch.crop
         image = crop_.image.unsqueeze(0)
         alone = observe(image, crop_.mask.unsqueeze(0), crop_.rows.unsqueeze(0), crop_.cols.unsqueeze(0))
-        trust = alone.features[:, 0, 0, 0].clamp(0, 1)
+        trust = (1 + alone.features[:, 0, 0, 0].clamp(0, 1)) / 2
         wanted = compose(alone, image, echo(alone.features), trust).clamp(0, 1)[0]
         assert torch.allclose(patch.pixels, wanted, atol=1e-5)
         assert patch.trust == pytest.approx(float(trust), abs=1e-6)
+
+
+def test_point_samples_are_not_taken_for_means() -> None:
+    """Where the finder says so, no cell mean is held to its sample, whatever the network believes."""
+    batch = windows(1, 1, 0)[0]
+    (one,) = batch.items
+    tracked = one.crops[0].tracked
+    assert tracked.region.grid is not None
+    grid = replace(tracked.region.grid, operator=Operator.CENTRE)
+    point = replace(one.crops[0], tracked=replace(tracked, region=replace(tracked.region, grid=grid)))
+    sampled = Batch(batch.frames, (replace(one, crops=(point,)),))
+    engine = CubicEngine()
+    (mean,), (patch,) = patches([batch], engine), patches([sampled], engine)
+    crop_ = one.crops[0]
+    base = observe(*(x.unsqueeze(0) for x in (crop_.image, crop_.mask, crop_.rows, crop_.cols))).base[0]
+    assert (mean.trust, patch.trust) == (1.0, 0.0)
+    assert torch.allclose(patch.pixels, base.clamp(0, 1), atol=1e-5)
+    assert not torch.allclose(mean.pixels, base.clamp(0, 1), atol=1e-3)
 
 
 def test_calls_are_batched_and_bounded() -> None:
