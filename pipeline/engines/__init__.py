@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-import torch
 from torch import Tensor
+from torch.cuda import is_available as has_gpu  # not ``torch``: that name is our module's, once it is loaded
 
 from pipeline.errors import InputError, MissingError, UsageError
 
@@ -120,16 +120,12 @@ def _choose_library(path: Path, device: str) -> tuple[Library, str]:
 
 
 def _choose_device(library: Library) -> str:
-    gpu = (
-        _onnxruntime_has_gpu()
-        if library == "onnxruntime"
-        else library == "torch" and torch.cuda.is_available()
-    )
+    gpu = _onnxruntime_has_gpu() if library == "onnxruntime" else library == "torch" and has_gpu()
     return "cuda:0" if gpu else "cpu"
 
 
 def _onnxruntime_has_gpu() -> bool:
-    if find_spec("onnxruntime") is None or not torch.cuda.is_available():
+    if find_spec("onnxruntime") is None or not has_gpu():
         return False
     from pipeline.engines.onnxruntime import has_cuda  # noqa: PLC0415
 
