@@ -68,7 +68,8 @@ class IDNConfig:
     tail: int = 16
     """channels at full resolution"""
     norm: Norm = "group"
-    """without one, 300 steps gain 0.10 dB over bicubic where GroupNorm gains 0.28"""
+    """300 steps gain 0.28 dB over bicubic with GroupNorm at rate 1e-3; without a norm 0.10 at 3e-4, and 2e-3
+    diverges"""
     conv: ConvKind = "dynamic"
     attention: Literal["cross", "ordinary", "none"] = "cross"
     attention_level: int = 0
