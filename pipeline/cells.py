@@ -6,7 +6,6 @@ holds the restored pixels to it, so both see one grid and one set of samples.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from nets.pixelation import axis_index, coverage, membership, replicate
 from pipeline.color import Conversion
-from pipeline.types import Axis, Frame, Grid, Region, Shape
+from pipeline.types import Axis, Frame, Grid, Region, Samples, Shape
 
 # A codec rings at the edges of cells: pixels this near to one are not asked, where the cell is wide enough.
 _BORDER_PX = ((8.0, 2), (4.0, 1))
@@ -39,12 +38,10 @@ class Cells:
     """(Q, W) float32, the same for columns."""
     first: tuple[int, int]
     """Row and column, counted on ``Region.grid``, of the first cell; 0 where the box begins in cell 0."""
-    samples: Tensor
-    """(3, R, Q) float32 RGB in [0, 1]; 0 where ``present`` is."""
-    present: Tensor
-    """(1, R, Q) float32, 1 where at least one pixel of the cell is in the mosaic."""
-    noise: float
-    """Median over cells of the standard deviation of luma inside a cell, RGB units: the codec's noise."""
+    inner_rows: Tensor
+    """(H,) float32, 1 on rows of pixels away from the edges of cells."""
+    inner_cols: Tensor
+    """(W,) float32, the same for columns."""
 
 
 def mosaic_mask(region: Region, x: Tensor, y: Tensor) -> Tensor:
@@ -65,9 +62,8 @@ def index_from(axis: Axis, start: int, size: int) -> Tensor:
     return axis_index(size, axis.pitch, axis.origin - start)
 
 
-def read_cells(frame: Frame, region: Region, grid: Grid, convert: Conversion) -> Cells | None:
-    """Reads a mosaic; None where none of its pixels lies in the picture."""
-    height, width = frame.planes[0].shape
+def cells_of(region: Region, grid: Grid, convert: Conversion, width: int, height: int) -> Cells | None:
+    """Where a mosaic lies in a picture of ``width`` x ``height`` px; None where none of its pixels does."""
     x0, y0, x1, y1 = region.box.pixels(width, height)
     step_x, step_y = convert.format.step_x, convert.format.step_y
     # One pixel of margin, as box.pixels rounds halves up, then out to whole blocks.
@@ -75,30 +71,39 @@ def read_cells(frame: Frame, region: Region, grid: Grid, convert: Conversion) ->
     x1, y1 = min(-(-(x1 + 1) // step_x) * step_x, width), min(-(-(y1 + 1) // step_y) * step_y, height)
     if x1 <= x0 or y1 <= y0:
         return None
-    inside = mosaic_mask(region, torch.arange(x0, x1), torch.arange(y0, y1))
-    if not bool(inside.any()):
+    mask = mosaic_mask(region, torch.arange(x0, x1), torch.arange(y0, y1)).to(torch.float32)
+    touched = mask.sum(0)
+    if not bool(touched.any()):
         return None
-    across, across_inner, first_col = _axis(grid.x, x0, x1, inside.any(0))
-    down, down_inner, first_row = _axis(grid.y, y0, y1, inside.any(1))
-    mask = inside.to(torch.float32).unsqueeze(0)
-    inner = mask * (down_inner.unsqueeze(1) & across_inner.unsqueeze(0))
-    planes = [p.to(torch.float32) for p in cut_planes(frame, convert, x0, y0, x1, y1)]
+    cols, inner_cols, first_col = _axis(grid.x, x0, x1, touched > 0)
+    rows, inner_rows, first_row = _axis(grid.y, y0, y1, mask.sum(1) > 0)
+    first = (first_row, first_col)
+    return Cells(x0, y0, x1, y1, mask.unsqueeze(0), rows, cols, first, inner_rows, inner_cols)
+
+
+def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
+    """Reads the value of every cell."""
+    step_x, step_y = convert.format.step_x, convert.format.step_y
+    down, across, mask = cells.rows, cells.cols, cells.mask
+    inner = mask * (cells.inner_rows.unsqueeze(1) * cells.inner_cols)
+    planes = [p.to(torch.float32) for p in cut_planes(frame, convert, cells.x0, cells.y0, cells.x1, cells.y1)]
     luma, deviation = _robust_means(planes[0].unsqueeze(0), down, across, (inner, mask))
     native = luma
     if len(planes) > 1:
-        pool = functools.partial(F.avg_pool2d, kernel_size=(step_y, step_x), ceil_mode=True)
-        covered = pool(mask)
-        tiers = (pool(inner) == 1, covered == 1, covered > 0)
-        chroma_down = F.avg_pool1d(down, step_y, ceil_mode=True)
-        chroma_across = F.avg_pool1d(across, step_x, ceil_mode=True)
-        chroma, _ = _robust_means(
-            torch.stack(planes[1:]), chroma_down, chroma_across, tuple(t.to(torch.float32) for t in tiers)
-        )
+        if step_x == step_y == 1:
+            tiers: tuple[Tensor, ...] = (inner, mask)
+        else:
+            covered = F.avg_pool2d(mask, (step_y, step_x), ceil_mode=True)
+            inner_down, down = _pooled(cells.inner_rows, step_y), _pooled(down, step_y)
+            inner_across, across = _pooled(cells.inner_cols, step_x), _pooled(across, step_x)
+            whole = (covered == 1).to(torch.float32)
+            deep = (inner_down == 1).unsqueeze(1) & (inner_across == 1)
+            tiers = (whole * deep, whole, (covered > 0).to(torch.float32))
+        chroma, _ = _robust_means(torch.stack(planes[1:]), down, across, tiers)
         native = torch.cat([luma, chroma])
-    present = (coverage(down, across, mask) > 0).to(torch.float32)
-    samples = convert.samples_to_rgb(native).clamp(0, 1) * present
-    noise = float(deviation[present > 0].median()) * convert.step
-    return Cells(x0, y0, x1, y1, mask, down, across, (first_row, first_col), samples, present, noise)
+    present = (coverage(cells.rows, cells.cols, mask) > 0).to(torch.float32)
+    values = convert.samples_to_rgb(native).clamp_(0, 1) * present
+    return Samples(values, float(deviation[present > 0].median()) * convert.step)
 
 
 def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1: int) -> list[Tensor]:
@@ -107,6 +112,14 @@ def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1:
     chroma = (slice(y0 // step_y, -(-y1 // step_y)), slice(x0 // step_x, -(-x1 // step_x)))
     first = frame.planes[0][y0:y1, x0:x1]
     return [first, *(p[chroma] for p in frame.planes[1 : convert.format.colour_planes])]
+
+
+def _pooled(x: Tensor, step: int) -> Tensor:
+    """Means of ``step`` entries along the last dimension; of what is left at its end."""
+    if step == 1:
+        return x
+    flat = x.reshape(1, -1, x.shape[-1])
+    return F.avg_pool1d(flat, step, ceil_mode=True).view(*x.shape[:-1], -1)
 
 
 def _axis(axis: Axis, start: int, stop: int, touched: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -118,7 +131,7 @@ def _axis(axis: Axis, start: int, stop: int, touched: Tensor) -> tuple[Tensor, T
     inner = (wide[:size] == index) & (wide[2 * border :] == index)
     used = index[touched]
     first, last = int(used[0]), int(used[-1])
-    return membership(index - first, last - first + 1), inner, first
+    return membership(index - first, last - first + 1), inner.to(torch.float32), first
 
 
 def _robust_means(
@@ -129,22 +142,27 @@ def _robust_means(
     ``values`` (C, H, W); ``tiers`` weights (1, H, W). Returns the means (C, R, Q) and the standard
     deviation of the first channel before trimming (1, R, Q).
     """
+    into_cols = cols.T.contiguous()
 
     def sums(x: Tensor) -> Tensor:
-        return rows @ x @ cols.T
+        return rows @ x @ into_cols
 
     weight = tiers[0]
+    count = sums(weight)
     for tier in tiers[1:]:
-        missing = (sums(weight) == 0).to(weight.dtype)
-        if bool(missing.any()):
-            weight = weight + tier * replicate(missing, rows, cols)
-    count = sums(weight).clamp_min(1e-6)
+        missing = (count == 0).to(weight.dtype)
+        if not bool(missing.any()):
+            break
+        weight = weight + tier * replicate(missing, rows, cols)
+        count = sums(weight)
+    count = count.clamp_min_(1e-6)
     mean = sums(values * weight) / count
-    off = (values - replicate(mean, rows, cols)).abs_()
-    deviation = (sums(off * off * weight) / count).sqrt_()
+    off = (values - replicate(mean, rows, cols)).square_()
+    variance = sums(off * weight) / count
     # 0.5: a cell that is even but for rounding keeps all its pixels.
-    near = (off <= replicate(_TRIM * deviation + 0.5, rows, cols)).all(0, keepdim=True)
+    limit = (_TRIM * variance.sqrt() + 0.5).square_()
+    near = (off <= replicate(limit, rows, cols)).all(0, keepdim=True)
     keep = weight * near
     count = sums(keep)
     trimmed = sums(values * keep) / count.clamp_min(1e-6)
-    return torch.where(count > 0, trimmed, mean), deviation[:1]
+    return torch.where(count > 0, trimmed, mean), variance[:1].sqrt()

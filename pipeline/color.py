@@ -93,32 +93,32 @@ class Conversion:
 
         The rectangle starts on a chroma block; H and W are those of the first plane.
         """
-        luma = planes[0].to(torch.float32)
-        if self.format.model is not Model.YUV:
-            colours = [p.to(torch.float32) for p in planes[: self.format.colour_planes]]
-            return self.samples_to_rgb(torch.stack(colours))
-        height, width = luma.shape
-        chroma = torch.stack([p.to(torch.float32) for p in planes[1:3]])
-        chroma = _spread_rows(_spread_columns(chroma, self.format.step_x), self.format.step_y)
-        return self.samples_to_rgb(torch.cat([luma.unsqueeze(0), chroma[:, :height, :width]]))
+        colours = planes[: self.format.colour_planes]
+        samples = torch.empty(len(colours), *planes[0].shape)
+        samples[0] = planes[0]
+        if self.format.model is Model.YUV:
+            height, width = planes[0].shape
+            chroma = torch.stack([p.to(torch.float32) for p in colours[1:]])
+            chroma = _spread_rows(_spread_columns(chroma, self.format.step_x), self.format.step_y)
+            samples[1:] = chroma[:, :height, :width]
+        else:
+            for place, plane in zip(samples[1:], colours[1:], strict=True):
+                place.copy_(plane)
+        return self.samples_to_rgb(samples)
 
     def samples_to_rgb(self, samples: Tensor) -> Tensor:
         """(C, ...) float32 values of the native components at the same places -> (3, ...) RGB."""
-        forward, offset = self._codes_from_rgb()
-        if self.format.model is Model.GRAY:
-            return ((samples - offset.float()) / forward.sum().float()).expand(3, *samples.shape[1:])
-        back = torch.linalg.inv(forward)
-        flat: Tensor = back.float() @ samples.reshape(3, -1) - (back @ offset).float().unsqueeze(1)
-        return flat.view(samples.shape)
+        matrix, offset = _rgb_from_codes(self)
+        flat = torch.addmm(offset, matrix, samples.reshape(samples.shape[0], -1))
+        return flat.view(3, *samples.shape[1:])
 
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.
 
         Chroma planes are ceil(H / step_y) x ceil(W / step_x); the rectangle starts on a chroma block.
         """
-        forward, offset = self._codes_from_rgb()
-        flat = forward.float() @ rgb.flatten(1) + offset.float().unsqueeze(1)
-        codes = flat.view(-1, *rgb.shape[1:])
+        matrix, offset = _codes_from_rgb(self)
+        codes = torch.addmm(offset, matrix, rgb.flatten(1)).view(-1, *rgb.shape[1:])
         if self.format.model is not Model.YUV:
             return tuple(self._quantise(codes).unbind(0))
         chroma = _gather_columns(_gather_rows(codes[1:], self.format.step_y), self.format.step_x)
@@ -129,7 +129,7 @@ class Conversion:
         """Width of one quantisation step of luma in units of RGB."""
         return 1 / self._luma()[0]
 
-    def _codes_from_rgb(self) -> tuple[Tensor, Tensor]:
+    def matrix(self) -> tuple[Tensor, Tensor]:
         """Matrix (C, 3) and offset (C,), float64: codes = matrix @ rgb + offset."""
         scale, offset = self._luma()
         if self.format.model is Model.RGB:
@@ -152,7 +152,23 @@ class Conversion:
         return 219.0 * unit, 16.0 * unit
 
     def _quantise(self, codes: Tensor) -> Tensor:
-        return codes.round().clamp(0, 2**self.format.bits - 1).to(torch.int32)
+        return codes.round_().clamp_(0, 2**self.format.bits - 1).to(torch.int32)
+
+
+@lru_cache(maxsize=64)
+def _codes_from_rgb(conversion: Conversion) -> tuple[Tensor, Tensor]:
+    """Matrix (C, 3) and offset (C, 1), float32."""
+    matrix, offset = conversion.matrix()
+    return matrix.float(), offset.float().unsqueeze(1)
+
+
+@lru_cache(maxsize=64)
+def _rgb_from_codes(conversion: Conversion) -> tuple[Tensor, Tensor]:
+    """Matrix (3, C) and offset (3, 1), float32: rgb = matrix @ codes + offset."""
+    matrix, offset = conversion.matrix()
+    gray = conversion.format.model is Model.GRAY
+    back = (1 / matrix.sum()).expand(3, 1) if gray else torch.linalg.inv(matrix)
+    return back.float(), -(back @ offset).float().unsqueeze(1)
 
 
 @lru_cache(maxsize=64)
@@ -175,16 +191,21 @@ def conversion(pix_fmt: str, colour: Colour, width: int, height: int) -> Convers
 
 
 def _shifted(x: Tensor, by: int, dim: int) -> Tensor:
-    """x[i + by] along ``dim``, the edge repeated."""
+    """x[i + by] along ``dim`` for by = -1 or 1, the edge repeated."""
     size = x.shape[dim]
-    index = torch.arange(size, device=x.device).add_(by).clamp_(0, size - 1)
-    return x.index_select(dim, index)
+    if by > 0:
+        return torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
+    return torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
 
 
 def _spread_columns(x: Tensor, step: int) -> Tensor:
     """Left-sited samples to pixels: (..., W) -> (..., W * step), linear."""
     while step > 1:
-        x = torch.stack([x, (x + _shifted(x, 1, -1)) / 2], -1).flatten(-2)
+        wide = x.new_empty(*x.shape[:-1], 2 * x.shape[-1])
+        wide[..., 0::2] = x
+        wide[..., 1:-1:2] = (x[..., :-1] + x[..., 1:]).mul_(0.5)
+        wide[..., -1] = x[..., -1]
+        x = wide
         step //= 2
     return x
 
@@ -194,8 +215,8 @@ def _gather_columns(x: Tensor, step: int) -> Tensor:
     while step > 1:
         x = _even(x, -1)
         first, second = x[..., 0::2], x[..., 1::2]
-        detail = second - (first + _shifted(first, 1, -1)) / 2
-        x = first + (_shifted(detail, -1, -1) + detail) / 4
+        detail = second - (first + _shifted(first, 1, -1)).mul_(0.5)
+        x = first + (_shifted(detail, -1, -1) + detail).mul_(0.25)
         step //= 2
     return x
 
@@ -203,9 +224,14 @@ def _gather_columns(x: Tensor, step: int) -> Tensor:
 def _spread_rows(x: Tensor, step: int) -> Tensor:
     """Samples between two rows to the rows: (..., H, W) -> (..., H * step, W), keeping the mean."""
     while step > 1:
-        slope = (_shifted(x, 1, -2) - _shifted(x, -1, -2)) / 8
-        slope[..., 0, :] = slope[..., -1, :] = 0.0  # the last sample may cover one row only
-        x = torch.stack([x - slope, x + slope], -2).flatten(-3, -2)
+        tall = x.new_empty(*x.shape[:-2], 2 * x.shape[-2], x.shape[-1])
+        tall[..., 0::2, :] = x
+        tall[..., 1::2, :] = x
+        slope = (x[..., 2:, :] - x[..., :-2, :]).mul_(0.125)
+        # The first and the last sample stay: they may cover one row only.
+        tall[..., 2:-2:2, :] -= slope
+        tall[..., 3:-2:2, :] += slope
+        x = tall
         step //= 2
     return x
 
@@ -214,7 +240,7 @@ def _gather_rows(x: Tensor, step: int) -> Tensor:
     """Inverse of ``_spread_rows``: the mean of each pair."""
     while step > 1:
         x = _even(x, -2)
-        x = (x[..., 0::2, :] + x[..., 1::2, :]) / 2
+        x = (x[..., 0::2, :] + x[..., 1::2, :]).mul_(0.5)
         step //= 2
     return x
 

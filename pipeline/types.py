@@ -205,6 +205,17 @@ class Tracked:
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """What the cells of a mosaic hold on one frame."""
+
+    values: Tensor
+    """(3, R, Q) float32 RGB in [0, 1] of the R x Q cells that the mosaic touches, in coded orientation;
+    0 where a cell has no pixel in the mosaic."""
+    noise: float
+    """Median over cells of the standard deviation of luma inside a cell, RGB units: the codec's noise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Crop:
     """A mosaic and its surroundings in canonical coordinates: S x S px, upright, RGB."""
 
@@ -218,6 +229,8 @@ class Crop:
     cols: Tensor
     """(N, S) float32 one-hot membership of canonical rows and columns in cells, see nets.pixelation.
     Made by looking the frame's own index map up, so that no second grid exists."""
+    samples: Samples
+    """Read from the frame, not from ``image``; what a patch is held to."""
     to_frame: NDArray[np.float64]
     """(2, 3): canonical px -> px of the coded picture; continuous coordinates, pixel i spans [i, i + 1)."""
 

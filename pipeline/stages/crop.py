@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import membership, replicate
-from pipeline.cells import Cells, cut_planes, index_from, read_cells
+from pipeline.cells import Cells, cells_of, cut_planes, index_from, read_samples
 from pipeline.color import Conversion, conversion
 from pipeline.geometry import View, pixels_under, upright, upright_membership, view_around
 from pipeline.types import Axis, Crop, Cropped, Frame, StreamInfo, Tracked, TrackedRegion
@@ -69,16 +69,17 @@ def _crop(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, cells:
         return "its grid could not be read"
     height, width = frame.planes[0].shape
     convert = conversion(frame.pix_fmt, frame.colour, width, height)
-    mosaic = read_cells(frame, region, region.grid, convert)
+    mosaic = cells_of(region, region.grid, convert, width, height)
     if mosaic is None:
         return "it lies outside the picture"
     counts = mosaic.rows.shape[0], mosaic.cols.shape[0]
     if max(counts) > cells:
         return f"it has {counts[1]} x {counts[0]} cells, the networks read {cells} x {cells}"
+    samples = read_samples(frame, mosaic, convert)
     rows = _membership(region.grid.y, mosaic.first[0], counts[0], view.y0, view.height, size_px, cells)
     cols = _membership(region.grid.x, mosaic.first[1], counts[1], view.x0, view.width, size_px, cells)
     surroundings, clean = _surroundings(frame, convert, mosaic, view, size_px)
-    blocks = replicate(mosaic.samples, rows[: counts[0]], cols[: counts[1]])
+    blocks = replicate(samples.values, rows[: counts[0]], cols[: counts[1]])
     image = torch.where(clean > 0, surroundings, blocks)
     rows, cols = upright_membership(rows, cols, counts, view.rotation)
     return Crop(
@@ -88,6 +89,7 @@ def _crop(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, cells:
         mask=upright(clean, view.rotation).contiguous(),
         rows=rows,
         cols=cols,
+        samples=samples,
         to_frame=view.to_frame(size_px),
     )
 
@@ -114,14 +116,16 @@ def _surroundings(
     # One chroma sample more on each side is what the interpolation of chroma reads.
     left, top = max(x0 // step_x - 1, 0) * step_x, max(y0 // step_y - 1, 0) * step_y
     right, bottom = min((-(-x1 // step_x) + 1) * step_x, width), min((-(-y1 // step_y) + 1) * step_y, height)
-    rgb = convert.to_rgb(cut_planes(frame, convert, left, top, right, bottom))
-    clean = torch.ones(1, bottom - top, right - left)
-    _place(clean, 1 - mosaic.mask, mosaic.x0 - left, mosaic.y0 - top)
+    rgb = convert.to_rgb(cut_planes(frame, convert, left, top, right, bottom)).clamp_(0, 1)
     inside = (..., slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
     outside = (x0 - view.x0, view.x0 + view.width - x1, y0 - view.y0, view.y0 + view.height - y1)
-    rgb = F.pad(rgb[inside].unsqueeze(0), outside, mode="replicate")
-    clean = F.pad(clean[inside].unsqueeze(0), outside, value=1.0)
-    both = torch.cat([rgb.clamp(0, 1) * clean, clean], 1)
+    rgb = rgb[inside].unsqueeze(0)
+    if any(outside):
+        rgb = F.pad(rgb, outside, mode="replicate")
+    both = torch.ones(1, 4, view.height, view.width)  # RGB times clean, clean
+    clean = both[:, 3:]
+    _place(clean, 1 - mosaic.mask, mosaic.x0 - view.x0, mosaic.y0 - view.y0)
+    torch.mul(rgb, clean, out=both[:, :3])
     small = F.interpolate(both, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
     under = (
         pixels_under(0, view.height, size_px).unsqueeze(1),

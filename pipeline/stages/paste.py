@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.pixelation import block_means, coverage, interpolate, project
-from pipeline.cells import Cells, cut_planes, read_cells
+from nets.pixelation import block_means, coverage, interpolation
+from pipeline.cells import Cells, cells_of, cut_planes
 from pipeline.color import Conversion, conversion
 from pipeline.geometry import as_coded, view_of
-from pipeline.types import Batch, Frame, Patch, StreamInfo
+from pipeline.types import Batch, Frame, Patch, Samples, StreamInfo
 
 # The sample of a cell is known to half a step of 8 bits, and to this share of the codec's noise in it:
 # its error is no longer white, so that averaging over the cell does not remove it all.
@@ -53,13 +54,13 @@ def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
     planes = tuple(p.clone() for p in frame.planes)
     painted = replace(frame, planes=planes)
     for patch in patches:
-        region = patch.crop.tracked.region
-        mosaic = None if region.grid is None else read_cells(frame, region, region.grid, convert)
+        region, samples = patch.crop.tracked.region, patch.crop.samples
+        mosaic = None if region.grid is None else cells_of(region, region.grid, convert, width, height)
         if mosaic is None:
             raise ValueError(
                 f"frame {frame.index}: a patch for track {patch.crop.tracked.track}, but no mosaic"
             )
-        restored = consistent(_in_picture(patch, mosaic, rotation), mosaic, patch.trust)
+        restored = consistent(_in_picture(patch, mosaic, rotation), mosaic, samples, patch.trust)
         _write(painted, mosaic, restored, convert)
     return painted
 
@@ -68,40 +69,66 @@ def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
     """The patch at the picture's pixels, on the mosaic's rectangle: (3, H, W)."""
     size_px = patch.pixels.shape[-1]
     view = view_of(patch.crop.to_frame, size_px, rotation)
-    rows = _upsampling(size_px, view.height, mosaic.y0 - view.y0, mosaic.y1 - view.y0)
-    cols = _upsampling(size_px, view.width, mosaic.x0 - view.x0, mosaic.x1 - view.x0)
-    return rows @ as_coded(patch.pixels, rotation) @ cols.T
+    rows, used_rows = _upsampling(size_px, view.height, mosaic.y0 - view.y0, mosaic.y1 - view.y0)
+    cols, used_cols = _upsampling(size_px, view.width, mosaic.x0 - view.x0, mosaic.x1 - view.x0)
+    return rows @ (as_coded(patch.pixels, rotation)[:, used_rows, used_cols] @ cols.T)
 
 
-def _upsampling(size_px: int, length: int, start: int, stop: int) -> Tensor:
-    """Bicubic, anti-aliased weights (stop - start, size_px) of canonical px for pixels of a view.
+def _upsampling(size_px: int, length: int, start: int, stop: int) -> tuple[Tensor, slice]:
+    """Bicubic, anti-aliased weights (stop - start, n) of canonical px for pixels of a view, and which px.
 
-    The matrix of resizing ``size_px`` to ``length``, of which only the rows of the mosaic are used;
+    Rows of the matrix that resizes ``size_px`` to ``length``, without the px that none of them reads;
     pixels beyond the view take its edge.
     """
+    weights = _resizing(size_px, length)[torch.arange(start, stop).clamp_(0, length - 1)]
+    read = weights.any(0).nonzero()
+    used = slice(int(read[0]), int(read[-1]) + 1)
+    return weights[:, used], used
+
+
+# The crops of a track keep their side: one entry per face at a time, 4 bytes x size_px x length.
+@lru_cache(maxsize=16)
+def _resizing(size_px: int, length: int) -> Tensor:
+    """(length, size_px): bicubic, anti-aliased resizing of an axis."""
     identity = torch.eye(size_px).view(1, 1, size_px, size_px)
-    whole = F.interpolate(identity, (length, size_px), mode="bicubic", antialias=True, align_corners=False)
-    return whole[0, 0, torch.arange(start, stop).clamp_(0, length - 1)]
+    return F.interpolate(identity, (length, size_px), mode="bicubic", antialias=True, align_corners=False)[
+        0, 0
+    ]
 
 
-def consistent(pixels: Tensor, mosaic: Cells, trust: float) -> Tensor:
+def consistent(pixels: Tensor, mosaic: Cells, samples: Samples, trust: float) -> Tensor:
     """Pixels (3, H, W) with the mean of each whole cell moved towards its sample, by ``trust``.
 
     What the means lack is first added smoothly, interpolated between cells, and only the rest cell by
-    cell: shifting whole cells at once would draw the grid into the picture.
+    cell: shifting whole cells at once would draw the grid into the picture. All of it is worked out on
+    means of cells, where it is linear, and added to the pixels once.
     """
-    slack = 0.5 / 255 + _NOISE_SHARE * mosaic.noise
-    whole = (coverage(mosaic.rows, mosaic.cols, mosaic.mask) >= _WHOLE).to(pixels.dtype)
-    moved = pixels
+    rows, cols, mask = mosaic.rows, mosaic.cols, mosaic.mask
+    slack = 0.5 / 255 + _NOISE_SHARE * samples.noise
+    whole = (coverage(rows, cols, mask) >= _WHOLE).to(pixels.dtype)
+
+    def beyond(lacking: Tensor) -> Tensor:
+        return (lacking - lacking.clamp(-slack, slack)) * whole
+
+    lacking = samples.values - block_means(pixels, rows, cols, mask)
+    every_row, every_col = torch.ones(rows.shape[0]), torch.ones(cols.shape[0])
+    up, across = interpolation(rows, every_row), interpolation(cols, every_col).T
+    up_means, across_means = _axis_means(rows) @ up, across @ _axis_means(cols).T
+    smooth = torch.zeros_like(lacking)
     for _ in range(_SMOOTH_ROUNDS):
-        lacking = mosaic.samples - block_means(moved, mosaic.rows, mosaic.cols, mosaic.mask)
-        lacking = (lacking - lacking.clamp(-slack, slack)) * whole
-        if not bool(lacking.any()):
+        step = beyond(lacking)
+        if not bool(step.any()):
             break
-        smooth = interpolate(lacking, mosaic.rows, mosaic.cols, torch.ones_like(whole))
-        moved = moved + smooth * mosaic.mask
-    moved = project(moved, mosaic.samples, mosaic.rows, mosaic.cols, mosaic.mask, slack, _WHOLE)
-    return torch.lerp(pixels, moved, trust).clamp(0, 1)
+        smooth += step
+        lacking = lacking - up_means @ step @ across_means
+    # Interpolation and replication are both (H, R) @ (R, Q) @ (Q, W): side by side they are one product.
+    move = torch.cat([up, rows.T], 1) @ torch.cat([smooth @ across, beyond(lacking) @ cols], 1)
+    return torch.addcmul(pixels, move, mask, value=trust).clamp_(0, 1)
+
+
+def _axis_means(member: Tensor) -> Tensor:
+    """Membership (N, size) -> weights of the mean over each cell."""
+    return member / member.sum(1, keepdim=True).clamp_min(1)
 
 
 def _write(painted: Frame, mosaic: Cells, restored: Tensor, convert: Conversion) -> None:
@@ -111,8 +138,9 @@ def _write(painted: Frame, mosaic: Cells, restored: Tensor, convert: Conversion)
     """
     codes = convert.from_rgb(restored)
     step = convert.format.step_y, convert.format.step_x
-    covered = F.avg_pool2d(mosaic.mask, step, ceil_mode=True)[0] == 1
-    masks = [mosaic.mask[0] > 0] + [covered] * (len(codes) - 1)
+    inside = mosaic.mask[0] == 1
+    covered = inside if step == (1, 1) else F.avg_pool2d(mosaic.mask, step, ceil_mode=True)[0] == 1
+    masks = [inside] + [covered] * (len(codes) - 1)
     planes = cut_planes(painted, convert, mosaic.x0, mosaic.y0, mosaic.x1, mosaic.y1)
     for plane, code, mask in zip(planes, codes, masks, strict=True):
-        plane.copy_(torch.where(mask, code, plane.to(torch.int32)).to(plane.dtype))
+        plane.copy_(torch.where(mask, code, plane.to(code.dtype)))

@@ -25,6 +25,7 @@ from pipeline.types import (
     Grid,
     Kind,
     Region,
+    Samples,
     Shape,
     Tracked,
     TrackedRegion,
@@ -118,4 +119,4 @@ def test_what_was_restored_is_told_from_what_was_found() -> None:
 
 def _crop(tracked: TrackedRegion) -> Crop:
     empty = torch.zeros(0)
-    return Crop(tracked, 0, empty, empty, empty, empty, np.zeros((2, 3)))
+    return Crop(tracked, 0, empty, empty, empty, empty, Samples(empty, 0.0), np.zeros((2, 3)))

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nets.pixelation import block_means
-from pipeline.cells import read_cells
+from pipeline.cells import Cells, cells_of, read_samples
 from pipeline.geometry import upright, view_of
 from pipeline.stages.crop import crop
 from pipeline.stages.paste import consistent, paste
 from pipeline.stages.restore import restore
 from pipeline.stages.window import frames_held, window
-from pipeline.types import Batch, Frame, Patch, Shape, Tracked
+from pipeline.types import Batch, Frame, Patch, Samples, Shape, Tracked
 from tests.pipeline.scene import CubicEngine, Scene, scene
 
 FORMATS = [
@@ -45,6 +45,14 @@ def patched(shot: Scene, pixels: Tensor | None = None, trust: float = 1.0) -> li
 def pasted(shot: Scene, batches: Iterable[Batch[Patch]]) -> Frame:
     (frame,) = paste(batches, info=shot.info)
     return frame
+
+
+def read(shot: Scene) -> tuple[Cells, Samples]:
+    grid = shot.region.grid
+    assert grid is not None
+    mosaic = cells_of(shot.region, grid, shot.convert, shot.info.width, shot.info.height)
+    assert mosaic is not None
+    return mosaic, read_samples(shot.frame, mosaic, shot.convert)
 
 
 @settings(deadline=None, max_examples=25)
@@ -136,31 +144,25 @@ def test_a_perfect_network_gives_the_clean_picture_back(rotation: int) -> None:
 @settings(deadline=None, max_examples=20)
 def test_trust_scales_the_projection(trust: float, seed: int) -> None:
     shot = scene()
-    grid = shot.region.grid
-    assert grid is not None
-    mosaic = read_cells(shot.frame, shot.region, grid, shot.convert)
-    assert mosaic is not None
+    mosaic, samples = read(shot)
     noise = torch.rand(3, *mosaic.mask.shape[1:], generator=torch.Generator().manual_seed(seed))
     start = (0.4 * noise + 0.3) * mosaic.mask
 
     def off(x: Tensor) -> Tensor:
-        return (block_means(x, mosaic.rows, mosaic.cols, mosaic.mask) - mosaic.samples).abs()
+        return (block_means(x, mosaic.rows, mosaic.cols, mosaic.mask) - samples.values).abs()
 
-    slack = 0.5 / 255 + mosaic.noise
-    assert off(consistent(start, mosaic, 1.0)).max() <= slack + 0.02  # 0.02: clamped to [0, 1]
-    assert off(consistent(start, mosaic, trust)).sum() <= off(start).sum() + 1e-3
-    assert torch.equal(consistent(start, mosaic, 0.0), start)
+    slack = 0.5 / 255 + samples.noise
+    assert off(consistent(start, mosaic, samples, 1.0)).max() <= slack + 0.02  # 0.02: clamped to [0, 1]
+    assert off(consistent(start, mosaic, samples, trust)).sum() <= off(start).sum() + 1e-3
+    assert torch.equal(consistent(start, mosaic, samples, 0.0), start)
 
 
 def test_projection_draws_no_grid() -> None:
     """A smooth picture stays smooth where cells meet."""
     shot = scene(pix_fmt="gbrp")
-    grid = shot.region.grid
-    assert grid is not None
-    mosaic = read_cells(shot.frame, shot.region, grid, shot.convert)
-    assert mosaic is not None
+    mosaic, samples = read(shot)
     flat = torch.full((3, *mosaic.mask.shape[1:]), 0.5)
-    moved = consistent(flat, mosaic, 1.0)[:, 3:-3, 3:-3]
+    moved = consistent(flat, mosaic, samples, 1.0)[:, 3:-3, 3:-3]
     step = moved.diff(dim=-1).abs().mean((0, 1))
     at_edges = step[torch.arange(step.shape[0]) % 12 == 9].mean()
     assert mosaic.x0 == 36  # so that columns of cells begin at 1, 13, ... of the rectangle

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.stages.window import frames_held, window
-from pipeline.types import Box, Colour, Crop, Cropped, Frame, Kind, Region, Shape, TrackedRegion
+from pipeline.types import Box, Colour, Crop, Cropped, Frame, Kind, Region, Samples, Shape, TrackedRegion
 
 EMPTY = torch.empty(0)
+SAMPLES = Samples(EMPTY, 0.0)
 REGION = Region(Box(0, 0, 1, 1), Kind.MOSAIC, Shape.RECTANGLE, 1.0, None)
 COLOUR = Colour("bt709", "tv", "unknown", "unknown")
 
@@ -24,7 +25,16 @@ def cropped(index: int, tracks: dict[int, tuple[bool, bool]]) -> Cropped:
     """A frame with a crop for each track: track -> (born, last)."""
     frame = Frame(index, index, (EMPTY,), "gray", COLOUR, Fraction(1), key=False)
     crops = tuple(
-        Crop(TrackedRegion(t, REGION, True, born, last), index, EMPTY, EMPTY, EMPTY, EMPTY, np.zeros((2, 3)))
+        Crop(
+            TrackedRegion(t, REGION, True, born, last),
+            index,
+            EMPTY,
+            EMPTY,
+            EMPTY,
+            EMPTY,
+            SAMPLES,
+            np.zeros((2, 3)),
+        )
         for t, (born, last) in tracks.items()
     )
     return Cropped(frame, crops)
