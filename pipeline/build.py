@@ -14,7 +14,7 @@ from typing import cast
 
 import av
 
-from pipeline.clock import StageClock, bottleneck
+from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder, EncodeSettings
@@ -101,31 +101,40 @@ class Meters:
     clock: StageClock = field(default_factory=StageClock)
     tracks: TrackLog = field(default_factory=TrackLog)
     decoded: Waits = field(default_factory=Waits)
+    tracked: Waits = field(default_factory=Waits)
     painted: Waits = field(default_factory=Waits)
+
+    def times(self) -> list[StageTime]:
+        return self.clock.times({"find": self.decoded.get_s, "paint": self.tracked.get_s})
 
     def waits_s(self) -> dict[str, float]:
         return {
             "decode thread, for room": self.decoded.put_s,
-            "work thread, for frames": self.decoded.get_s,
-            "work thread, for room": self.painted.put_s,
+            "find thread, for frames": self.decoded.get_s,
+            "find thread, for room": self.tracked.put_s,
+            "paint thread, for frames": self.tracked.get_s,
+            "paint thread, for room": self.painted.put_s,
             "encode thread, for frames": self.painted.get_s,
         }
 
 
 def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
-    """The frames of the output, in order. Closing it stops both threads."""
+    """The frames of the output, in order. Closing it stops the three threads that make them ahead."""
     plan, config, timed = stages.plan, stages.config, meters.clock.timed
     decoded = timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
     frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
-    found = timed("find", "work", stages.find(frames))
-    tracked = meters.tracks.listen(timed("track", "work", stages.track(found)))
-    cropped = meters.tracks.listen_restored(timed("crop", "work", stages.crop(tracked)))
-    windows = timed("window", "work", stages.window(cropped))
-    patches = timed("restore", "work", stages.restore(windows))
-    painted = timed("paste", "work", stages.paste(patches))
-    out = prefetch(painted, config.encode.prefetch_frames, "work", meters.painted)
+    found = timed("find", "find", stages.find(frames))
+    followed = timed("track", "find", stages.track(found))
+    tracked = prefetch(followed, config.crop.prefetch_frames, "find", meters.tracked)
+    cropped = timed("crop", "paint", stages.crop(meters.tracks.listen(tracked)))
+    windows = timed("window", "paint", stages.window(meters.tracks.listen_restored(cropped)))
+    patches = timed("restore", "paint", stages.restore(windows))
+    painted = timed("paste", "paint", stages.paste(patches))
+    out = prefetch(painted, config.encode.prefetch_frames, "paint", meters.painted)
     # An error's traceback would keep the boundaries open; closed by hand they end inside out.
-    with closing(cast("Generator[Frame]", frames)), closing(cast("Generator[Frame]", out)):
+    with ExitStack() as boundaries:
+        for boundary in (frames, tracked, out):
+            boundaries.enter_context(closing(cast("Generator[object]", boundary)))
         yield from out
 
 
@@ -153,7 +162,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         meters.clock.add("encode", "encode", perf_counter() - begun)
         streaming_s += perf_counter() - begun
         conservation = _compared(decoder.info, encoder, job, plan, config)
-        times = meters.clock.times(meters.decoded.get_s)
+        times = meters.times()
         report = RunReport(
             versions=_versions(),
             settings=setting_records(settings),

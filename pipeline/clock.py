@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Thread = Literal["decode", "work", "encode"]
+Thread = Literal["decode", "find", "paint", "encode"]
+"""The threads of a run, by the names that ``pipeline.build`` gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class StageClock:
         key = (thread, stage)
         self._inclusive[key] = self._inclusive.get(key, 0.0) + seconds
 
-    def times(self, waited_s: float) -> list[StageTime]:
-        """Seconds of every stage alone. The thread ``work`` waited so long for its first stage's input."""
-        before: dict[Thread, float] = {"work": waited_s}
+    def times(self, waited_s: Mapping[Thread, float]) -> list[StageTime]:
+        """Seconds of every stage alone. ``waited_s``: how long a thread waited for its first input."""
+        before = dict(waited_s)
         times = []
         for (thread, stage), inclusive in self._inclusive.items():
             upstream = before.get(thread, 0.0)

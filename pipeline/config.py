@@ -54,6 +54,7 @@ class CropConfig(_Section):
     margin: float = Field(
         1.6, ge=1.0, le=4.0, description="side of the crop over the longer side of the mosaic"
     )
+    prefetch_frames: int = Field(8, ge=1, le=256, description="frames tracked ahead, in a thread")
 
 
 class RestoreConfig(_Section):
@@ -78,7 +79,7 @@ class EncodeConfig(_Section):
     )
     preset: str | None = Field(None, min_length=1, description="speed, in the encoder's words; null: its own")
     audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
-    prefetch_frames: int = Field(4, ge=1, le=256, description="frames painted ahead, in a thread")
+    prefetch_frames: int = Field(8, ge=1, le=256, description="frames painted ahead, in a thread")
 
 
 class RunConfig(BaseSettings):

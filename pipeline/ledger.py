@@ -100,7 +100,7 @@ class StageRecord(_Record):
     stage: str
     seconds: float
     """Spent in this stage alone; stages of one thread add up, threads overlap."""
-    thread: Literal["decode", "work", "encode"]
+    thread: Literal["decode", "find", "paint", "encode"]
 
 
 class KeptRecord(_Record):

@@ -30,6 +30,9 @@ class MemoryBound:
     decoded_frames: int
     """At the boundary after the decoder."""
     track_frames: int
+    """In the look-ahead."""
+    tracked_frames: int
+    """At the boundary after the tracker."""
     window_frames: int
     painted_frames: int
     """At the boundary before the encoder."""
@@ -42,7 +45,8 @@ class MemoryBound:
     @property
     def frames(self) -> int:
         """Frames alive at a time outside FFmpeg."""
-        return self.decoded_frames + self.track_frames + self.window_frames + self.painted_frames
+        outside = self.decoded_frames + self.tracked_frames + self.painted_frames
+        return outside + self.track_frames + self.window_frames
 
     def total_bytes(self, faces: int) -> int:
         """Bound for ``faces`` people in the picture at a time."""
@@ -53,8 +57,9 @@ class MemoryBound:
     def formula(self, faces: int) -> str:
         """The sum with its numbers, for people."""
         return (
-            f"({self.decoded_frames} decoded + {self.track_frames} track + {self.window_frames} window + "
-            f"{self.painted_frames} painted + {CODEC_FRAMES} codec) frames x {_mib(self.frame_bytes)}"
+            f"({self.decoded_frames} decoded + {self.track_frames} track + {self.tracked_frames} tracked + "
+            f"{self.window_frames} window + {self.painted_frames} painted + {CODEC_FRAMES} codec) frames"
+            f" x {_mib(self.frame_bytes)}"
             f" + {self.window_frames} crops x {_mib(self.crop_bytes)} x {faces} faces"
             f" + engine {_mib(self.engine_bytes)} + libraries {_mib(LIBRARIES_BYTES)}"
             f" = {_mib(self.total_bytes(faces))}"

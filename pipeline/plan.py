@@ -68,6 +68,7 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -
     memory = MemoryBound(
         decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
         track_frames=config.track.look_ahead_frames + 1,
+        tracked_frames=config.crop.prefetch_frames + PREFETCH_HANDS,
         window_frames=frames_held(spec.core, spec.context, cores),
         painted_frames=config.encode.prefetch_frames + PREFETCH_HANDS,
         frame_bytes=frame_bytes(info),

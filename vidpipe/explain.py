@@ -96,7 +96,8 @@ def _stages(info: StreamInfo, spec: EngineSpec, engine: str, plan: Plan, setting
     return [
         f"decode    PyAV, {info.codec}; at most {memory.decoded_frames} frames ahead of the next stage",
         f"find      mosaics of {config.find.min_cells} cells and more",
-        f"track     looks {config.track.look_ahead_frames} frames ahead",
+        f"track     looks {config.track.look_ahead_frames} frames ahead; "
+        f"at most {memory.tracked_frames} frames ahead of the next stage",
         f"crop      {spec.size_px}x{spec.size_px} px, {config.crop.margin} x the mosaic's longer side",
         f"window    {spec.window} frames, {spec.core} of them restored; {plan.cores_per_batch} such a batch",
         f"restore   {spec.net} {spec.version} on {engine}, {config.restore.batch_size} windows a call",

@@ -55,7 +55,7 @@ def _breaking(stage: Callable[..., Iterator[Any]], after: int) -> Callable[..., 
 
 def _threads() -> set[str]:
     """Of ours; libraries keep their own."""
-    return {thread.name for thread in threading.enumerate()} & {"decode", "work"}
+    return {thread.name for thread in threading.enumerate()} & {"decode", "find", "paint"}
 
 
 def _clean(job: Job) -> None:
@@ -118,7 +118,7 @@ def test_what_was_there_before_stays_when_a_run_fails(
 def test_no_more_frames_live_at_a_time_than_the_bound_says(
     job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    depths = {f"{side}.prefetch_frames": Given(ahead, "test") for side in ("decode", "encode")}
+    depths = {f"{side}.prefetch_frames": Given(ahead, "test") for side in ("decode", "crop", "encode")}
     settings = resolve({"encode.preset": Given("ultrafast", "test"), **depths})
     living: weakref.WeakSet[Tensor] = weakref.WeakSet()
     most = 0

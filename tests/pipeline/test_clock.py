@@ -36,9 +36,9 @@ def test_every_stage_is_charged_what_it_took_itself(costs: list[float], count: i
         clock = StageClock()
         items: Iterator[int] = iter(range(count))
         for position, cost_s in enumerate(costs):
-            items = clock.timed(f"stage {position}", "work", _stage(items, time, cost_s))
+            items = clock.timed(f"stage {position}", "find", _stage(items, time, cost_s))
         assert list(items) == list(range(count))
-        times = clock.times(waited_s=0.0)
+        times = clock.times({})
     assert [time.stage for time in times] == [f"stage {position}" for position in range(len(costs))]
     assert [time.seconds for time in times] == pytest.approx([cost * count for cost in costs], abs=1e-6)
 
@@ -46,12 +46,14 @@ def test_every_stage_is_charged_what_it_took_itself(costs: list[float], count: i
 def test_waiting_for_the_decoder_is_not_work() -> None:
     clock = StageClock()
     clock.add("decode", "decode", 9.0)
-    clock.add("find", "work", 10.0)
+    clock.add("find", "find", 10.0)
     clock.add("encode", "encode", 2.0)
-    assert clock.times(waited_s=8.0) == [
+    clock.add("restore", "paint", 7.0)
+    assert clock.times({"find": 8.0, "paint": 4.0}) == [
         StageTime("decode", "decode", 9.0),
-        StageTime("find", "work", 2.0),
+        StageTime("find", "find", 2.0),
         StageTime("encode", "encode", 2.0),
+        StageTime("restore", "paint", 3.0),
     ]
 
 
@@ -66,15 +68,15 @@ def test_an_error_passes_and_its_time_is_counted(monkeypatch: pytest.MonkeyPatch
 
     clock = StageClock()
     with pytest.raises(ValueError, match="broken"):
-        next(clock.timed("find", "work", broken()))
-    assert clock.times(0.0) == [StageTime("find", "work", 3.0)]
+        next(clock.timed("find", "find", broken()))
+    assert clock.times({}) == [StageTime("find", "find", 3.0)]
 
 
 def test_the_bottleneck_is_the_longest_stage_of_the_busiest_thread() -> None:
     times = [
         StageTime("decode", "decode", 5.0),
-        StageTime("find", "work", 3.0),
-        StageTime("restore", "work", 4.0),
+        StageTime("find", "find", 3.0),
+        StageTime("restore", "find", 4.0),
         StageTime("encode", "encode", 6.0),
     ]
     assert bottleneck(times) == "restore"
