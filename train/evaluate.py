@@ -1,137 +1,218 @@
-"""How good a network is inside the mosaic, on people that training never saw.
+"""Measures restorations on people that training never saw: methods x conditions x metrics.
 
-``python -m train.evaluate WEIGHTS --faces FOLDER [--clips SEGMENTS.npy]`` prints a Markdown table and
-writes JSON: PSNR over the pixels of the mosaic for the blocks themselves, bicubic interpolation, the same
-projected to data consistency, and the network; means with 95 % bootstrap intervals over pictures.
+Every method restores the same scenes, so differences are paired. The command is ``vidpipe eval``.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Iterator
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from nets import pixelation
-from nets.checkpoint import load
-from nets.grid import HALF_STEP, observe
-from nets.idn import IDN
-from nets.nar import NAR
+from pipeline.errors import MissingError
+from train.conditions import Condition, Scene, scenes
 from train.data import Segments, Stills
-from train.degrade import Degradation, Example, degrade
+from train.methods import Method
+from train.metric_nets import LPIPS, Identity, VGGFeatures, find_package_file, find_trunk
+from train.metrics import Interval, frechet, interval, psnr, ssim, warping_error
 
-CELLS = 64
-BLOCKS = (8, 10, 12)
-FRAMES = 8
-"""Of a clip: a window of the shipped NAR."""
+log = logging.getLogger(__name__)
 
-METHODS = ("blocks", "bicubic", "bicubic + projection", "network")
-
-
-def psnr_inside(pred: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """(M, 3, S, S) twice and (M, 1, S, S), 1 in the mosaic -> (M,) dB, peak 1."""
-    error = ((pred.clamp(0, 1) - truth) ** 2 * weight).sum((1, 2, 3))
-    return -10 * torch.log10(error / (3 * weight.sum((1, 2, 3))) + 1e-10)
+OPTIONAL = ("lpips", "identity", "fd-vgg")
+"""Metrics that need networks which are not ours to ship."""
 
 
-@torch.no_grad()
-def score(net: IDN | NAR, example: Example) -> dict[str, Tensor]:
-    """PSNR of each method on the frames that a NAR would restore (all frames for one that takes one)."""
-    T = example.truth.shape[1]
-    first = (T - net.config.core) // 2 if isinstance(net, NAR) else 0
-    core = slice(first, T - first)
-    image, mask, rows, cols, truth = (
-        x[:, core].flatten(0, 1)
-        for x in (example.image, example.mask, example.rows, example.cols, example.truth)
-    )
-    obs = observe(image, mask, rows, cols)
-    projected = pixelation.project(obs.base, obs.samples, rows, cols, obs.weight, HALF_STEP)
-    if isinstance(net, NAR):
-        restored = net(example.image, example.mask, example.rows, example.cols)[0].flatten(0, 1)
-    else:
-        restored = net(image, mask, rows, cols)[0]
-    pictures = (image, obs.base, projected, restored)
-    return {m: psnr_inside(p, truth, obs.weight) for m, p in zip(METHODS, pictures, strict=True)}
+@dataclass(frozen=True)
+class Metric:
+    """A column of a table."""
+
+    key: str
+    title: str
+    higher_is_better: bool
+    digits: int
 
 
-def batches(source: Stills | Segments, count: int, seed: int) -> Iterator[Tensor]:
-    """Clean clips (1, T, 3, F, F), T = 1 for stills, drawn without repetition."""
-    total = len(source.pictures if isinstance(source, Stills) else source.frames)
-    for i in np.random.default_rng(seed).permutation(total)[:count]:
-        if isinstance(source, Stills):
-            yield source.pictures[i].float().div(255)[None, None]
-        else:
-            run = torch.from_numpy(np.array(source.frames[i, :FRAMES]))
-            yield run.permute(0, 3, 1, 2).float().div(255)[None]
+METRICS = (
+    Metric("psnr", "PSNR in the mosaic, dB", True, 2),
+    Metric("gain", "over bicubic, dB", True, 2),
+    Metric("psnr_frame", "PSNR of the frame, dB", True, 2),
+    Metric("ssim", "SSIM in the mosaic", True, 4),
+    Metric("ssim_frame", "SSIM of the frame", True, 4),
+    Metric("lpips", "LPIPS in the mosaic", False, 4),
+    Metric("lpips_frame", "LPIPS of the frame", False, 4),
+    Metric("identity", "identity similarity", True, 4),
+    Metric("distance", "identity distance", False, 3),
+    Metric("same", "same person", True, 3),
+    Metric("rank1", "rank 1", True, 3),
+    Metric("warp", "warping error, 1e-3", False, 3),
+    Metric("fd_vgg", "FD-VGG", False, 2),
+)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The networks of metrics that are at hand."""
+
+    lpips: LPIPS | None = None
+    identity: Identity | None = None
+    vgg: VGGFeatures | None = None
+    missing: tuple[str, ...] = ()
+    """why metrics are left out, a line each"""
+
+    @staticmethod
+    def find(wanted: Sequence[str], asked: bool, alexnet: Path | None, vgg: Path | None) -> Judges:
+        """Opens what ``wanted`` names of ``OPTIONAL``. What is missing is left out with a word, or, where it
+        was ``asked`` for by name, raises MissingError."""
+        found: dict[str, object] = {}
+        missing = []
+        makers: dict[str, tuple[str, Callable[[], object]]] = {
+            "lpips": (
+                "lpips",
+                lambda: LPIPS(
+                    find_trunk("alexnet", alexnet), find_package_file("lpips", "weights/v0.1/alex.pth")
+                ),
+            ),
+            "identity": ("identity", Identity),
+            "fd-vgg": ("vgg", lambda: VGGFeatures(find_trunk("vgg16", vgg))),
+        }
+        for name in wanted:
+            attribute, make = makers[name]
+            try:
+                found[attribute] = make()
+            except MissingError as error:
+                if asked:
+                    raise
+                missing.append(f"{name} is left out: {error}")
+        return Judges(missing=tuple(missing), **found)  # type: ignore[arg-type]
+
+
+@dataclass
+class Scores:
+    """What one method got under one condition."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+    """per metric, one value per scene; NaN where a scene has none"""
+    fd_vgg: float | None = None
+    embeddings: list[NDArray[np.float64]] = field(default_factory=list)
+    features: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def add(self, **values: float) -> None:
+        for key, value in values.items():
+            self.values.setdefault(key, []).append(value)
+
+    def summary(self) -> dict[str, Interval]:
+        """Mean and interval per metric; the Frechet distance has no interval (resampling would bias it)."""
+        out = {key: interval(values) for key, values in self.values.items()}
+        if self.fd_vgg is not None:
+            out["fd_vgg"] = Interval(self.fd_vgg, float("nan"), float("nan"))
+        return out
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures of one scene for the contact sheet: first judged frame."""
+
+    truth: Tensor
+    restored: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All methods under one condition."""
+
+    condition: Condition
+    count: int
+    scores: dict[str, Scores]
+    shown: tuple[Shown, ...]
 
 
 def evaluate(
-    net: IDN | NAR, source: Stills | Segments, count: int, size_px: int = 128, seed: int = 0
-) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Per number of blocks and method: mean and 95 % interval of PSNR in dB inside the mosaic.
-
-    A still given to a NAR is a clip that stands still.
-    """
-    table: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for blocks in BLOCKS:
-        ranges = replace(Degradation(), blocks=(blocks, blocks + 1e-6))
-        generator = torch.Generator().manual_seed(seed + blocks)
-        values: dict[str, list[float]] = {m: [] for m in METHODS}
-        for clean in batches(source, count, seed):
-            clip = clean
-            if isinstance(net, NAR) and clean.shape[1] == 1:
-                clip = clean.expand(-1, net.config.window, -1, -1, -1)
-            example = degrade(clip, size_px, CELLS, ranges, generator)
-            for method, each in score(net, example).items():
-                values[method].append(float(each.mean()))
-        table[str(blocks)] = {m: interval(v) for m, v in values.items()}
-    return table
-
-
-def interval(values: list[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean and bootstrap interval of 95 %."""
-    sample = np.array(values)
-    means = np.random.default_rng(seed).choice(sample, (1000, len(sample))).mean(1)
-    return float(sample.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
-def markdown(table: dict[str, dict[str, tuple[float, float, float]]]) -> str:
-    """Rows: numbers of blocks. Columns: methods, and what the network gains over bicubic."""
-    lines = ["| blocks | " + " | ".join(METHODS) + " | gain |", "|---" * (len(METHODS) + 2) + "|"]
-    for blocks, row in table.items():
-        cells = [f"{row[m][0]:.2f} [{row[m][1]:.2f}, {row[m][2]:.2f}]" for m in METHODS]
-        gain = row["network"][0] - row["bicubic"][0]
-        lines.append(f"| {blocks} | " + " | ".join(cells) + f" | {gain:+.2f} |")
-    return "\n".join(lines)
+    source: Stills | Segments,
+    condition: Condition,
+    methods: Sequence[Method],
+    judges: Judges,
+    count: int = 60,
+    judged: int = 1,
+    size_px: int = 128,
+    seed: int = 0,
+    show: int = 8,
+) -> Outcome:
+    """Restores ``count`` scenes by all methods. Methods must begin with the trivial ones."""
+    scores = {m.name: Scores() for m in methods}
+    truth = Scores()
+    shown: list[Shown] = []
+    for scene in _read(scenes(source, condition, count, size_px, judged, seed)):
+        restored = {m.name: m(scene).clamp(0, 1) for m in methods}
+        _score(scene, restored, judges, scores, truth)
+        if len(shown) < show:
+            shown.append(Shown(scene.truth[scene.judged[0]], {n: p[0] for n, p in restored.items()}))
+    if judges.identity is not None:
+        _recognise(scores, truth)
+    for each in scores.values():
+        if each.features:
+            each.fd_vgg = frechet(np.concatenate(each.features), np.concatenate(truth.features))
+    made = len(scores[methods[0].name].values["psnr"])
+    return Outcome(condition, made, scores, tuple(shown))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--faces", type=Path, help="folder of square face crops")
-    parser.add_argument("--clips", type=Path, help="what python -m train.pack wrote")
-    parser.add_argument("--count", type=int, default=200, help="pictures or clips per number of blocks")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    net = load(options.weights)
-    tables = {}
-    if options.faces:
-        tables["faces"] = evaluate(net, Stills.load(options.faces, 256), options.count)
-    if options.clips:
-        tables["clips"] = evaluate(net, Segments.load(options.clips), options.count)
-    for name, table in tables.items():
-        sys.stdout.write(f"\nPSNR inside the mosaic in dB, {name}\n\n{markdown(table)}\n")
-    if options.json:
-        options.json.write_text(json.dumps(tables, indent=1))
+def _read(drawn: Iterator[Scene]) -> Iterator[Scene]:
+    with torch.no_grad():
+        yield from drawn
 
 
-if __name__ == "__main__":
-    main()
+def _score(
+    scene: Scene, restored: Mapping[str, Tensor], judges: Judges, scores: Mapping[str, Scores], truth: Scores
+) -> None:
+    judged = list(scene.judged)
+    true, weight = scene.truth[judged], scene.weight[judged]
+    K = len(judged)
+    everything = torch.cat([true, *restored.values()])
+    deep = judges.lpips.features(everything) if judges.lpips else None
+    features = judges.vgg(everything[::K]).double().numpy() if judges.vgg else None
+    # Embeddings of the first judged frame alone: a dlib forward costs as much as a network's.
+    embeddings = judges.identity.embed(everything[::K], true[0]) if judges.identity else None
+    if features is not None:
+        truth.features.append(features[:1])
+    if embeddings is not None:
+        truth.embeddings.append(embeddings[0])
+    base = psnr(restored["bicubic"], true, weight).mean()
+    for n, (name, picture) in enumerate(restored.items(), 1):
+        each = scores[name]
+        inside = psnr(picture, true, weight).mean()
+        each.add(
+            psnr=float(inside),
+            gain=float(inside - base),
+            psnr_frame=float(psnr(picture, true).mean()),
+            ssim=float(ssim(picture, true, weight).mean()),
+            ssim_frame=float(ssim(picture, true).mean()),
+        )
+        if judges.lpips and deep is not None:
+            own, wanted = ([x[i * K : (i + 1) * K] for x in deep] for i in (n, 0))
+            frame, within = judges.lpips(own, wanted, weight)
+            each.add(lpips=float(within.mean()), lpips_frame=float(frame.mean()))
+        if embeddings is not None:
+            each.embeddings.append(embeddings[n])
+        if features is not None:
+            each.features.append(features[n : n + 1])
+        if K > 1:
+            each.add(warp=float(warping_error(picture, true, weight).mean()))
+
+
+def _recognise(scores: Mapping[str, Scores], truth: Scores) -> None:
+    """Cosine similarity, distance and verdict against the own truth; rank 1 in the gallery of all truths."""
+    gallery = np.stack(truth.embeddings)
+    for each in scores.values():
+        probes = np.stack(each.embeddings)
+        distances = np.linalg.norm(probes[:, None] - gallery[None], axis=-1)
+        own = np.diag(distances)
+        norms = np.linalg.norm(probes, axis=1) * np.linalg.norm(gallery, axis=1)
+        each.values["identity"] = ((probes * gallery).sum(1) / norms).tolist()
+        each.values["distance"] = own.tolist()
+        each.values["same"] = (own < Identity.SAME).astype(float).tolist()
+        each.values["rank1"] = (distances.argmin(1) == np.arange(len(probes))).astype(float).tolist()

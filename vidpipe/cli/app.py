@@ -9,6 +9,7 @@ import typer
 from vidpipe import __version__
 from vidpipe.cli.bench import bench
 from vidpipe.cli.doctor import doctor
+from vidpipe.cli.eval import evaluate
 from vidpipe.cli.run import run
 from vidpipe.cli.train import train
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(bench)
 app.command()(train)
+app.command("eval")(evaluate)
 app.command()(doctor)
 
 

@@ -1,0 +1,159 @@
+"""Scenes are the same for all methods, clean ones are exact, and the tables say what was measured."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nets import pixelation
+from nets.checkpoint import build, save
+from pipeline.errors import InputError, UsageError
+from train import report
+from train.conditions import LONGEST, TRAVEL, Condition, Scene, scenes
+from train.data import Segments, Stills
+from train.evaluate import Judges, evaluate
+from train.methods import BICUBIC, PROJECTED, TRIVIAL, labels, read_networks
+
+CPU = torch.device("cpu")
+SMALL: dict[str, object] = {"width": 8, "widths": [16, 24], "tail": 8}
+
+
+def stills(count: int = 4, size: int = 128) -> Stills:
+    coarse = torch.rand(count, 3, 13, 13, generator=torch.Generator().manual_seed(1))
+    fine = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
+    return Stills((fine.clamp(0, 1) * 255).to(torch.uint8))
+
+
+def draw(name: str, source: Stills | Segments | None = None, judged: int = 1, seed: int = 0) -> list[Scene]:
+    return list(scenes(source or stills(), Condition.parse(name), 4, 64, judged, seed))
+
+
+@pytest.mark.parametrize("name", ["clean-8", "wild", "wild-12", "clean-10-moving", "wild-moving"])
+def test_a_condition_is_named_as_it_is_read(name: str) -> None:
+    assert Condition.parse(name).name == name
+
+
+@pytest.mark.parametrize("name", ["clean", "dirty-8", "clean-8-", "clean-1", "wild-moving-8", ""])
+def test_an_unknown_condition(name: str) -> None:
+    with pytest.raises(UsageError, match="wanted"):
+        Condition.parse(name)
+
+
+def test_a_scene_depends_on_seed_and_picture_alone() -> None:
+    one, two, other = draw("wild-10-moving"), draw("wild-10-moving"), draw("wild-10-moving", seed=1)
+    assert all(torch.equal(a.image, b.image) and a.index == b.index for a, b in zip(one, two, strict=True))
+    assert not torch.equal(one[0].image, other[0].image)
+    assert sorted(s.index for s in one) == [0, 1, 2, 3]
+    few = next(iter(scenes(stills(), Condition.parse("wild-10-moving"), 1, 64, 1, 0)))
+    assert torch.equal(few.image, one[0].image)  # a smaller test is a part of a larger one
+
+
+def test_clean_cells_are_means_of_the_truth() -> None:
+    for scene in draw("clean-8"):
+        weight = scene.weight
+        means = pixelation.block_means(scene.truth, scene.rows, scene.cols)
+        blocks = pixelation.replicate(means, scene.rows, scene.cols)
+        # Cells are read at 128 px, the truth is at 64: their edges differ by half a pixel.
+        assert float(((blocks - scene.image).abs() * weight).sum() / weight.sum() / 3) < 0.02
+        assert torch.equal(scene.image * scene.mask, scene.truth * scene.mask)
+        across = float(scene.weight.amax(-2).sum()) / float(scene.cols.sum(-1).max())
+        assert 6.5 < across < 10.5  # 8 cells, with borders cut or widened, in whole pixels
+
+
+def test_moving_faces_travel_a_cell_or_more_over_a_grid_that_stands() -> None:
+    for scene in draw("clean-10-moving", judged=2):
+        assert len(scene.truth) == LONGEST + 1 and scene.judged == (7, 8)
+        assert torch.equal(scene.cols[0], scene.cols[-1]) and scene.placement is not None
+        first = scene.judged[0]
+        near = scene.placement[first - 2 : first + 3, :, 2]
+        reach = float((near.amax(0) - near.amin(0)).amax())
+        pitch = float(scene.cols[0].sum(-1).max()) / 64 * 2
+        assert TRAVEL[0] * 0.8 < reach / pitch < TRAVEL[1] * 1.1
+        # What the placement says is where the picture is.
+        still = stills().pictures[scene.index].float()[None] / 255
+        grid = F.affine_grid(scene.placement[:1], [1, 3, 128, 128], align_corners=False)
+        seen = F.grid_sample(still, grid, "bilinear", "reflection", align_corners=False)
+        seen = F.interpolate(seen, (64, 64), mode="area")
+        assert torch.allclose(seen[0], scene.truth[0], atol=1e-5)
+
+
+def test_frames_about_a_judged_one_end_with_the_clip() -> None:
+    scene = draw("clean-10-moving", judged=2)[0]
+    assert list(scene.around(8, 1)) == [8]
+    assert list(scene.around(8, 5)) == [6, 7, 8, 9, 10]
+    assert all(len(scene.around(frame, LONGEST)) == LONGEST for frame in scene.judged)
+    assert len(draw("clean-10")[0].around(0, 16)) == 1
+
+
+def test_projection_never_loses_on_clean_cells() -> None:
+    for scene in draw("clean-8", stills(size=64)):
+        truth, weight = scene.truth[list(scene.judged)], scene.weight
+        error = [float(((m(scene) - truth) ** 2 * weight).sum()) for m in (BICUBIC, PROJECTED)]
+        assert error[1] <= error[0] * 1.001
+
+
+def test_networks_and_baselines_share_scenes_and_a_report(tmp_path: Path) -> None:
+    for net, config in (("idn", SMALL), ("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})):
+        torch.manual_seed(3)
+        save(tmp_path / f"{net}.safetensors", build(net, config))
+    networks, facts = read_networks([str(tmp_path / f"{n}.safetensors") for n in ("idn", "nar")], [1, 5], CPU)
+    assert [n.name for n in networks] == ["idn", "nar, 1 frame", "nar, 5 frames"]
+    assert [f["window_frames"] for f in facts] == [1, 4]
+    outcome = evaluate(
+        stills(), Condition.parse("clean-10-moving"), [*TRIVIAL, *networks], Judges(), 2, 2, 128, show=1
+    )
+    summary = {name: s.summary() for name, s in outcome.scores.items()}
+    assert set(summary["idn"]) == {"psnr", "gain", "psnr_frame", "ssim", "ssim_frame", "warp"}
+    # An untrained network of ours adds nothing to the interpolation but the projection.
+    assert summary["idn"]["gain"].mean == pytest.approx(summary["bicubic + projection"]["gain"].mean, abs=0.3)
+    assert summary["bicubic"]["gain"].mean == 0
+    table = report.markdown(outcome)
+    assert len(table.splitlines()) == 8 and "| nar, 5 frames |" in table and table.count("**") >= 2
+    loaded = json.loads(json.dumps(report.to_json(outcome)))
+    assert len(loaded["methods"]["idn"]["psnr"]["each"]) == 2
+    report.sheet(outcome, tmp_path / "sheet.png")
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture is not None and picture.shape[1] == 7 * report.CELL_PX
+
+
+def test_a_window_shows_only_the_frames_that_may_be_seen(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = build("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})
+    save(tmp_path / "nar.safetensors", net)
+    one, five = read_networks([str(tmp_path / "nar.safetensors")], [1, 5], CPU)[0]
+    seen: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        config = net.config
+
+        def forward(self, image: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, None]:
+            seen.append(image)
+            return image[:, 1:3], None
+
+    scene = draw("clean-10-moving")[0]
+    for method in (one, five):
+        spied = type(method)(method.name, Spy(), method.path, method.frames, CPU)
+        assert torch.equal(spied(scene)[0], scene.image[scene.judged[0]])
+    judged = scene.judged[0]
+    assert all(torch.equal(f, scene.image[judged]) for f in seen[0][0])
+    assert torch.equal(seen[1][0], scene.image[judged - 2 : judged + 2])
+
+
+def test_files_are_told_apart() -> None:
+    assert labels([Path("a/idn.safetensors"), Path("b/idn.safetensors")]) == ["a/idn", "b/idn"]
+    assert labels([Path("x/idn.safetensors"), Path("x/nar.safetensors")]) == ["idn", "nar"]
+    with pytest.raises(InputError, match="nowhere"):
+        read_networks(["nowhere.safetensors"], [1], CPU)
+
+
+def test_real_clips_move_by_themselves(tmp_path: Path) -> None:
+    run = np.random.default_rng(0).integers(0, 255, (2, 12, 64, 64, 3), dtype=np.uint8)
+    np.save(tmp_path / "clips.npy", run)
+    drawn: Iterator[Scene] = iter(draw("clean-8", Segments.load(tmp_path / "clips.npy"), judged=2))
+    scene = next(drawn)
+    assert len(scene.truth) == 12 and scene.judged == (5, 6) and scene.placement is None

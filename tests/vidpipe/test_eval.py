@@ -1,0 +1,79 @@
+"""``vidpipe eval``: tables from a folder of faces, and one line for what cannot be measured."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vidpipe.cli.main import Interrupts, run_command
+
+
+def command(*arguments: object) -> int:
+    return run_command([str(a) for a in arguments], Interrupts())
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets PyTorch's threads for its own process."""
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for n in range(2):
+        picture = np.random.default_rng(n).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{n}.png"), cv2.GaussianBlur(picture, (0, 0), 6))
+    return folder
+
+
+def test_tables_of_a_folder(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ("eval", "idn", "--faces", faces, "-o", out, "--conditions", "clean-8,wild", "--metrics", "")
+    assert command(*arguments, "--json", "-q") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [r["condition"] for r in result["results"]] == ["clean-8", "wild"]
+    assert list(result["results"][0]["methods"]) == ["nearest", "bicubic", "bicubic + projection", "idn"]
+    assert result["networks"][0]["parameters"] > 1e6
+    assert json.loads((out / "eval.json").read_text()) == result
+    assert (out / "eval.md").read_text().count("| idn |") == 2
+    assert sorted(p.name for p in out.glob("*.png")) == ["sheet-faces-clean-8.png", "sheet-faces-wild.png"]
+
+
+def test_a_missing_metric_network_is_said_before_the_first_step(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    arguments = ("eval", "--faces", faces, "-o", tmp_path / "out", "--conditions", "clean-8", "--count", 1)
+    assert command(*arguments, "--metrics", "fd-vgg") == 5
+    assert "--vgg16 FILE" in capsys.readouterr().err
+    assert command(*arguments) == 0
+    captured = capsys.readouterr()
+    assert "fd-vgg is left out" in captured.err and "FD-VGG" not in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((), 2, "nothing to measure on"),
+        (("--faces", "nowhere"), 1, "no usable face picture"),
+        (("--clips", "none.npy"), 1, "train.pack"),
+        (("none.safetensors", "--faces", "{faces}"), 1, "none.safetensors"),
+        (("--faces", "{faces}", "--conditions", "dirty"), 2, "clean-BLOCKS"),
+        (("--faces", "{faces}", "--frames", "one"), 2, "--frames"),
+        (("--faces", "{faces}", "--metrics", "fid"), 2, "fd-vgg"),
+        (("--faces", "{faces}", "--alexnet", "none"), 1, "alexnet"),
+    ],
+)
+def test_what_cannot_be_measured(
+    arguments: tuple[str, ...], code: int, says: str, faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [a.format(faces=faces) for a in arguments]
+    assert command("eval", *given, "-o", faces.parent / "out") == code
+    captured = capsys.readouterr()
+    assert says in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert not (faces.parent / "out").exists()

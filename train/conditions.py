@@ -1,0 +1,221 @@
+"""The named test conditions: how clean faces are pixelated when networks are measured.
+
+``clean-N``: cells are means over the area, no noise, N cells across the mosaic's width, a rectangle whose
+grid stands still in the frame at any phase and fractional pitch. ``wild-N``: all that training draws
+(``Degradation()``) at N cells; ``wild``: at any number. Every method sees the same draw: a scene depends on
+the seed and the picture's place alone, not on who is measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nets import pixelation
+from nets.pixelation import Operator
+from pipeline.errors import UsageError
+from train.data import Segments, Stills
+from train.degrade import Degradation, Mosaic, degrade
+
+CELLS = 64
+"""N of the membership matrices, see pipeline.engines.EngineSpec."""
+LONGER_SIDE = (0.58, 0.67)
+"""Longer side of the mosaic over the crop's: 1 / 1.6 at run time, give or take the finder's error."""
+ASPECT = (0.7, 1.1)
+CROP_PX = (96.0, 600.0)
+"""Side of the crop in the frame, log-uniform"""
+TRAVEL = (1.0, 2.0)
+"""Moving faces: cells that the face travels over the grid within the middle ``TRAVEL_FRAMES``"""
+TRAVEL_FRAMES = 5
+LONGEST = 16
+"""Frames that a scene offers about each judged one"""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One part of a report: what was done to the faces."""
+
+    kind: str
+    """clean or wild"""
+    blocks: float | None
+    """cells across the mosaic's width; None: drawn"""
+    moving: bool = False
+    """stills are moved over the grid by a known motion; real clips move by themselves"""
+
+    @property
+    def name(self) -> str:
+        blocks = "" if self.blocks is None else f"-{self.blocks:g}"
+        return self.kind + blocks + ("-moving" if self.moving else "")
+
+    @staticmethod
+    def parse(text: str) -> Condition:
+        """``clean-8``, ``wild``, ``wild-12``, ``clean-10-moving``. Raises UsageError."""
+        found = re.fullmatch(r"(clean|wild)(?:-(\d+(?:\.\d+)?))?(-moving)?", text)
+        if found is None or (found[1] == "clean" and found[2] is None):
+            raise UsageError(
+                f"condition is {text!r}; wanted clean-BLOCKS, wild or wild-BLOCKS, with -moving behind for "
+                "a face that moves, e.g. clean-10 or clean-10-moving"
+            )
+        blocks = float(found[2]) if found[2] else None
+        if blocks is not None and not 2 <= blocks <= 40:
+            raise UsageError(f"condition {text!r}: {blocks:g} blocks; wanted 2 to 40 across the mosaic")
+        return Condition(found[1], blocks, bool(found[3]))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A pixelated clip of T frames and its truth. A still is a clip of one frame."""
+
+    index: int
+    """place of the picture or clip in its source"""
+    truth: Tensor
+    """(T, 3, S, S)"""
+    image: Tensor
+    """(T, 3, S, S), as in pipeline.engines.EngineSpec like the next three"""
+    mask: Tensor
+    """(T, 1, S, S)"""
+    rows: Tensor
+    """(T, N, S)"""
+    cols: Tensor
+    judged: tuple[int, ...]
+    """successive frames in the middle that are compared with the truth"""
+    placement: Tensor | None
+    """(T, 2, 3): where the frame's pixels lie in the still, both in [-1, 1]; None where motion is not
+    known"""
+
+    @property
+    def weight(self) -> Tensor:
+        """(T, 1, S, S), 1 in the mosaic."""
+        return 1 - self.mask
+
+    def around(self, frame: int, frames: int) -> range:
+        """``frames`` frames about one, fewer where the clip ends."""
+        T = len(self.truth)
+        first = min(max(0, frame - frames // 2), max(0, T - frames))
+        return range(first, min(T, first + frames))
+
+
+def scenes(
+    source: Stills | Segments, condition: Condition, count: int, size_px: int, judged: int, seed: int
+) -> Iterator[Scene]:
+    """``count`` scenes, drawn without repetition; ``judged`` successive frames of each are compared."""
+    total = len(source.pictures if isinstance(source, Stills) else source.frames)
+    longest = LONGEST + judged - 1
+    for place in np.random.default_rng(seed).permutation(total)[:count]:
+        index = int(place)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        if isinstance(source, Stills):
+            still = source.pictures[index].float() / 255
+            clean = still.expand(longest if condition.moving else 1, -1, -1, -1)
+        else:
+            run = source.frames[index]
+            first = max(0, len(run) - longest) // 2
+            clip = torch.from_numpy(np.array(run[first : first + longest]))
+            clean = clip.permute(0, 3, 1, 2).float() / 255
+        moved = condition.moving and isinstance(source, Stills)
+        yield _pixelated(clean, index, condition, moved, size_px, judged, generator)
+
+
+def _pixelated(
+    clean: Tensor,
+    index: int,
+    condition: Condition,
+    moved: bool,
+    size_px: int,
+    judged: int,
+    generator: torch.Generator,
+) -> Scene:
+    """clean (T, 3, F, F) -> a scene."""
+    T = len(clean)
+    first = max(0, T - judged) // 2
+    mosaic = draw_clean(condition.blocks or 10.0, T, generator)
+    placement = None
+    if moved:
+        cell = (2 * mosaic.pitch[0] / mosaic.crop, 2 * mosaic.pitch[1] / mosaic.crop)
+        placement = travel(T, first, cell, generator)
+        grid = F.affine_grid(placement, [T, 3, *clean.shape[-2:]], align_corners=False)
+        clean = F.grid_sample(clean, grid, "bilinear", "reflection", align_corners=False)
+    if condition.kind == "wild":
+        ranges = Degradation()
+        if condition.blocks is not None:
+            ranges = replace(ranges, blocks=(condition.blocks, condition.blocks + 1e-6))
+        drawn = degrade(clean[None], size_px, CELLS, ranges, generator)
+        parts = (drawn.truth[0], drawn.image[0], drawn.mask[0], drawn.rows[0], drawn.cols[0])
+    else:
+        parts = _measure(clean, mosaic, size_px)
+    return Scene(index, *parts, tuple(range(first, min(T, first + judged))), placement)
+
+
+def draw_clean(blocks: float, frames: int, generator: torch.Generator) -> Mosaic:
+    """A rectangle of ``blocks`` cells across, square cells, a grid that stands still at any phase."""
+
+    def draw(low: float, high: float) -> float:
+        return float(torch.rand(1, generator=generator)) * (high - low) + low
+
+    crop = CROP_PX[0] * (CROP_PX[1] / CROP_PX[0]) ** draw(0, 1)
+    longer, aspect = draw(*LONGER_SIDE) * crop, draw(*ASPECT)
+    width, height = (longer * aspect, longer) if aspect < 1 else (longer, longer / aspect)
+    pitch = width / blocks
+    phase = draw(0, pitch), draw(0, pitch)
+    left = (crop - width) / 2 + draw(-0.01, 0.01) * crop
+    top = (crop - height) / 2 + draw(-0.01, 0.01) * crop
+    return Mosaic(
+        crop=crop,
+        left=left,
+        top=top,
+        width=width,
+        height=height,
+        pitch=(pitch, pitch),
+        origins=(phase,) * frames,
+        snapped=draw(0, 1) < 0.5,
+        ellipse=False,
+        cells=CELLS,
+    )
+
+
+def _measure(clean: Tensor, mosaic: Mosaic, size_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Area means rounded to 8 bits: truth, image, mask, rows, cols. Cells are read from the fine raster."""
+    row, col, weight = mosaic.render(size_px)
+    fine_row, fine_col, _ = mosaic.render(clean.shape[-1])
+    samples = pixelation.sample(clean, fine_row, fine_col, Operator.AREA)
+    truth = F.interpolate(clean, (size_px, size_px), mode="area")
+    blocks = pixelation.replicate(torch.round(samples * 255) / 255, row, col)
+    return truth, torch.where(weight > 0, blocks, truth), 1 - weight, row, col
+
+
+def travel(frames: int, middle: int, cell: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Smooth motion of a still: placements (T, 2, 3), the identity but for a zoom at frame ``middle``.
+
+    ``cell`` is a cell's width and height in half pictures. Shift along both axes, some turn and zoom; scaled
+    so that the face travels ``TRAVEL`` cells within ``TRAVEL_FRAMES`` about the middle, along the axis where
+    it travels more.
+    """
+    length, tries = 4 * LONGEST, 16
+    knots = torch.randn(tries, 4, length // 5, generator=generator)
+    curves = F.interpolate(knots, size=length, mode="linear", align_corners=True)
+    curves = F.avg_pool1d(curves, 5, 1, 2, count_include_pad=False)
+    centre = length // 2
+    curves = curves - curves[..., centre : centre + 1]
+    near, far = (_reach(curves[:, :2], centre, n) / torch.tensor(cell) for n in (TRAVEL_FRAMES, LONGEST))
+    # The least drift for the wanted travel: the face stays in the crop, as it does in a track's.
+    which = int((far.amax(1) / near.amax(1)).argmin())
+    wanted = TRAVEL[0] + float(torch.rand(1, generator=generator)) * (TRAVEL[1] - TRAVEL[0])
+    curve = curves[which]
+    shift = curve[:2] * (wanted / near[which].amax())
+    part = slice(centre - middle, centre - middle + frames)
+    shift, turn, zoom = shift[:, part], curve[2, part] * 0.01, 0.87 * torch.exp(curve[3, part] * 0.01)
+    cos, sin = torch.cos(turn) * zoom, torch.sin(turn) * zoom
+    first = torch.stack([cos, -sin, shift[0]], -1)
+    return torch.stack([first, torch.stack([sin, cos, shift[1]], -1)], -2)
+
+
+def _reach(curves: Tensor, centre: int, frames: int) -> Tensor:
+    """Largest minus least value of curves (..., T) among ``frames`` about the middle."""
+    part = curves[..., centre - frames // 2 : centre - frames // 2 + frames]
+    return part.amax(-1) - part.amin(-1)

