@@ -1,7 +1,8 @@
 """The named test conditions: how clean faces are pixelated when networks are measured.
 
 ``clean-N``: cells are means over the area, no noise, N cells across the mosaic's width, a rectangle whose
-grid stands still in the frame at any phase and fractional pitch. ``wild-N``: all that training draws
+grid stands still in the frame at any phase and fractional pitch. ``-moving`` behind: the still moves over it,
+and crop and mosaic follow it by a share that is drawn. ``wild-N``: all that training draws
 (``Degradation()``) at N cells; ``wild``: at any number. Every method sees the same draw: a scene depends on
 the seed and the picture's place alone, not on who is measured.
 """
@@ -33,6 +34,8 @@ CROP_PX = (96.0, 600.0)
 TRAVEL = (1.0, 2.0)
 """Moving faces: cells that the face travels over the grid within the middle ``TRAVEL_FRAMES``"""
 TRAVEL_FRAMES = 5
+ZOOM = 0.87
+"""Of moved stills, so that what comes into the crop is picture"""
 LONGEST = 16
 """Frames that a scene offers about each judged one"""
 
@@ -85,6 +88,8 @@ class Scene:
     cols: Tensor
     judged: tuple[int, ...]
     """successive frames in the middle that are compared with the truth"""
+    means: Tensor
+    """(T,): 1 where a method is told that cells are means of their pixels, 0 for point samples"""
     placement: Tensor | None
     """(T, 2, 3): where the frame's pixels lie in the still, both in [-1, 1]; None where motion is not
     known"""
@@ -139,6 +144,12 @@ def _pixelated(
     if moved:
         cell = (2 * mosaic.pitch[0] / mosaic.crop, 2 * mosaic.pitch[1] / mosaic.crop)
         placement = travel(T, first, cell, generator)
+        # The crop follows its mosaic and the mosaic the face, more or less; the grid stands in the frame.
+        follow = float(torch.rand(1, generator=generator))
+        drift = placement[:, :, 2] * follow * mosaic.crop / 2 / ZOOM
+        x, y = mosaic.origins[0]
+        mosaic = replace(mosaic, origins=tuple((x + float(dx), y + float(dy)) for dx, dy in drift))
+        placement[:, :, 2] *= 1 - follow
         grid = F.affine_grid(placement, [T, 3, *clean.shape[-2:]], align_corners=False)
         clean = F.grid_sample(clean, grid, "bilinear", "reflection", align_corners=False)
     if condition.kind == "wild":
@@ -147,9 +158,10 @@ def _pixelated(
             ranges = replace(ranges, blocks=(condition.blocks, condition.blocks + 1e-6))
         drawn = degrade(clean[None], size_px, CELLS, ranges, generator)
         parts = (drawn.truth[0], drawn.image[0], drawn.mask[0], drawn.rows[0], drawn.cols[0])
+        means = drawn.tensors()[-1].expand(T)
     else:
-        parts = _measure(clean, mosaic, size_px)
-    return Scene(index, *parts, tuple(range(first, min(T, first + judged))), placement)
+        parts, means = _measure(clean, mosaic, size_px), torch.ones(T)
+    return Scene(index, *parts, tuple(range(first, min(T, first + judged))), means, placement)
 
 
 def draw_clean(blocks: float, frames: int, generator: torch.Generator) -> Mosaic:
@@ -209,7 +221,7 @@ def travel(frames: int, middle: int, cell: tuple[float, float], generator: torch
     curve = curves[which]
     shift = curve[:2] * (wanted / near[which].amax())
     part = slice(centre - middle, centre - middle + frames)
-    shift, turn, zoom = shift[:, part], curve[2, part] * 0.01, 0.87 * torch.exp(curve[3, part] * 0.01)
+    shift, turn, zoom = shift[:, part], curve[2, part] * 0.01, ZOOM * torch.exp(curve[3, part] * 0.01)
     cos, sin = torch.cos(turn) * zoom, torch.sin(turn) * zoom
     first = torch.stack([cos, -sin, shift[0]], -1)
     return torch.stack([first, torch.stack([sin, cos, shift[1]], -1)], -2)

@@ -3,6 +3,7 @@ judged frames."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ class Trivial:
             case "bicubic":
                 return obs.base
             case "bicubic + projection":
-                return pixelation.project(obs.base, obs.samples, rows, cols, obs.weight, HALF_STEP)
+                held = pixelation.project(obs.base, obs.samples, rows, cols, obs.weight, HALF_STEP)
+                return torch.where(scene.means[judged].view(-1, 1, 1, 1) > 0, held, obs.base)
         raise ValueError(f"no trivial method is called {self.name!r}")
 
 
@@ -75,11 +77,16 @@ class Network:
     @torch.no_grad()
     def __call__(self, scene: Scene) -> Tensor:
         if not self.windowed:
-            judged = list(scene.judged)
-            parts = (x[judged].to(self.device) for x in (scene.image, scene.mask, scene.rows, scene.cols))
-            restored: Tensor = self.net(*parts)[0]
-            return restored.cpu()
+            return self._run(scene, list(scene.judged), window=False)
         return torch.stack([self._restore(scene, frame) for frame in scene.judged])
+
+    def _run(self, scene: Scene, frames: list[int], window: bool) -> Tensor:
+        """Frames of a scene as a batch of pictures or as one window; the restored ones."""
+        parts = [x[frames] for x in (scene.image, scene.mask, scene.rows, scene.cols)]
+        if "means" in inspect.signature(self.net.forward).parameters:
+            parts.append(scene.means[frames])
+        restored: Tensor = self.net(*((x[None] if window else x).to(self.device) for x in parts))[0]
+        return restored.cpu()
 
     def _restore(self, scene: Scene, frame: int) -> Tensor:
         """One frame, in the middle of the core of a window of its own."""
@@ -88,9 +95,7 @@ class Network:
         before = (span - core) // 2 + core // 2
         seen = scene.around(frame, self.frames)
         steps = [min(max(frame - before + k, seen.start), seen.stop - 1) for k in range(span)]
-        parts = (x[steps][None].to(self.device) for x in (scene.image, scene.mask, scene.rows, scene.cols))
-        restored: Tensor = self.net(*parts)[0]
-        return restored[0, core // 2].cpu()
+        return self._run(scene, steps, window=True)[0, core // 2]
 
 
 def window(net: nn.Module) -> int:

@@ -66,7 +66,7 @@ def warping_error(pred: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     out = []
     shown = pred.clamp(0, 1)
     for t in range(len(truth) - 1):
-        flow, visible = _flow(truth[t], truth[t + 1])
+        flow, visible = dis_flow(truth[t], truth[t + 1])
         H, W = flow.shape[:2]
         x = (torch.arange(W) + flow[..., 0] + 0.5) / W * 2 - 1
         y = (torch.arange(H).unsqueeze(-1) + flow[..., 1] + 0.5) / H * 2 - 1
@@ -77,9 +77,9 @@ def warping_error(pred: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return torch.stack(out) if out else torch.zeros(0)
 
 
-def _flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """(3, H, W) twice -> flow (H, W, 2) in px from first to second, and (H, W) 1 where it comes back to
-    within 1 px: what does not was occluded."""
+def dis_flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """DIS flow (Kroeger et al., ECCV 2016): (3, H, W) twice -> flow (H, W, 2) in px from first to second, and
+    (H, W) 1 where it comes back to within 1 px: what does not was occluded."""
     grey = [cv2.cvtColor(_to_bytes(p), cv2.COLOR_RGB2GRAY) for p in (first, second)]
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     forth, back = dis.calc(grey[0], grey[1], None), dis.calc(grey[1], grey[0], None)

@@ -35,6 +35,7 @@ Conditions = Annotated[
 FramesList = Annotated[
     str, typer.Option("--frames", metavar="LIST", help="Frames that a network with a window may look at.")
 ]
+Invert = Annotated[bool, typer.Option("--inversion", help="Also measure inversion, which needs no network.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Pictures or clips per condition.")]
 Metrics = Annotated[
     str,
@@ -60,6 +61,7 @@ def evaluate(
     clips: Clips = None,
     conditions: Conditions = "clean-8,clean-10,clean-12,wild",
     frames: FramesList = "1,5,16",
+    inversion: Invert = False,
     count: Count = 60,
     metrics: Metrics = "auto",
     alexnet: Alexnet = None,
@@ -75,17 +77,15 @@ def evaluate(
     """Measure networks on pixelated faces whose truth is known. Prints Markdown, or JSON."""
     del debug  # vidpipe.cli.main reads it
     import json
-    import time
 
     import torch
     from rich.console import Console
 
     from pipeline.errors import UsageError
-    from train import report
     from train.conditions import Condition
     from train.evaluate import OPTIONAL, Judges
-    from train.evaluate import evaluate as measure
-    from train.methods import TRIVIAL, Method, read_networks
+    from train.methods import read_networks
+    from train.suite import Suite, section, write
     from vidpipe import __version__
     from vidpipe.cli.log import prepare
 
@@ -101,39 +101,21 @@ def evaluate(
     place = device or "auto"
     if place == "auto":
         place = "cuda:0" if torch.cuda.is_available() else "cpu"
-    networks, facts = read_networks(nets or [], windows, torch.device(place))
+    networks, files = read_networks(nets or [], windows, torch.device(place))
     judges = Judges.find(names, metrics != "auto", alexnet, vgg16)
     sources = _sources(faces, clips)
     output.mkdir(parents=True, exist_ok=True)
     for line in judges.missing:
         console.print(f"vidpipe: warning: {line}", soft_wrap=True, markup=False, highlight=False)
 
-    text, parts = [], []
-    for kind, source in sources.items():
-        for condition in wanted:
-            moves = condition.moving or kind == "clips"
-            # A still holds one frame, however many a network may look at.
-            chosen = [n for n in networks if moves or n.frames == (min(windows) if n.windowed else 1)]
-            methods: list[Method] = [*TRIVIAL, *chosen]
-            began = time.monotonic()
-            outcome = measure(source, condition, methods, judges, count, judged=2 if moves else 1, seed=seed)
-            title = f"{kind}, {condition.name}, {outcome.count} scenes"
-            report.sheet(outcome, output / f"sheet-{kind}-{condition.name}.png")
-            text.append(f"### {title}\n\n{report.markdown(outcome)}\n")
-            parts.append({"data": kind, **report.to_json(outcome)})
-            if not quiet:
-                console.print(f"{title}: {time.monotonic() - began:.0f} s", highlight=False)
-            if not as_json:
-                typer.echo(text[-1])
-    result = {
-        "version": __version__,
-        "seed": seed,
-        "networks": facts,
-        "left_out": list(judges.missing),
-        "results": parts,
-    }
-    (output / "eval.md").write_text("\n".join(text))
-    (output / "eval.json").write_text(json.dumps(result, indent=1) + "\n")
+    suite = Suite(sources, wanted, networks, judges, windows, inversion, count, seed)
+    outcomes = []
+    for kind, outcome in suite.outcomes():
+        outcomes.append((kind, outcome))
+        if not as_json:
+            print(section(kind, outcome), flush=True)
+    facts = {"version": __version__, "seed": seed, "networks": files, "left_out": list(judges.missing)}
+    result = write(outcomes, facts, output)
     if as_json:
         typer.echo(json.dumps(result))
 

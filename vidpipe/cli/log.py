@@ -6,7 +6,7 @@ import logging
 
 from rich.console import Console
 
-OURS = ("vidpipe", "pipeline", "export", "nets")
+OURS = ("vidpipe", "pipeline", "export", "train", "nets")
 
 
 class _OnConsole(logging.Handler):

@@ -1,0 +1,83 @@
+"""A whole evaluation: every method under every condition on every source, one outcome after the other."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train import report
+from train.conditions import Condition
+from train.data import Segments, Stills
+from train.evaluate import Judges, Outcome, evaluate
+from train.inversion import invert
+from train.methods import TRIVIAL, Method, Network
+
+log = logging.getLogger(__name__)
+
+JUDGED = 2
+"""Successive frames of a moving scene that are compared: two, for the warping error"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured on what."""
+
+    sources: Mapping[str, Stills | Segments]
+    """``faces``, ``clips``"""
+    conditions: Sequence[Condition]
+    networks: Sequence[Network]
+    judges: Judges
+    windows: Sequence[int] = (1, 5, 16)
+    """numbers of frames for methods that take several"""
+    inversion: bool = False
+    count: int = 60
+    seed: int = 0
+
+    def outcomes(self) -> Iterator[tuple[str, Outcome]]:
+        """(source, outcome)."""
+        for kind, source in self.sources.items():
+            for condition in self.conditions:
+                moves = condition.moving or kind == "clips"
+                began = time.monotonic()
+                yield (
+                    kind,
+                    evaluate(
+                        source,
+                        condition,
+                        self._methods(moves),
+                        self.judges,
+                        self.count,
+                        judged=JUDGED if moves else 1,
+                        seed=self.seed,
+                    ),
+                )
+                log.info("%s, %s: %.0f s", kind, condition.name, time.monotonic() - began)
+
+    def _methods(self, moves: bool) -> list[Method]:
+        # A still holds one frame, however many a method may look at.
+        windows = self.windows if moves else [1]
+        networks = [n for n in self.networks if moves or n.frames == (min(self.windows) if n.windowed else 1)]
+        return [*TRIVIAL, *(invert(windows) if self.inversion else ()), *networks]
+
+
+def write(
+    outcomes: Sequence[tuple[str, Outcome]], facts: Mapping[str, object], folder: Path
+) -> dict[str, object]:
+    """``eval.md``, ``eval.json`` and a sheet for each outcome into ``folder``; what the JSON holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = [{"data": kind, **report.to_json(outcome)} for kind, outcome in outcomes]
+    everything = {**facts, "results": results}
+    (folder / "eval.md").write_text("\n".join(section(kind, outcome) for kind, outcome in outcomes))
+    (folder / "eval.json").write_text(json.dumps(everything, indent=1) + "\n")
+    for kind, outcome in outcomes:
+        report.sheet(outcome, folder / f"sheet-{kind}-{outcome.condition.name}.png")
+    return everything
+
+
+def section(kind: str, outcome: Outcome) -> str:
+    """A heading and a table."""
+    return f"### {kind}, {outcome.condition.name}, {outcome.count} scenes\n\n{report.markdown(outcome)}\n"
