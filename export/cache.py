@@ -1,53 +1,224 @@
-"""Exported networks in the user's cache, under the hash of what they were made from."""
+"""Exported engines in the user's cache, under the hash of what they were made from.
+
+An entry is a folder with the engine's files and ``report.json``, signed by the user's key. It comes into
+being by one renaming, so what is there is whole. It is opened only if its owner is this user, its report is
+signed and its files have the hashes that the report names; anything else counts as not there, and is said.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-import os
-from importlib.metadata import version
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from export.onnx import OPSET, export_onnx, spec_of
-from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
-from pipeline.errors import InputError, MissingError, OutputError
+from pydantic import ValidationError
+
+from export.report import Report
+from pipeline.engines.trust import check_owner, folder, is_signed, sign
+from pipeline.errors import InputError, OutputError, VidpipeError
 
 log = logging.getLogger(__name__)
 
-GRAPH = 1
-"""Raise when the code of a network changes what the same weights compute."""
+REPORT = "report.json"
+PART = ".part-"
+"""Prefix of what is not whole yet."""
+FORGOTTEN_S = 24 * 3600
+"""A part of this age belongs to no process any more."""
+SLOT = ("network", "target", "precision", "size_px", "window", "batch", "device", "options")
+"""What a user asks for. Of two entries that agree in these only one can be current."""
 
 
-def folder() -> Path:
-    """``VIDPIPE_CACHE``, else ``vidpipe`` in the user's cache folder."""
-    if named := os.environ.get("VIDPIPE_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vidpipe"
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An engine in the cache that may be opened."""
+
+    folder: Path
+    report: Report
+
+    @property
+    def file(self) -> Path:
+        """What an engine opens."""
+        return self.folder / next(iter(self.report.files))
+
+
+def key_of(identity: dict[str, str]) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def place(identity: dict[str, str]) -> Path:
+    """Where the entry of an identity lies, or would lie."""
+    name = "-".join((Path(identity["network"]).stem, identity["target"], identity["precision"]))
+    return _root() / f"{name}-{key_of(identity)}"
+
+
+def find(identity: dict[str, str]) -> Entry | None:
+    """The entry of an identity. Where there is none, says what stands in its place, if anything does."""
+    wanted = place(identity)
+    if wanted.exists():
+        try:
+            return _opened(wanted)
+        except VidpipeError as error:
+            log.warning("%s; it is made anew", error)
+            return None
+    for entry in entries():
+        if isinstance(entry, Entry) and _slot(entry.report.identity) == _slot(identity):
+            log.warning("%s is outdated (%s); it is made anew", entry.file, _changed(entry, identity))
+            break
+    return None
+
+
+def store(identity: dict[str, str], fill: Callable[[Path], Report]) -> Entry:
+    """``fill`` writes the files into the folder that it is given, and says what it wrote. Whatever it raises,
+    Ctrl-C included, leaves nothing behind. Raises OutputError for a cache that cannot be written."""
+    target = place(identity)
+    part: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=PART))
+        report = fill(part)
+        report = report.model_copy(update={"signature": sign(report.signed_content())})
+        (part / REPORT).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        for path in part.iterdir():
+            path.chmod(0o600)
+        _put(part, target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the export to {target.parent}: {error.strerror or error}; free some space or set "
+            "VIDPIPE_CACHE to another folder"
+        ) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+    return Entry(target, report)
+
+
+def entries() -> Iterator[Entry | tuple[Path, str]]:
+    """Everything in the cache: entries, and what is none with the reason, by name."""
+    root = _root()
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if path.name.startswith(PART):
+            continue
+        try:
+            yield _opened(path)
+        except VidpipeError as error:
+            yield path, str(error)
+
+
+def outdated(entry: Entry, identity: dict[str, str] | None) -> str:
+    """Why the entry is not current: it differs from ``identity``, what an export would make now (None where
+    its checkpoint is gone). Empty if it is current."""
+    if identity is None:
+        return "its weights are not here any more"
+    return "" if entry.report.identity == identity else _changed(entry, identity)
+
+
+def remove(path: Path) -> int:
+    """Deletes an entry; returns its bytes. Raises OutputError."""
+    try:
+        size = (
+            sum(file.lstat().st_size for file in path.rglob("*")) if path.is_dir() else path.lstat().st_size
+        )
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot delete {path}: {error.strerror}") from error
+    return size
+
+
+def forgotten() -> list[Path]:
+    """Parts that a killed process has left, older than a day."""
+    root, now = _root(), time.time()
+    parts = root.glob(f"{PART}*") if root.is_dir() else ()
+    return [path for path in parts if now - path.lstat().st_mtime > FORGOTTEN_S]
+
+
+def check_space(needed_bytes: int) -> None:
+    """Raises OutputError where the cache's disk has less room than that."""
+    root = _root()
+    while not root.exists():
+        root = root.parent
+    free = shutil.disk_usage(root).free
+    if free < needed_bytes:
+        raise OutputError(
+            f"{root}: {free >> 20} MiB free, the export needs about {needed_bytes >> 20}; free some space or "
+            "set VIDPIPE_CACHE to another folder"
+        )
+
+
+def _root() -> Path:
+    return folder() / "engines"
+
+
+def _opened(path: Path) -> Entry:
+    """Raises InputError for what may not be opened."""
+    check_owner(path)
+    report_file = path / REPORT
+    try:
+        check_owner(report_file)
+        report = Report.model_validate_json(report_file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: no entry of this version of vidpipe ({reason})") from error
+    if not is_signed(report.signed_content(), report.signature):
+        raise InputError(f"{path}: not made by you with this cache, or changed since")
+    for name, digest in report.files.items():
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"{file}: is missing")
+        check_owner(file)
+        if sha256(file) != digest:
+            raise InputError(f"{file}: corrupted (SHA-256 differs from its report's)")
+    return Entry(path, report)
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _put(part: Path, target: Path) -> None:
+    """Of two processes that made the same entry the later one wins; a reader of the earlier one keeps its
+    open files."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(dir=target.parent, prefix=PART))
+        target.rename(old / "old")
+        shutil.rmtree(old, ignore_errors=True)
+    part.rename(target)
+
+
+def _slot(identity: dict[str, str]) -> list[str | None]:
+    return [identity.get(name) for name in SLOT]
+
+
+def _changed(entry: Entry, identity: dict[str, str]) -> str:
+    """``torch 2.12.0, now 2.13.0``"""
+    before = entry.report.identity
+    names = [name for name in sorted({*before, *identity}) if before.get(name) != identity.get(name)]
+    return ", ".join(f"{n} {_short(before.get(n))}, now {_short(identity.get(n))}" for n in names)
+
+
+def _short(value: str | None) -> str:
+    return "none" if value is None else value[:12] if len(value) == 64 else value
 
 
 def engine_file(net: str, weights: Path | None = None) -> Path:
-    """ONNX file of a network, exported now if the cache has none for these weights.
+    """ONNX file of a network, exported and compared with PyTorch now if the cache has none for these weights.
 
     ``net``: idn or nar, the shipped weights unless ``weights`` names others. Raises MissingError,
-    InputError (weights that cannot be read) and OutputError (a cache that cannot be written).
+    InputError (weights that cannot be read), OutputError (a cache that cannot be written) and GateError.
     """
-    path = weights or WEIGHTS / f"{net}.safetensors"
-    if not path.exists():
-        raise MissingError(f"{path} does not exist; train it with: vidpipe train {net}")
-    digest = sha256(path)
-    key = hashlib.sha256(f"{digest} {OPSET} {GRAPH} {version('torch')}".encode()).hexdigest()[:16]
-    target = folder() / f"{net}-{key}.onnx"
-    if target.exists():
-        return target
-    log.info("exporting %s to ONNX, once (about 10 s): %s", net, target)
-    try:
-        loaded = load(path)
-    except CheckpointError as error:
-        raise InputError(str(error)) from error
-    try:
-        export_onnx(loaded, spec_of(loaded, digest, version("vidpipe")), target)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the exported network to {target.parent}: {error.strerror}; set VIDPIPE_CACHE"
-        ) from error
-    return target
+    from export.crops import faces_or_noise  # noqa: PLC0415  the next one imports this module
+    from export.job import export  # noqa: PLC0415
+    from export.spec import Request  # noqa: PLC0415
+
+    return export(Request(str(weights or net), "onnx"), faces_or_noise).file

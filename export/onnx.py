@@ -2,36 +2,37 @@
 
 The graph is the learned part of a network alone (``body``): features and mask in, residual and trust
 out. Observation and projection stay outside, in float32 (``nets.grid``), so that an engine may run at
-any precision without touching the measurement.
+any precision without touching the measurement. The precision is written into the graph
+(``export.precision``): TensorRT 11 knows no other way, and the others follow what the graph says.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 
 import onnx
+import onnx.version_converter
 import onnxslim
 import torch
 from torch import Tensor, nn
 
+from export.crops import Faces
+from export.precision import Reduced, cast_constants, quantize
 from nets.grid import CHANNELS
 from nets.idn import IDN
 from nets.nar import NAR
 from pipeline.engines import EngineSpec
+from pipeline.engines.metadata import KEY, to_json
+from pipeline.errors import InputError, UsageError
 
 OPSET = 20
 """The first with GridSample under its final definition, which TensorRT 10 and OpenVINO read."""
-
-CELLS = 64
-"""Most cells per axis that the membership matrices hold."""
+OPSET_BF16 = 22
+"""The first in which convolutions may be bfloat16. The exporter writes GroupNormalization from 21 on, whose
+types must agree, which autocast's do not: so the file is made under OPSET and converted."""
 
 
 class Body(nn.Module):
@@ -50,20 +51,6 @@ class Body(nn.Module):
         return residual.unflatten(0, (B, T)), trust.reshape(B, T)
 
 
-def spec_of(net: IDN | NAR, weights_sha256: str, version: str, size_px: int = 128) -> EngineSpec:
-    """What the exported file will say of itself."""
-    window, context = (net.config.window, net.config.context) if isinstance(net, NAR) else (1, 0)
-    return EngineSpec(
-        net=type(net).__name__.lower(),
-        version=version,
-        weights_sha256=weights_sha256,
-        window=window,
-        context=context,
-        size_px=size_px,
-        cells=CELLS,
-    )
-
-
 def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Random features and mask of the right shapes and ranges."""
     generator = torch.Generator().manual_seed(seed)
@@ -74,40 +61,77 @@ def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor,
     return features, mask
 
 
-def export_onnx(net: IDN | NAR, spec: EngineSpec, target: Path) -> None:
-    """Writes ``target`` in one step: batch dynamic, everything else fixed, metadata under ``vidpipe``."""
-    net = net.eval().float()
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            Body(net),
-            example_inputs(spec, batch=2),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["features", "mask"],
-            output_names=["residual", "trust"],
-            dynamic_shapes={"features": {0: batch}, "mask": {0: batch}},
-            verbose=False,
-        )
-    assert program is not None
-    model = onnxslim.slim(program.model_proto)
+def to_onnx(net: IDN | NAR, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
+    """An ONNX file of the spec's precision: axis ``batch`` free within the spec's range, everything else
+    fixed, float32 at the borders, metadata under ``metadata.KEY``.
+
+    int8 is calibrated on ``faces``; ``symmetric`` as ``precision.quantize`` has it. Raises UsageError for a
+    size that the network cannot take, InputError for a network that ONNX cannot express.
+    """
+    body = Body(net.eval().float())
+    _check_size(body, spec)
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(spec.precision)
+    model = onnxslim.slim(_traced(Reduced(body, dtype) if dtype else body, spec))
+    if dtype is torch.bfloat16:
+        model = onnx.version_converter.convert_version(model, OPSET_BF16)
+    if dtype:
+        cast_constants(model)
+    if spec.precision == "int8":
+        assert faces is not None, "int8 is calibrated on pictures"
+        model = quantize(model, spec, faces, symmetric)
+    del model.metadata_props[:]
     entry = model.metadata_props.add()
-    entry.key, entry.value = "vidpipe", json.dumps(asdict(spec))
+    entry.key, entry.value = KEY, to_json(spec)
     onnx.checker.check_model(model, full_check=True)
-    write_in_one_step(target, model.SerializeToString())
+    content: bytes = model.SerializeToString()
+    return content
 
 
-def write_in_one_step(target: Path, content: bytes) -> None:
-    """Two processes that export at once both end with a whole file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    part = Path(name)
+def _traced(module: nn.Module, spec: EngineSpec) -> onnx.ModelProto:
+    static = spec.batch_min == spec.batch_max
+    batch = None if static else torch.export.Dim("batch", min=spec.batch_min, max=spec.batch_max)
+    count = spec.batch_min if static else max(2, spec.batch_min)  # a 1 would be taken for fixed
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                module,
+                example_inputs(spec, count),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["features", "mask"],
+                output_names=["residual", "trust"],
+                dynamic_shapes={"features": {0: batch}, "mask": {0: batch}} if batch is not None else None,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise InputError(f"{spec.net} cannot be exported to ONNX: {_cause(error)}") from error
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom: the exporter wraps errors in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _check_size(body: Body, spec: EngineSpec) -> None:
+    """Asks the network itself: only it knows how often it halves the picture."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+        with torch.no_grad():
+            residual, _ = body(*example_inputs(spec, 1))
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--size is {spec.size_px}; {spec.net} cannot take it ({_cause(error)}); it was trained at 128"
+        ) from error
+    wanted = (1, spec.core, 3, spec.size_px, spec.size_px)
+    if tuple(residual.shape) != wanted:
+        raise UsageError(
+            f"--size is {spec.size_px}; {spec.net} makes {tuple(residual.shape)} of it, wanted {wanted}; "
+            "it was trained at 128"
+        )
 
 
 @contextmanager

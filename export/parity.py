@@ -1,47 +1,63 @@
-"""Does an exported network answer as PyTorch does? Measured in the task's own terms."""
+"""The gate that every export passes: run on crops of real pictures, against PyTorch in float32."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from contextlib import closing
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from export.crops import Faces, make
 from export.onnx import Body
+from export.report import ParityRecord
 from nets.idn import IDN
 from nets.nar import NAR
-from pipeline.engines import Engine
+from pipeline.engines import Engine, EngineSpec, Library, open_engine
+from pipeline.engines.reference import LIMITS, Reference, measure
+from pipeline.errors import GateError, InputError, MissingError
 
-MIN_PSNR_DB = {"fp32": 80.0, "bf16": 45.0, "fp16": 60.0}
-"""Between the engine's residual and PyTorch's, peak 1. bf16 has 8 bits: at 45 dB its error is 1.4 grey
-levels RMS at most, a tenth of what the best network gets wrong inside a mosaic (24 dB)."""
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Parity:
-    """Difference of an engine's outputs from PyTorch's in float32."""
-
-    engine: str
-    psnr_db: float
-    """of the residual, peak 1"""
-    max_error: float
-    """of the residual"""
-    max_trust_error: float
-
-    def holds(self, precision: str) -> bool:
-        """Whether the difference is within MIN_PSNR_DB for fp32, bf16 or fp16."""
-        return self.psnr_db >= MIN_PSNR_DB[precision]
+WINDOWS = 6
+SEED = 0
 
 
 @torch.no_grad()
-def compare(net: IDN | NAR, engine: Engine, features: Tensor, mask: Tensor) -> Parity:
-    """Runs both on the same inputs (shapes as in pipeline.engines.EngineSpec)."""
-    wanted, trust = Body(net.eval())(features, mask)
-    got = engine.infer({"features": features, "mask": mask})
-    error = got["residual"] - wanted
-    return Parity(
-        engine=engine.name,
-        psnr_db=float(-10 * torch.log10((error**2).mean() + 1e-20)),
-        max_error=float(error.abs().max()),
-        max_trust_error=float((got["trust"] - trust).abs().max()),
-    )
+def reference_of(net: IDN | NAR, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
+    """PyTorch's answer to crops of the faces, one window at a time."""
+    crops = make(faces, spec, windows, SEED)
+    body, inputs = Body(net.eval()), crops.inputs()
+    answers = [body(inputs["features"][k : k + 1], inputs["mask"][k : k + 1]) for k in range(windows)]
+    residual, trust = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    return Reference(crops, residual, trust)
+
+
+def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[ParityRecord]:
+    """Measures the file under every library of those that is here and can run it.
+
+    Raises GateError where one differs by more than its precision may, and where none could run the file.
+    """
+    records, refusals = [], []
+    for library in libraries:
+        try:
+            engine = open_engine(path, device="cpu", library=library, threads=2)
+        except (InputError, MissingError) as error:
+            refusals.append(f"{library}: {error}")
+            log.info("%s is not compared under %s: %s", path.name, library, error)
+            continue
+        with closing(engine):
+            parity = measure(engine, reference, _precision(engine))
+        if not parity.holds:
+            raise GateError(f"the export does not answer as PyTorch does, {parity}; not kept")
+        log.info("%s", parity)
+        records.append(ParityRecord.of(parity))
+    if not records:
+        raise GateError(f"no library here could run the export to compare it: {'; '.join(refusals)}")
+    return records
+
+
+def _precision(engine: Engine) -> str:
+    """Whose limits hold: the file's precision or what the engine computes in, the wider ones."""
+    computed = "bf16" if "bf16" in engine.name else "fp32"
+    return min(computed, engine.spec.precision, key=lambda precision: LIMITS[precision].min_psnr_db)

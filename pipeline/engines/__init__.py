@@ -18,6 +18,21 @@ from pipeline.errors import InputError, MissingError, UsageError
 log = logging.getLogger(__name__)
 
 Library = Literal["openvino", "onnxruntime", "torch"]
+SUFFIXES: dict[Library, tuple[str, ...]] = {
+    "openvino": (".onnx", ".xml"),
+    "onnxruntime": (".onnx",),
+    "torch": (".pt2",),
+}
+"""What a library opens."""
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+CONTRACT = (
+    "grid: cell = floor(i * n / size); picture: RGB in [0, 1]; features: 3 blocks - 0.5, 3 base - 0.5, "
+    "1 mask, 2 place in the cell in [-1, 1], 2 pitch / 32 px; residual: RGB over the base; "
+    "trust: in [0, 1]"
+)
+"""What a network file was made for: the meaning and the ranges of its inputs and outputs. A file that names
+another contract is outdated. Change it with ``nets.grid``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,13 @@ class EngineSpec:
     """S"""
     cells: int
     """N, the most cells per axis that the network was trained for"""
+    precision: str = "fp32"
+    """fp32, fp16, bf16 or int8: what is written into the graph; inputs and outputs are float32 always"""
+    batch_min: int = 1
+    """fewest windows that the file takes in one call; engines pad a smaller batch"""
+    batch_max: int = 1024
+    """most of them; engines split a larger batch"""
+    contract: str = CONTRACT
 
     @property
     def core(self) -> int:
@@ -69,7 +91,8 @@ def open_engine(
     library: Library | Literal["auto"] = "auto",
     threads: int | None = None,
 ) -> Engine:
-    """Opens a network file: .onnx with OpenVINO or ONNX Runtime, .pt2 (``torch.export``) with PyTorch.
+    """Opens a network file: .onnx with OpenVINO or ONNX Runtime, .xml (OpenVINO's IR) with OpenVINO, .pt2
+    (``torch.export``) with PyTorch.
 
     ``device`` is "auto", "cpu" or "cuda:N"; ``threads`` of the CPU, None for the library's choice. What
     "auto" chose is logged with the reason. Raises InputError for a file that is missing or not ours,
@@ -82,8 +105,9 @@ def open_engine(
     if not path.is_file():
         raise InputError(f"{path}: no such network file")
     chosen, why = _choose_library(path, device) if library == "auto" else (library, "as asked")
-    if (chosen == "torch") != (path.suffix == ".pt2"):
-        raise UsageError(f"{path}: torch runs .pt2 files, the other engines run .onnx files")
+    if path.suffix not in SUFFIXES[chosen]:
+        runs = "; ".join(f"{name} runs {' and '.join(suffixes)}" for name, suffixes in SUFFIXES.items())
+        raise UsageError(f"{path}: not a file of the engine {chosen}; {runs}")
     if find_spec(chosen) is None:
         raise MissingError(f"engine {chosen}: the library is not installed; pip install {chosen}")
     place = _choose_device(chosen) if device == "auto" else device
@@ -112,6 +136,8 @@ def open_engine(
 def _choose_library(path: Path, device: str) -> tuple[Library, str]:
     if path.suffix == ".pt2":
         return "torch", "a .pt2 file"
+    if path.suffix == ".xml":
+        return "openvino", "an .xml file"
     if device.startswith("cuda") or (device == "auto" and _onnxruntime_has_gpu()):
         return "onnxruntime", "on a GPU"
     if find_spec("openvino") is not None:

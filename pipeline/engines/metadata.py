@@ -1,6 +1,8 @@
 """What a network file says about itself: an ``EngineSpec`` as JSON under the key ``vidpipe``.
 
-In an ONNX file it is an entry of ``metadata_props``, in a ``torch.export`` archive (.pt2) an extra file.
+In an ONNX file it is an entry of ``metadata_props``, in a ``torch.export`` archive (.pt2) an extra file, in
+OpenVINO's IR (.xml) an entry of its runtime information, in a TensorRT engine file (``enginefile``) a part of
+the header.
 """
 
 from __future__ import annotations
@@ -8,11 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args
 
 import onnx
 
 from nets.grid import CHANNELS
-from pipeline.engines import EngineSpec
+from pipeline.engines import CONTRACT, EngineSpec, Precision
 from pipeline.errors import InputError
 
 KEY = "vidpipe"
@@ -41,7 +44,17 @@ def from_json(text: str, path: Path) -> EngineSpec:
             "it stems from another version, delete it, the next run makes it anew"
         )
     spec = EngineSpec(**values)
-    if spec.core < 1 or spec.context < 0 or spec.size_px < 1 or spec.cells < 1:
+    if spec.contract != CONTRACT:
+        raise InputError(
+            f"{path}: made for other inputs and outputs ({spec.contract}), this version has {CONTRACT}; "
+            "delete it, the next run makes it anew"
+        )
+    if (
+        min(spec.core, spec.size_px, spec.cells, spec.batch_min) < 1
+        or spec.context < 0
+        or spec.batch_max < spec.batch_min
+        or spec.precision not in get_args(Precision)
+    ):
         raise InputError(
             f"{path}: its {KEY!r} metadata make no sense: {spec}; delete it, the next run makes it anew"
         )

@@ -1,4 +1,8 @@
-"""OpenVINO on the CPU, bfloat16 where the processor computes in it, else float32."""
+"""OpenVINO on the CPU.
+
+An ONNX file runs in bfloat16 where the processor computes in it, else in float32. In an IR file (.xml and
+.bin, ``vidpipe export --to openvino``) the precision is part of the export, and what it says is what runs.
+"""
 
 from __future__ import annotations
 
@@ -9,51 +13,63 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.engines.metadata import INPUTS, OUTPUTS, input_shapes, read_onnx
+from pipeline.engines import EngineSpec
+from pipeline.engines.batches import in_parts
+from pipeline.engines.metadata import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
+
+_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bf16"}
 
 
 class OpenVinoEngine:
     """Compiles one program of static shape per batch size, when that size first comes.
 
-    Sizes are rounded up to powers of two and the last window repeated, so that a run with batches of up
-    to B needs at most 1 + log2(B) programs. ``threads`` None leaves their number to the library. Raises
+    Sizes are those of ``batches.fitting``. ``threads`` None leaves their number to the library. Raises
     InputError for a file that is no network of ours.
     """
 
     def __init__(self, path: Path, threads: int | None) -> None:
-        self.spec = read_onnx(path)
         self._core: ov.Core = ov.Core()
-        bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
+        if path.suffix == ".onnx":
+            self.spec = read_onnx(path)
+            self._model: ov.Model = _read(self._core, path)
+        else:
+            self._model = _read(self._core, path)
+            self.spec = _spec_of_ir(self._model, path)
+        hint = self._hint(path)
+        self.name = f"openvino cpu {'int8, ' if self.spec.precision == 'int8' else ''}{_NAMES[hint]}"
         self._config: dict[str, str | int] = {
-            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._model: ov.Model = self._core.read_model(str(path))
-        except RuntimeError as error:
-            raise InputError(
-                f"{path}: OpenVINO cannot load it ({error}); delete it, the next run makes it anew"
-            ) from error
         self._compiled: dict[int, ov.CompiledModel] = {}
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        count = inputs["mask"].shape[0]
-        size = 1 << (count - 1).bit_length()
-        feed = {name: _padded(inputs[name], size) for name in INPUTS}
-        outputs = self._program(size)(feed)
-        return {name: torch.from_numpy(np.array(outputs[name][:count])) for name in OUTPUTS}
+        return in_parts(inputs, self.spec, self._run)
 
     def close(self) -> None:
         self._compiled.clear()
+
+    def _hint(self, path: Path) -> str:
+        """The type that layers compute in, where the graph does not say int8."""
+        able = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        fast = "bf16" if "BF16" in able else "f32"
+        if path.suffix == ".onnx":
+            return fast
+        # float16 is how such a file is kept; a processor without it computes in float32.
+        own = {"fp32": "f32", "fp16": "f16" if "FP16" in able else "f32", "bf16": "bf16", "int8": fast}
+        return own[self.spec.precision]
+
+    def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        feed = {name: inputs[name].contiguous().numpy() for name in INPUTS}
+        outputs = self._program(feed["mask"].shape[0])(feed)
+        return {name: torch.from_numpy(np.array(outputs[name])) for name in OUTPUTS}
 
     def _program(self, size: int) -> ov.CompiledModel:
         if size not in self._compiled:
@@ -65,9 +81,16 @@ class OpenVinoEngine:
         return self._compiled[size]
 
 
-def _padded(x: Tensor, size: int) -> NDArray[np.float32]:
-    """The batch with its last entry repeated up to ``size``."""
-    missing = size - x.shape[0]
-    full = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
-    array: NDArray[np.float32] = full.contiguous().numpy()
-    return array
+def _read(core: ov.Core, path: Path) -> ov.Model:
+    try:
+        return core.read_model(str(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: OpenVINO cannot load it ({error}); delete it, the next run makes it anew"
+        ) from error
+
+
+def _spec_of_ir(model: ov.Model, path: Path) -> EngineSpec:
+    if not model.has_rt_info([KEY]):
+        raise InputError(f"{path}: no {KEY!r} metadata, so not a network of vidpipe")
+    return from_json(str(model.get_rt_info([KEY]).astype(str)), path)

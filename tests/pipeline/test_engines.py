@@ -143,7 +143,7 @@ def test_spec_survives_json() -> None:
     [
         ("{", "no JSON"),
         ("[1]", "hold list"),
-        (json.dumps({"net": "nar"}), "hold net: str, wanted cells: int"),
+        (json.dumps({"net": "nar"}), "hold net: str, wanted batch_max: int"),
         (to_json(SPEC).replace('"window": 5', '"window": "5"'), "window: str"),
         (to_json(SPEC).replace('"window": 5', '"window": 2'), "make no sense"),
     ],

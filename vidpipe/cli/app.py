@@ -10,6 +10,7 @@ from vidpipe import __version__
 from vidpipe.cli.bench import bench
 from vidpipe.cli.doctor import doctor
 from vidpipe.cli.eval import evaluate
+from vidpipe.cli.export import export
 from vidpipe.cli.run import run
 from vidpipe.cli.train import train
 
@@ -23,6 +24,7 @@ app.command()(run)
 app.command()(bench)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(export)
 app.command()(doctor)
 
 

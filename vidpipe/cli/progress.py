@@ -1,4 +1,4 @@
-"""The progress bar on stderr: frames, frames per second, time left, people being restored."""
+"""Progress bars on stderr: frames, frames per second, time left, people being restored; steps of a job."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -45,6 +46,36 @@ class Bar:
         """``done`` of ``total`` frames are written; ``people`` are being restored."""
         noun = "face" if people == 1 else "faces"
         self._progress.update(self._task, completed=done, total=total, people=f"{people} {noun}")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class Steps:
+    """A bar for a job of named steps. Shows nothing if not ``shown`` or if ``console`` is no terminal."""
+
+    def __init__(self, label: str, console: Console, shown: bool) -> None:
+        self._progress = Progress(
+            TextColumn(label),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not (shown and console.is_terminal),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=1.0)
+
+    def show(self, what: str, share: float) -> None:
+        """``what`` is being done; ``share`` of everything is, 0 to 1."""
+        self._progress.update(self._task, completed=share, description=what)
 
     def __enter__(self) -> Self:
         self._progress.start()

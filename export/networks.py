@@ -1,0 +1,99 @@
+"""From a name or a path to a network with its weights, and to what its exported file will say of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from nets.checkpoint import WEIGHTS, CheckpointError, build, load, sha256
+from nets.idn import IDN
+from nets.nar import NAR
+from pipeline.engines import EngineSpec
+from pipeline.errors import InputError, MissingError, UsageError
+
+CELLS = 64
+"""Most cells per axis that the membership matrices hold."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights. Reading it into a network waits until somebody needs the network."""
+
+    name: str
+    path: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256(self.path)
+
+    @cached_property
+    def net(self) -> IDN | NAR:
+        """Raises InputError for a file that is no network of ours."""
+        try:
+            return load(self.path).eval().float()
+        except CheckpointError as error:
+            raise InputError(str(error)) from error
+
+
+def shipped() -> list[str]:
+    """Names of the networks whose weights are here."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def find(network: str) -> Checkpoint:
+    """The checkpoint of a shipped network, or of a path. Raises MissingError where there is none."""
+    path = Path(network)
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        if not path.is_file():
+            raise MissingError(f"{path} does not exist; wanted a .safetensors file of vidpipe train")
+        return Checkpoint(path.stem, path)
+    weights = WEIGHTS / f"{network}.safetensors"
+    if not weights.is_file():
+        raise MissingError(
+            f"no network {network!r} is here; there are {', '.join(shipped())}, or the path of a "
+            f".safetensors file, made with: vidpipe train {network}"
+        )
+    return Checkpoint(network, weights)
+
+
+def with_window(net: IDN | NAR, window: int | None) -> IDN | NAR:
+    """The same weights for windows of other length. Raises UsageError where the network cannot."""
+    own = net.config.window if isinstance(net, NAR) else 1
+    if window is None or window == own:
+        return net
+    if isinstance(net, IDN):
+        raise UsageError(f"--window is {window}; idn looks at one frame at a time")
+    core = window - 2 * net.config.context
+    if core < 1:
+        raise UsageError(
+            f"--window is {window}; nar looks at {net.config.context} frames on either side of those that it "
+            f"restores, so wanted at least {2 * net.config.context + 1}"
+        )
+    other = build("nar", {**asdict(net.config), "core": core})
+    other.load_state_dict(net.state_dict())
+    return other.eval()
+
+
+def spec_of(
+    net: IDN | NAR,
+    weights_sha256: str,
+    size_px: int = 128,
+    precision: str = "fp32",
+    batch: tuple[int, int] = (1, 1024),
+) -> EngineSpec:
+    """What the exported file will say of itself."""
+    window, context = (net.config.window, net.config.context) if isinstance(net, NAR) else (1, 0)
+    return EngineSpec(
+        net=type(net).__name__.lower(),
+        version=version("vidpipe"),
+        weights_sha256=weights_sha256,
+        window=window,
+        context=context,
+        size_px=size_px,
+        cells=CELLS,
+        precision=precision,
+        batch_min=batch[0],
+        batch_max=batch[1],
+    )
