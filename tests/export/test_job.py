@@ -1,4 +1,4 @@
-"""An export from request to entry: made once, compared, refused where it differs; no failure leaves a trace."""
+"""An export from request to entry: made once, compared, refused where it differs; failures leave nothing."""
 
 from __future__ import annotations
 

@@ -23,9 +23,7 @@ Network = Annotated[
 ]
 To = Annotated[
     str | None,
-    typer.Option(
-        "--to", metavar="onnx|openvino|tensorrt|tensorrt-rtx", help="Kind of engine.", show_default=False
-    ),
+    typer.Option("--to", metavar="onnx|openvino", help="Kind of engine.", show_default=False),
 ]
 Precision = Annotated[
     str,
@@ -36,7 +34,7 @@ Batch = Annotated[
     typer.Option(
         "--batch",
         metavar="MIN:OPT:MAX",
-        help="Windows per call; default 1:4:16 for TensorRT, else any.",
+        help="Windows per call; default: any.",
         show_default=False,
     ),
 ]
@@ -132,6 +130,10 @@ def _request(
 ) -> Request:
     from export import spec
     from pipeline.engines import Precision as Known
+    from pipeline.errors import UsageError
+
+    if to not in ("onnx", "openvino"):
+        raise UsageError(f"--to is {to!r}; wanted onnx or openvino")
 
     return spec.Request(
         network,
