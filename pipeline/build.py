@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.conserve import compare
+from pipeline.encode.partfile import all_or_nothing
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.engines import Engine, open_engine
 from pipeline.errors import GateError, OutputError
@@ -141,9 +142,9 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
 def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> RunReport:
     """Does the job. ``on_frame`` is called after each frame written, in the caller's thread.
 
-    Boundaries close first, then the engine, the encoder, the decoder. Until the output is whole it has
-    another name, and it is compared with its source before the run counts as done: whatever is raised,
-    Ctrl-C included, leaves nothing new under the job's names. Raises the errors of ``pipeline.errors``;
+    Boundaries close first, then the encoder, the engine, the decoder. Until the output is whole and has been
+    compared with its source it has another name: whatever is raised, Ctrl-C included, leaves under the job's
+    names what stood there before. Raises the errors of ``pipeline.errors``;
     GateError where the output does not keep what it must.
     """
     config, started, meters = settings.config, perf_counter(), Meters()
@@ -152,22 +153,22 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         decoder = stack.enter_context(open_decoder(job.source))
         engine = stack.enter_context(closing(open_restorer(job.network, config)))
         plan = make_plan(job, decoder.info, engine.spec, config)
-        encoder = stack.enter_context(open_encoder(decoder.info, job, plan, config))
+        encoder = make_encoder(decoder.info, job, plan, config)
+        stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
+        encoder.open()
         stages = Stages(decoder.info, engine, config, plan, absolute(job.manual, decoder.info))
         written, streaming_s = _stream(chain(decoder, stages, meters), encoder, plan, meters, on_frame)
-        # It outlasts the closing of the others: an interrupt in there counts, too.
-        whole.enter_context(_all_or_nothing(job.target, job.sidecar))
         begun = perf_counter()
-        encoder.finish()
+        made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
         streaming_s += perf_counter() - begun
-        conservation = _compared(decoder.info, encoder, job, plan, config)
+        conservation = _compared(decoder.info, made, encoder, job, plan, config)
         times = meters.times()
         report = RunReport(
             versions=_versions(),
             settings=setting_records(settings),
             input=file_record(job.source),
-            output=file_record(job.target),
+            output=file_record(made, job.target.name),
             network=NetworkRecord(
                 net=engine.spec.net,
                 version=engine.spec.version,
@@ -186,6 +187,9 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
             lost=list(encoder.lost),
             warnings=warnings,
         )
+        # It outlasts the closing of the others: an interrupt in there counts, too.
+        whole.enter_context(all_or_nothing(job.target, job.sidecar))
+        encoder.finish()
         write_whole(job.sidecar, report.model_dump_json(indent=2))
     return report
 
@@ -206,8 +210,8 @@ def open_restorer(network: Path, config: RunConfig) -> Engine:
     )
 
 
-def open_encoder(info: StreamInfo, job: Job, plan: Plan, config: RunConfig) -> Encoder:
-    """The output file, marked as a reconstruction."""
+def make_encoder(info: StreamInfo, job: Job, plan: Plan, config: RunConfig) -> Encoder:
+    """The output file, marked as a reconstruction; not opened yet."""
     # Where both are there, the encoder names the video.
     if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
         raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
@@ -233,11 +237,11 @@ def _encode_settings(job: Job, config: RunConfig) -> EncodeSettings:
 
 
 def _compared(
-    info: StreamInfo, encoder: Encoder, job: Job, plan: Plan, config: RunConfig
+    info: StreamInfo, made: Path, encoder: Encoder, job: Job, plan: Plan, config: RunConfig
 ) -> list[KeptRecord]:
-    """What the output kept. Raises GateError where frames, times or audio differ and nobody said why."""
+    """What ``made`` kept of its source. Raises GateError where frames, times or audio differ unsaid."""
     settings = _encode_settings(job, config)
-    result = compare(info, job.target, settings, start_pts=plan.start_pts, end_pts=plan.end_pts)
+    result = compare(info, made, settings, start_pts=plan.start_pts, end_pts=plan.end_pts)
     for item in result.broken:
         promised = item.name in PROMISED or item.name.startswith("audio stream")
         if item.name == "frames" or (promised and not encoder.lost):
@@ -265,24 +269,3 @@ def _stream(
             written += 1
             on_frame(Progress(written, plan.frames, meters.tracks.living))
     return written, perf_counter() - started
-
-
-@contextmanager
-def _all_or_nothing(*targets: Path) -> Iterator[None]:
-    """Removes those files that have come into being if something is raised; older ones stay."""
-    before = [_identity(target) for target in targets]
-    try:
-        yield
-    except BaseException:
-        for target, older in zip(targets, before, strict=True):
-            if _identity(target) != older:
-                target.unlink(missing_ok=True)
-        raise
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from pipeline import build
-from pipeline.build import Stages, open_encoder, open_restorer
+from pipeline.build import Stages, make_encoder, open_restorer
 from pipeline.config import Resolved
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
@@ -113,7 +113,7 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             )
         stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info))
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
-        encoder = stack.enter_context(open_encoder(info, alone, plan, settings.config))
+        encoder = stack.enter_context(make_encoder(info, alone, plan, settings.config))
         rates = _alone(decoder, stages, encoder)
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")
         report = build.run(together, settings, lambda _: None)

@@ -27,7 +27,10 @@ class EncodeSettings:
 
 
 class Encoder(Protocol):
-    """A file that is being written. Nothing stands under its name before `finish` has returned."""
+    """A file that is being written. Nothing stands under its name before `finish` has returned.
+
+    Made, it has touched nothing; a context manager opens it on entry and closes it on exit.
+    """
 
     path: Path
 
@@ -36,12 +39,20 @@ class Encoder(Protocol):
         """Sentences about what of the source the output cannot carry."""
         ...
 
+    def open(self) -> None:
+        """Begin the file, under another name. Whatever comes of it, `close` clears up."""
+        ...
+
     def write(self, frame: Frame) -> None:
         """Encode one frame; frames come in ascending pts. Raises OutputError."""
         ...
 
+    def complete(self) -> Path:
+        """Write what is still held back; the whole file, still under another name. Raises OutputError."""
+        ...
+
     def finish(self) -> None:
-        """Write what is still held back, and put the file under its name. Raises OutputError."""
+        """`complete`, if that has not been, and put the file under its name. Raises OutputError."""
         ...
 
     def close(self) -> None:

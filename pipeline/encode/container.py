@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-from pipeline.decode.source import is_cover
+from pipeline.decode.source import is_cover, open_input
 from pipeline.encode.carry import Cut
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
@@ -54,11 +54,14 @@ def carried_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def container_options(
-    container: str, source: InputContainer, tags: Mapping[str, str], lost: list[str]
+    container: str, source: InputContainer, tags: Mapping[str, str], cut: Cut, lost: list[str]
 ) -> dict[str, str]:
-    """Options of the muxer that keep times exact and tags whole; tags without a place go to ``lost``."""
+    """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``."""
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
+    if container == "nut" and cut.start_s is None and sound_before_zero(Path(source.name)):
+        lost.append("nut cannot begin before 0, where the sound does: all streams are later")
+        return {}
     if container in {"nut", "ivf"}:  # no decoding times, so reordering makes none below 0
         return {"avoid_negative_ts": "disabled"}
     if container not in {"mp4", "mov"}:
@@ -90,6 +93,17 @@ def cut_chapters(source: InputContainer, out: OutputContainer, cut: Cut) -> None
             chapters.append({**chapter, **dict(zip(("start", "end"), moved, strict=True))})
     if chapters:
         out.set_chapters(chapters)  # type: ignore[arg-type]  # still the TypedDict that it was
+
+
+def sound_before_zero(path: Path) -> bool:
+    """True where the first packet of an audio stream has a negative time, as AAC's priming in MP4."""
+    with open_input(path) as container:
+        for stream in container.streams.audio:
+            first = next(container.demux(stream), None)
+            if first is not None and first.pts is not None and first.pts < 0:
+                return True
+            container.seek(0)
+    return False
 
 
 def clock_loss(container: str, info: StreamInfo) -> str | None:

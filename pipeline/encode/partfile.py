@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import OutputError
 
@@ -14,18 +17,24 @@ from pipeline.errors import OutputError
 class PartFile:
     """A binary file for a muxer that becomes ``target`` on `commit` and vanishes on `discard`.
 
-    Raises OutputError on opening where the target cannot be written, or is the source itself.
+    Nothing is on disk before `create`, so that whoever opens it can see to `discard` first. Raises
+    OutputError where the target cannot be written, or is the source itself.
     """
 
     def __init__(self, target: Path, source: Path, overwrite: bool) -> None:
         self.target = target
         self._overwrite = overwrite
         _check(target, source, overwrite)
-        self._part = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+        self.path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+        """Where the bytes lie until `commit`."""
+        self._file: BinaryIO = io.BytesIO()
+
+    def create(self) -> None:
+        """Put an empty file there."""
         try:
-            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:
-            raise output_error(target, error) from error
+            raise output_error(self.target, error) from error
         self._file = os.fdopen(descriptor, "w+b", buffering=1 << 20)
 
     @property
@@ -42,26 +51,74 @@ class PartFile:
     def tell(self) -> int:
         return self._file.tell()
 
-    def commit(self) -> None:
-        """Bring the bytes to disk and the file under its name."""
+    def complete(self) -> None:
+        """Bring the bytes to disk."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+        except OSError as error:
+            raise output_error(self.target, error) from error
+
+    def commit(self) -> None:
+        """Bring the file under its name."""
+        try:
             if not self._overwrite and self.target.exists():
                 raise OutputError(
                     f"{self.target} has appeared meanwhile; it was left alone, nothing is written"
                 )
-            self._part.replace(self.target)
+            self.path.replace(self.target)
             _sync_folder(self.target.parent)
         except OSError as error:
             raise output_error(self.target, error) from error
 
     def discard(self) -> None:
         """Remove what was written. Does nothing after `commit`."""
-        with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
+                self._file.close()
+        finally:
+            self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def all_or_nothing(*targets: Path) -> Iterator[None]:
+    """If something is raised, files that have come into being go and older ones are back."""
+    before = [_identity(target) for target in targets]
+    aside = [target.with_name(f".{target.name}.{secrets.token_hex(4)}.old") for target in targets]
+    try:
+        for target, older in zip(targets, aside, strict=True):
+            _keep(target, older)
+        yield
+    except BaseException:
+        for target, older, identity in zip(targets, aside, before, strict=True):
+            if _identity(older) is not None:
+                older.replace(target)
+            elif _identity(target) != identity:
+                target.unlink(missing_ok=True)
+        raise
+    finally:
+        for older in aside:
+            older.unlink(missing_ok=True)
+
+
+def _keep(target: Path, older: Path) -> None:
+    """A second name for a file, if there is one: what replaces it leaves it there."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.link(target, older, follow_symlinks=False)
+        except FileNotFoundError:
+            raise
+        except (OSError, NotImplementedError):  # a file system without hard links
+            target.rename(older)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _check(target: Path, source: Path, overwrite: bool) -> None:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "mpegts"}
 _WRITE_BYTES = 1 << 18
+_REORDER_FRAMES = 4
+"""Clips as short gain nothing from B-frames."""
 
 
 class PyAVEncoder:
@@ -49,8 +51,8 @@ class PyAVEncoder:
     packets are copied while frames are written, one held at most; with ``start_pts`` or ``end_pts`` only
     those that begin in that range. Passive: no thread of its own.
 
-    Raises OutputError on opening where the file cannot be written as asked, UsageError where a setting is
-    none of the encoder's, InputError where the source cannot be read again.
+    Made or opened it raises OutputError where the file cannot be written as asked, UsageError where a setting
+    is none of the encoder's, InputError where the source cannot be read again.
     """
 
     def __init__(
@@ -69,18 +71,23 @@ class PyAVEncoder:
         self._format = container_format(path)
         self._lost: list[str] = []
         self._last_pts: int | None = None
-        self._finished = False
+        self._end_pts = end_pts
+        self._complete = False
         self._lifted = False
         self._shift_pts = self._shift(start_pts)
         self._cut = cut_of(info, start_pts, end_pts, self._shift_pts)
-        with contextlib.ExitStack() as undo:
-            self._part = PartFile(path, info.path, overwrite)
-            undo.callback(self._part.discard)
-            self._others = OtherStreams(info, self._cut, audio=self._settings.audio == "copy")
-            undo.callback(self._others.close)
-            self._out, self._video, self._choice = self._open()
-            undo.pop_all()
-        log.info("%s: %s in %s", path.name, self.encoder, self._format)
+        self._part = PartFile(path, info.path, overwrite)
+        self._opened = contextlib.ExitStack()
+
+    def open(self) -> None:
+        """Begin the file: choose the encoder, declare all streams, write the header."""
+        self._opened.callback(self._part.discard)
+        self._part.create()
+        self._others = OtherStreams(self._info, self._cut, audio=self._settings.audio == "copy")
+        self._opened.callback(self._others.close)
+        self._out, self._video, self._choice = self._open()
+        self._opened.callback(self._close_container)
+        log.info("%s: %s in %s", self.path.name, self.encoder, self._format)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -103,8 +110,8 @@ class PyAVEncoder:
         with _told(self.path):
             self._mux(self._video.encode(picture))
 
-    def finish(self) -> None:
-        """Write what the encoder and the other streams hold back, and put the file under its name."""
+    def complete(self) -> Path:
+        """Write what the encoder and the other streams hold back. Returns where the whole file lies."""
         if self._last_pts is None:
             raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
         with _told(self.path):
@@ -112,22 +119,34 @@ class PyAVEncoder:
             for other in self._others.until(None):
                 self._out.mux(other)
             self._out.close()
-            self._part.commit()
-        self._finished = True
+            self._part.complete()
+        self._complete = True
         self._others.close()
         for sentence in self.lost:
             log.warning("%s: %s", self.path.name, sentence)
+        return self._part.path
+
+    def finish(self) -> None:
+        """`complete`, if that has not been, and put the file under its name."""
+        if not self._complete:
+            self.complete()
+        self._part.commit()
 
     def close(self) -> None:
         """Without `finish` before: remove what was written. Idempotent."""
-        if self._finished:
-            return
         self._part.discard()  # first: once it is closed, PyAV writes no trailer
+        self._opened.close()
+
+    def _close_container(self) -> None:
         with contextlib.suppress(FFmpegError, OSError):
             self._out.close()
-        self._others.close()
 
     def __enter__(self) -> Self:
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -153,7 +172,7 @@ class PyAVEncoder:
         tags = picture_tags(info)
         place = chroma_place(source, info.stream_index)
         titles = carried_tags(source.metadata) | dict(self._settings.metadata)
-        options = container_options(self._format, source, titles, self._lost)
+        options = container_options(self._format, source, titles, self._cut, self._lost)
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
             lost: list[str] = []
@@ -207,10 +226,14 @@ class PyAVEncoder:
         """False where frames must be coded in the order of showing to keep their times.
 
         AVI tells decoding times only. MPEG-TS cannot tell times below 0, where decoding would begin with
-        the two frames of delay that x264 and x265 take for B-frames.
+        the two frames of delay that x264 and x265 take for B-frames. Of fewer frames than that delay x265
+        gives decoding times that were never set.
         """
         pts = self._info.pts
         first = bisect_left(pts, self._shift_pts)
+        end = len(pts) if self._end_pts is None else bisect_left(pts, self._end_pts)
+        if end - first <= _REORDER_FRAMES:
+            return False
         delay = pts[min(first + 2, len(pts) - 1)] - pts[first]
         early = pts[first] - self._shift_pts < delay
         return self._format != "avi" and not (self._format == "mpegts" and early)

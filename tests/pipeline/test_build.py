@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from pipeline import build
 from pipeline.build import Progress, run
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.pyav import PyAVDecoder
+from pipeline.encode.carry import OtherStreams
+from pipeline.encode.partfile import PartFile
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError
-from pipeline.ledger import RunReport
+from pipeline.ledger import RunReport, file_record
 from pipeline.plan import Job, make_plan
 from pipeline.stages.paste import paste
 from pipeline.types import Frame
@@ -112,6 +116,75 @@ def test_what_was_there_before_stays_when_a_run_fails(
         _run(Job(job.source, job.target, job.network, overwrite=True), settings)
     assert job.target.read_text() == "older"
     assert list(job.target.parent.iterdir()) == [job.target]
+
+
+def _then(call: Callable[..., Any], error: type[BaseException]) -> Callable[..., Any]:
+    """The same call, and an error before its caller sees that it is over."""
+
+    def called(*arguments: Any, **keywords: Any) -> None:
+        call(*arguments, **keywords)
+        raise error
+
+    return called
+
+
+OPENING = [
+    (PartFile, "create"),
+    (OtherStreams, "__init__"),
+    (PyAVEncoder, "__init__"),
+    (PyAVEncoder, "_open"),
+    (PyAVEncoder, "open"),
+]
+ENDING = [(PartFile, "complete"), (PyAVEncoder, "complete"), (build, "compare"), (build, "file_record")]
+RENAMING = [(PartFile, "commit"), (PyAVEncoder, "finish"), (build, "write_whole")]
+
+
+@pytest.mark.parametrize(("where", "name"), [*OPENING, *ENDING, *RENAMING])
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("links", [True, False])
+def test_an_interrupt_after_any_step_leaves_what_was_there(
+    job: Job,
+    settings: Resolved,
+    monkeypatch: pytest.MonkeyPatch,
+    where: object,
+    name: str,
+    older: bool,
+    links: bool,
+) -> None:
+    if older:
+        job.target.write_text("older")
+        job.sidecar.write_text("older, too")
+    if not links:  # as on a memory card
+        monkeypatch.setattr(os, "link", _breaking_call(PermissionError))
+    monkeypatch.setattr(where, name, _then(getattr(where, name), KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _run(replace(job, overwrite=older), settings)
+    if older:
+        assert (job.target.read_text(), job.sidecar.read_text()) == ("older", "older, too")
+        job.target.unlink()
+        job.sidecar.unlink()
+    _clean(job)
+
+
+def _breaking_call(error: type[BaseException]) -> Callable[..., Any]:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_older_output_gives_way_to_a_run_that_succeeds(
+    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", _breaking_call(PermissionError))
+    job.target.write_text("older")
+    job.sidecar.write_text("older, too")
+    report = _run(replace(job, overwrite=True), settings)
+    assert file_record(job.target) == report.output
+    assert RunReport.model_validate_json(job.sidecar.read_text()) == report
+    assert sorted(job.target.parent.iterdir()) == [job.target, job.sidecar]
 
 
 @pytest.mark.parametrize("ahead", [1, 4])

@@ -376,6 +376,40 @@ def test_avi_stays_in_sync(tmp_path: Path, codec: str, b_frames: int) -> None:
     assert [number_in(frame.planes[0].numpy()) for frame in frames_of(output)] == list(range(10))
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv444p12le"])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("cut", [False, True])
+def test_hevc_of_a_few_frames(tmp_path: Path, frames: int, pix_fmt: str, cut: bool) -> None:
+    """Fewer than x265 reorders: it gave decoding times that it had never set, now and then."""
+    source = write_clip(tmp_path / "in.nut", frames=8 if cut else frames, pix_fmt=pix_fmt, codec="ffv1")
+    pts = probe(source).pts
+    span: dict[str, int | None] = {"start_pts": pts[1], "end_pts": pts[1 + frames]} if cut else {}
+    settings = EncodeSettings(codec="libx265", preset="ultrafast")
+    for turn in range(3):
+        output = tmp_path / f"out{turn}.mov"
+        assert reencode(source, output, settings, **span) == ()
+        assert kept(source, output, settings, **span).broken == ()
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_nut_with_sound_that_begins_before_zero(tmp_path: Path, cut: bool) -> None:
+    """AAC's priming in MP4 has times below 0, which NUT refuses."""
+    source = write_clip(tmp_path / "in.mp4", frames=30, extras=Extras(audio=[Audio()]))
+    assert packets_of(source, "audio")[0][0][0] < 0
+    output = tmp_path / "out.nut"
+    span = {"start_pts": probe(source).pts[10]} if cut else {}
+    lost = reencode(source, output, **span)
+    assert ["later" in sentence for sentence in lost] == ([] if cut else [True])
+    (before,), (after,) = packets_of(source, "audio"), packets_of(output, "audio")
+    frames = frames_of(output)
+    if not cut:
+        assert [data for _, data in after] == [data for _, data in before]
+        late = frames[0].pts * frames[0].time_base
+        assert 0 < late < Fraction(1, 5)
+        assert max(abs(b[0] - a[0] - late) for a, b in zip(before, after, strict=True)) < Fraction(1, 1000)
+    assert len(frames) == (20 if cut else 30)
+
+
 def test_tags_that_mp4_has_no_name_for_are_kept_too(tmp_path: Path) -> None:
     metadata = {"title": "T", "com.example.camera": "X-1"}
     source = write_clip(

@@ -105,8 +105,8 @@ def test_read_only_folder(
 
     decoder = open_decoder(clip)
     monkeypatch.setattr(os, "open", deny)
-    with refused(tmp_path, words):
-        PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST)
+    with refused(tmp_path, words), PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST):
+        pass
 
 
 @pytest.mark.parametrize("allowed_bytes", [0, 30_000, 60_000])
@@ -249,8 +249,11 @@ def test_no_frames_is_no_file(tmp_path: Path, clip: Path) -> None:
 def test_source_that_vanishes(tmp_path: Path, clip: Path) -> None:
     info = probe(clip)
     clip.unlink()
-    with pytest.raises(InputError, match="does not exist"):
-        PyAVEncoder(info, tmp_path / "out.mp4", FAST)
+    with (
+        pytest.raises(InputError, match="does not exist"),
+        PyAVEncoder(info, tmp_path / "out.mp4", FAST),
+    ):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 
