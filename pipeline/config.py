@@ -72,6 +72,35 @@ class WindowConfig(_Section):
     )
 
 
+class FacesConfig(_Section):
+    finder: Literal["centerface", "s3fd", "blazeface"] = Field("centerface", description="network")
+    min_face_px: float | None = Field(
+        None, ge=8, le=4000, description="smallest face, px; null: 4 % of the shorter side, 24 at least"
+    )
+    min_score: float = Field(0.2, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
+    birth_score: float = Field(0.35, gt=0, le=1, description="0..1, one sight at least that makes a track")
+    fill_before_s: float = Field(0.5, ge=0, le=10, description="seconds covered before a face is seen")
+    fill_after_s: float = Field(0.5, ge=0, le=10, description="seconds covered after it was seen")
+
+
+class MaskConfig(_Section):
+    look: Literal["mosaic", "blur", "solid"] = Field("mosaic", description="what is painted")
+    blocks: int = Field(6, ge=1, le=64, description="across the face")
+    shape: Literal["ellipse", "box"] = Field("ellipse", description="of the mask")
+    scale: float = Field(1.3, ge=1, le=4, description="of the mask over the face's box")
+
+
+class ProtectConfig(_Section):
+    hold_s: float | None = Field(None, gt=0, description="seconds colours are held; null: the whole track")
+    epsilon: float | None = Field(None, gt=0, description="privacy budget per measurement; null: no noise")
+    dp_pixels: int = Field(16, ge=1, description="m, pixels that may differ")
+
+
+class GateConfig(_Section):
+    scan: bool = Field(True, description="look through the encoded output for faces")
+    min_score: float = Field(0.6, gt=0, le=1, description="0..1, from which a face counts")
+
+
 class EncodeConfig(_Section):
     codec: str = Field("auto", min_length=1, description="FFmpeg's name of an encoder; auto: as the source")
     crf: float | None = Field(
@@ -96,6 +125,10 @@ class RunConfig(BaseSettings):
     crop: CropConfig = CropConfig()
     window: WindowConfig = WindowConfig()
     restore: RestoreConfig = RestoreConfig()
+    faces: FacesConfig = FacesConfig()
+    mask: MaskConfig = MaskConfig()
+    protect: ProtectConfig = ProtectConfig()
+    gate: GateConfig = GateConfig()
     encode: EncodeConfig = EncodeConfig()
 
     @classmethod
@@ -153,6 +186,12 @@ def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) 
         raise UsageError(
             f"track.max_gap_frames is {track.max_gap_frames} and track.look_ahead_frames "
             f"{track.look_ahead_frames}; a gap is filled within the look-ahead, make it smaller"
+        )
+    faces = config.faces
+    if faces.birth_score < faces.min_score:
+        raise UsageError(
+            f"faces.birth_score is {faces.birth_score} and faces.min_score {faces.min_score}; "
+            "no sight is weaker than min_score, raise birth_score"
         )
     return Resolved(config, {name: item.origin for name, item in given.items()})
 

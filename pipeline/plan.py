@@ -57,13 +57,7 @@ class Plan:
 
 def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -> Plan:
     """Resolves times to pts and sizes to bounds. Raises UsageError where no frame is left."""
-    start_pts = _pts_at(info, job.start_s)
-    end_pts = _pts_at(info, job.end_s)
-    first, end = _span(info, start_pts, end_pts)
-    if first >= end:
-        raise UsageError(
-            f"{job.source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s"
-        )
+    start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
     cores = max(1, config.window.batch_frames // spec.core)
     memory = MemoryBound(
         decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
@@ -78,17 +72,33 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -
     return Plan(start_pts, end_pts, end - first, cores, memory)
 
 
-def absolute(manual: Sequence[ManualRegion], info: StreamInfo) -> tuple[ManualRegion, ...]:
+def span(
+    info: StreamInfo, source: Path, start_s: float | None, end_s: float | None
+) -> tuple[int | None, int | None, int, int]:
+    """Times between which frames are written, as pts, and the half-open range of their indices.
+
+    Raises UsageError where no frame is left.
+    """
+    start_pts, end_pts = _pts_at(info, start_s), _pts_at(info, end_s)
+    first, end = _span(info, start_pts, end_pts)
+    if first >= end:
+        raise UsageError(f"{source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s")
+    return start_pts, end_pts, first, end
+
+
+def absolute(
+    manual: Sequence[ManualRegion], info: StreamInfo, option: str = "--region"
+) -> tuple[ManualRegion, ...]:
     """Regions whose times count from the first frame: in presentation time, clipped to the picture.
 
-    Raises UsageError for one that covers no pixel or no frame.
+    Raises UsageError, naming ``option``, for one that covers no pixel or no frame.
     """
-    return tuple(_absolute(region, info) for region in manual)
+    return tuple(_absolute(region, info, option) for region in manual)
 
 
-def _absolute(region: ManualRegion, info: StreamInfo) -> ManualRegion:
+def _absolute(region: ManualRegion, info: StreamInfo, option: str) -> ManualRegion:
     box = region.box
-    asked = f"--region {box.x0:g},{box.y0:g},{box.width:g},{box.height:g}"
+    asked = f"{option} {box.x0:g},{box.y0:g},{box.width:g},{box.height:g}"
     x0, y0, x1, y1 = box.pixels(info.width, info.height)
     if x0 >= x1 or y0 >= y1:
         raise UsageError(f"{asked} lies outside the {info.width}x{info.height} picture")

@@ -8,7 +8,7 @@ their name. Only ``Frame`` carries pixels of the whole picture, and in the decod
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -129,6 +129,23 @@ class Box:
         both = w * h
         return both / (self.width * self.height + other.width * other.height - both)
 
+    def covered(self, by: Box) -> float:
+        """Share of this box that lies in another, 0..1."""
+        w = min(self.x1, by.x1) - max(self.x0, by.x0)
+        h = min(self.y1, by.y1) - max(self.y0, by.y0)
+        return w * h / (self.width * self.height) if w > 0 and h > 0 else 0.0
+
+    def scaled(self, factor: float) -> Box:
+        """The box grown around its centre."""
+        (x, y), w, h = self.centre, self.width * factor / 2, self.height * factor / 2
+        return Box(x - w, y - h, x + w, y + h)
+
+    def hull(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
+        )
+
     def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Whole pixels (x0, y0, x1, y1) that the box covers by half or more, clipped to a picture."""
         x0, y0 = math.floor(self.x0 + 0.5), math.floor(self.y0 + 0.5)
@@ -186,7 +203,7 @@ class TrackedRegion:
     """A region of one track on one frame, from the track's birth to its end without a gap."""
 
     track: int
-    """Identity, from 1, unique in the file."""
+    """Identity, unique in the file, from 1; regions drawn by hand count down from -1."""
     region: Region
     seen: bool
     """False where it was predicted or filled, not found."""
@@ -213,6 +230,48 @@ class Samples:
     0 where a cell has no pixel in the mosaic."""
     noise: float
     """Median over cells of the standard deviation of luma inside a cell, RGB units: the codec's noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a track shows its face best, within the look-ahead of its birth."""
+
+    frame: Frame
+    box: Box
+    """px of the face on that frame"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFaces:
+    """Frame with what is to be covered on it."""
+
+    frame: Frame
+    regions: tuple[TrackedRegion, ...]
+    references: Mapping[int, Reference]
+    """By track, of the tracks that are born on this frame. Its frame may be a later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What is painted over one region of one frame: a lattice of colours that spans ``box``."""
+
+    tracked: TrackedRegion
+    box: Box
+    """px; larger than the face by the mask's scale, may reach outside the picture"""
+    shape: Shape
+    """With ELLIPSE, a mosaic's cells that the ellipse touches are painted, of other looks its pixels."""
+    samples: Tensor
+    """(3, R, C) float32 RGB, gamma-coded; row 0 and column 0 at ``box.y0``, ``box.x0`` as coded"""
+    smooth: bool
+    """True: colours are interpolated between the cells' centres; False: each cell is constant"""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Frame with its masks, still to be painted; of two that overlap the later one is seen."""
+
+    frame: Frame
+    masks: tuple[Mask, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.faces import FaceFinder, open_finder
 from pipeline.types import Box
-from train.faces import FaceFinder
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,9 @@ LENGTH = 12
 """Frames of a segment: a window of 8, and room for a stride of 1 to 2."""
 SIZE_PX = 256
 MARGIN = 1.6
+FINDER_PX = (640, 384)
+"""The picture is squeezed into this to find its face."""
+MIN_SCORE = 0.5
 CUT = 25.0
 """Mean absolute difference of successive frames, grey levels, above which a shot ends."""
 
@@ -37,11 +40,20 @@ def segments(path: Path, finder: FaceFinder) -> list[NDArray[np.uint8]]:
     for first in range(0, len(reader) - LENGTH + 1, LENGTH):
         frames = reader.get_batch(range(first, first + LENGTH)).asnumpy()
         steps = np.abs(np.diff(frames[:, ::8, ::8].astype(np.int16), axis=0)).mean((1, 2, 3))
-        faces = finder(frames[LENGTH // 2])
-        if steps.max() > CUT or not faces:
+        box = _best_face(frames[LENGTH // 2], finder)
+        if steps.max() > CUT or box is None:
             continue
-        runs.append(_crop(frames, faces[0][1]))
+        runs.append(_crop(frames, box))
     return runs
+
+
+def _best_face(picture: NDArray[np.uint8], finder: FaceFinder) -> Box | None:
+    small = np.asarray(cv2.resize(picture, FINDER_PX, interpolation=cv2.INTER_AREA), np.uint8)
+    faces = finder(small, MIN_SCORE)
+    if not faces:
+        return None
+    box, x, y = faces[0].box, picture.shape[1] / FINDER_PX[0], picture.shape[0] / FINDER_PX[1]
+    return Box(box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y)
 
 
 def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
@@ -72,7 +84,7 @@ def pack(folder: Path, target: Path) -> int:
     clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
     if not clips:
         raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
-    finder = FaceFinder()
+    finder = open_finder("centerface", FINDER_PX, "onnxruntime", threads=1)
     runs = []
     for path in clips:
         found = segments(path, finder)

@@ -15,10 +15,12 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from pipeline import build
-from pipeline.build import Stages, make_encoder, open_restorer
+from pipeline.build import Stages, open_restorer
 from pipeline.config import Resolved
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
+from pipeline.ledger import NOTICE
+from pipeline.output import encode_settings, make_encoder
 from pipeline.plan import Job, absolute, make_plan
 from pipeline.types import Frame
 
@@ -113,7 +115,8 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             )
         stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info))
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
-        encoder = stack.enter_context(make_encoder(info, alone, plan, settings.config))
+        marked = encode_settings(alone, settings.config, NOTICE)
+        encoder = stack.enter_context(make_encoder(info, alone, plan, marked))
         rates = _alone(decoder, stages, encoder)
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")
         report = build.run(together, settings, lambda _: None)

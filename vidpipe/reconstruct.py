@@ -28,9 +28,9 @@ class Request:
     overwrite: bool = False
 
 
-def default_target(source: Path) -> Path:
+def default_target(source: Path, mode: str = "reconstruct") -> Path:
     """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
-    return source.with_name(f"{source.stem}.reconstruct{source.suffix}")
+    return source.with_name(f"{source.stem}.{mode}{source.suffix}")
 
 
 def job_for(request: Request, settings: Resolved) -> Job:

@@ -6,21 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import ContentDetector, FrameTimecode
 
 from pipeline.color import Model, pixel_format
 from pipeline.mosaic.find import FindSettings, find, read_grid
+from pipeline.stages.cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
 __all__ = ["FindSettings", "ManualRegion", "find_mosaics", "luma8"]
-
-_CUT_WIDTH_PX = 128
-"""Width of the picture that cuts are looked for in."""
-_CUT_THRESHOLD = 27.0
-"""Mean change of hue, saturation and value between two frames; the default of ContentDetector."""
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
@@ -41,7 +35,10 @@ class ManualRegion:
 
     def covers(self, frame: Frame) -> bool:
         """True on frames whose time is within the region's range."""
-        time_s = float(frame.pts * frame.time_base)
+        return self.lasts_at(float(frame.pts * frame.time_base))
+
+    def lasts_at(self, time_s: float) -> bool:
+        """True at presentation times within the region's range."""
         return (self.start_s is None or time_s >= self.start_s) and (
             self.end_s is None or time_s < self.end_s
         )
@@ -51,32 +48,7 @@ def luma8(frame: Frame) -> NDArray[np.uint8]:
     """(H, W) uint8: luma of YUV and gray, green of RGB, scaled to 8 bits and rounded. A view at 8 bits."""
     fmt = pixel_format(frame.pix_fmt)
     plane = frame.planes[1 if fmt.model is Model.RGB else 0].numpy()
-    return _to8(plane, fmt.bits)
-
-
-def _to8(plane: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
-    if bits <= 8:
-        return np.ascontiguousarray(plane, dtype=np.uint8)
-    return np.asarray(cv2.convertScaleAbs(plane, alpha=1.0 / (1 << (bits - 8))), dtype=np.uint8)
-
-
-def _thumbnail(frame: Frame) -> NDArray[np.uint8]:
-    """(h, 128, 3) uint8 BGR of about the right colours: what the cut detector compares."""
-    fmt = pixel_format(frame.pix_fmt)
-    height, width = frame.planes[0].shape
-    size = (_CUT_WIDTH_PX, max(1, round(_CUT_WIDTH_PX * height / width)))
-    small = [
-        cv2.resize(_to8(p.numpy(), fmt.bits), size, interpolation=cv2.INTER_AREA)
-        for p in frame.planes[: fmt.colour_planes]
-    ]
-    match fmt.model:
-        case Model.GRAY:
-            return np.asarray(cv2.merge([small[0]] * 3), dtype=np.uint8)
-        case Model.RGB:
-            return np.asarray(cv2.merge(small[::-1]), dtype=np.uint8)
-        case Model.YUV:
-            y, u, v = small
-            return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2BGR), dtype=np.uint8)
+    return to8(plane, fmt.bits)
 
 
 def find_mosaics(
@@ -88,12 +60,11 @@ def find_mosaics(
     A manual region is taken as given; its grid is read inside it, and None where that fails. What the finder
     sees in the same place gives way to it.
     """
-    cuts = ContentDetector(threshold=_CUT_THRESHOLD, min_scene_len=0)
+    cuts = Cuts()
     recent: deque[list[Region]] = deque(maxlen=_MEMORY_FRAMES)
     for frame in frames:
         luma = luma8(frame)
-        # the detector wants a running number; its unit does not matter to us
-        cut = bool(cuts.process_frame(FrameTimecode(frame.index, fps=1.0), _thumbnail(frame)))
+        cut = cuts.before(frame)
         given = [_given(luma, m.box) for m in manual if m.covers(frame)]
         if cut:
             recent.clear()

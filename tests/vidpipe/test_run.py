@@ -172,7 +172,7 @@ def test_a_region_without_pixels_or_frames_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["--mode", "protect"], 2, "reconstruct"),
+        (["--mode", "pixel"], 2, "reconstruct"),
         (["--crf", "999"], 2, "--crf"),
         (["--net", "magic"], 2, "--net"),
         (["--device", "tpu"], 2, "--device"),

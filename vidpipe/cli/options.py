@@ -47,6 +47,71 @@ Audio = Annotated[
     typer.Option("--audio", metavar="copy|drop", help="What happens to audio.", show_default=False),
 ]
 
+Finder = Annotated[
+    str | None,
+    typer.Option(
+        "--finder", metavar="centerface|s3fd|blazeface", help="Network that finds faces.", show_default=False
+    ),
+]
+MinFace = Annotated[
+    float | None,
+    typer.Option(
+        "--min-face",
+        metavar="PX",
+        help="Smallest face that is found; default 4 % of the shorter side, 24 px at least.",
+        show_default=False,
+    ),
+]
+DetThreshold = Annotated[
+    float | None,
+    typer.Option("--det-threshold", metavar="0..1", help="Weakest sight of a face.", show_default=False),
+]
+FillBefore = Annotated[
+    float | None,
+    typer.Option(
+        "--fill-before", metavar="S", help="Seconds covered before a face is seen.", show_default=False
+    ),
+]
+FillAfter = Annotated[
+    float | None,
+    typer.Option("--fill-after", metavar="S", help="Seconds covered after it was seen.", show_default=False),
+]
+Look = Annotated[
+    str | None, typer.Option("--look", metavar="mosaic|blur|solid", help="Of the mask.", show_default=False)
+]
+Blocks = Annotated[
+    int | None, typer.Option("--blocks", metavar="N", help="Blocks across a face.", show_default=False)
+]
+MaskShape = Annotated[
+    str | None, typer.Option("--mask", metavar="ellipse|box", help="Shape of the mask.", show_default=False)
+]
+MaskScale = Annotated[
+    float | None,
+    typer.Option("--mask-scale", metavar="F", help="Of the mask over the face.", show_default=False),
+]
+HoldFor = Annotated[
+    float | None,
+    typer.Option(
+        "--hold",
+        metavar="S",
+        help="protect: colours are measured anew after S seconds; default: never within a track.",
+        show_default=False,
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        "--epsilon",
+        metavar="E",
+        help="protect: differentially private colours, with this budget a measurement.",
+        show_default=False,
+    ),
+]
+Gate = Annotated[
+    str | None,
+    typer.Option("--gate", metavar="on|off", help="Look through the output for faces.", show_default=False),
+]
+
 _SETTINGS = {
     "device": "device",
     "net": "restore.net",
@@ -55,6 +120,18 @@ _SETTINGS = {
     "crf": "encode.crf",
     "preset": "encode.preset",
     "audio": "encode.audio",
+    "finder": "faces.finder",
+    "min_face": "faces.min_face_px",
+    "det_threshold": "faces.min_score",
+    "fill_before": "faces.fill_before_s",
+    "fill_after": "faces.fill_after_s",
+    "look": "mask.look",
+    "blocks": "mask.blocks",
+    "mask": "mask.shape",
+    "mask_scale": "mask.scale",
+    "hold": "protect.hold_s",
+    "epsilon": "protect.epsilon",
+    "gate": "gate.scan",
 }
 """Flag -> the setting that it overrides."""
 
@@ -63,4 +140,8 @@ def given(**flags: str | float | None) -> dict[str, Given]:
     """The settings that flags have set, under their dotted names."""
     from pipeline.config import Given
 
-    return {_SETTINGS[flag]: Given(value, f"--{flag}") for flag, value in flags.items() if value is not None}
+    return {
+        _SETTINGS[flag]: Given(value, f"--{flag.replace('_', '-')}")
+        for flag, value in flags.items()
+        if value is not None
+    }

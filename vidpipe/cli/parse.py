@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.stages.find_mosaics import ManualRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +43,57 @@ def seconds(text: str, option: str) -> float:
     return total
 
 
-def region(text: str) -> RegionOption:
+def stretch(text: str, option: str) -> tuple[float | None, float | None]:
+    """``start-end`` in seconds, one of them left out or none. Raises UsageError naming ``option``."""
+    if "-" not in text:
+        raise UsageError(f"{option} is {text!r}; wanted start-end, e.g. 0:10-0:12.5")
+    return _stretch(text, text, option)
+
+
+def _stretch(times: str, text: str, option: str) -> tuple[float | None, float | None]:
+    start, _, end = times.partition("-")
+    start_s = seconds(start, option) if start else None
+    end_s = seconds(end, option) if end else None
+    if end_s is not None and end_s <= (start_s or 0):
+        raise UsageError(f"{option} is {text!r}; its end lies after its start")
+    return start_s, end_s
+
+
+def numbers(texts: list[str], option: str) -> tuple[int, ...]:
+    """Numbers of tracks, repeated or with commas. Raises UsageError naming ``option``."""
+    try:
+        return tuple(int(part) for text in texts for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"{option} is {','.join(texts)!r}; wanted numbers of tracks such as 2 or 2,5"
+        ) from None
+
+
+def region(text: str, option: str = "--region") -> RegionOption:
     """Reads one ``--region``. Raises UsageError for what is no rectangle or no stretch of time."""
     rectangle, at, times = text.partition("@")
     try:
         x, y, width, height = (float(part) for part in rectangle.split(","))
     except ValueError:
-        raise UsageError(f"--region is {text!r}; wanted x,y,w,h in px, optionally @start-end") from None
+        raise UsageError(f"{option} is {text!r}; wanted x,y,w,h in px, optionally @start-end") from None
     if not all(map(math.isfinite, (x, y, width, height))):
-        raise UsageError(f"--region is {text!r}; nan or inf is not a number of px")
+        raise UsageError(f"{option} is {text!r}; nan or inf is not a number of px")
     if not (width > 0 and height > 0):
-        raise UsageError(f"--region is {text!r}; width and height are px above 0")
+        raise UsageError(f"{option} is {text!r}; width and height are px above 0")
     if not at:
         return RegionOption(x, y, width, height, None, None)
     if "@" in times:
-        raise UsageError(f"--region is {text!r}; wanted one @ only, repeat --region for a second time")
-    start, dash, end = times.partition("-")
-    if not dash:
-        raise UsageError(f"--region is {text!r}; after @ wanted start-end, e.g. @0:10-0:12.5")
-    start_s = seconds(start, "--region") if start else None
-    end_s = seconds(end, "--region") if end else None
-    if end_s is not None and end_s <= (start_s or 0):
-        raise UsageError(f"--region is {text!r}; its end lies after its start")
+        raise UsageError(f"{option} is {text!r}; wanted one @ only, repeat {option} for a second time")
+    if "-" not in times:
+        raise UsageError(f"{option} is {text!r}; after @ wanted start-end, e.g. @0:10-0:12.5")
+    start_s, end_s = _stretch(times, text, option)
     return RegionOption(x, y, width, height, start_s, end_s)
+
+
+def manual_region(text: str, option: str = "--region") -> ManualRegion:
+    """``region`` as the pipeline takes it. Raises UsageError."""
+    from pipeline.stages.find_mosaics import ManualRegion
+    from pipeline.types import Box
+
+    r = region(text, option)
+    return ManualRegion(Box(r.x, r.y, r.x + r.width, r.y + r.height), r.start_s, r.end_s)

@@ -1,27 +1,31 @@
-"""``vidpipe run IN``: reconstruct the pixelated faces of one file."""
+"""``vidpipe run IN``: reconstruct the pixelated faces of one file, or cover its faces."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidpipe.cli import options
+from vidpipe.cli.cover import Asked, cover
+from vidpipe.cli.parse import manual_region, seconds
+from vidpipe.cli.show import Show
 
 if TYPE_CHECKING:
-    from pipeline.build import Progress
-    from pipeline.ledger import RunReport
+    from collections.abc import Mapping
 
-MODES = ("reconstruct",)
+    from pipeline.config import Resolved
+    from pipeline.ledger import RunReport
+    from vidpipe.reconstruct import Request
+
+MODES = ("reconstruct", "pixelize", "protect")
 _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
 
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Default: IN.reconstruct.EXT beside IN.", show_default=False
+        "--output", "-o", metavar="FILE", help="Default: IN.MODE.EXT beside IN.", show_default=False
     ),
 ]
 Mode = Annotated[str, typer.Option("--mode", metavar="|".join(MODES), help="What happens to faces.")]
@@ -37,9 +41,51 @@ Regions = Annotated[
     typer.Option(
         "--region",
         metavar="X,Y,W,H[@START-END]",
-        help="A mosaic that is there: px, times; repeatable.",
+        help="reconstruct: a mosaic that is there; else a place to cover. px, times; repeatable.",
         show_default=False,
     ),
+]
+Excluded = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-region",
+        metavar="X,Y,W,H[@START-END]",
+        help="A place where faces stay as they are; repeatable.",
+        show_default=False,
+    ),
+]
+During = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--during", metavar="START-END", help="Cover faces in this time only; repeatable.", show_default=False
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep", metavar="TRACK", help="Leave this person; needs --from; repeatable.", show_default=False
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="TRACK",
+        help="Cover this person only; needs --from; repeatable.",
+        show_default=False,
+    ),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="JSON",
+        help="Tracks of an earlier run or preview; nothing is detected.",
+        show_default=False,
+    ),
+]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Write a contact sheet of the tracks with their numbers, no video.")
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Print what would be done and why; do nothing.")]
@@ -58,6 +104,24 @@ def run(
     start: Start = None,
     end: End = None,
     region: Regions = None,
+    exclude_region: Excluded = None,
+    during: During = None,
+    keep: Keep = None,
+    only: Only = None,
+    tracks: From = None,
+    preview: Preview = False,
+    look: options.Look = None,
+    blocks: options.Blocks = None,
+    mask: options.MaskShape = None,
+    mask_scale: options.MaskScale = None,
+    hold: options.HoldFor = None,
+    epsilon: options.Epsilon = None,
+    finder: options.Finder = None,
+    min_face: options.MinFace = None,
+    det_threshold: options.DetThreshold = None,
+    fill_before: options.FillBefore = None,
+    fill_after: options.FillAfter = None,
+    gate: options.Gate = None,
     codec: options.Codec = None,
     crf: options.Crf = None,
     preset: options.Preset = None,
@@ -69,62 +133,107 @@ def run(
     explain: Explain = False,
     debug: options.Debug = False,
 ) -> None:
-    """Reconstruct the pixelated faces of a file; everything else stays as it was."""
+    """Reconstruct the pixelated faces of a file, or cover its faces; everything else stays as it was.
+
+    --mode pixelize covers every face with a plain mosaic, --mode protect with one that gives away no more
+    on many frames than on one.
+    """
     del debug  # vidpipe.cli.main reads it
     from pipeline.config import resolve
     from pipeline.errors import UsageError
-    from vidpipe.cli.parse import region as parse_region
-    from vidpipe.cli.parse import seconds
 
     if mode not in MODES:
-        raise UsageError(f"--mode is {mode!r}; this version has {', '.join(MODES)}")
-    flags = options.given(
-        device=device, net=net, engine=engine, codec=codec, crf=crf, preset=preset, audio=audio
-    )
-    settings = resolve(flags, config)
+        raise UsageError(f"--mode is {mode!r}; wanted {', '.join(MODES)}")
+    everywhere = {
+        "device": device,
+        "engine": engine,
+        "codec": codec,
+        "crf": crf,
+        "preset": preset,
+        "audio": audio,
+    }
+    protecting = {"hold": hold, "epsilon": epsilon}
+    covering = {
+        "look": look,
+        "blocks": blocks,
+        "mask": mask,
+        "mask_scale": mask_scale,
+        "finder": finder,
+        "min_face": min_face,
+        "det_threshold": det_threshold,
+        "fill_before": fill_before,
+        "fill_after": fill_after,
+        "gate": gate,
+    }
+    choosing = {
+        "exclude_region": exclude_region,
+        "during": during,
+        "keep": keep,
+        "only": only,
+        "from": tracks,
+        "preview": preview or None,
+    }
+    _check(mode, {"net": net}, covering, protecting, choosing)
+    settings = resolve(options.given(net=net, **everywhere, **covering, **protecting), config)
     start_s = None if start is None else seconds(start, "--start")
     end_s = None if end is None else seconds(end, "--end")
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise UsageError(f"--end {end} is not after --start {start}")
-    regions = [parse_region(text) for text in region or ()]
 
     from rich.console import Console
 
-    from pipeline.stages.find_mosaics import ManualRegion
-    from pipeline.types import Box
     from vidpipe.cli.log import prepare
     from vidpipe.cli.progress import Bar
-    from vidpipe.reconstruct import Request, default_target, reconstruct
+    from vidpipe.reconstruct import Request, default_target
 
+    target = output or default_target(source, mode)
+    asked = Asked(keep or [], only, region or [], exclude_region or [], during or [], tracks, start_s, end_s)
+    manual = tuple(manual_region(text) for text in region or ())
     console = Console(stderr=True)
     prepare(console, verbose, quiet)
-    manual = tuple(
-        ManualRegion(Box(r.x, r.y, r.x + r.width, r.y + r.height), r.start_s, r.end_s) for r in regions
-    )
-    target = output or default_target(source)
-    request = Request(source, target, manual, start_s, end_s, overwrite)
+    show = Show(context, Bar(source.name, console, shown=not (no_progress or quiet)), as_json, quiet)
+    if mode == "reconstruct":
+        _reconstruct(Request(source, target, manual, start_s, end_s, overwrite), settings, show, explain)
+    else:
+        cover(source, target, mode, settings, asked, overwrite, show, preview=preview, explain=explain)
+
+
+def _reconstruct(request: Request, settings: Resolved, show: Show, explain: bool) -> None:
+    from vidpipe.reconstruct import reconstruct
+
     if explain:
         from vidpipe.explain import explanation
 
         text = explanation(request, settings)
-        typer.echo(text.model_dump_json(indent=2) if as_json else text.as_text())
+        typer.echo(text.model_dump_json(indent=2) if show.as_json else text.as_text())
         return
+    with show.running():
+        report = reconstruct(request, settings, show.on_frame)
+    show.done(report.model_dump_json(), _summary(report), request.target)
 
-    bar = Bar(source.name, console, shown=not (no_progress or quiet))
 
-    def on_frame(progress: Progress) -> None:
-        context.obj.check()
-        bar.show(progress.frames_written, progress.frames_total, progress.faces)
+def _check(
+    mode: str,
+    restoring: Mapping[str, object],
+    covering: Mapping[str, object],
+    protecting: Mapping[str, object],
+    choosing: Mapping[str, object],
+) -> None:
+    """Raises UsageError for a flag that is of no use in this mode."""
+    if mode == "reconstruct":
+        _refuse(mode, "pixelize and protect", {**covering, **protecting, **choosing})
+    else:
+        _refuse(mode, "reconstruct", restoring)
+    if mode == "pixelize":
+        _refuse(mode, "protect", protecting)
 
-    # Libraries that print to stdout must not spoil the JSON.
-    with bar, contextlib.redirect_stdout(sys.stderr):
-        report = reconstruct(request, settings, on_frame)
-        context.obj.ignore()  # what is written stays, and the exit code says so
-    if as_json:
-        typer.echo(report.model_dump_json())
-    elif not quiet:
-        typer.echo(_summary(report), err=True)
-        typer.echo(str(target))
+
+def _refuse(mode: str, others: str, flags: Mapping[str, object]) -> None:
+    from pipeline.errors import UsageError
+
+    for name, value in flags.items():
+        if value is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is an option of --mode {others}, not of {mode}")
 
 
 def _summary(report: RunReport) -> str:

@@ -1,0 +1,426 @@
+"""Runs that cover faces: found, tracked, chosen, masked, painted, encoded, and looked at once more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+from pipeline.build import Progress
+from pipeline.clock import StageClock, bottleneck
+from pipeline.config import Resolved, RunConfig
+from pipeline.decode import Decoder, open_decoder
+from pipeline.errors import GateError, InputError, OutputError, UsageError
+from pipeline.faces import FaceFinder, open_finder
+from pipeline.faces.book import FaceTrackRecord, TrackBook
+from pipeline.faces.gate import scan
+from pipeline.faces.picture import SmallPicture, default_min_face, small_picture
+from pipeline.faces.replay import replay
+from pipeline.faces.report import (
+    NOTICE,
+    ChoiceRecord,
+    CoverReport,
+    GateRecord,
+    Mode,
+    ReleaseRecord,
+    UncoveredRecord,
+)
+from pipeline.faces.select import Choice, select
+from pipeline.faces.sheet import ContactSheet
+from pipeline.flow import Waits, prefetch
+from pipeline.ledger import StageRecord, file_record, heard, setting_records, write_whole
+from pipeline.mosaic.find import FindSettings
+from pipeline.encode.partfile import all_or_nothing
+from pipeline.output import compared, encode_settings, make_encoder, stream, versions
+from pipeline.plan import absolute, span
+from pipeline.stages.find_faces import find_faces
+from pipeline.stages.find_mosaics import ManualRegion
+from pipeline.stages.paint import paint
+from pipeline.stages.pixelize import Hold, Look, MaskSettings, Pixelizer
+from pipeline.stages.track_faces import FaceTrackSettings, track_faces
+from pipeline.types import Frame, Shape, StreamInfo, TrackedFaces
+
+log = logging.getLogger(__name__)
+
+NO_CHOICE = ChoiceRecord(keep=[], only=None, regions=[], excluded=[], during=[], tracks_from=None)
+_GATE_SCALE = 1.25
+"""Faces are this much smaller in the gate's picture than in the finder's."""
+_NAMED = 5
+"""Uncovered faces that the error's line names; the report has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoverJob:
+    """What is to be done to one file. Times count from the first frame, in seconds."""
+
+    source: Path
+    target: Path
+    mode: Mode
+    keep: tuple[int, ...] = ()
+    only: tuple[int, ...] | None = None
+    regions: tuple[ManualRegion, ...] = ()
+    excluded: tuple[ManualRegion, ...] = ()
+    during: tuple[tuple[float | None, float | None], ...] = ()
+    tracks: tuple[FaceTrackRecord, ...] | None = None
+    """Of an earlier run; None: they are found."""
+    said: ChoiceRecord | None = None
+    """The choice in the user's words."""
+    start_s: float | None = None
+    end_s: float | None = None
+    overwrite: bool = False
+
+    @property
+    def sidecar(self) -> Path:
+        """``out.mp4`` -> ``out.mp4.json``."""
+        return self.target.with_name(f"{self.target.name}.json")
+
+    @property
+    def sheet(self) -> Path:
+        """What a preview shows: ``out.preview.png``."""
+        return self.target.with_name(f"{self.target.stem}.preview.png")
+
+    @property
+    def preview_report(self) -> Path:
+        """What a preview knows: ``out.preview.json``."""
+        return self.target.with_name(f"{self.target.stem}.preview.json")
+
+    @property
+    def gate_report(self) -> Path:
+        """What is left where the gate fails: ``out.mp4.gate.json``."""
+        return self.target.with_name(f"{self.target.name}.gate.json")
+
+
+@dataclass(frozen=True, slots=True)
+class CoverPlan:
+    """A job on its file."""
+
+    start_pts: int | None
+    end_pts: int | None
+    frames: int
+    """That will be read and written."""
+    choice: Choice
+    min_face_px: float
+    picture: SmallPicture
+    """For the finder."""
+    gate_picture: SmallPicture
+
+
+@dataclass(slots=True)
+class Meters:
+    """What a run measures about itself."""
+
+    clock: StageClock = field(default_factory=StageClock)
+    book: TrackBook = field(default_factory=TrackBook)
+    decoded: Waits = field(default_factory=Waits)
+    painted: Waits = field(default_factory=Waits)
+
+    def waits_s(self) -> dict[str, float]:
+        return {
+            "decode thread, for room": self.decoded.put_s,
+            "find thread, for frames": self.decoded.get_s,
+            "find thread, for room": self.painted.put_s,
+            "encode thread, for frames": self.painted.get_s,
+        }
+
+
+def make_plan(job: CoverJob, info: StreamInfo, config: RunConfig) -> CoverPlan:
+    """Resolves times and places. Raises UsageError where no frame is left or a region lies outside."""
+    start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
+    first_s = float(info.pts[0] * info.time_base)
+    choice = Choice(
+        keep=frozenset(job.keep),
+        only=None if job.only is None else frozenset(job.only),
+        regions=absolute(job.regions, info),
+        excluded=absolute(job.excluded, info, "--exclude-region"),
+        during=tuple(
+            (None if a is None else a + first_s, None if b is None else b + first_s) for a, b in job.during
+        ),
+    )
+    min_face = config.faces.min_face_px or default_min_face(info)
+    picture = small_picture(info, min_face)
+    again = small_picture(info, min_face * _GATE_SCALE, mirrored=True)
+    return CoverPlan(start_pts, end_pts, end - first, choice, min_face, picture, again)
+
+
+def mask_settings(mode: Mode, config: RunConfig) -> MaskSettings:
+    """What masks look like in a mode."""
+    mask, protect = config.mask, config.protect
+    hold = Hold(protect.hold_s, protect.epsilon, protect.dp_pixels) if mode == "protect" else None
+    return MaskSettings(
+        Look(mask.look),
+        mask.blocks,
+        Shape.ELLIPSE if mask.shape == "ellipse" else Shape.RECTANGLE,
+        mask.scale,
+        hold,
+    )
+
+
+def track_settings(config: RunConfig) -> FaceTrackSettings:
+    faces = config.faces
+    return FaceTrackSettings(faces.birth_score, faces.fill_before_s, faces.fill_after_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Every stage with its arguments."""
+
+    info: StreamInfo
+    job: CoverJob
+    config: RunConfig
+    plan: CoverPlan
+    finder: FaceFinder | None
+    """None where the tracks are given."""
+    pixelizer: Pixelizer
+
+    def tracked(self, frames: Iterator[Frame], clock: StageClock) -> Iterator[TrackedFaces]:
+        """Frames with every face that is known on them."""
+        if self.finder is None:
+            return clock.timed("replay", "find", replay(frames, self.job.tracks or ()))
+        find = self.config.find
+        found = find_faces(
+            frames,
+            finder=self.finder,
+            picture=self.plan.picture,
+            min_score=self.config.faces.min_score,
+            mosaics=FindSettings(**find.model_dump()) if self.job.mode == "protect" else None,
+        )
+        followed = track_faces(
+            clock.timed("find", "find", found), settings=track_settings(self.config), info=self.info
+        )
+        return clock.timed("track", "find", followed)
+
+
+def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
+    """The frames of the output, in order. Closing it stops both threads."""
+    plan, config, timed = stages.plan, stages.config, meters.clock.timed
+    decoded = timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
+    frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
+    tracked = meters.book.listen(stages.tracked(frames, meters.clock))
+    chosen = meters.book.listen_covered(select(tracked, plan.choice))
+    masked = timed("pixelize", "find", stages.pixelizer(chosen))
+    painted = timed("paint", "find", paint(masked))
+    out = prefetch(painted, config.encode.prefetch_frames, "find", meters.painted)
+    with closing(cast("Generator[Frame]", frames)), closing(cast("Generator[Frame]", out)):
+        yield from out
+
+
+def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> CoverReport:
+    """Does the job. ``on_frame`` is called after each frame written, and each one that the gate has seen.
+
+    Whatever is raised leaves nothing new under the job's names, but for a face that the gate finds: then
+    ``job.gate_report`` tells where, with the tracks, and GateError is raised. Raises the errors of
+    ``pipeline.errors``.
+    """
+    config, started, meters = settings.config, perf_counter(), Meters()
+    with ExitStack() as whole, ExitStack() as stack:
+        warnings = stack.enter_context(heard(logging.WARNING))
+        decoder = stack.enter_context(open_decoder(job.source))
+        info = decoder.info
+        plan = make_plan(job, info, config)
+        _check_tracks(job, info)
+        finder = _open(config, plan.picture) if job.tracks is None else None
+        second = _open(config, plan.gate_picture) if config.gate.scan else None
+        output_settings = encode_settings(job, config, NOTICE)
+        encoder = make_encoder(info, job, plan, output_settings)
+        stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
+        encoder.open()
+        pixelizer = Pixelizer(info, mask_settings(job.mode, config))
+        stages = Stages(info, job, config, plan, finder, pixelizer)
+        total = plan.frames * (2 if second is not None else 1)
+
+        def progress(done: int) -> None:
+            on_frame(Progress(done, total, meters.book.living))
+
+        written, streaming_s = stream(chain(decoder, stages, meters), encoder, meters.clock, progress)
+        begun = perf_counter()
+        made = encoder.complete()
+        meters.clock.add("encode", "encode", perf_counter() - begun)
+        gate = None
+        if second is not None:
+            begun = perf_counter()
+            gate = _gate(made, info, plan, config, meters.book, second, lambda done: progress(written + done))
+            meters.clock.add("gate", "encode", perf_counter() - begun)
+        streaming_s += perf_counter() - begun
+        conservation = compared(info, made, encoder, job, plan, output_settings)
+        failed = gate is not None and not gate.passed
+        times = meters.clock.times({"find": meters.decoded.get_s})
+        report = CoverReport(
+            mode=job.mode,
+            versions=versions(),
+            settings=setting_records(settings),
+            input=file_record(job.source),
+            output=None if failed else file_record(made, job.target.name),
+            finder=None if finder is None else finder.name,
+            min_face_px=plan.min_face_px,
+            choice=job.said or NO_CHOICE,
+            frames=written,
+            frames_covered=meters.book.frames_covered,
+            tracks=meters.book.records(info),
+            releases=_releases(pixelizer, config),
+            gate=gate,
+            stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
+            waits_s=meters.waits_s(),
+            bottleneck=bottleneck(times),
+            streaming_s=streaming_s,
+            elapsed_s=perf_counter() - started,
+            conservation=conservation,
+            lost=list(encoder.lost),
+            warnings=warnings,
+        )
+        if gate is not None and failed:
+            write_whole(job.gate_report, report.model_dump_json())
+            raise GateError(_uncovered(job, gate))
+        # It outlasts the closing of the others: an interrupt in there counts, too.
+        whole.enter_context(all_or_nothing(job.target, job.sidecar))
+        encoder.finish()
+        write_whole(job.sidecar, report.model_dump_json())
+        job.gate_report.unlink(missing_ok=True)
+    return report
+
+
+def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> CoverReport:
+    """Finds and tracks as ``run`` would; writes ``job.sheet`` and ``job.preview_report`` and no video."""
+    config, started, meters = settings.config, perf_counter(), Meters()
+    for path in (job.sheet, job.preview_report):
+        if path.exists() and not job.overwrite:
+            raise OutputError(f"{path} exists; choose another --output or add --overwrite")
+    with ExitStack() as stack:
+        warnings = stack.enter_context(heard(logging.WARNING))
+        decoder = stack.enter_context(open_decoder(job.source))
+        info = decoder.info
+        plan = make_plan(job, info, config)
+        _check_tracks(job, info)
+        finder = _open(config, plan.picture) if job.tracks is None else None
+        stages = Stages(info, job, config, plan, finder, Pixelizer(info, mask_settings(job.mode, config)))
+        decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
+        frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
+        sheet = ContactSheet(info)
+        with closing(cast("Generator[Frame]", frames)):
+            tracked = meters.book.listen(stages.tracked(frames, meters.clock))
+            chosen = meters.book.listen_covered(select(tracked, plan.choice))
+            for done, item in enumerate(sheet.watch(chosen), start=1):
+                on_frame(Progress(done, plan.frames, len(item.regions)))
+        streaming_s = perf_counter() - started
+        times = meters.clock.times({"find": meters.decoded.get_s})
+        report = CoverReport(
+            mode=job.mode,
+            versions=versions(),
+            settings=setting_records(settings),
+            input=file_record(job.source),
+            output=None,
+            finder=None if finder is None else finder.name,
+            min_face_px=plan.min_face_px,
+            choice=job.said or NO_CHOICE,
+            frames=len(meters.book.frames),
+            frames_covered=meters.book.frames_covered,
+            tracks=meters.book.records(info),
+            releases=[],
+            gate=None,
+            stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
+            waits_s=meters.waits_s(),
+            bottleneck=bottleneck(times),
+            streaming_s=streaming_s,
+            elapsed_s=perf_counter() - started,
+            conservation=[],
+            lost=[],
+            warnings=warnings,
+        )
+    with all_or_nothing(job.sheet, job.preview_report):
+        sheet.save(job.sheet, report.tracks)
+        write_whole(job.preview_report, report.model_dump_json())
+    return report
+
+
+def _open(config: RunConfig, picture: SmallPicture) -> FaceFinder:
+    restore = config.restore
+    if config.device.startswith("cuda"):
+        raise UsageError(f"--device {config.device}: faces are found on the CPU; leave --device out")
+    return open_finder(config.faces.finder, picture.size_px, restore.engine, restore.threads or None)
+
+
+def _check_tracks(job: CoverJob, info: StreamInfo) -> None:
+    """Raises for numbers that no track has, and for tracks that lie beyond the file."""
+    if job.tracks is None:
+        return
+    if any(t.first_frame + len(t.boxes) > len(info.pts) for t in job.tracks):
+        raise InputError(
+            f"{job.source} has {len(info.pts)} frames, fewer than the tracks; they are of another file"
+        )
+    known = {t.track for t in job.tracks}
+    for option, numbers in (("--keep", job.keep), ("--only", job.only or ())):
+        unknown = sorted(set(numbers) - known)
+        if unknown:
+            have = ", ".join(map(str, sorted(known))) or "none"
+            raise UsageError(f"{option} {unknown[0]}: there is no such track; there are {have}")
+
+
+def _gate(
+    made: Path,
+    info: StreamInfo,
+    plan: CoverPlan,
+    config: RunConfig,
+    book: TrackBook,
+    finder: FaceFinder,
+    on_seen: Callable[[int], None],
+) -> GateRecord:
+    """Looks through the output."""
+    frames = book.frames
+    times_s = [float(info.pts[i] * info.time_base) for i in frames]
+    origin_s = float(info.pts[0] * info.time_base)
+    uncovered, examined = [], 0
+    for seen in scan(
+        made,
+        frames,
+        book,
+        plan.choice,
+        finder,
+        plan.gate_picture,
+        min_score=config.gate.min_score,
+        mask_scale=config.mask.scale,
+        times_s=times_s,
+    ):
+        uncovered += [
+            UncoveredRecord(
+                frame=face.frame,
+                time_s=round(face.time_s - origin_s, 3),
+                box=(round(face.box.x0), round(face.box.y0), round(face.box.x1), round(face.box.y1)),
+                score=round(face.score, 3),
+            )
+            for face in seen
+        ]
+        examined += 1
+        on_seen(examined)
+    return GateRecord(finder=finder.name, frames_examined=examined, uncovered=uncovered, passed=not uncovered)
+
+
+def _uncovered(job: CoverJob, gate: GateRecord) -> str:
+    """One line for the faces that the gate has seen."""
+    frames = len({face.frame for face in gate.uncovered})
+    some = "; ".join(
+        f"frame {f.frame} at {f.time_s:.3f} s, {f.box[0]:.0f},{f.box[1]:.0f} to {f.box[2]:.0f},{f.box[3]:.0f}"
+        for f in gate.uncovered[:_NAMED]
+    )
+    more = "" if len(gate.uncovered) <= _NAMED else f" and {len(gate.uncovered) - _NAMED} more"
+    return (
+        f"{job.target.name} would show a face on {frames} frames ({some}{more}); nothing was released. "
+        f"Look there, then render again with --from {job.gate_report} and --region for what must be covered, "
+        "or --gate off where it is no face"
+    )
+
+
+def _releases(pixelizer: Pixelizer, config: RunConfig) -> list[ReleaseRecord]:
+    epsilon = config.protect.epsilon
+    return [
+        ReleaseRecord(
+            track=track,
+            measurements=release.measured,
+            smallest_cell_px=round(release.block_px, 2),
+            noise_levels=None if release.noise_levels is None else round(release.noise_levels, 2),
+            epsilon=None if epsilon is None else epsilon * release.measured,
+        )
+        for track, release in sorted(pixelizer.releases.items())
+    ]

@@ -1,0 +1,105 @@
+"""A track's box at any time: smoothed where the face was seen, predicted where it was not.
+
+Where a face was missed, what is covered grows with the time to the nearest sight of it and with how fast it
+moves: it may have stopped, or gone on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.types import Box
+
+SMOOTH_S = 0.12
+"""Reach of the local line through the boxes that were seen, to either side."""
+_SPEED_S = 0.35
+"""Sights within this time of the nearest one tell the speed."""
+_GROWTH_PER_S = 0.6
+"""Share of its size by which an unseen box grows to all sides together, per second."""
+_FARTHEST = 1.5
+"""Sizes of the face that it is followed at its speed, at most."""
+_HELD = 0.9
+"""Share of the box as seen that the smoothed one contains at least; the mask's scale covers the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far from where it was seen a face is covered, in seconds."""
+
+    before_s: float
+    after_s: float
+
+
+def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: Reach) -> Box | None:
+    """The box to cover at a time; None where no sight of the face is near enough.
+
+    ``times`` ascend and belong to ``boxes``, the sights of one track in one shot. Between two sights that
+    ``reach`` joins the box moves evenly from one to the other.
+    """
+    slack = 1e-6  # times are fractions in floating point
+    after = bisect_left(times, time_s - slack)
+    if after < len(times) and abs(times[after] - time_s) <= slack:
+        return _smoothed(after, times, boxes)
+    last = times[after - 1] if after else None
+    following = times[after] if after < len(times) else None
+    behind = last is not None and time_s - last <= reach.after_s + slack
+    ahead = following is not None and following - time_s <= reach.before_s + slack
+    if not (behind or ahead):
+        return None
+    if last is not None and following is not None and following - last <= reach.before_s + reach.after_s:
+        share = (time_s - last) / (following - last)
+        a, b = boxes[after - 1], boxes[after]
+        between = Box(*(p + share * (q - p) for p, q in zip(_sides(a), _sides(b), strict=True)))
+        return between.scaled(1 + _GROWTH_PER_S * min(time_s - last, following - time_s))
+    from_behind = _gone_on(time_s, after - 1, times, boxes) if behind else None
+    from_ahead = _gone_on(time_s, after, times, boxes) if ahead else None
+    if from_behind is not None and from_ahead is not None:
+        return from_behind.hull(from_ahead)
+    return from_behind or from_ahead
+
+
+def _sides(box: Box) -> tuple[float, float, float, float]:
+    return box.x0, box.y0, box.x1, box.y1
+
+
+def _smoothed(at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
+    """The local line through the sights around one, at its time."""
+    first = bisect_left(times, times[at] - SMOOTH_S)
+    end = bisect_right(times, times[at] + SMOOTH_S)
+    reach = min(at - first, end - 1 - at)  # as many before as after, so that motion gives no lag
+    seen = boxes[at]
+    if reach < 1:
+        return seen
+    near = np.array([_sides(boxes[i]) for i in range(at - reach, at + reach + 1)])
+    weights = np.array([reach + 1 - abs(i) for i in range(-reach, reach + 1)], np.float64)
+    mean = Box(*(weights @ near / weights.sum()).tolist())
+    return mean.hull(seen.scaled(_HELD))
+
+
+def _gone_on(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
+    """From sight ``at``: where it was, where it would be at its speed, and what lies between, grown."""
+    seen, away_s = boxes[at], time_s - times[at]
+    vx, vy = _speed(at, times, boxes, past=away_s > 0)
+    farthest = _FARTHEST * max(seen.width, seen.height)
+    dx, dy = (float(np.clip(v * away_s, -farthest, farthest)) for v in (vx, vy))
+    moved = Box(seen.x0 + dx, seen.y0 + dy, seen.x1 + dx, seen.y1 + dy)
+    return seen.hull(moved).scaled(1 + _GROWTH_PER_S * abs(away_s))
+
+
+def _speed(at: int, times: Sequence[float], boxes: Sequence[Box], past: bool) -> tuple[float, float]:
+    """px per second around sight ``at``, from those before it or after it; 0 where it is the only one."""
+    if past:
+        first, end = bisect_left(times, times[at] - _SPEED_S), at + 1
+    else:
+        first, end = at, bisect_right(times, times[at] + _SPEED_S)
+    if end - first < 2:
+        return 0.0, 0.0
+    t = np.array(times[first:end]) - times[at]
+    t -= t.mean()
+    xy = np.array([boxes[i].centre for i in range(first, end)])
+    vx, vy = (t @ (xy - xy.mean(0)) / (t @ t)).tolist()
+    return vx, vy

@@ -1,0 +1,72 @@
+"""The gate: the encoded output is decoded and looked through for faces that no mask covers.
+
+It looks with another setting than the run did: pictures are mirrored and smaller, so that what the finder
+missed in one setting has a second chance. Only sure faces count, since a doubt stops the release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.decode import open_decoder
+from pipeline.faces import FaceFinder
+from pipeline.faces.book import TrackBook
+from pipeline.faces.picture import SmallPicture
+from pipeline.faces.select import Choice
+from pipeline.types import Box
+
+COVERED_SHARE = 0.5
+"""A face is covered where its centre and this share of its box lie in one mask."""
+_SPARED_SHARE = 0.5
+"""Of a face's box that lies in the box of a track that is left by choice, from which it is that face."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """A face that may be seen in the output."""
+
+    frame: int
+    """Index in the source."""
+    time_s: float
+    """Of the source's clock."""
+    box: Box
+    score: float
+
+
+def scan(
+    output: Path,
+    frames: Sequence[int],
+    book: TrackBook,
+    choice: Choice,
+    finder: FaceFinder,
+    picture: SmallPicture,
+    *,
+    min_score: float,
+    mask_scale: float,
+    times_s: Sequence[float],
+) -> Iterator[list[Uncovered]]:
+    """What is left uncovered on each frame of ``output``, in order.
+
+    ``frames`` are the indices in the source of the output's frames, ``times_s`` their times there. Raises
+    InputError where the output cannot be read.
+    """
+    with open_decoder(output) as decoder:
+        for index, time_s, frame in zip(frames, times_s, decoder.frames(), strict=True):
+            seen = [picture.back(face) for face in finder(picture.of(frame), min_score)]
+            covered, left = book.on_frame(index)
+            masks = [box.scaled(1.0 if track < 0 else mask_scale) for track, box in covered]
+            yield [
+                Uncovered(index, time_s, face.box, face.score)
+                for face in seen
+                if not is_covered(face.box, masks)
+                and not any(face.box.covered(box.scaled(mask_scale)) >= _SPARED_SHARE for _, box in left)
+                and not choice.spares_place(face.box, time_s)
+            ]
+
+
+def is_covered(face: Box, masks: Sequence[Box]) -> bool:
+    """Whether a face lies under one of the masks."""
+    x, y = face.centre
+    return any(m.x0 <= x < m.x1 and m.y0 <= y < m.y1 and face.covered(m) >= COVERED_SHARE for m in masks)

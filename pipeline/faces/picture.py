@@ -1,0 +1,127 @@
+"""The small upright RGB copy of a frame in which faces are looked for, and the way back to its px."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.color import Model, pixel_format
+from pipeline.faces import Face
+from pipeline.types import Box, Frame, StreamInfo
+
+NET_FACE_PX = 20
+"""Height of a face from which the finders see it for sure (``pipeline.faces.centerface`` has the figures)."""
+SMALLEST_PX = 24
+LEAST_SHARE = 0.04
+"""of the shorter side: with ``SMALLEST_PX`` what ``min_face_px`` is by default, 43 px of 1080"""
+_MULTIPLE = 32
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+def default_min_face(info: StreamInfo) -> float:
+    """px of the picture as coded."""
+    return max(SMALLEST_PX, LEAST_SHARE * min(info.width, info.height))
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPicture:
+    """How frames of one stream become pictures of one size. The picture fills the upper left corner."""
+
+    width: int
+    height: int
+    """Of the part that is filled, as coded."""
+    rotation: int
+    """Degrees counter-clockwise from coded to upright."""
+    frame_width: int
+    frame_height: int
+    mirrored: bool = False
+    """Left and right change places; another setting for the same finder."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the whole picture, upright, multiples of 32."""
+        w, h = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+        return -(-w // _MULTIPLE) * _MULTIPLE, -(-h // _MULTIPLE) * _MULTIPLE
+
+    def of(self, frame: Frame) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
+        small = _small_rgb(frame, self.width, self.height)
+        if self.rotation:
+            small = np.asarray(cv2.rotate(small, _TURNS[self.rotation]), np.uint8)
+        if self.mirrored:
+            small = small[:, ::-1]
+        full_width, full_height = self.size_px
+        out = np.zeros((full_height, full_width, 3), np.uint8)
+        out[: small.shape[0], : small.shape[1]] = small
+        return out
+
+    def back(self, face: Face) -> Face:
+        """A face of the picture in px of the frame as coded."""
+        box = face.box
+        corners = self._points(np.array([[box.x0, box.y0], [box.x1, box.y1]], np.float64))
+        (x0, y0), (x1, y1) = np.sort(corners, axis=0).tolist()
+        marks = face.landmarks
+        if marks is not None:
+            marks = self._points(marks.astype(np.float64)).astype(np.float32)
+            if self.mirrored:
+                marks = marks[[1, 0, 2, 4, 3]]
+        return Face(face.score, Box(x0, y0, x1, y1), marks)
+
+    def _points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        if self.mirrored:
+            x = (self.height if self.rotation % 180 else self.width) - x
+        # What turning by the rotation did, undone.
+        match self.rotation:
+            case 90:
+                x, y = self.width - y, x
+            case 180:
+                x, y = self.width - x, self.height - y
+            case 270:
+                x, y = y, self.height - x
+        return np.stack([x * self.frame_width / self.width, y * self.frame_height / self.height], 1)
+
+
+def small_picture(info: StreamInfo, min_face_px: float | None, mirrored: bool = False) -> SmallPicture:
+    """Scaled so that a face of ``min_face_px`` (px as coded) gets ``NET_FACE_PX``, never enlarged.
+
+    Pixels become square, so that faces have their shape.
+    """
+    scale = min(1.0, NET_FACE_PX / (min_face_px or default_min_face(info)))
+    aspect = float(info.sample_aspect)
+    wide, high = max(1.0, aspect), max(1.0, 1 / aspect)
+    width = max(1, math.floor(info.width * wide * scale + 0.5))
+    height = max(1, math.floor(info.height * high * scale + 0.5))
+    return SmallPicture(width, height, info.rotation, info.width, info.height, mirrored)
+
+
+def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no finder minds."""
+    fmt = pixel_format(frame.pix_fmt)
+    small = [_resized(p.numpy(), fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
+    full = frame.colour.range == "pc" or frame.pix_fmt.startswith("yuvj")
+    match fmt.model:
+        case Model.GRAY:
+            return np.asarray(cv2.merge([small[0]] * 3), np.uint8)
+        case Model.RGB:
+            return np.asarray(cv2.merge(small), np.uint8)
+        case Model.YUV:
+            y, u, v = small
+            if not full:  # 16..235 to 0..255
+                y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
+            return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
+def _resized(
+    plane: NDArray[np.uint8] | NDArray[np.uint16], bits: int, width: int, height: int
+) -> NDArray[np.uint8]:
+    smaller = plane.shape[0] >= height and plane.shape[1] >= width
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    small = cv2.resize(plane, (width, height), interpolation=how)
+    if bits > 8:
+        small = cv2.convertScaleAbs(small, alpha=1.0 / (1 << (bits - 8)))
+    return np.asarray(small, np.uint8)

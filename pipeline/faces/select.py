@@ -1,0 +1,61 @@
+"""Who is covered, where and when: what a user chose among the tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from pipeline.stages.find_mosaics import ManualRegion
+from pipeline.types import Box, Kind, Region, Shape, TrackedFaces, TrackedRegion
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """All times are presentation times in seconds."""
+
+    keep: frozenset[int] = frozenset()
+    """Tracks that stay as they are."""
+    only: frozenset[int] | None = None
+    """The tracks that are covered; None: all."""
+    regions: tuple[ManualRegion, ...] = ()
+    """Rectangles that are covered whatever is in them, at any time of their own."""
+    excluded: tuple[ManualRegion, ...] = ()
+    """Rectangles in which a face stays as it is while its centre lies there."""
+    during: tuple[tuple[float | None, float | None], ...] = ()
+    """Half-open times in which faces are covered; empty: always."""
+
+    def spares(self, track: int, box: Box, time_s: float) -> bool:
+        """Whether a found face stays as it is."""
+        if track in self.keep or (self.only is not None and track not in self.only):
+            return True
+        return self.spares_place(box, time_s)
+
+    def spares_place(self, box: Box, time_s: float) -> bool:
+        """The same by place and time alone."""
+        timed = not self.during or any(
+            (start is None or time_s >= start) and (end is None or time_s < end) for start, end in self.during
+        )
+        x, y = box.centre
+        return not timed or any(
+            r.lasts_at(time_s) and r.box.x0 <= x < r.box.x1 and r.box.y0 <= y < r.box.y1
+            for r in self.excluded
+        )
+
+
+def select(items: Iterable[TrackedFaces], choice: Choice) -> Iterator[TrackedFaces]:
+    """Frames with the regions that are to be covered. Regions by hand are tracks -1, -2, ... in order."""
+    for item in items:
+        time_s = float(item.frame.pts * item.frame.time_base)
+        kept = [t for t in item.regions if not choice.spares(t.track, t.region.box, time_s)]
+        by_hand = [
+            _by_hand(-1 - i, region.box)
+            for i, region in enumerate(choice.regions)
+            if region.covers(item.frame)
+        ]
+        yield replace(item, regions=(*kept, *by_hand))
+
+
+def _by_hand(track: int, box: Box) -> TrackedRegion:
+    # Where a rectangle begins and ends is not asked: what is held for it costs next to nothing.
+    region = Region(box, Kind.FACE, Shape.RECTANGLE, 1.0, None)
+    return TrackedRegion(track, region, seen=True, born=False, last=False)

@@ -1,0 +1,25 @@
+"""Masks -> frames: painted into the native planes; nothing outside of them changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from pipeline.color import conversion
+from pipeline.lattice import paint as paint_one
+from pipeline.types import Frame, Masked
+
+
+def paint(items: Iterable[Masked]) -> Iterator[Frame]:
+    """Frames in order; those without masks pass as the same object. Of two masks the later one is seen."""
+    for item in items:
+        frame = item.frame
+        if not item.masks:
+            yield frame
+            continue
+        height, width = frame.planes[0].shape
+        convert = conversion(frame.pix_fmt, frame.colour, width, height)
+        painted = replace(frame, planes=tuple(plane.clone() for plane in frame.planes))
+        for mask in item.masks:
+            paint_one(painted, mask, convert)
+        yield painted

@@ -1,0 +1,207 @@
+"""``vidpipe run --mode pixelize`` and ``protect``, end to end, on a portrait under a moving camera."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import skimage
+
+from pipeline.faces.report import CoverReport, read_report
+from tests.vidpipe.conftest import Cli
+from vidpipe.demo import face_box, original, read_clip, write_clip
+
+FRAMES = 100
+
+
+@pytest.fixture(scope="session")
+def portrait_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 s of one face, with sound."""
+    portrait = skimage.data.astronaut()
+    path = tmp_path_factory.mktemp("portrait") / "portrait.mp4"
+    write_clip(path, (original(portrait, index) for index in range(FRAMES)))
+    return path
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _change(clip: Path, output: Path, index: int) -> tuple[float, float]:
+    """Mean absolute difference in grey levels on the face, and far from it."""
+    ((before,), (after,)) = read_clip(clip, [index]), read_clip(output, [index])
+    difference = np.abs(before.astype(float) - after)
+    x0, y0, x1, y1 = face_box(index)
+    return float(difference[y0:y1, x0:x1].mean()), float(difference[: y0 - 60].mean() if y0 > 80 else 0.0)
+
+
+def _report(output: Path) -> CoverReport:
+    return read_report(Path(f"{output}.json"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mode", "pixelize"],
+        ["--mode", "pixelize", "--look", "blur", "--mask", "box"],
+        ["--mode", "pixelize", "--look", "solid"],
+        ["--mode", "protect", "--blocks", "5"],
+        ["--mode", "protect", "--epsilon", "5"],
+    ],
+)
+def test_every_frame_is_covered_and_told_of(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, *arguments) == 0
+    report = _report(output)
+    assert (report.frames, report.frames_covered) == (FRAMES, FRAMES)
+    assert report.gate is not None
+    assert report.gate.passed
+    assert report.gate.frames_examined == FRAMES
+    (track,) = report.tracks
+    assert (track.first_frame, len(track.boxes), track.decision) == (0, FRAMES, "covered")
+    for index in (0, 50, 99):
+        face, far = _change(portrait_clip, output, index)
+        assert face > 6
+        assert far < 3
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+    with av.open(output) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert "covered" in container.metadata["comment"]
+
+
+def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "protect", "--crf", "10") == 0
+    (release,) = _report(output).releases
+    assert release.measurements == 1
+    means = []
+    for index, picture in zip((0, 33, 66, 99), read_clip(output, [0, 33, 66, 99]), strict=True):
+        x0, y0, x1, y1 = face_box(index)
+        means.append(picture[y0:y1, x0:x1].reshape(-1, 3).mean(0))
+    assert np.ptp(np.array(means), axis=0).max() < 5
+
+
+def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--preview") == 0
+    assert _left(tmp_path) == ["out.preview.json", "out.preview.png"]
+    tracks = tmp_path / "out.preview.json"
+    monkeypatch.setattr("pipeline.cover.find_faces", None)
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", tracks) == 0
+    assert _report(output).tracks[0].boxes == read_report(tracks).tracks[0].boxes
+    assert _report(output).finder is None
+    kept = tmp_path / "kept.mp4"
+    assert cli("run", portrait_clip, "-o", kept, "--mode", "pixelize", "--from", tracks, "--keep", "1") == 0
+    assert _report(kept).tracks[0].decision == "left"
+    assert _change(portrait_clip, kept, 50)[0] < 3
+    assert (
+        cli("run", portrait_clip, "-o", kept, "-y", "--mode", "pixelize", "--from", tracks, "--keep", "9")
+        == 2
+    )
+
+
+def test_a_face_that_the_gate_finds_leaves_no_output_and_a_report_to_go_on_from(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "out.mp4"
+    blind = ("--mode", "pixelize", "--det-threshold", "1")  # nothing is that sure
+    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")
+    assert cli("run", portrait_clip, "-o", output, *blind) == 4
+    told = capsys.readouterr().err
+    assert "frame 0 at 0.000 s" in told
+    assert len(told.strip().splitlines()) == 1
+    assert _left(tmp_path) == ["out.mp4.gate.json"]
+    gate_report = tmp_path / "out.mp4.gate.json"
+    report = read_report(gate_report)
+    assert report.output is None
+    assert report.gate is not None
+    assert {u.frame for u in report.gate.uncovered} == set(range(FRAMES))
+    x0, y0, x1, y1 = report.gate.uncovered[0].box
+    by_hand = f"{x0 - 60},{y0 - 60},{x1 - x0 + 120},{y1 - y0 + 120}"
+    again = ("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", gate_report)
+    assert cli(*again, "--region", by_hand) == 0
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+    assert [t.track for t in _report(output).tracks] == [-1]
+    assert cli("run", portrait_clip, "-o", output, "-y", *blind, "--gate", "off") == 0
+    assert _report(output).gate is None
+
+
+def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
+    cli: Cli, portrait_clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--during", "0-2") == 0
+    assert _change(portrait_clip, output, 20)[0] > 6
+    assert _change(portrait_clip, output, 80)[0] < 3
+    assert _report(output).tracks[0].decision == "covered in part"
+    everywhere = ("--exclude-region", "0,0,640,480")
+    assert cli("run", portrait_clip, "-o", output, "-y", "--mode", "pixelize", *everywhere) == 0
+    assert _report(output).frames_covered == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--mode", "pixelise"], 2, "pixelize"),
+        (["--mode", "pixelize", "--epsilon", "1"], 2, "protect"),
+        (["--mode", "pixelize", "--net", "nar"], 2, "reconstruct"),
+        (["--mode", "reconstruct", "--blocks", "6"], 2, "--blocks"),
+        (["--mode", "pixelize", "--keep", "1"], 2, "--preview"),
+        (["--mode", "pixelize", "--blocks", "0"], 2, "--blocks"),
+        (["--mode", "pixelize", "--gate", "maybe"], 2, "--gate"),
+        (["--mode", "pixelize", "--during", "5"], 2, "--during"),
+        (["--mode", "pixelize", "--exclude-region", "1,2,3"], 2, "--exclude-region"),
+        (["--mode", "pixelize", "--exclude-region", "9000,0,5,5"], 2, "--exclude-region"),
+        (["--mode", "pixelize", "--from", "missing.json"], 1, "missing.json"),
+        (["--mode", "protect", "--device", "cuda:0"], 2, "--device"),
+    ],
+)
+def test_what_cannot_work_is_one_line_with_the_culprit(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    word: str,
+) -> None:
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", *arguments) == code
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1
+    assert word in told
+    assert _left(tmp_path) == []
+
+
+def test_tracks_of_another_file_are_refused(
+    cli: Cli, portrait_clip: Path, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output, "--mode", "pixelize", "--gate", "off") == 0
+    capsys.readouterr()
+    sidecar = Path(f"{output}.json")
+    assert cli("run", portrait_clip, "-o", tmp_path / "b.mp4", "--mode", "pixelize", "--from", sidecar) == 1
+    assert "another file" in capsys.readouterr().err
+
+
+def test_explain_tells_the_memory_bound_and_does_nothing(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "protect", "--explain", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "look-ahead" in told["memory_formula"]
+    assert told["memory_bytes"] > 0
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--explain") == 0
+    assert "mirrored" in capsys.readouterr().out
+    assert _left(tmp_path) == []

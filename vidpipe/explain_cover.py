@@ -1,0 +1,134 @@
+"""``vidpipe run --mode pixelize|protect --explain``: the pipeline as resolved, and the memory bound."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel
+
+from pipeline.config import Resolved
+from pipeline.cover import CoverJob, CoverPlan, make_plan, track_settings
+from pipeline.decode.probe import probe
+from pipeline.faces import replay
+from pipeline.faces.picture import NET_FACE_PX
+from pipeline.ledger import SettingRecord, heard, setting_records
+from pipeline.memory import CODEC_FRAMES, LIBRARIES_BYTES, MIB, PREFETCH_HANDS, PROGRAMS_BYTES, frame_bytes
+from pipeline.stages.track_faces import frames_held
+from pipeline.types import StreamInfo
+
+FACES = 2
+"""Faces at a time for which the memory bound is worked out."""
+_TRACK_BYTES = 20
+"""Per face and frame (``pipeline.faces.book``)."""
+_FINDERS_BYTES = 2 * PROGRAMS_BYTES
+"""Two compiled CenterFaces, of the run and of the gate, with their activations."""
+
+
+class CoverExplanation(BaseModel):
+    """What a run would do."""
+
+    input: str
+    output: str
+    exists: bool
+    frames: int
+    stages: list[str]
+    decisions: list[str]
+    settings: list[SettingRecord]
+    memory_bytes: int
+    """Most that the process may hold with FACES faces in the picture at a time."""
+    memory_formula: str
+
+    def as_text(self) -> str:
+        """For people."""
+        width = max(len(setting.name) for setting in self.settings)
+        lines = [
+            f"input     {self.input}",
+            f"output    {self.output}{' (exists: needs --overwrite)' if self.exists else ''}",
+            f"frames    {self.frames}",
+            "",
+            *(f"stage     {stage}" for stage in self.stages),
+            "",
+            *(f"chosen    {decision}" for decision in self.decisions),
+            f"memory    at most {self.memory_formula}",
+            "",
+            *(
+                f"setting   {setting.name:<{width}}  {setting.value!s:<10}  {setting.origin}"
+                for setting in self.settings
+            ),
+        ]
+        return "\n".join(lines)
+
+
+def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
+    """Opens the input, and runs nothing. Raises what the run would raise that early."""
+    config = settings.config
+    with heard(logging.INFO) as decisions:
+        info = probe(job.source)
+        plan = make_plan(job, info, config)
+    if job.tracks is None:
+        held = frames_held(info, track_settings(config).look_ahead_s)
+    else:
+        held = replay.frames_held(job.tracks)
+    decoded = config.decode.prefetch_frames + PREFETCH_HANDS
+    painted = config.encode.prefetch_frames + PREFETCH_HANDS
+    one = frame_bytes(info)
+    tracks = FACES * plan.frames * _TRACK_BYTES
+    total = (decoded + held + painted + CODEC_FRAMES) * one + tracks + _FINDERS_BYTES + LIBRARIES_BYTES
+    formula = (
+        f"({decoded} decoded + {held} in the look-ahead + {painted} painted + {CODEC_FRAMES} codec) frames x "
+        f"{_mib(one)} + tracks of {FACES} faces on {plan.frames} frames {_mib(tracks)} + finders "
+        f"{_mib(_FINDERS_BYTES)} + libraries {_mib(LIBRARIES_BYTES)} = {_mib(total)}"
+    )
+    return CoverExplanation(
+        input=f"{info.path}: {info.codec} {info.width}x{info.height} {info.pix_fmt}, rotation "
+        f"{info.rotation}, {len(info.pts)} frames, {float(info.rate):.3f} frames/s, {info.duration_s:.3f} s",
+        output=str(job.target),
+        exists=job.target.exists() or job.sidecar.exists(),
+        frames=plan.frames,
+        stages=_stages(job, info, plan, settings, held),
+        decisions=decisions,
+        settings=setting_records(settings),
+        memory_bytes=total,
+        memory_formula=formula,
+    )
+
+
+def _stages(job: CoverJob, info: StreamInfo, plan: CoverPlan, settings: Resolved, held: int) -> list[str]:
+    config = settings.config
+    faces, mask, protect = config.faces, config.mask, config.protect
+    width, height = plan.picture.size_px
+    if job.tracks is None:
+        find = [
+            f"find      {faces.finder} at {width}x{height}: a face of {plan.min_face_px:.0f} px becomes "
+            f"{NET_FACE_PX} px; score {faces.min_score} and more",
+            f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
+            f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
+        ]
+    else:
+        find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
+    colours = "measured on every frame"
+    if job.mode == "protect":
+        span = "the whole track" if protect.hold_s is None else f"{protect.hold_s:g} s"
+        noise = (
+            "" if protect.epsilon is None else f", Laplace noise for epsilon {protect.epsilon:g} each time"
+        )
+        colours = f"measured once and held for {span}{noise}"
+    quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
+    gate = "gate      off"
+    if config.gate.scan:
+        size = "x".join(map(str, plan.gate_picture.size_px))
+        gate = (
+            f"gate      the output again at {size}, mirrored; faces of score {config.gate.min_score} and more"
+        )
+    form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
+    return [
+        f"decode    PyAV, {info.codec}",
+        *find,
+        f"mask      {form}; {colours}",
+        f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
+        gate,
+    ]
+
+
+def _mib(count: int) -> str:
+    return f"{count / MIB:.4g} MiB"
