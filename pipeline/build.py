@@ -38,6 +38,7 @@ from pipeline.stages.track import TrackSettings, track
 from pipeline.stages.window import window
 from pipeline.types import Batch, Cropped, Found, Frame, Patch, StreamInfo, Tracked, Window
 
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is."""

@@ -114,8 +114,8 @@ class Conversion:
 
     def samples_from_rgb(self, rgb: Tensor) -> Tensor:
         """(3, ...) RGB -> (C, ...) int32 codes of the native components at the same places, clamped."""
-        forward, offset = self._codes_from_rgb()
-        flat = forward.float() @ rgb.reshape(3, -1) + offset.float().unsqueeze(1)
+        matrix, offset = _codes_from_rgb(self)
+        flat = torch.addmm(offset, matrix, rgb.reshape(3, -1))
         return self._quantise(flat.view(-1, *rgb.shape[1:]))
 
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:

@@ -14,6 +14,7 @@ from pipeline.build import Progress
 from pipeline.clock import StageClock, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
+from pipeline.encode.partfile import all_or_nothing
 from pipeline.errors import GateError, InputError, OutputError, UsageError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
@@ -34,7 +35,6 @@ from pipeline.faces.sheet import ContactSheet
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import StageRecord, file_record, heard, setting_records, write_whole
 from pipeline.mosaic.find import FindSettings
-from pipeline.encode.partfile import all_or_nothing
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import absolute, span
 from pipeline.stages.find_faces import find_faces
