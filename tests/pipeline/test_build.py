@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from pipeline import build
+from pipeline import build, output
 from pipeline.build import Progress, run
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.pyav import PyAVDecoder
@@ -135,7 +135,7 @@ OPENING = [
     (PyAVEncoder, "_open"),
     (PyAVEncoder, "open"),
 ]
-ENDING = [(PartFile, "complete"), (PyAVEncoder, "complete"), (build, "compare"), (build, "file_record")]
+ENDING = [(PartFile, "complete"), (PyAVEncoder, "complete"), (output, "compare"), (build, "file_record")]
 RENAMING = [(PartFile, "commit"), (PyAVEncoder, "finish"), (build, "write_whole")]
 
 
