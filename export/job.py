@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from export import cache
 from export.cache import Entry
@@ -29,7 +27,8 @@ Progress = Callable[[str, float], None]
 
 SOURCES = ("nets", "export/onnx.py", "export/precision.py", "export/networks.py")
 """Files whose text decides what graph comes of some weights."""
-RUNNERS: dict[str, tuple[Library, ...]] = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}
+CARRIED_WINDOWS = 2
+"""Of the reference that a TensorRT engine carries with it."""
 
 
 def silent(what: str, share: float) -> None:
@@ -76,6 +75,7 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
         "window": str(request.window or "own"),
         "batch": str(request.range),
         "options": "signed" if request.signed else "",
+        "device": "",
         "torch": version("torch"),
         "onnxslim": version("onnxslim"),
     }
@@ -83,7 +83,26 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
         identity |= {"calibration": source.digest, "onnxruntime": version("onnxruntime")}
     if request.target == "openvino":
         identity["openvino"] = _version("openvino")
+    elif request.target != "onnx":
+        identity |= _of_tensorrt(request)
     return identity
+
+
+def _of_tensorrt(request: Request) -> dict[str, str]:
+    """Library, GPU and options. Raises MissingError where the engine cannot be built here."""
+    from export.tensorrt import LIBRARY, devices, gpu  # noqa: PLC0415
+    from pipeline.engines import trt  # noqa: PLC0415
+    from pipeline.engines.enginefile import machine  # noqa: PLC0415
+
+    capabilities, library = devices(request), LIBRARY[request.target]
+    options = ["version-compatible"] if request.version_compatible else []
+    options += [f"hardware {request.hardware}"] if request.hardware != "none" else []
+    return {
+        "device": f"{gpu()} " * (library == "tensorrt") + ",".join(capabilities),
+        "machine": machine(),
+        "options": " ".join(options),
+        library: str(trt.load(library).__version__),
+    }
 
 
 def identity_now(report: Report) -> dict[str, str] | None:
@@ -97,13 +116,24 @@ def identity_now(report: Report) -> dict[str, str] | None:
             Batch.parse(report.batch),
             report.size_px,
             None if asked["window"] == "own" else int(asked["window"]),
-            signed=asked["options"] == "signed",
+            **_options(report),
         )
         now = identity_of(request, find(report.checkpoint), None)
     except VidpipeError:
         return None
     # Pictures are no matter of age: the same ones may be calibrated on again.
     return now | {name: asked[name] for name in ("calibration", "onnxruntime") if name in asked}
+
+
+def _options(report: Report) -> dict[str, Any]:
+    """What a report's request had beside its shapes."""
+    options = report.identity["options"]
+    if report.target == "onnx":
+        return {"signed": options == "signed"}
+    if report.target == "tensorrt-rtx":
+        return {"capabilities": tuple(report.identity["device"].split(","))}
+    hardware = options.partition("hardware ")[2] or "none"
+    return {"version_compatible": "version-compatible" in options, "hardware": hardware}
 
 
 def graph_digest() -> str:
@@ -140,22 +170,54 @@ def _made(
         on_progress("graph", 0.0)
         (folder / name).write_bytes(to_onnx(net, spec, source, symmetric=request.signed))
     else:
-        graph = export(replace(request, target="onnx", batch=batch), lambda: source, on_progress)
-        _convert(request, graph, spec, folder / name, on_progress)
-    build_s = time.perf_counter() - started
-    on_progress("parity", 0.9)
-    reference = reference_of(net, spec, source)
-    records = gate(folder / name, reference, RUNNERS[request.target])
-    on_progress("parity", 1.0)
-    return _report(request, spec, source, identity, folder, name, build_s, records)
-
-
-def _convert(request: Request, graph: Entry, spec: EngineSpec, target: Path, on_progress: Progress) -> None:
+        graph = export(_graph_of(request), lambda: source, on_progress)
+        started = time.perf_counter()
     on_progress("engine", 0.5)
-    from export.openvino import to_ir  # noqa: PLC0415
+    not_run, records = "", []
+    if request.target == "openvino":
+        from export.openvino import to_ir  # noqa: PLC0415
 
-    del request
-    to_ir(graph.file, spec, target)
+        to_ir(graph.file, spec, folder / name)
+    elif request.target != "onnx":
+        from export.tensorrt import build, why_not_run  # noqa: PLC0415
+
+        carried = reference_of(net, spec, source, CARRIED_WINDOWS)
+        build(
+            request, graph.file, spec, carried, folder / name, lambda what, s: on_progress(what, 0.5 + s / 2)
+        )
+        not_run = why_not_run(request)
+        records = [r.model_copy(update={"engine": f"its graph on {r.engine}"}) for r in graph.report.parity]
+    build_s = time.perf_counter() - started
+    if not not_run:
+        on_progress("parity", 1.0)
+        records = gate(folder / name, reference_of(net, spec, source), _runners(request)) + records
+    return _report(request, spec, source, identity, folder, name, build_s, records, not_run)
+
+
+def _graph_of(request: Request) -> Request:
+    """The ONNX file that an engine is made from: one for all ranges of batches, the profile narrows it."""
+    for_trt, batch = request.target != "openvino", request.range
+    return Request(
+        request.network,
+        "onnx",
+        request.precision,
+        batch if batch.min == batch.max else None,
+        request.size_px,
+        request.window,
+        signed=for_trt and request.precision == "int8",
+    )
+
+
+def _runners(request: Request) -> tuple[Library, ...]:
+    """Which libraries an export is compared under, as far as they are here."""
+    match request.target:
+        case "onnx":
+            # OpenVINO computes the signed form of int8 wrongly (docs/engines.md); it is never given it.
+            return ("onnxruntime",) if request.signed else ("onnxruntime", "openvino")
+        case "openvino":
+            return ("openvino",)
+        case _:
+            return ("tensorrt",)
 
 
 def _report(
@@ -167,6 +229,7 @@ def _report(
     first: str,
     build_s: float,
     records: list[ParityRecord],
+    not_run: str,
 ) -> Report:
     names = [first, *sorted(path.name for path in folder.iterdir() if path.name != first)]
     return Report(
@@ -185,6 +248,7 @@ def _report(
         build_s=round(build_s, 2),
         crops=source.source,
         parity=records,
+        not_run=not_run,
     )
 
 
@@ -199,8 +263,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError as error:
         raise MissingError(f"--to needs {package}, which is not installed: pip install {package}") from error
-
-
-def machine() -> str:
-    """``linux x86_64``"""
-    return f"{platform.system().lower()} {platform.machine().lower()}"

@@ -41,7 +41,9 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
     records, refusals = [], []
     for library in libraries:
         try:
-            engine = open_engine(path, device="cpu", library=library, threads=2)
+            engine = open_engine(
+                path, device="auto" if library == "tensorrt" else "cpu", library=library, threads=2
+            )
         except (InputError, MissingError) as error:
             refusals.append(f"{library}: {error}")
             log.info("%s is not compared under %s: %s", path.name, library, error)

@@ -17,11 +17,12 @@ from pipeline.errors import InputError, MissingError, UsageError
 
 log = logging.getLogger(__name__)
 
-Library = Literal["openvino", "onnxruntime", "torch"]
+Library = Literal["openvino", "onnxruntime", "torch", "tensorrt"]
 SUFFIXES: dict[Library, tuple[str, ...]] = {
     "openvino": (".onnx", ".xml"),
     "onnxruntime": (".onnx",),
     "torch": (".pt2",),
+    "tensorrt": (".engine",),
 }
 """What a library opens."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -92,7 +93,7 @@ def open_engine(
     threads: int | None = None,
 ) -> Engine:
     """Opens a network file: .onnx with OpenVINO or ONNX Runtime, .xml (OpenVINO's IR) with OpenVINO, .pt2
-    (``torch.export``) with PyTorch.
+    (``torch.export``) with PyTorch, .engine with TensorRT or TensorRT for RTX, whichever built it.
 
     ``device`` is "auto", "cpu" or "cuda:N"; ``threads`` of the CPU, None for the library's choice. What
     "auto" chose is logged with the reason. Raises InputError for a file that is missing or not ours,
@@ -108,7 +109,7 @@ def open_engine(
     if path.suffix not in SUFFIXES[chosen]:
         runs = "; ".join(f"{name} runs {' and '.join(suffixes)}" for name, suffixes in SUFFIXES.items())
         raise UsageError(f"{path}: not a file of the engine {chosen}; {runs}")
-    if find_spec(chosen) is None:
+    if chosen != "tensorrt" and find_spec(chosen) is None:  # of that, the file says which library it wants
         raise MissingError(f"engine {chosen}: the library is not installed; pip install {chosen}")
     place = _choose_device(chosen) if device == "auto" else device
     engine: Engine
@@ -129,6 +130,10 @@ def open_engine(
             from pipeline.engines.torch import open_torch  # noqa: PLC0415
 
             engine = open_torch(path, place)
+        case "tensorrt":
+            from pipeline.engines.tensorrt import TensorRtEngine  # noqa: PLC0415
+
+            engine = TensorRtEngine(path, place)
     log.info("%s runs on %s: %s", path.name, engine.name, why)
     return engine
 
@@ -138,6 +143,8 @@ def _choose_library(path: Path, device: str) -> tuple[Library, str]:
         return "torch", "a .pt2 file"
     if path.suffix == ".xml":
         return "openvino", "an .xml file"
+    if path.suffix == ".engine":
+        return "tensorrt", "an .engine file"
     if device.startswith("cuda") or (device == "auto" and _onnxruntime_has_gpu()):
         return "onnxruntime", "on a GPU"
     if find_spec("openvino") is not None:
@@ -146,6 +153,8 @@ def _choose_library(path: Path, device: str) -> tuple[Library, str]:
 
 
 def _choose_device(library: Library) -> str:
+    if library == "tensorrt":
+        return "cuda:0"
     gpu = _onnxruntime_has_gpu() if library == "onnxruntime" else library == "torch" and has_gpu()
     return "cuda:0" if gpu else "cpu"
 

@@ -13,7 +13,6 @@ from vidpipe.cli import options
 
 if TYPE_CHECKING:
     from export.cache import Entry
-    from export.spec import Request
 
 Network = Annotated[
     str | None,
@@ -23,7 +22,9 @@ Network = Annotated[
 ]
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="onnx|openvino", help="Kind of engine.", show_default=False),
+    typer.Option(
+        "--to", metavar="onnx|openvino|tensorrt|tensorrt-rtx", help="Kind of engine.", show_default=False
+    ),
 ]
 Precision = Annotated[
     str,
@@ -34,7 +35,7 @@ Batch = Annotated[
     typer.Option(
         "--batch",
         metavar="MIN:OPT:MAX",
-        help="Windows per call; default: any.",
+        help="Windows per call; default 1:4:16 for TensorRT, else any.",
         show_default=False,
     ),
 ]
@@ -43,6 +44,24 @@ Window = Annotated[
     int | None,
     typer.Option(
         "--window", metavar="N", min=1, max=256, help="Frames of a window (nar).", show_default=False
+    ),
+]
+Capabilities = Annotated[
+    str | None,
+    typer.Option(
+        "--compute-capability",
+        metavar="8.0,8.6,...",
+        help="GPUs of a tensorrt-rtx engine; default 8.0,8.6,8.9,12.0.",
+        show_default=False,
+    ),
+]
+VersionCompatible = Annotated[
+    bool, typer.Option("--version-compatible", help="tensorrt: loads in later 10.x or 11.x, too.")
+]
+Hardware = Annotated[
+    str,
+    typer.Option(
+        "--hardware-compatible", metavar="none|ampere+|same-capability", help="tensorrt: on which other GPUs."
     ),
 ]
 Output = Annotated[
@@ -73,6 +92,9 @@ def export(
     batch: Batch = None,
     size: Size = 128,
     window: Window = None,
+    compute_capability: Capabilities = None,
+    version_compatible: VersionCompatible = False,
+    hardware_compatible: Hardware = "none",
     output: Output = None,
     overwrite: Overwrite = False,
     faces: Faces = None,
@@ -100,11 +122,23 @@ def export(
         )
     from rich.console import Console
 
+    from export import spec
+    from pipeline.engines import Precision as Known
     from vidpipe.cli.log import prepare
     from vidpipe.cli.progress import Steps
     from vidpipe.exports import check_output, put
 
-    request = _request(network, to, precision, batch, size, window)
+    request = spec.Request(
+        network,
+        cast("spec.Target", to),  # Request checks it
+        cast("Known", precision),
+        spec.Batch.parse(batch) if batch else None,
+        size,
+        window,
+        tuple(compute_capability.split(",")) if compute_capability is not None else None,
+        version_compatible,
+        cast("spec.Hardware", hardware_compatible),
+    )
     if output:
         check_output(request, output, overwrite)
     console = Console(stderr=True)
@@ -123,26 +157,6 @@ def export(
         entry = run(request, lambda: pictures(faces), on_progress, anew=rebuild)
         file = put(entry, output) if output else entry.file
     typer.echo(entry.report.model_dump_json() if as_json else _text(entry, file))
-
-
-def _request(
-    network: str, to: str, precision: str, batch: str | None, size: int, window: int | None
-) -> Request:
-    from export import spec
-    from pipeline.engines import Precision as Known
-    from pipeline.errors import UsageError
-
-    if to not in ("onnx", "openvino"):
-        raise UsageError(f"--to is {to!r}; wanted onnx or openvino")
-
-    return spec.Request(
-        network,
-        cast("spec.Target", to),  # checked by Request
-        cast("Known", precision),
-        spec.Batch.parse(batch) if batch else None,
-        size,
-        window,
-    )
 
 
 def _text(entry: Entry, file: Path) -> str:
