@@ -31,7 +31,10 @@ from train.metrics import dis_flow
 Motion = Literal["known", "estimated"]
 Floats = NDArray[np.float32]
 
+SURE = 0.9
+"""Least correlation of a frame, warped, with the judged one"""
 STRENGTH = 0.02
+"""Of the prior; least squares are in squared range per pixel. Tuned, with SURE, on training pictures"""
 EDGE = 0.01
 """Contrast in the range of 1 below which total variation turns quadratic"""
 STEPS = 150
@@ -68,8 +71,7 @@ class Inversion:
         start = pixelation.project(obs.base, obs.samples, obs.rows, obs.cols, obs.weight)[frame]
         hidden = scene.weight[frame, 0].numpy().ravel() > 0
         rows, values, counts = [], [], []
-        for other in seen:
-            places = self._places(scene, obs.base, frame, other)
+        for other, places in self._motion(scene, obs.base, frame, seen).items():
             sampling = bilinear(places)
             inside = ((places >= 0) & (places <= places.shape[0] - 1)).all(-1).ravel()
             covered = scene.weight[other, 0].numpy().ravel() > 0
@@ -92,20 +94,34 @@ class Inversion:
         restored = torch.from_numpy(solved).permute(2, 0, 1)
         return torch.where(scene.mask[frame] > 0, scene.image[frame], restored)
 
-    def _places(self, scene: Scene, base: Tensor, frame: int, other: int) -> Floats:
-        """(S, S, 2) px: where each pixel of frame ``other`` lies in the judged one."""
+    def _motion(self, scene: Scene, base: Tensor, frame: int, seen: range) -> dict[int, Floats]:
+        """(S, S, 2) px per frame that is of use: where each of its pixels lies in the judged one."""
         S = scene.image.shape[-1]
-        if other == frame:
-            return _pixel_grid(S)
         if self.motion == "estimated":
-            return estimate(base[other], base[frame], scene.weight[frame, 0].numpy(), _pitch(scene, frame))
+            return _registered(scene, base, frame, seen)
         if scene.placement is None:
-            forth, _ = dis_flow(scene.truth[other], scene.truth[frame])
-            moved: Floats = _pixel_grid(S) + forth.numpy()
-            return moved
+            flows = {f: dis_flow(scene.truth[f], scene.truth[frame])[0].numpy() for f in seen if f != frame}
+            return {frame: _pixel_grid(S)} | {f: _pixel_grid(S) + forth for f, forth in flows.items()}
         last = torch.tensor([[0.0, 0.0, 1.0]])
-        own, theirs = (torch.cat([scene.placement[f], last]).double() for f in (frame, other))
-        return _moved((torch.linalg.inv(own) @ theirs)[:2].numpy(), S)
+        full = {f: torch.cat([scene.placement[f], last]).double() for f in {*seen, frame}}
+        own = torch.linalg.inv(full[frame])
+        return {f: _moved((own @ full[f])[:2].numpy(), S) for f in seen}
+
+
+def _registered(scene: Scene, base: Tensor, frame: int, seen: range) -> dict[int, Floats]:
+    """Estimated motion, frame by frame outwards, each from where the one before it was; a frame that is not
+    surely found ends its side."""
+    size = scene.image.shape[-1]
+    hidden, pitch = scene.weight[frame, 0].numpy(), _pitch(scene, frame)
+    found = {frame: _pixel_grid(size)}
+    for side in (range(frame + 1, seen.stop), range(frame - 1, seen.start - 1, -1)):
+        warp: Floats = np.eye(2, 3, dtype=np.float32)
+        for other in side:
+            warp, sure = estimate(base[other], base[frame], hidden, pitch, warp)
+            if sure < SURE:
+                break
+            found[other] = (_pixel_grid(size) @ warp[:, :2].T + warp[:, 2]).astype(np.float32)
+    return found
 
 
 def whole_cells(
@@ -157,23 +173,25 @@ def bilinear(places: Floats) -> sparse.csr_matrix:
     return sparse.csr_matrix(entries, shape=(size * size, size * size))
 
 
-def estimate(other: Tensor, judged: Tensor, hidden: Floats, pitch: float) -> Floats:
-    """Places of the pixels of ``other`` in ``judged``, (S, S, 2) px: an affine found by ECC (Evangelidis and
-    Psarakis, TPAMI 30(10), 2008) between the interpolated pictures (3, S, S), in and near the mosaic."""
+def estimate(
+    other: Tensor, judged: Tensor, hidden: Floats, pitch: float, start: Floats
+) -> tuple[Floats, float]:
+    """Affine (2, 3), px, from pixels of ``other`` to ``judged`` (both (3, S, S), interpolated), found by ECC
+    (Evangelidis and Psarakis, TPAMI 30(10), 2008) from ``start`` in and near the mosaic, and the correlation
+    that it reaches, 0 where it finds none."""
     grey = [p.mean(0).clamp(0, 1).numpy().astype(np.float32) for p in (other, judged)]
     reach = 2 * round(pitch) + 1
     near = cv2.dilate((hidden > 0).astype(np.uint8), np.ones((reach, reach), np.uint8))
-    size = hidden.shape[0]
-    warp: Floats = np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
+    warp, sure = start, 0.0
     for kind in (cv2.MOTION_TRANSLATION, cv2.MOTION_AFFINE):
+        # A translation keeps the linear part that it starts from.
         try:
-            found = cv2.findTransformECC(grey[0], grey[1], warp.copy(), kind, stop, near, 5)[1]
-            warp = np.asarray(found, np.float32)
-        except cv2.error:  # no convergence: the simpler motion stays
-            break
-    places: Floats = (_pixel_grid(size) @ warp[:, :2].T + warp[:, 2]).astype(np.float32)
-    return places
+            sure, found = cv2.findTransformECC(grey[0], grey[1], warp.copy(), kind, stop, near, 5)
+        except cv2.error:
+            return start, 0.0
+        warp = np.asarray(found, np.float32)
+    return warp, sure
 
 
 def solve(

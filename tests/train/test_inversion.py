@@ -70,7 +70,12 @@ def test_motion_is_found_to_a_fraction_of_a_cell() -> None:
         affine = (torch.linalg.inv(full[frame]) @ full[other])[:2]
         true = (F.affine_grid(affine[None], [1, 1, 64, 64], align_corners=False)[0] + 1) * 32 - 0.5
         hidden = scene.weight[frame, 0].numpy()
-        found = torch.from_numpy(estimate(scene.truth[other], scene.truth[frame], hidden, 5.0))
+        warp, sure = estimate(
+            scene.truth[other], scene.truth[frame], hidden, 5.0, np.eye(2, 3, dtype=np.float32)
+        )
+        y, x = np.mgrid[:64, :64].astype(np.float32)
+        found = torch.from_numpy(np.stack([x, y], -1) @ warp[:, :2].T + warp[:, 2])
+        assert sure > 0.9
         inside = scene.weight[frame, 0] > 0
         assert float((found - true)[inside].norm(dim=-1).mean()) < 0.3  # px, of cells of 5
 
