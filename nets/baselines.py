@@ -4,8 +4,8 @@
   convolutions (Yu et al., ICCV 2019, arXiv 1806.03589). As published it takes the mosaic for a hole and sees
   nothing in it. ``adapted``, the IDN paper's "++": it sees the cells and adds to them; partial convolutions
   become plain ones, as nothing is missing.
-- ``SRResNet``: the generator of SRGAN (Ledig et al., CVPR 2017, arXiv 1609.04802), residual blocks
-  at a quarter of the size and pixel shuffle, over the bicubic interpolation; its adversary comes with training.
+- ``SRResNet``: the generator of SRGAN (Ledig et al., CVPR 2017, arXiv 1609.04802), residual blocks at a
+  quarter of the size and pixel shuffle, over the bicubic interpolation; its adversary comes with training.
 
 Smaller than the originals (about the shipped IDN's cost), GroupNorm for BatchNorm. None is held to the cells'
 values: ``trust`` is 0.

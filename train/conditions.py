@@ -50,25 +50,36 @@ class Condition:
     """cells across the mosaic's width; None: drawn"""
     moving: bool = False
     """stills are moved over the grid by a known motion; real clips move by themselves"""
+    noise: float = 0.0
+    """standard deviation in grey levels of what is added to every pixel of the pixelated picture"""
+    gamma: float = 1.0
+    """exponent that picture and truth get after pixelation"""
 
     @property
     def name(self) -> str:
         blocks = "" if self.blocks is None else f"-{self.blocks:g}"
-        return self.kind + blocks + ("-moving" if self.moving else "")
+        noise = f"-noise{self.noise:g}" if self.noise else ""
+        gamma = f"-gamma{self.gamma:g}" if self.gamma != 1 else ""
+        return self.kind + blocks + ("-moving" if self.moving else "") + noise + gamma
 
     @staticmethod
     def parse(text: str) -> Condition:
-        """``clean-8``, ``wild``, ``wild-12``, ``clean-10-moving``. Raises UsageError."""
-        found = re.fullmatch(r"(clean|wild)(?:-(\d+(?:\.\d+)?))?(-moving)?", text)
+        """``clean-8``, ``wild``, ``wild-12``, ``clean-10-moving``, ``clean-10-noise5``. Raises UsageError."""
+        number = r"(\d+(?:\.\d+)?)"
+        pattern = rf"(clean|wild)(?:-{number})?(-moving)?(?:-noise{number})?(?:-gamma{number})?"
+        found = re.fullmatch(pattern, text)
         if found is None or (found[1] == "clean" and found[2] is None):
             raise UsageError(
-                f"condition is {text!r}; wanted clean-BLOCKS, wild or wild-BLOCKS, with -moving behind for "
-                "a face that moves, e.g. clean-10 or clean-10-moving"
+                f"condition is {text!r}; wanted clean-BLOCKS, wild or wild-BLOCKS, then any of -moving, "
+                "-noiseN, -gammaN in this order, e.g. clean-10 or clean-10-moving"
             )
         blocks = float(found[2]) if found[2] else None
+        noise, gamma = float(found[4] or 0), float(found[5] or 1)
         if blocks is not None and not 2 <= blocks <= 40:
             raise UsageError(f"condition {text!r}: {blocks:g} blocks; wanted 2 to 40 across the mosaic")
-        return Condition(found[1], blocks, bool(found[3]))
+        if not (noise <= 64 and 0.2 <= gamma <= 5):
+            raise UsageError(f"condition {text!r}: wanted noise up to 64 grey levels and gamma of 0.2 to 5")
+        return Condition(found[1], blocks, bool(found[3]), noise, gamma)
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,15 @@ def _pixelated(
         means = drawn.tensors()[-1].expand(T)
     else:
         parts, means = _measure(clean, mosaic, size_px), torch.ones(T)
-    return Scene(index, *parts, tuple(range(first, min(T, first + judged))), means, placement)
+    truth, image, mask, rows, cols = parts
+    if condition.gamma != 1:
+        truth, image = truth**condition.gamma, image**condition.gamma
+    if condition.noise:
+        noisy = image + torch.randn(image.shape, generator=generator) * condition.noise / 255
+        image = torch.round(noisy.clamp(0, 1) * 255) / 255
+    return Scene(
+        index, truth, image, mask, rows, cols, tuple(range(first, min(T, first + judged))), means, placement
+    )
 
 
 def draw_clean(blocks: float, frames: int, generator: torch.Generator) -> Mosaic:

@@ -74,6 +74,17 @@ class Network:
         """Takes several frames."""
         return window(self.net) > 1
 
+    def facts(self) -> dict[str, object]:
+        """What a report says of it."""
+        return {
+            "name": self.name,
+            "file": self.path.name,
+            "sha256": sha256(self.path),
+            "parameters": sum(p.numel() for p in self.net.parameters()),
+            "window_frames": window(self.net),
+            "frames": self.frames,
+        }
+
     @torch.no_grad()
     def __call__(self, scene: Scene) -> Tensor:
         if not self.windowed:
@@ -104,13 +115,16 @@ def window(net: nn.Module) -> int:
 
 
 def read_networks(
-    names: Sequence[str], frames: Sequence[int], device: torch.device
-) -> tuple[list[Network], list[dict[str, object]]]:
-    """Networks of files or shipped ones by name, those that take a window once for each of ``frames``; and
-    what a report says of each file. Raises InputError."""
+    names: Sequence[str],
+    frames: Sequence[int],
+    device: torch.device,
+    titles: Sequence[str] | None = None,
+) -> list[Network]:
+    """Networks of files or shipped ones by name, those that take a window once for each of ``frames``.
+    ``titles`` are their names in tables, else their files'. Raises InputError."""
     paths = [WEIGHTS / f"{name}.safetensors" if name in SHIPPED else Path(name) for name in names]
-    networks, facts = [], []
-    for path, label in zip(paths, labels(paths), strict=True):
+    networks = []
+    for path, label in zip(paths, titles or labels(paths), strict=True):
         try:
             net = load(path).to(device)
         except CheckpointError as error:
@@ -119,16 +133,7 @@ def read_networks(
         for count in sorted(set(frames)) if span > 1 else (1,):
             name = f"{label}, {count} frame{'s' if count > 1 else ''}" if span > 1 else label
             networks.append(Network(name, net, path, count, device))
-        facts.append(
-            {
-                "name": label,
-                "file": path.name,
-                "sha256": sha256(path),
-                "parameters": sum(p.numel() for p in net.parameters()),
-                "window_frames": span,
-            }
-        )
-    return networks, facts
+    return networks
 
 
 def labels(paths: Sequence[Path]) -> list[str]:

@@ -32,6 +32,20 @@ def markdown(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def by_condition(outcomes: Sequence[tuple[str, Outcome]], metric: Metric) -> str:
+    """A table of one metric: rows are methods, columns conditions."""
+    summaries = [{n: s.summary() for n, s in outcome.scores.items()} for _, outcome in outcomes]
+    names = list(dict.fromkeys(name for summary in summaries for name in summary))
+    heads = [f"{kind}, {outcome.condition.name}" for kind, outcome in outcomes]
+    known = [{n: s[metric.key] for n, s in summary.items() if metric.key in s} for summary in summaries]
+    best = [_best(metric, [i.mean for i in column.values()]) for column in known]
+    lines = [f"| {metric.title} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name in names:
+        cells = [_cell(column.get(name), metric, b) for column, b in zip(known, best, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _best(metric: Metric, means: Sequence[float]) -> float:
     known = [m for m in means if not math.isnan(m)]
     if not known:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.errors import InputError, MissingError
 from train import report
 from train.conditions import Condition
 from train.data import Segments, Stills
 from train.evaluate import Judges, Outcome, evaluate
 from train.inversion import invert
 from train.methods import TRIVIAL, Method, Network
+
+CLIPS = (".mp4", ".mov", ".mkv", ".webm")
+"""What train.pack reads"""
 
 log = logging.getLogger(__name__)
 
@@ -81,3 +88,19 @@ def write(
 def section(kind: str, outcome: Outcome) -> str:
     """A heading and a table."""
     return f"### {kind}, {outcome.condition.name}, {outcome.count} scenes\n\n{report.markdown(outcome)}\n"
+
+
+def cut(folder: Path) -> Segments:
+    """Segments of the clips in a folder, as ``python -m train.pack`` cuts them, in memory."""
+    if not any(p.suffix.lower() in CLIPS for p in folder.iterdir()):
+        raise InputError(f"no clip in {folder}; wanted {', '.join(CLIPS)}, or a file of python -m train.pack")
+    try:
+        from train.pack import pack  # noqa: PLC0415 - decord is optional
+    except ImportError as error:
+        raise MissingError(
+            f"clips are read by decord, which is missing ({error}): pip install decord"
+        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "segments.npy"
+        pack(folder, target)
+        return Segments(np.load(target))

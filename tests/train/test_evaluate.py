@@ -33,12 +33,17 @@ def draw(name: str, source: Stills | Segments | None = None, judged: int = 1, se
     return list(scenes(source or stills(), Condition.parse(name), 4, 64, judged, seed))
 
 
-@pytest.mark.parametrize("name", ["clean-8", "wild", "wild-12", "clean-10-moving", "wild-moving"])
+@pytest.mark.parametrize(
+    "name", ["clean-8", "wild", "wild-12", "clean-10-moving", "wild-moving", "clean-9.5-noise5-gamma1.4"]
+)
 def test_a_condition_is_named_as_it_is_read(name: str) -> None:
     assert Condition.parse(name).name == name
 
 
-@pytest.mark.parametrize("name", ["clean", "dirty-8", "clean-8-", "clean-1", "wild-moving-8", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["clean", "dirty-8", "clean-8-", "clean-1", "wild-moving-8", "clean-8-gamma9", "clean-8-noise99", ""],
+)
 def test_an_unknown_condition(name: str) -> None:
     with pytest.raises(UsageError, match="wanted"):
         Condition.parse(name)
@@ -108,9 +113,9 @@ def test_networks_and_baselines_share_scenes_and_a_report(tmp_path: Path) -> Non
     for net, config in (("idn", SMALL), ("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})):
         torch.manual_seed(3)
         save(tmp_path / f"{net}.safetensors", build(net, config))
-    networks, facts = read_networks([str(tmp_path / f"{n}.safetensors") for n in ("idn", "nar")], [1, 5], CPU)
+    networks = read_networks([str(tmp_path / f"{n}.safetensors") for n in ("idn", "nar")], [1, 5], CPU)
     assert [n.name for n in networks] == ["idn", "nar, 1 frame", "nar, 5 frames"]
-    assert [f["window_frames"] for f in facts] == [1, 4]
+    assert [n.facts()["window_frames"] for n in networks] == [1, 4, 4]
     outcome = evaluate(
         stills(), Condition.parse("clean-10-moving"), [*TRIVIAL, *networks], Judges(), 2, 2, 128, show=1
     )
@@ -132,7 +137,7 @@ def test_a_window_shows_only_the_frames_that_may_be_seen(tmp_path: Path) -> None
     torch.manual_seed(1)
     net = build("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})
     save(tmp_path / "nar.safetensors", net)
-    one, five = read_networks([str(tmp_path / "nar.safetensors")], [1, 5], CPU)[0]
+    one, five = read_networks([str(tmp_path / "nar.safetensors")], [1, 5], CPU)
     seen: list[torch.Tensor] = []
 
     class Spy(torch.nn.Module):
@@ -164,3 +169,11 @@ def test_real_clips_move_by_themselves(tmp_path: Path) -> None:
     drawn: Iterator[Scene] = iter(draw("clean-8", Segments.load(tmp_path / "clips.npy"), judged=2))
     scene = next(drawn)
     assert len(scene.truth) == 12 and scene.judged == (5, 6) and scene.placement is None
+
+
+def test_noise_and_gamma_come_after_pixelation() -> None:
+    clean, noisy, bright = (draw(n)[0] for n in ("clean-8", "clean-8-noise10", "clean-8-gamma0.5"))
+    assert torch.equal(clean.truth, noisy.truth) and torch.equal(clean.mask, noisy.mask)
+    inside = (clean.image > 0.2) & (clean.image < 0.8)
+    assert float((noisy.image - clean.image)[inside].std()) * 255 == pytest.approx(10, rel=0.1)
+    assert torch.allclose(bright.truth, clean.truth**0.5) and torch.allclose(bright.image, clean.image**0.5)

@@ -67,13 +67,28 @@ def test_a_missing_metric_network_is_said_before_the_first_step(
         (("--faces", "{faces}", "--frames", "one"), 2, "--frames"),
         (("--faces", "{faces}", "--metrics", "fid"), 2, "fd-vgg"),
         (("--faces", "{faces}", "--alexnet", "none"), 1, "alexnet"),
+        (("--faces", "{faces}", "--table", "9"), 2, "known are 1, 2, 3, nar"),
+        (("--faces", "{faces}", "--table", "2"), 2, "--train-faces"),
+        (("--faces", "{faces}", "--table", "3", "--conditions", "wild"), 2, "--conditions"),
+        (("--faces", "{faces}", "--budget-minutes", "5"), 2, "--table"),
+        (("--faces", "{faces}", "--table", "2", "--train-faces", "none", "--budget-minutes", 1), 1, "none"),
+        (("--clips", "{faces}"), 1, "no clip"),
     ],
 )
 def test_what_cannot_be_measured(
-    arguments: tuple[str, ...], code: int, says: str, faces: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[object, ...], code: int, says: str, faces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [a.format(faces=faces) for a in arguments]
+    given = [str(a).format(faces=faces) for a in arguments]
     assert command("eval", *given, "-o", faces.parent / "out") == code
     captured = capsys.readouterr()
     assert says in captured.err and len(captured.err.strip().splitlines()) == 1
     assert not (faces.parent / "out").exists()
+
+
+def test_a_table_of_given_networks(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ("eval", "--table", "3", "--faces", faces, "-o", out, "--metrics", "", "--count", 1, "-q")
+    assert command(*arguments) == 0
+    text = (out / "table.md").read_text()
+    assert "| idn |" in text and "clean-12.8-gamma1.4" in text
+    assert text.strip() == capsys.readouterr().out.strip()

@@ -10,7 +10,14 @@ import typer
 from vidpipe.cli import options
 
 if TYPE_CHECKING:
+    import torch
+
     from train.data import Segments, Stills
+    from train.evaluate import Judges
+    from train.suite import Suite
+    from train.tables import Table
+
+DEFAULT_CONDITIONS = "clean-8,clean-10,clean-12,wild"
 
 Nets = Annotated[
     list[str] | None,
@@ -24,13 +31,40 @@ Faces = Annotated[
 ]
 Clips = Annotated[
     Path | None,
-    typer.Option("--clips", metavar="NPY", help="What python -m train.pack wrote.", show_default=False),
+    typer.Option(
+        "--clips", metavar="PATH", help="Folder of clips, or a train.pack file.", show_default=False
+    ),
 ]
 Conditions = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--conditions", metavar="LIST", help="clean-N, wild, wild-N; -moving behind one moves stills."
+        "--conditions",
+        metavar="LIST",
+        help="clean-N, wild, wild-N, -moving behind it; default: clean-8,clean-10,clean-12,wild.",
+        show_default=False,
     ),
+]
+TableName = Annotated[
+    str | None,
+    typer.Option("--table", metavar="1|2|3|nar", help="A table of the papers.", show_default=False),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-minutes",
+        metavar="N",
+        min=0,
+        help="Time to train a table's networks in, all together.",
+        show_default=False,
+    ),
+]
+TrainFaces = Annotated[
+    Path | None,
+    typer.Option("--train-faces", metavar="FOLDER", help="What they are trained on.", show_default=False),
+]
+TrainClips = Annotated[
+    Path | None,
+    typer.Option("--train-clips", metavar="NPY", help="What python -m train.pack wrote.", show_default=False),
 ]
 FramesList = Annotated[
     str, typer.Option("--frames", metavar="LIST", help="Frames that a network with a window may look at.")
@@ -59,9 +93,13 @@ def evaluate(
     nets: Nets = None,
     faces: Faces = None,
     clips: Clips = None,
-    conditions: Conditions = "clean-8,clean-10,clean-12,wild",
+    conditions: Conditions = None,
     frames: FramesList = "1,5,16",
     inversion: Invert = False,
+    table: TableName = None,
+    budget_minutes: Budget = None,
+    train_faces: TrainFaces = None,
+    train_clips: TrainClips = None,
     count: Count = 60,
     metrics: Metrics = "auto",
     alexnet: Alexnet = None,
@@ -76,48 +114,168 @@ def evaluate(
 ) -> None:
     """Measure networks on pixelated faces whose truth is known. Prints Markdown, or JSON."""
     del debug  # vidpipe.cli.main reads it
-    import json
-
-    import torch
     from rich.console import Console
 
     from pipeline.errors import UsageError
-    from train.conditions import Condition
-    from train.evaluate import OPTIONAL, Judges
-    from train.methods import read_networks
-    from train.suite import Suite, section, write
-    from vidpipe import __version__
     from vidpipe.cli.log import prepare
 
     console = Console(stderr=True)
     prepare(console, max(verbose, 1), quiet)
-    wanted = [Condition.parse(text.strip()) for text in conditions.split(",")]
-    windows = _numbers(frames, "--frames")
+    if faces is None and clips is None:
+        raise UsageError("nothing to measure on; give --faces FOLDER, --clips PATH or both")
+    chosen = _table(table, nets, budget_minutes, train_faces, conditions)
+    suite = _suite(
+        nets or (["idn"] if chosen and not chosen.variants else []),
+        (faces, clips),
+        ",".join(chosen.conditions) if chosen else conditions or DEFAULT_CONDITIONS,
+        ",".join(map(str, chosen.windows)) if chosen else frames,
+        bool(chosen and chosen.inversion) or inversion,
+        count,
+        _judges(metrics, alexnet, vgg16),
+        seed,
+        device,
+    )
+    material = _material(train_faces, train_clips) if chosen and chosen.variants else None
+    for line in suite.judges.missing:
+        console.print(f"vidpipe: warning: {line}", soft_wrap=True, markup=False, highlight=False)
+    plan = None
+    if chosen and material:
+        suite, plan = _trained(chosen, suite, material, budget_minutes or 0.0, output, device)
+    _report(suite, output, as_json, (f"Table {table}", chosen) if chosen else None, plan)
+
+
+def _table(
+    name: str | None,
+    nets: list[str] | None,
+    budget: float | None,
+    train_faces: Path | None,
+    conditions: str | None,
+) -> Table | None:
+    from pipeline.errors import UsageError
+    from train.tables import TABLES
+
+    if name is None:
+        if budget is not None or train_faces is not None:
+            raise UsageError(
+                "--budget-minutes and --train-faces train the networks of a table; say which: --table"
+            )
+        return None
+    if name not in TABLES:
+        raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}")
+    if conditions is not None:
+        raise UsageError(f"--table {name} has its own conditions; leave --conditions out")
+    table = TABLES[name]
+    if table.variants and (budget is None or train_faces is None):
+        raise UsageError(
+            f"--table {name} trains {len(table.variants)} networks; give --train-faces FOLDER and "
+            "--budget-minutes N for all of them together"
+        )
+    return table
+
+
+def _judges(metrics: str, alexnet: Path | None, vgg16: Path | None) -> Judges:
+    from pipeline.errors import UsageError
+    from train.evaluate import OPTIONAL, Judges
+
     names = OPTIONAL if metrics == "auto" else tuple(m.strip() for m in metrics.split(",") if m.strip())
     if unknown := [m for m in names if m not in OPTIONAL]:
         raise UsageError(f"--metrics has {unknown[0]!r}; known are auto and {', '.join(OPTIONAL)}")
-    if faces is None and clips is None:
-        raise UsageError("nothing to measure on; give --faces FOLDER, --clips FILE or both")
-    place = device or "auto"
-    if place == "auto":
-        place = "cuda:0" if torch.cuda.is_available() else "cpu"
-    networks, files = read_networks(nets or [], windows, torch.device(place))
-    judges = Judges.find(names, metrics != "auto", alexnet, vgg16)
-    sources = _sources(faces, clips)
-    output.mkdir(parents=True, exist_ok=True)
-    for line in judges.missing:
-        console.print(f"vidpipe: warning: {line}", soft_wrap=True, markup=False, highlight=False)
+    return Judges.find(names, metrics != "auto", alexnet, vgg16)
 
-    suite = Suite(sources, wanted, networks, judges, windows, inversion, count, seed)
+
+def _suite(
+    nets: list[str],
+    data: tuple[Path | None, Path | None],
+    conditions: str,
+    frames: str,
+    inversion: bool,
+    count: int,
+    judges: Judges,
+    seed: int,
+    device: str | None,
+) -> Suite:
+    """Everything that can be refused is refused here."""
+    from train.conditions import Condition
+    from train.methods import read_networks
+    from train.suite import Suite
+
+    wanted = [Condition.parse(text.strip()) for text in conditions.split(",")]
+    windows = _numbers(frames, "--frames")
+    networks = read_networks(nets, windows, _place(device))
+    return Suite(_sources(*data), wanted, networks, judges, windows, inversion, count, seed)
+
+
+def _material(faces: Path | None, clips: Path | None) -> tuple[Stills, Segments | None]:
+    """What networks are trained on."""
+    from train.data import Segments, Stills
+
+    assert faces is not None  # _table has asked for it
+    return Stills.load(faces, 256), Segments.load(clips) if clips else None
+
+
+def _trained(
+    table: Table,
+    suite: Suite,
+    material: tuple[Stills, Segments | None],
+    minutes: float,
+    output: Path,
+    device: str | None,
+) -> tuple[Suite, dict[str, object]]:
+    """The suite with the networks of a table, trained, before those that were given."""
+    import json
+    from dataclasses import replace
+
+    from train.methods import read_networks
+    from train.variants import train_variants
+
+    place = _place(device)
+    files = train_variants(table, material, minutes, output, place)
+    names = [v.name for v in table.variants]
+    made = read_networks([str(f) for f in files], suite.windows, place, names)
+    return replace(suite, networks=[*made, *suite.networks]), json.loads((output / "plan.json").read_text())
+
+
+def _report(
+    suite: Suite,
+    output: Path,
+    as_json: bool,
+    table: tuple[str, Table] | None,
+    plan: dict[str, object] | None,
+) -> None:
+    import json
+
+    from train.suite import section, write
+    from train.variants import page
+    from vidpipe import __version__
+
     outcomes = []
     for kind, outcome in suite.outcomes():
         outcomes.append((kind, outcome))
-        if not as_json:
+        if not as_json and table is None:
             print(section(kind, outcome), flush=True)
-    facts = {"version": __version__, "seed": seed, "networks": files, "left_out": list(judges.missing)}
+    facts: dict[str, object] = {
+        "version": __version__,
+        "seed": suite.seed,
+        "networks": [n.facts() for n in suite.networks],
+        "left_out": list(suite.judges.missing),
+        "plan": plan,
+    }
     result = write(outcomes, facts, output)
+    if table is not None:
+        text = page(*table, outcomes, plan)
+        (output / "table.md").write_text(text)
+        if not as_json:
+            print(text)
     if as_json:
         typer.echo(json.dumps(result))
+
+
+def _place(device: str | None) -> torch.device:
+    import torch
+
+    if device is None or device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
 def _numbers(text: str, option: str) -> list[int]:
@@ -134,10 +292,11 @@ def _numbers(text: str, option: str) -> list[int]:
 
 def _sources(faces: Path | None, clips: Path | None) -> dict[str, Stills | Segments]:
     from train.data import Segments, Stills
+    from train.suite import cut
 
     sources: dict[str, Stills | Segments] = {}
     if faces is not None:
         sources["faces"] = Stills.load(faces, 256)
     if clips is not None:
-        sources["clips"] = Segments.load(clips)
+        sources["clips"] = cut(clips) if clips.is_dir() else Segments.load(clips)
     return sources
