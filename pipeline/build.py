@@ -14,7 +14,7 @@ from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
-from pipeline.engines import Engine, open_engine
+from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import (
     NOTICE,
@@ -190,6 +190,5 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
 def open_restorer(network: Path, config: RunConfig) -> Engine:
     """The engine that the settings ask for."""
     settings = config.restore
-    return open_engine(
-        network, device=config.device, library=settings.engine, threads=settings.threads or None
-    )
+    library = "auto" if network.suffix == ".engine" else graph_library(settings.engine)
+    return open_engine(network, device=config.device, library=library, threads=settings.threads or None)

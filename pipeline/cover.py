@@ -15,6 +15,7 @@ from pipeline.clock import StageClock, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
+from pipeline.engines import graph_library
 from pipeline.errors import GateError, InputError, OutputError, UsageError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
@@ -339,7 +340,9 @@ def _open(config: RunConfig, picture: SmallPicture) -> FaceFinder:
     restore = config.restore
     if config.device.startswith("cuda"):
         raise UsageError(f"--device {config.device}: faces are found on the CPU; leave --device out")
-    return open_finder(config.faces.finder, picture.size_px, restore.engine, restore.threads or None)
+    return open_finder(
+        config.faces.finder, picture.size_px, graph_library(restore.engine), restore.threads or None
+    )
 
 
 def _check_tracks(job: CoverJob, info: StreamInfo) -> None:

@@ -64,6 +64,7 @@ def examine() -> Iterator[Check]:
     yield _cuda()
     yield _presence("DALI", "nvidia.dali", "pip install 'vidpipe[gpu]' (Linux with an NVIDIA GPU)")
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
+    yield _presence("TensorRT for RTX", "tensorrt_rtx", "pip install 'vidpipe[rtx]' (Linux, x86-64)")
 
 
 def works(checks: Sequence[Check]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.cache import engine_file
+from export.choose import engine_for
 from export.default import default_net
 from pipeline import build
 from pipeline.build import Progress
@@ -35,8 +35,9 @@ def default_target(source: Path, mode: str = "reconstruct") -> Path:
 
 def job_for(request: Request, settings: Resolved) -> Job:
     """Picks the network and makes its engine file, on the first use of these weights."""
-    net = settings.config.restore.net
-    network = engine_file(default_net() if net == "auto" else net)
+    config = settings.config
+    net = default_net() if config.restore.net == "auto" else config.restore.net
+    network = engine_for(net, config.restore.engine, config.device)
     manual, times = request.manual, (request.start_s, request.end_s)
     return Job(request.source, request.target, network, manual, *times, overwrite=request.overwrite)
 

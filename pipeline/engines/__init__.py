@@ -75,7 +75,8 @@ class EngineSpec:
 
 
 class Engine(Protocol):
-    """A network that runs. Outputs belong to the caller: an engine copies what its library reuses."""
+    """A network that runs. Outputs belong to the caller: an engine copies what its library reuses. They lie
+    where the inputs do, on the CPU or on the engine's device."""
 
     spec: EngineSpec
     name: str
@@ -136,6 +137,15 @@ def open_engine(
             engine = TensorRtEngine(path, place)
     log.info("%s runs on %s: %s", path.name, engine.name, why)
     return engine
+
+
+def graph_library(engine: str) -> Literal["auto", "openvino", "onnxruntime"]:
+    """What runs ONNX files under a setting that may name TensorRT, which runs engine files only."""
+    match engine:
+        case "openvino" | "onnxruntime":
+            return engine
+        case _:
+            return "auto"
 
 
 def _choose_library(path: Path, device: str) -> tuple[Library, str]:

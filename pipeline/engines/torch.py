@@ -17,7 +17,7 @@ class TorchEngine:
     """Runs a module that takes ``(features, mask)`` and returns ``(residual, trust)``.
 
     The module is used as it is, in the mode that it is in (call ``eval`` first), in float32, and moved
-    to ``device`` ("cpu", "cuda:0"). Results are on the CPU.
+    to ``device`` ("cpu", "cuda:0"). Results lie where the inputs do.
     """
 
     def __init__(self, module: nn.Module, spec: EngineSpec, device: str = "cpu") -> None:
@@ -31,7 +31,8 @@ class TorchEngine:
             raise ValueError(f"{self.name}: closed")
         with torch.inference_mode():
             outputs = self._module(*(inputs[name].to(self._device) for name in INPUTS))
-        return {name: value.cpu().clone() for name, value in zip(OUTPUTS, outputs, strict=True)}
+        where = inputs["mask"].device
+        return {name: value.to(where).clone() for name, value in zip(OUTPUTS, outputs, strict=True)}
 
     def close(self) -> None:
         self._module = None

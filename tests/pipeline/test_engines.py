@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pipeline.engines import Engine, EngineSpec, open_engine
+from export.crops import make
+from pipeline.engines import Engine, EngineSpec, open_engine, trt
+from pipeline.engines.batches import in_parts
 from pipeline.engines.metadata import KEY, from_json, input_shapes, to_json
+from pipeline.engines.reference import Reference, parity
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import InputError, MissingError, UsageError
 
@@ -88,12 +93,67 @@ def pt2_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pt2(tmp_path_factory.mktemp("net") / "tiny.pt2")
 
 
-@pytest.fixture(params=["module", "pt2", "onnxruntime", "openvino"])
-def engine(request: pytest.FixtureRequest, onnx_file: Path, pt2_file: Path) -> Engine:
+@pytest.fixture(scope="module")
+def ir_file(onnx_file: Path) -> Path:
+    """OpenVINO's own format, float32."""
+    ov = pytest.importorskip("openvino")
+    path = onnx_file.with_suffix(".xml")
+    model = ov.Core().read_model(str(onnx_file))
+    model.set_rt_info(to_json(SPEC), [KEY])
+    ov.save_model(model, str(path), compress_to_fp16=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fixed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file that says it takes 2 or 3 windows only."""
+    spec = dataclasses.replace(SPEC, batch_min=2, batch_max=3)
+    return write_onnx(tmp_path_factory.mktemp("fixed") / "fixed.onnx", {KEY: to_json(spec)})
+
+
+ENGINES = [
+    "module",
+    "pt2",
+    "onnxruntime",
+    "onnxruntime, 2 or 3",
+    "openvino",
+    "openvino IR",
+    pytest.param("onnxruntime cuda", marks=pytest.mark.gpu),
+    pytest.param("module cuda", marks=pytest.mark.gpu),
+    pytest.param("tensorrt", marks=[pytest.mark.gpu, pytest.mark.trt]),
+]
+
+
+def open_built(onnx_file: Path, folder: Path) -> Engine:
+    """The network as an engine for the GPU here, by the library that is here."""
+    from export.crops import Faces  # noqa: PLC0415
+    from export.spec import Batch, Request  # noqa: PLC0415
+    from export.tensorrt import build  # noqa: PLC0415
+
+    target = "tensorrt" if trt.is_installed("tensorrt") else "tensorrt-rtx"
+    picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    crops = make(Faces((picture,), "noise"), SPEC, windows=2, seed=0)
+    residual, trust = Tiny()(*crops.inputs().values())
+    path = folder / "tiny.engine"
+    request = Request("tiny", target, batch=Batch(1, 2, 4))  # type: ignore[arg-type]
+    spec = dataclasses.replace(SPEC, batch_max=4)
+    build(request, onnx_file, spec, Reference(crops, residual, trust), path, lambda what, share: None)
+    return open_engine(path)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, onnx_file: Path, pt2_file: Path, fixed_file: Path, tmp_path: Path
+) -> Engine:
     make: dict[str, Callable[[], Engine]] = {
         "module": lambda: TorchEngine(Tiny().eval(), SPEC),
         "pt2": lambda: open_engine(pt2_file, device="cpu", library="torch"),
         "onnxruntime": lambda: open_engine(onnx_file, device="cpu", library="onnxruntime", threads=1),
+        "onnxruntime, 2 or 3": lambda: open_engine(fixed_file, device="cpu", library="onnxruntime"),
+        "openvino IR": lambda: open_engine(request.getfixturevalue("ir_file"), device="cpu"),
+        "onnxruntime cuda": lambda: open_engine(onnx_file, device="cuda:0", library="onnxruntime"),
+        "module cuda": lambda: TorchEngine(Tiny().eval(), SPEC, "cuda:0"),
+        "tensorrt": lambda: open_built(onnx_file, tmp_path),
         "openvino": lambda: open_engine(onnx_file, device="cpu", library="openvino", threads=1),
     }
     if request.param == "openvino":
@@ -103,7 +163,7 @@ def engine(request: pytest.FixtureRequest, onnx_file: Path, pt2_file: Path) -> E
 
 def test_engine_gives_what_the_network_computes(engine: Engine) -> None:
     tolerance = 2**-7 if "bf16" in engine.name else 1e-6  # bfloat16 has 8 bits of mantissa
-    assert engine.spec == SPEC
+    assert dataclasses.replace(engine.spec, batch_min=1, batch_max=1024) == SPEC
     for batch in (3, 1, 4, 2):  # a smaller batch after a larger one, and one that is padded
         feed = inputs(batch, batch)
         residual, trust = Tiny()(*feed.values())
@@ -113,6 +173,18 @@ def test_engine_gives_what_the_network_computes(engine: Engine) -> None:
             assert came.dtype == torch.float32
             assert came.shape == wanted.shape
             assert torch.allclose(came, wanted, atol=tolerance)
+
+
+@pytest.mark.gpu
+def test_results_lie_where_the_inputs_do(engine: Engine) -> None:
+    if not any(kind in engine.name for kind in ("cuda", "tensorrt")):
+        pytest.skip("runs on the CPU only")
+    feed = {name: value.to("cuda:0") for name, value in inputs(3, 1).items()}
+    residual, trust = Tiny()(*inputs(3, 1).values())
+    outputs = engine.infer(feed)
+    for came, wanted in ((outputs["residual"], residual), (outputs["trust"], trust)):
+        assert came.device == torch.device("cuda:0")
+        assert torch.allclose(came.cpu(), wanted, atol=1e-3)
 
 
 def test_outputs_belong_to_the_caller(engine: Engine) -> None:
@@ -132,6 +204,42 @@ def test_auto_says_what_it_chose_and_why(
         assert open_engine(pt2_file, device="cpu").name == "torch cpu float32"
     assert "fastest on a CPU" in caplog.text
     assert "a .pt2 file" in caplog.text
+
+
+def test_batches_are_split_and_filled_within_the_range_of_the_file() -> None:
+    sizes: list[int] = []
+
+    def run(feed: dict[str, Tensor]) -> dict[str, Tensor]:
+        sizes.append(len(feed["mask"]))
+        return {"residual": feed["features"] * 2, "trust": feed["mask"] + 1}
+
+    for least, most, count, wanted in (
+        (1, 1024, 5, [8]),
+        (1, 4, 11, [4, 4, 4]),
+        (4, 4, 5, [4, 4]),
+        (2, 6, 5, [6]),
+        (1, 8, 1, [1]),
+    ):
+        spec = dataclasses.replace(SPEC, batch_min=least, batch_max=most)
+        x = torch.arange(float(count)).reshape(count, 1)
+        sizes.clear()
+        out = in_parts({"features": x, "mask": x}, spec, run)
+        assert sizes == wanted
+        assert torch.equal(out["residual"], x * 2)
+        assert torch.equal(out["trust"], x + 1)
+
+
+@pytest.mark.parametrize("broken", [math.nan, 1.0, 0.0])
+def test_a_wrong_answer_does_not_hold(broken: float) -> None:
+    """A picture that differs by one grey level somewhere is another one in float32; NaN never holds."""
+    from export.crops import Faces  # noqa: PLC0415
+
+    picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    crops = make(Faces((picture,), "noise"), SPEC, windows=2, seed=0)
+    residual, trust = Tiny()(*crops.inputs().values())
+    reference = Reference.from_bytes(Reference(crops, residual, trust).to_bytes())
+    answer = {"residual": residual + broken / 255, "trust": trust}
+    assert parity("tiny", SPEC, reference, answer, "fp32").holds == (broken == 0)
 
 
 def test_spec_survives_json() -> None:

@@ -29,7 +29,7 @@ class Patch:
         def load_and_patch(module):
             load(module)
             module.default_net = lambda: "idn"
-            module.engine_file = lambda net: Path({network!r})
+            module.engine_for = lambda *asked: Path({network!r})
         spec.loader.exec_module = load_and_patch
         return spec
 
@@ -52,7 +52,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cli(monkeypatch: pytest.MonkeyPatch, network: Path) -> Cli:
     """Runs a command line in this process with the test's network; returns the exit code."""
     monkeypatch.setattr("vidpipe.reconstruct.default_net", lambda: "idn")
-    monkeypatch.setattr("vidpipe.reconstruct.engine_file", lambda net: network)
+    monkeypatch.setattr("vidpipe.reconstruct.engine_for", lambda *asked: network)
     # The command sets PyTorch's threads for its own process.
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
 

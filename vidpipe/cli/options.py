@@ -25,7 +25,10 @@ Net = Annotated[
 EngineName = Annotated[
     str | None,
     typer.Option(
-        "--engine", metavar="auto|openvino|onnxruntime", help="Library that runs it.", show_default=False
+        "--engine",
+        metavar="auto|openvino|onnxruntime|tensorrt|tensorrt-rtx",
+        help="Library that runs it.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
