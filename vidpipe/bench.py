@@ -51,7 +51,7 @@ class BenchReport(BaseModel):
     frames_restored: int
     engine: str
     stages: list[StageRate]
-    """Each by itself, with the whole machine."""
+    """Each by itself, its input in memory, with all cores at its disposal."""
     cores: int
     end_to_end_fps: float
     """From the first frame read to the last one written, opening and comparing left out."""
@@ -68,10 +68,19 @@ class BenchReport(BaseModel):
         return self.end_to_end_fps / self.slowest.fps
 
     @property
-    def share_of_cores(self) -> float:
-        """End to end over what the cores could do if no stage ever waited."""
-        possible = 1000 * self.cores / sum(stage.cpu_ms for stage in self.stages)
-        return self.end_to_end_fps / possible
+    def cpu_ms(self) -> float:
+        """Processor time per frame of all stages."""
+        return sum(stage.cpu_ms for stage in self.stages)
+
+    @property
+    def bound(self) -> float:
+        """The most that ``share_of_slowest`` can be: a core has 1000 ms a second, and stages share them."""
+        return min(1.0, 1000 * self.cores / self.cpu_ms / self.slowest.fps)
+
+    @property
+    def share_of_bound(self) -> float:
+        """1 where no core ever waits, or the slowest stage never does. Compiling the network counts."""
+        return self.share_of_slowest / self.bound
 
     def as_markdown(self) -> str:
         """A table, and one line about the whole."""
@@ -88,8 +97,9 @@ class BenchReport(BaseModel):
                 f"| **end to end** | **{self.end_to_end_fps:.1f}** | |",
                 "",
                 f"End to end runs at {self.share_of_slowest:.0%} of the slowest stage alone "
-                f"({self.slowest.stage}), and at {self.share_of_cores:.0%} of what the cores could do if "
-                f"nothing waited; its bottleneck is {self.bottleneck}.",
+                f"({self.slowest.stage}). All stages together take {self.cpu_ms:.1f} ms of processor time "
+                f"a frame, so {self.cores} cores allow {self.bound:.0%} at most; {self.share_of_bound:.0%} of that is "
+                f"reached. The bottleneck is {self.bottleneck}.",
             ]
         )
 
@@ -127,10 +137,17 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             frames_restored=report.frames_restored,
             engine=engine.name,
             stages=rates,
-            cores=os.cpu_count() or 1,
+            cores=_cores(),
             end_to_end_fps=report.frames_written / report.streaming_s,
             bottleneck=report.bottleneck,
         )
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows
 
 
 def _alone(decoder: Decoder, stages: Stages, encoder: Encoder) -> list[StageRate]:
