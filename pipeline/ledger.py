@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -151,7 +152,7 @@ def setting_records(settings: Resolved) -> list[SettingRecord]:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file under another name beside it and renames it. Raises OutputError."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)

@@ -16,6 +16,7 @@ from pipeline.clock import StageClock
 from pipeline.config import RunConfig
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.conserve import compare
+from pipeline.encode.partfile import output_error
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import GateError, OutputError
 from pipeline.ledger import KeptRecord
@@ -71,9 +72,12 @@ def encode_settings(job: Files, config: RunConfig, notice: str) -> EncodeSetting
 
 def make_encoder(info: StreamInfo, job: Files, span: Span, settings: EncodeSettings) -> Encoder:
     """The output file, not opened yet."""
-    # Where both are there, the encoder names the video.
-    if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
-        raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
+    try:
+        # Where both are there, the encoder names the video.
+        if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
+            raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
+    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+        raise output_error(job.target, error) from error
     return PyAVEncoder(
         info,
         job.target,

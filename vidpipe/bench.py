@@ -98,8 +98,8 @@ class BenchReport(BaseModel):
                 "",
                 f"End to end runs at {self.share_of_slowest:.0%} of the slowest stage alone "
                 f"({self.slowest.stage}). All stages together take {self.cpu_ms:.1f} ms of processor time "
-                f"a frame, so {self.cores} cores allow {self.bound:.0%} at most; {self.share_of_bound:.0%} of that is "
-                f"reached. The bottleneck is {self.bottleneck}.",
+                f"a frame, so {self.cores} cores allow {self.bound:.0%} at most; {self.share_of_bound:.0%} "
+                f"of that is reached. The bottleneck is {self.bottleneck}.",
             ]
         )
 

@@ -27,13 +27,13 @@ _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 def open_input(path: Path) -> InputContainer:
     """Open a local file. Raises InputError, in one line, for whatever a user may hand in instead."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a video file in it")
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the name")
-    if not path.is_file():
-        raise InputError(f"{path} is not a regular file; name a video file on disk")
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a video file in it")
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the name")
+        if not path.is_file():
+            raise InputError(f"{path} is not a regular file; name a video file on disk")
         with path.open("rb") as file:
             head = file.read(12)
     except PermissionError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ def compare(
     where either file cannot be read.
     """
     settings = settings or EncodeSettings()
-    made = probe(output)
+    made = _probe_quietly(output)
     pts = np.frombuffer(array("q", source.pts), np.int64)
     first = 0 if start_pts is None else int(np.searchsorted(pts, start_pts))
     pts = pts[first : len(pts) if end_pts is None else int(np.searchsorted(pts, end_pts))]
@@ -83,6 +84,17 @@ def compare(
         items += _tags("tag", before.metadata, after.metadata, settings.metadata)
         items += _streams(before, after, source, made, cut, settings)
     return Conservation(tuple(items))
+
+
+def _probe_quietly(output: Path) -> StreamInfo:
+    """What a reader may wonder about in our own output is no news to its user: the comparison tells."""
+    reader = logging.getLogger("pipeline.decode")
+    level = reader.level
+    reader.setLevel(logging.ERROR)
+    try:
+        return probe(output)
+    finally:
+        reader.setLevel(level)
 
 
 def _item(name: str, source: object, output: object) -> Item:

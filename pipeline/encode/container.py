@@ -30,7 +30,7 @@ _MOV_TAGS = {
     "title", "artist", "author", "album", "date", "genre", "copyright", "make", "model", "location",
     "keywords", "creation_time",
 }  # fmt: skip
-_MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV"}
+_MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
 
 
@@ -38,10 +38,13 @@ def container_format(path: Path) -> str:
     """FFmpeg's name of the container that a file name asks for. Raises OutputError."""
     try:
         with av.open(f"x{path.suffix}", "w") as guess:  # nothing is opened before a header is written
-            return guess.format.name
+            name, many = guess.format.name, guess.format.no_file
     except ValueError as error:
         what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
         raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
+    if many:  # playlists and series of pictures, which FFmpeg writes past us
+        raise OutputError(f"{path}: {name} is more than one file; end the name in .mp4, .mkv, .mov or .webm")
+    return name
 
 
 def carried_tags(tags: Mapping[str, str]) -> dict[str, str]:

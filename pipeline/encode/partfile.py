@@ -24,7 +24,10 @@ class PartFile:
     def __init__(self, target: Path, source: Path, overwrite: bool) -> None:
         self.target = target
         self._overwrite = overwrite
-        _check(target, source, overwrite)
+        try:
+            _check(target, source, overwrite)
+        except OSError as error:  # of a name that is too long, or a folder that cannot be entered
+            raise output_error(target, error) from error
         self.path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
         """Where the bytes lie until `commit`."""
         self._file: BinaryIO = io.BytesIO()
@@ -85,7 +88,7 @@ class PartFile:
 def all_or_nothing(*targets: Path) -> Iterator[None]:
     """If something is raised, files that have come into being go and older ones are back."""
     before = [_identity(target) for target in targets]
-    aside = [target.with_name(f".{target.name}.{secrets.token_hex(4)}.old") for target in targets]
+    aside = [target.with_name(f".{secrets.token_hex(8)}.old") for target in targets]
     try:
         for target, older in zip(targets, aside, strict=True):
             _keep(target, older)

@@ -36,7 +36,8 @@ from pipeline.types import Colour, Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
-_NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "mpegts"}
+_NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "mpegts", "asf"}
+_DECODING_TIMES_ONLY = {"avi", "asf"}
 _WRITE_BYTES = 1 << 18
 _REORDER_FRAMES = 4
 """Clips as short gain nothing from B-frames."""
@@ -225,8 +226,8 @@ class PyAVEncoder:
     def _may_reorder(self) -> bool:
         """False where frames must be coded in the order of showing to keep their times.
 
-        AVI tells decoding times only. MPEG-TS cannot tell times below 0, where decoding would begin with
-        the two frames of delay that x264 and x265 take for B-frames. Of fewer frames than that delay x265
+        AVI and ASF tell decoding times only. MPEG-TS cannot tell times below 0, where decoding would begin
+        with the two frames of delay that x264 and x265 take for B-frames. Of fewer frames x265
         gives decoding times that were never set.
         """
         pts = self._info.pts
@@ -236,7 +237,7 @@ class PyAVEncoder:
             return False
         delay = pts[min(first + 2, len(pts) - 1)] - pts[first]
         early = pts[first] - self._shift_pts < delay
-        return self._format != "avi" and not (self._format == "mpegts" and early)
+        return self._format not in _DECODING_TIMES_ONLY and not (self._format == "mpegts" and early)
 
     def _note(self, choice: Choice, lost: list[str]) -> None:
         self._lost += lost

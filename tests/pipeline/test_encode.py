@@ -376,6 +376,18 @@ def test_avi_stays_in_sync(tmp_path: Path, codec: str, b_frames: int) -> None:
     assert [number_in(frame.planes[0].numpy()) for frame in frames_of(output)] == list(range(10))
 
 
+@pytest.mark.parametrize("rate", [25, 30])
+def test_asf_keeps_times_within_its_millisecond(tmp_path: Path, rate: int) -> None:
+    """Without times of showing either: frames that were reordered came back shuffled."""
+    source = write_clip(tmp_path / "in.mp4", frames=30, rate=Fraction(rate))
+    output = tmp_path / "out.wmv"
+    assert all("milliseconds" in sentence for sentence in reencode(source, output, EncodeSettings()))
+    frames = frames_of(output)
+    assert [number_in(frame.planes[0].numpy()) for frame in frames] == list(range(30))
+    for number, frame in enumerate(frames):
+        assert float((frame.pts - frames[0].pts) * frame.time_base) == pytest.approx(number / rate, abs=1e-3)
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv444p12le"])
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("cut", [False, True])

@@ -252,6 +252,51 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(
     assert _left(tmp_path) == []
 
 
+@pytest.mark.parametrize("suffix", [".m3u8", ".mpd", ".png"])
+def test_a_container_of_many_files_is_refused(
+    cli: Cli, plain_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """FFmpeg would write its pieces where the process stands, past us."""
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", plain_clip, "-o", f"out{suffix}") == 1
+    assert _left(tmp_path) == []
+
+
+@pytest.mark.parametrize("extra", [[], ["-y"], ["--explain"]])
+@pytest.mark.parametrize("letters", [300, 251, 247])
+def test_a_name_that_is_too_long_is_told_of(
+    cli: Cli,
+    plain_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    letters: int,
+    extra: list[str],
+) -> None:
+    """The video's, or that of the sidecar, which is longer; before anything is done."""
+    code = cli("run", plain_clip, "-o", tmp_path / f"{'a' * letters}.mp4", *extra)
+    if extra != ["--explain"]:
+        assert code == 1
+        assert "too long" in capsys.readouterr().err
+    assert cli("run", tmp_path / f"{'a' * letters}.mp4", "-o", tmp_path / "out.mp4") == 1
+    assert _left(tmp_path) == []
+
+
+def test_the_longest_name_that_works_can_be_written_over(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / f"{'a' * 236}.mp4"  # 255 with what the unfinished file has in front and behind
+    assert cli("run", plain_clip, "-o", output) == 0
+    assert cli("run", plain_clip, "-o", output, "-y") == 0
+    assert _left(tmp_path) == [output.name, f"{output.name}.json"]
+
+
+def test_nobody_hears_what_a_reader_thinks_of_the_output(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.avi"
+    assert cli("run", plain_clip, "-o", output) == 0
+    assert ".part" not in capsys.readouterr().err
+    assert not any(".part" in warning for warning in _report(output).warnings)
+
+
 def test_a_missing_folder_is_told_of(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
     assert cli("run", plain_clip, "-o", tmp_path / "none" / "out.mp4") == 1
     assert _left(tmp_path) == []
