@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -161,7 +161,8 @@ def write_whole(path: Path, text: str) -> None:
             f"{path} cannot be written: {error.strerror or error}; free space or rights"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be made, nothing can be removed
+            part.unlink()
 
 
 @contextmanager

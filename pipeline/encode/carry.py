@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -54,6 +55,19 @@ def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
     """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags."""
     chapters = stream.type == "data" and codec_name(stream) == "bin_data" and bool(source.chapters())
     return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+
+
+def early_sound(path: Path) -> dict[int, str]:
+    """Audio streams whose first packet has a negative time, as AAC's priming in MP4: index -> codec."""
+    early: dict[int, str] = {}
+    with open_input(path) as container:
+        for stream in container.streams.audio:
+            with contextlib.suppress(FFmpegError):
+                first = next(container.demux(stream), None)
+                if first is not None and first.pts is not None and first.pts < 0:
+                    early[stream.index] = codec_name(stream)
+                container.seek(0)
+    return early
 
 
 class OtherStreams:
@@ -117,12 +131,17 @@ class OtherStreams:
             self._held = None
             yield packet
 
-    def has_unmarked_priming(self) -> bool:
-        """True where the first packet lies before 0 and only the source's edit list says so (AAC in MP4)."""
-        packet = self._next()
-        if packet is None or packet.pts is None or packet.pts >= 0:
-            return False
-        return "matroska" not in self.source.format.name and codec_name(packet.stream) != "opus"
+    def has_unmarked_priming(self, container: str) -> bool:
+        """True where sound that is carried begins before 0 and nothing in ``container`` would say so.
+
+        Matroska marks the priming of a stream that came marked (from Matroska) and that of Opus; what only
+        an edit list told (AAC in MP4) it cannot.
+        """
+        early = [codec for index, codec in early_sound(self._info.path).items() if index in self._targets]
+        if container in {"matroska", "webm"}:
+            marked = "matroska" in self.source.format.name
+            early = [codec for codec in early if not marked and codec != "opus"]
+        return bool(early)
 
     def close(self) -> None:
         self._packets = None

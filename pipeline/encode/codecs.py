@@ -47,6 +47,10 @@ _ALPHA_CONTAINERS = ("matroska", "webm")
 # container that is not named here, what H.264 and HEVC cannot hold is lost and said.
 _ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
 
+MPEG_SYSTEMS = {"mpegts", "mpeg", "vob", "svcd", "dvd", "vcd"}
+_IN_MPEG = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+"""FFmpeg writes anything into MPEG systems; what the standard has no number for nobody can read back."""
+
 # Nearly transparent to the eye at normal viewing distance, by each encoder's own scale.
 _DEFAULTS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "medium"},
@@ -134,6 +138,8 @@ def _exists(name: str) -> bool:
 
 def _fits(encoder: str, container: str) -> bool:
     """True where the container takes the encoder's codec, or leaves it open."""
+    if container in MPEG_SYSTEMS and av.Codec(encoder, "w").canonical_name not in _IN_MPEG:
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
             trial.add_stream(encoder)

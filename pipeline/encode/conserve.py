@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 from numpy.typing import NDArray
 
@@ -192,7 +193,15 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
             if cut is not None and not cut.holds(time_s):
                 continue
             track.times_s.append(float(time_s - (cut.shift_s if cut else 0)))
-        track.digest.update(packet)
+        track.digest.update(_without_framing(track.stream, packet))
+
+
+def _without_framing(stream: Stream, packet: Packet[Any]) -> bytes:
+    """A packet's bytes; AAC without the ADTS header that MPEG-TS has and MP4 has not (13818-7, 6.2)."""
+    data = bytes(packet)
+    if codec_name(stream) == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        return data[7 if data[1] & 1 else 9 :]
+    return data
 
 
 def _streams(

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-from pipeline.decode.source import is_cover, open_input
-from pipeline.encode.carry import Cut
+from pipeline.decode.source import is_cover
+from pipeline.encode.carry import Cut, early_sound
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 
@@ -30,6 +30,8 @@ _MOV_TAGS = {
     "title", "artist", "author", "album", "date", "genre", "copyright", "make", "model", "location",
     "keywords", "creation_time",
 }  # fmt: skip
+MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
+"""FFmpeg's names of one muxer; ipod is .m4v and .m4a."""
 _MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
 
@@ -62,19 +64,19 @@ def container_options(
     """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``."""
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
-    if container == "nut" and cut.start_s is None and sound_before_zero(Path(source.name)):
+    if container == "nut" and cut.start_s is None and early_sound(Path(source.name)):
         lost.append("nut cannot begin before 0, where the sound does: all streams are later")
         return {}
     if container in {"nut", "ivf"}:  # no decoding times, so reordering makes none below 0
         return {"avoid_negative_ts": "disabled"}
-    if container not in {"mp4", "mov"}:
+    if container not in MOV_FAMILY:
         return {}
     clocks = [s.time_base.denominator for s in source.streams if s.time_base and s.type in {"video", "audio"}]
     common = lcm(*clocks)
     # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
     clock = common if common < 1 << 31 else max(clocks)
     options = {"movie_timescale": str(clock)}
-    known = _MP4_TAGS if container == "mp4" else _MOV_TAGS
+    known = _MOV_TAGS if container == "mov" else _MP4_TAGS
     free = [name for name in tags if name.lower().split("-")[0] not in known]
     if free and any(is_cover(stream) for stream in source.streams.video):
         lost.append(f"{container} has no place for tags of other names beside a cover: {', '.join(free)}")
@@ -96,17 +98,6 @@ def cut_chapters(source: InputContainer, out: OutputContainer, cut: Cut) -> None
             chapters.append({**chapter, **dict(zip(("start", "end"), moved, strict=True))})
     if chapters:
         out.set_chapters(chapters)  # type: ignore[arg-type]  # still the TypedDict that it was
-
-
-def sound_before_zero(path: Path) -> bool:
-    """True where the first packet of an audio stream has a negative time, as AAC's priming in MP4."""
-    with open_input(path) as container:
-        for stream in container.streams.audio:
-            first = next(container.demux(stream), None)
-            if first is not None and first.pts is not None and first.pts < 0:
-                return True
-            container.seek(0)
-    return False
 
 
 def clock_loss(container: str, info: StreamInfo) -> str | None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from av.error import FFmpegError
+
 from pipeline.errors import OutputError
 
 
@@ -54,6 +56,11 @@ class PartFile:
     def tell(self) -> int:
         return self._file.tell()
 
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._file.seek(0)
+        self._file.truncate()
+
     def complete(self) -> None:
         """Bring the bytes to disk."""
         try:
@@ -81,7 +88,8 @@ class PartFile:
             with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
                 self._file.close()
         finally:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
+                self.path.unlink()
 
 
 @contextlib.contextmanager
@@ -160,3 +168,18 @@ def output_error(target: Path, error: OSError) -> OutputError:
             return OutputError(f"the name {target.name[:40]}... is too long for the file system; shorten it")
         case _:
             return OutputError(f"{target} cannot be written: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Errors of FFmpeg and of the operating system as OutputError."""
+    try:
+        yield
+    except FFmpegError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise output_error(path, OSError(error.errno, error.strerror)) from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; try another --codec, or write to .mkv"
+        ) from error
+    except OSError as error:
+        raise output_error(path, error) from error

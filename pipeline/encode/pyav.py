@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +21,9 @@ from pipeline.decode.planes import packing
 from pipeline.decode.probe import picture_tags
 from pipeline.encode import EncodeSettings
 from pipeline.encode.carry import OtherStreams, cut_of
-from pipeline.encode.codecs import Choice, choices, chroma_place, tag_options
+from pipeline.encode.codecs import MPEG_SYSTEMS, Choice, choices, chroma_place, tag_options
 from pipeline.encode.container import (
+    MOV_FAMILY,
     carried_tags,
     clock_loss,
     container_format,
@@ -30,13 +31,13 @@ from pipeline.encode.container import (
     cut_chapters,
 )
 from pipeline.encode.formats import coded_colour, to_picture
-from pipeline.encode.partfile import PartFile, output_error
+from pipeline.encode.partfile import PartFile, told
 from pipeline.errors import OutputError
 from pipeline.types import Colour, Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
-_NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "mpegts", "asf"}
+_NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "f4v", "mpegts", "asf"}
 _DECODING_TIMES_ONLY = {"avi", "asf"}
 _WRITE_BYTES = 1 << 18
 _REORDER_FRAMES = 4
@@ -108,14 +109,14 @@ class PyAVEncoder:
         picture = to_picture(frame.planes, frame.pix_fmt, self._choice.target, frame.colour)
         picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
         _tag(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
-        with _told(self.path):
+        with told(self.path):
             self._mux(self._video.encode(picture))
 
     def complete(self) -> Path:
         """Write what the encoder and the other streams hold back. Returns where the whole file lies."""
         if self._last_pts is None:
             raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
-        with _told(self.path):
+        with told(self.path):
             self._mux(self._video.encode(None))
             for other in self._others.until(None):
                 self._out.mux(other)
@@ -198,8 +199,17 @@ class PyAVEncoder:
                 continue
             out.metadata.update(titles)
             cut_chapters(source, out, self._cut)
-            with _told(self.path):
-                out.start_encoding()
+            try:
+                with told(self.path):
+                    out.start_encoding()
+            except OutputError as error:
+                # A container may refuse a codec as late as that (VP9 in MOV).
+                if not isinstance(error.__cause__, FFmpegError):
+                    raise
+                failures.append(f"{self._format} refuses {choice.encoder}")
+                log.info("%s", error)
+                self._part.restart()
+                continue
             self._note(choice, lost)
             return out, video, choice
         raise OutputError(
@@ -217,7 +227,7 @@ class PyAVEncoder:
         stream.time_base = info.time_base
         context.sample_aspect_ratio = info.sample_aspect
         context.thread_type = "AUTO"
-        if choice.encoder == "libx265" and self._format in {"mp4", "mov"}:
+        if choice.encoder == "libx265" and self._format in MOV_FAMILY:
             context.codec_tag = "hvc1"  # what Apple's players ask for
         _tag(context, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
         stream.options = {**options, **({} if self._may_reorder() else {"bf": "0"})}
@@ -243,10 +253,16 @@ class PyAVEncoder:
         self._lost += lost
         self._lost += [f"{choice.encoder} cannot hold {loss}" for loss in choice.target.losses]
         self._lost += [loss] if (loss := clock_loss(self._format, self._info)) else []
-        if self._format in _NON_NEGATIVE and self._shift_pts == 0 and self._others.has_unmarked_priming():
+        early = self._format in _NON_NEGATIVE and self._others.has_unmarked_priming(self._format)
+        if early and self._shift_pts == 0:
             self._lost.append(
                 f"{self._format} cannot begin sound before 0: all streams are later by its priming"
             )
+        late_s = float((self._info.pts[0] - self._shift_pts) * self._info.time_base)
+        if self._format == "avi" and late_s > 0:
+            self._lost.append(f"avi begins with its first frame: the picture is {late_s:.3f} s earlier")
+        if self._format in MPEG_SYSTEMS - {"mpegts"}:
+            self._lost.append(f"{self._format} begins with half a second of buffering: all streams are later")
         for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
             log.warning("%s: %s", self.path.name, note)
 
@@ -266,17 +282,6 @@ class PyAVEncoder:
         pts, end = self._info.pts, round(self._info.duration_s / self._info.time_base) + self._info.pts[0]
         after = bisect_left(pts, (packet.pts or 0) + self._shift_pts) + 1
         return (pts[after] if after < len(pts) else end) - pts[after - 1]
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of FFmpeg and of the operating system as OutputError."""
-    try:
-        yield
-    except OSError as error:
-        raise output_error(path, error) from error
-    except FFmpegError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; try another --codec") from error
 
 
 def _tag(tagged: Tagged, colour: Colour) -> None:

@@ -376,6 +376,44 @@ def test_avi_stays_in_sync(tmp_path: Path, codec: str, b_frames: int) -> None:
     assert [number_in(frame.planes[0].numpy()) for frame in frames_of(output)] == list(range(10))
 
 
+@pytest.mark.parametrize("before", [".mp4", ".mkv", ".ts", ".nut", ".flv"])
+@pytest.mark.parametrize(
+    "after", [".mp4", ".m4v", ".3gp", ".f4v", ".mov", ".mkv", ".ts", ".nut", ".flv", ".avi", ".wmv", ".mpg"]
+)
+def test_from_container_to_container(tmp_path: Path, before: str, after: str) -> None:
+    """Times and sound are kept, or it is said that they are not."""
+    source = write_clip(tmp_path / f"in{before}", frames=12, extras=Extras(audio=[Audio(), Audio()]))
+    output = tmp_path / f"out{after}"
+    lost = reencode(source, output)
+    broken = {item.name for item in kept(source, output).broken}
+    assert "frames" not in broken
+    if not lost:
+        assert not broken & {"times", "audio stream 1", "audio stream 2"}
+    assert [number_in(frame.planes[0].numpy()) for frame in frames_of(output)] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "codec", "suffix", "encoder"),
+    [
+        ("yuv420p", "ffv1", ".ts", "libx264 yuv420p"),
+        ("yuv420p", "libvpx-vp9", ".mpg", "libx264 yuv420p"),
+        ("yuv420p", "libvpx-vp9", ".mov", "libx264 yuv420p"),
+    ],
+)
+def test_what_a_container_cannot_hold_becomes_what_it_can(
+    tmp_path: Path, pix_fmt: str, codec: str, suffix: str, encoder: str
+) -> None:
+    """MPEG systems take any codec without a word, and MOV refuses VP9 as late as in the header."""
+    source = write_clip(tmp_path / "in.mkv", frames=8, pix_fmt=pix_fmt, codec=codec)
+    output = tmp_path / f"out{suffix}"
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output) as made:
+        assert made.encoder == encoder
+        for frame in decoder.frames():
+            made.write(frame)
+        made.finish()
+    assert len(frames_of(output)) == 8
+
+
 @pytest.mark.parametrize("rate", [25, 30])
 def test_asf_keeps_times_within_its_millisecond(tmp_path: Path, rate: int) -> None:
     """Without times of showing either: frames that were reordered came back shuffled."""

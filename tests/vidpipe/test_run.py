@@ -230,7 +230,11 @@ def test_a_read_only_folder_is_told_of(
             raise OSError(errno.EROFS, "Read-only file system")
         return before(path, flags, *rest)
 
+    def no_removal(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
     monkeypatch.setattr(os, "open", read_only)  # the tests may run as root, who may write everywhere
+    monkeypatch.setattr(os, "unlink", no_removal)
     assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
     assert "read-only" in capsys.readouterr().err
     assert _left(tmp_path) == []
