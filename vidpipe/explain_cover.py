@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from pydantic import BaseModel
 
@@ -83,7 +84,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         input=f"{info.path}: {info.codec} {info.width}x{info.height} {info.pix_fmt}, rotation "
         f"{info.rotation}, {len(info.pts)} frames, {float(info.rate):.3f} frames/s, {info.duration_s:.3f} s",
         output=str(job.target),
-        exists=job.target.exists() or job.sidecar.exists(),
+        exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
         stages=_stages(job, info, plan, settings, held),
         decisions=decisions,
