@@ -159,11 +159,17 @@ def without_mosaic(
 def peak_bytes(clip: Path, target: Path, network: Path) -> int:
     """Peak resident memory of a process of its own that runs the clip."""
     command = [sys.executable, "-m", "benchmarks.bench_run", "--one", str(clip), str(target), str(network)]
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"the run of {clip} failed with status {status}")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def own_peak_bytes() -> int:
+    """Linux counts what the parent held at the fork into ``ru_maxrss``; /proc counts from the exec on."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource  # noqa: PLC0415  not on Windows
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def memory(folder: Path, network: Path, settings: Resolved, minute_frames: int) -> dict[str, object]:
@@ -204,6 +210,7 @@ def main() -> None:
     if arguments.one:
         clip, target, network = arguments.one
         build.run(Job(clip, target, network), settings, lambda _: None)
+        print(own_peak_bytes())
         return
     network = arguments.network or engine_file(default_net())
     frames, turns = arguments.frames, arguments.turns
