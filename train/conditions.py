@@ -20,9 +20,10 @@ from torch import Tensor
 
 from nets import pixelation
 from nets.pixelation import Operator
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from train.data import Segments, Stills
 from train.degrade import Degradation, Mosaic, degrade
+from train.metrics import dis_flow
 
 CELLS = 64
 """N of the membership matrices, see pipeline.engines.EngineSpec."""
@@ -49,7 +50,8 @@ class Condition:
     blocks: float | None
     """cells across the mosaic's width; None: drawn"""
     moving: bool = False
-    """stills are moved over the grid by a known motion; real clips move by themselves"""
+    """stills are moved over the grid by a known motion; of clips only those count whose face travels a
+    cell"""
     noise: float = 0.0
     """standard deviation in grey levels of what is added to every pixel of the pixelated picture"""
     gamma: float = 1.0
@@ -120,10 +122,14 @@ class Scene:
 def scenes(
     source: Stills | Segments, condition: Condition, count: int, size_px: int, judged: int, seed: int
 ) -> Iterator[Scene]:
-    """``count`` scenes, drawn without repetition; ``judged`` successive frames of each are compared."""
+    """``count`` scenes, drawn without repetition; ``judged`` successive frames of each are compared. Raises
+    InputError where faces are to move and those of all clips stand still."""
     total = len(source.pictures if isinstance(source, Stills) else source.frames)
     longest = LONGEST + judged - 1
-    for place in np.random.default_rng(seed).permutation(total)[:count]:
+    drawn = 0
+    for place in np.random.default_rng(seed).permutation(total):
+        if drawn == count:
+            break
         index = int(place)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         if isinstance(source, Stills):
@@ -135,7 +141,24 @@ def scenes(
             clip = torch.from_numpy(np.array(run[first : first + longest]))
             clean = clip.permute(0, 3, 1, 2).float() / 255
         moved = condition.moving and isinstance(source, Stills)
-        yield _pixelated(clean, index, condition, moved, size_px, judged, generator)
+        scene = _pixelated(clean, index, condition, moved, size_px, judged, generator)
+        if condition.moving and not moved and travelled(scene) < TRAVEL[0]:
+            continue
+        drawn += 1
+        yield scene
+    if not drawn:
+        raise InputError(f"{condition.name}: none of {total} clips has a face that moves by a cell or more")
+
+
+def travelled(scene: Scene) -> float:
+    """Cells that the face travels over the frames of a clip, along the axis where it travels more: of the
+    median in the mosaic of DIS flow of the truth."""
+    frame = scene.judged[0]
+    inside = scene.weight[frame, 0] > 0
+    to_each = [dis_flow(scene.truth[frame], other)[0][inside].median(0).values for other in scene.truth]
+    places = torch.stack(to_each)
+    pitch = torch.stack([m[frame].sum(-1).amax() for m in (scene.cols, scene.rows)])
+    return float(((places.amax(0) - places.amin(0)) / pitch).amax())
 
 
 def _pixelated(

@@ -14,7 +14,7 @@ from nets import pixelation
 from nets.checkpoint import build, save
 from pipeline.errors import InputError, UsageError
 from train import report
-from train.conditions import LONGEST, TRAVEL, Condition, Scene, scenes, travel
+from train.conditions import LONGEST, TRAVEL, Condition, Scene, scenes, travel, travelled
 from train.data import Segments, Stills
 from train.evaluate import Judges, evaluate
 from train.methods import BICUBIC, PROJECTED, TRIVIAL, labels, read_networks
@@ -169,6 +169,21 @@ def test_real_clips_move_by_themselves(tmp_path: Path) -> None:
     drawn: Iterator[Scene] = iter(draw("clean-8", Segments.load(tmp_path / "clips.npy"), judged=2))
     scene = next(drawn)
     assert len(scene.truth) == 12 and scene.judged == (5, 6) and scene.placement is None
+
+
+def test_of_clips_only_those_that_move_count(tmp_path: Path) -> None:
+    still = stills(1, 96).pictures[0].permute(1, 2, 0).numpy()
+    standing = np.stack([still] * 12)
+    walking = np.stack([np.roll(still, 2 * t, axis=1) for t in range(12)])
+    np.save(tmp_path / "both.npy", np.stack([standing, walking]))
+    np.save(tmp_path / "still.npy", standing[None])
+    source = Segments.load(tmp_path / "both.npy")
+    assert len(draw("clean-10", source)) == 2
+    moving = draw("clean-10-moving", source)
+    assert [s.index for s in moving] == [1]
+    assert travelled(moving[0]) == pytest.approx(22 * 64 / 96 / float(moving[0].cols.sum(-1).max()), rel=0.15)
+    with pytest.raises(InputError, match="none of 1 clips"):
+        draw("clean-10-moving", Segments.load(tmp_path / "still.npy"))
 
 
 def test_noise_and_gamma_come_after_pixelation() -> None:
