@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import sparse
 
 from nets import pixelation
 from tests.train.test_evaluate import stills
@@ -58,8 +59,25 @@ def test_an_exact_measurement_is_solved() -> None:
     y, x = np.mgrid[:64, :64].astype(np.float32)
     sampling = bilinear(np.stack([x, y], -1))
     start = truth + 0.3 * hidden.reshape(64, 64, 1)
-    solved = solve(start, hidden, sampling, truth.reshape(-1, 3), np.ones(64 * 64, np.float32), 0.0)
+    values, counts, own = truth.reshape(-1, 3), np.ones(64 * 64, np.float32), np.ones(64 * 64, bool)
+    solved = solve(start, hidden, sampling, values, counts, own, strength=0.0)
     assert np.abs(solved - truth).max() < 0.01
+
+
+def test_frames_that_do_not_fit_are_doubted() -> None:
+    """A second frame that says something else moves the answer less than its share."""
+    scene = draw(1)[0]
+    truth = scene.truth[0].permute(1, 2, 0).numpy()
+    hidden = scene.weight[0].numpy().ravel() > 0
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    sampling = bilinear(np.stack([x, y], -1))
+    both = sparse.vstack([sampling, sampling]).tocsr()
+    values = np.concatenate([truth.reshape(-1, 3), truth.reshape(-1, 3) + 0.3])
+    counts, own = np.ones(2 * 64 * 64, np.float32), np.repeat([True, False], 64 * 64)
+    doubted = solve(truth, hidden, both, values, counts, own, strength=0.0) - truth
+    trusted = solve(truth, hidden, both, values, counts, np.ones_like(own), strength=0.0) - truth
+    inside = hidden.reshape(64, 64)
+    assert trusted[inside].mean() > 0.14 and abs(doubted[inside].mean()) < 0.02
 
 
 def test_motion_is_found_to_a_fraction_of_a_cell() -> None:
