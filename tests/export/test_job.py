@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from export.cache import Entry, engine_file
-from export.crops import Faces
+from export.crops import Faces, faces
 from export.job import export
-from export.networks import shipped
+from export.networks import find, shipped
+from export.parity import gate, reference_of
 from export.spec import Batch, Request, Target
 from nets.checkpoint import save
 from pipeline.engines import Engine, Precision, open_engine
+from pipeline.engines.metadata import read_onnx
 from pipeline.errors import GateError, InputError, MissingError, OutputError, UsageError
 from tests.export.conftest import shaken
 
@@ -36,6 +38,18 @@ def test_every_shipped_network_holds_parity(
     assert all(record.holds for record in report.parity)
     assert report.crops == portrait.source
     assert 15 < report.parity[0].truth_db < 35, "dB over real crops"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", shipped())
+def test_parity_on_people_that_training_never_saw(name: str, shared_cache: Path, shared: Path) -> None:
+    people = faces(shared / "data" / "faces" / "test" / "faker")
+    assert len(people.pictures) > 10
+    checkpoint = find(name)
+    path = export(Request(name, "onnx"), lambda: people).file
+    reference = reference_of(checkpoint.net, read_onnx(path), people, windows=4)
+    records = gate(path, reference, ("onnxruntime", "openvino"))
+    assert len(records) == 2
 
 
 @pytest.fixture(scope="module")
