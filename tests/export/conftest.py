@@ -67,3 +67,15 @@ def cache_folder(_warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(_warm, folder)
     monkeypatch.setenv("VIDPIPE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def _shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shipped")
+
+
+@pytest.fixture
+def shared_cache(_shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One cache for all tests of shipped networks: an ONNX file is made once for all targets."""
+    monkeypatch.setenv("VIDPIPE_CACHE", str(_shipped))
+    return _shipped

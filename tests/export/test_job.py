@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,15 +49,6 @@ def test_parity_on_people_that_training_never_saw(name: str, shared_cache: Path,
     reference = reference_of(checkpoint.net, read_onnx(path), people, windows=4)
     records = gate(path, reference, ("onnxruntime", "openvino"))
     assert len(records) == 2
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The ONNX file of a network is made once for all targets."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("VIDPIPE_CACHE", str(folder))
-        yield folder
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])

@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -31,14 +30,6 @@ pytestmark = pytest.mark.trt
 def _rtx() -> None:
     if not trt.is_installed("tensorrt_rtx"):
         pytest.skip("tensorrt_rtx is not installed, only tensorrt, which needs a GPU to build")
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("VIDPIPE_CACHE", str(folder))
-        yield folder
 
 
 @pytest.mark.parametrize("name", shipped())
