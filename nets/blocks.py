@@ -63,18 +63,18 @@ class DynamicDilatedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(norm(conv(x)))), 3x3; the last layer starts at 0 so that depth costs nothing."""
+    """x + conv(act(conv(norm(x)))), 3x3; the last layer starts at 0 so that depth costs nothing."""
 
     def __init__(self, channels: int, norm: Norm = "none") -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = norm_layer(norm, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.leaky_relu(self.norm(self.first(x)), 0.1))  # type: ignore[no-any-return]
+        return x + self.second(F.silu(self.first(self.norm(x))))  # type: ignore[no-any-return]
 
 
 class CrossStageAttention(nn.Module):
@@ -90,6 +90,8 @@ class CrossStageAttention(nn.Module):
         super().__init__()
         self.key = nn.Conv2d(channels, max(channels // 4, 16), 1)
         self.out = nn.Conv2d(2 * channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         self.blend = nn.Parameter(torch.zeros(max(recurrences - 1, 1)))
         self.log_temperature = nn.Parameter(torch.tensor(2.3))
 
@@ -107,19 +109,15 @@ class CrossStageAttention(nn.Module):
             share = torch.sigmoid(self.blend[recurrence - 1])
             now = share * now + (1 - share) * previous
         picked = torch.matmul(x.flatten(2), now.to(x.dtype).transpose(1, 2)).reshape(B, C, h, w)
-        return self.out(torch.cat([x, picked], dim=1)), now
+        return x + self.out(torch.cat([x, picked], dim=1)), now
 
 
 class Up(nn.Module):
-    """Twice the size by pixel shuffle (no checkerboard of transposed convolutions), then merged
-    with the skip connection."""
+    """Twice the size by pixel shuffle (no checkerboard of transposed convolutions), the skip added."""
 
-    def __init__(self, inputs: int, skip: int, outputs: int, norm: Norm) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(inputs, outputs * 4, 3, padding=1)
-        self.merge = nn.Conv2d(outputs + skip, outputs, 3, padding=1)
-        self.norm = norm_layer(norm, outputs)
+        self.expand = nn.Conv2d(inputs, outputs * 4, 1)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.leaky_relu(F.pixel_shuffle(self.expand(x), 2), 0.1)
-        return F.leaky_relu(self.norm(self.merge(torch.cat([x, skip], dim=1))), 0.1)
+        return F.pixel_shuffle(self.expand(x), 2) + skip  # type: ignore[no-any-return]

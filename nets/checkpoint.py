@@ -14,6 +14,12 @@ from safetensors.torch import save_file
 
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
+from nets.nar_seed import SeedNAR, SeedNARConfig
+
+Net = IDN | NAR | SeedNAR
+
+NAMES = {IDN: "idn", NAR: "nar", SeedNAR: "nar-seed"}
+"""What commands and files call them."""
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Shipped networks: ``{net}.safetensors`` and its model card ``{net}.json``."""
@@ -23,8 +29,8 @@ class CheckpointError(ValueError):
     """A file that holds no network of ours, or one of other sizes. The text says what to do."""
 
 
-def build(net: str, config: dict[str, object]) -> IDN | NAR:
-    """A network with fresh weights. ``net`` is ``idn`` or ``nar``, ``config`` its fields."""
+def build(net: str, config: dict[str, object]) -> Net:
+    """A network with fresh weights. ``net`` is one of NAMES, ``config`` its fields."""
     # JSON has no tuples.
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     try:
@@ -33,24 +39,26 @@ def build(net: str, config: dict[str, object]) -> IDN | NAR:
                 return IDN(IDNConfig(**fields))  # type: ignore[arg-type]
             case "nar":
                 return NAR(NARConfig(**fields))  # type: ignore[arg-type]
+            case "nar-seed":
+                return SeedNAR(SeedNARConfig(**fields))  # type: ignore[arg-type]
     except TypeError as error:
         raise CheckpointError(f"these weights are of another version of {net}: {error}") from error
-    raise CheckpointError(f"network is {net!r}; known are idn and nar")
+    raise CheckpointError(f"network is {net!r}; known are {', '.join(NAMES.values())}")
 
 
-def save(path: Path, net: IDN | NAR, half: bool = True) -> None:
+def save(path: Path, net: Net, half: bool = True) -> None:
     """Writes the weights, as float16 unless told otherwise; replaces the file in one step."""
     state = {
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in net.state_dict().items()
     }
-    metadata = {"net": type(net).__name__.lower(), "config": json.dumps(asdict(net.config))}
+    metadata = {"net": NAMES[type(net)], "config": json.dumps(asdict(net.config))}
     part = path.with_suffix(".part")
     save_file(state, part, metadata=metadata)
     part.replace(path)
 
 
-def load(path: Path) -> IDN | NAR:
+def load(path: Path) -> Net:
     """The network of a file in float32 and eval mode. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:

@@ -7,15 +7,15 @@ pixelated (the papers' M); ``rows`` (B, N, H) and ``cols`` (B, N, W), membership
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from nets import pixelation
 
-CHANNELS = 11
-"""Of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch."""
+CHANNELS = 12
+"""Of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch, 1 means."""
 
 HALF_STEP = 0.5 / 255
 """A block value was rounded to 8 bits: the true mean lies within half a step."""
@@ -33,12 +33,24 @@ class Observation:
     """(B, 3, H, W): bicubic interpolation of the samples inside, the clean picture outside"""
     features: Tensor
     """(B, CHANNELS, H, W), values within about [-1, 1]"""
+    means: Tensor
+    """(B,): 1 where cells are taken for means of their pixels, 0 for point samples"""
     rows: Tensor
     cols: Tensor
 
+    def pick(self, window: int, frames: list[int]) -> Observation:
+        """Those frames of each window, where B counts windows of that many frames."""
+        parts = (getattr(self, f.name).unflatten(0, (-1, window))[:, frames] for f in fields(self))
+        return Observation(*(x.flatten(0, 1) for x in parts))
 
-def observe(image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> Observation:
-    """Reads the cells and interpolates them. Shapes as in the module's head."""
+
+def observe(
+    image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
+) -> Observation:
+    """Reads the cells and interpolates them. Shapes as in the module's head; ``means`` (B,) says which
+    mosaics hold means of their cells' pixels, all of them where it is None."""
+    if means is None:
+        means = torch.ones_like(image[:, 0, 0, 0])
     weight = 1 - mask
     samples = pixelation.block_means(image, rows, cols, weight)
     present = (pixelation.coverage(rows, cols, weight) > 0).to(image.dtype)
@@ -55,10 +67,11 @@ def observe(image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> Observat
             place_x.unsqueeze(-2) * weight,
             pitch_y.unsqueeze(-1) * weight,
             pitch_x.unsqueeze(-2) * weight,
+            means.view(-1, 1, 1, 1) * weight,
         ],
         dim=1,
     )
-    return Observation(weight, samples, base, planes, rows, cols)
+    return Observation(weight, samples, base, planes, means, rows, cols)
 
 
 def _place(member: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,9 +89,10 @@ def _place(member: Tensor) -> tuple[Tensor, Tensor]:
 def compose(obs: Observation, image: Tensor, residual: Tensor, trust: Tensor) -> Tensor:
     """Base + residual, drawn to data consistency by ``trust``, clean pixels untouched.
 
-    ``residual`` (B, 3, H, W); ``trust`` (B,) in [0, 1]. Returns (B, 3, H, W), not clamped.
+    ``residual`` (B, 3, H, W); ``trust`` (B,) in [0, 1], which counts only where cells are means.
+    Returns (B, 3, H, W), not clamped.
     """
     guess = obs.base + residual
     consistent = pixelation.project(guess, obs.samples, obs.rows, obs.cols, obs.weight, slack=HALF_STEP)
-    out = guess + trust.view(-1, 1, 1, 1) * (consistent - guess)
+    out = guess + (trust * obs.means).view(-1, 1, 1, 1) * (consistent - guess)
     return image * (1 - obs.weight) + out * obs.weight

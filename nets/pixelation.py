@@ -152,10 +152,10 @@ def sample(x: Tensor, rows: Tensor, cols: Tensor, operator: Operator) -> Tensor:
         return block_means(x, rows, cols)
     if operator is Operator.LINEAR:
         return block_means(x.clamp_min(0) ** 2.2, rows, cols).clamp_min(0) ** (1 / 2.2)
-    return block_means(x, _pick(rows, operator), _pick(cols, operator))
+    return block_means(x, pick(rows, operator), pick(cols, operator))
 
 
-def _pick(member: Tensor, operator: Operator) -> Tensor:
+def pick(member: Tensor, operator: Operator) -> Tensor:
     """Membership reduced to the pixels that a point-sampling operator reads."""
     rank = member.cumsum(-1)
     width = member.sum(-1, keepdim=True)

@@ -19,6 +19,7 @@ from nets.pixelation import Operator
 
 OPERATORS = (Operator.AREA, Operator.CENTRE, Operator.CORNER, Operator.BILINEAR, Operator.LINEAR)
 SHARES = (0.66, 0.1, 0.1, 0.07, 0.07)
+MEANS = torch.tensor([OPERATORS.index(o) for o in (Operator.AREA, Operator.LINEAR)])
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Degradation:
     locked_share: float = 0.5
     """grids that move with the mosaic; the rest stand still in the frame"""
     ellipse_share: float = 0.25
+    mistaken: float = 0.08
+    """share of mosaics whose kind of cells, means or point samples, is told wrongly"""
     noise: float = 4.0
     """largest standard deviation of a cell's value in grey levels of 255 (x264 crf 28: 4.2)"""
 
@@ -51,12 +54,20 @@ class Example:
     rows: Tensor
     cols: Tensor
     """as in pipeline.engines.EngineSpec"""
-    area: Tensor
-    """(B,) 1 where cells are means, 0 where they are point samples or linear-light means"""
+    means: Tensor
+    """(B,) 1 where the finder would take cells for means of their pixels, 0 for point samples"""
+
+    def flat(self) -> tuple[Tensor, ...]:
+        """image, mask, rows, cols with the frames of all clips in one dimension."""
+        return tuple(x.flatten(0, 1) for x in (self.image, self.mask, self.rows, self.cols))
+
+    def frames(self, kept: list[int]) -> Example:
+        """The same clips, only those frames."""
+        return Example(*(x[:, kept] for x in self.tensors()[:-1]), self.means)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """In the order of the fields."""
-        return self.truth, self.image, self.mask, self.rows, self.cols, self.area
+        return self.truth, self.image, self.mask, self.rows, self.cols, self.means
 
     def to(self, device: torch.device) -> Example:
         return Example(*(x.to(device) for x in self.tensors()))
@@ -97,7 +108,9 @@ def degrade(
     around = truth + torch.randn(truth.shape, generator=generator) * sigma * 0.7
     blocks = pixelation.replicate(samples, row, col)
     image = torch.where(weight > 0, blocks, around.clamp(0, 1))
-    return Example(truth, image, 1 - weight, row, col, (which == 0).float())
+    means = torch.isin(which, MEANS)
+    mistaken = torch.rand(B, generator=generator) < ranges.mistaken
+    return Example(truth, image, 1 - weight, row, col, (means ^ mistaken).float())
 
 
 @dataclass(frozen=True)

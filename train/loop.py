@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from nets import losses
-from nets.checkpoint import build, save
+from nets.checkpoint import Net, build, load, save
+from nets.fusion import support
 from nets.grid import Observation, compose, observe
 from nets.idn import IDN
 from nets.nar import NAR
+from nets.nar_seed import SeedNAR
 from train.adversary import Adversary
 from train.data import Segments, Stills, draw_clips, jitter
 from train.degrade import Degradation, Example, degrade
@@ -36,7 +38,7 @@ class Recipe:
     """Everything that decides what a run computes."""
 
     net: str
-    """idn or nar"""
+    """idn, nar or nar-seed"""
     config: dict[str, object] = field(default_factory=dict)
     """fields of the network's configuration; empty: the shipped size"""
     steps: int = 20_000
@@ -57,9 +59,11 @@ class Recipe:
     style: float = 0.0
     adversarial: float = 0.0
     motion: float = 2.0
-    """weight of the supervision of nar's affines by known camera motion"""
-    operator: float = 0.02
-    """weight of the supervision of trust by the known operator"""
+    """weight of the supervision of nar-seed's affines by known camera motion"""
+    windows: tuple[int, ...] = (1, 5, 5, 16, 16)
+    """numbers of frames of nar's windows, one drawn per step"""
+    restored: int = 3
+    """frames of a window that nar restores in a step, at most"""
     beta2: float = 0.99
     """Adam's second decay; 0.999 in the papers, whose schedules are a hundred times longer"""
     ema: float = 0.999
@@ -71,8 +75,8 @@ class Recipe:
 class State:
     """What a step changes."""
 
-    net: IDN | NAR
-    average: IDN | NAR
+    net: Net
+    average: Net
     """exponential moving average of the weights: what is shipped"""
     optimizer: torch.optim.Optimizer
     adversary: Adversary | None
@@ -138,7 +142,7 @@ def train(
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
         example, still, placement = draw(recipe, sources, generator, device)
         set_rate(state.optimizer, recipe, state.step)
-        terms, restored, obs = losses_of(state, recipe, example, still, placement, vgg)
+        terms, restored, obs, picked = losses_of(state, recipe, example, still, placement, vgg)
         loss = torch.stack(list(terms.values())).sum()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,12 +150,12 @@ def train(
         state.optimizer.step()
         follow(state.average, state.net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
         state.step += 1
-        window.append([*(float(t.detach()) for t in terms.values()), *gain_db(restored, obs, example)])
+        window.append([*(float(t.detach()) for t in terms.values()), *gain_db(restored, obs, picked)])
         if state.step % 50 == 0:
             report(out, state.step, recipe.steps, list(terms), window, time.monotonic() - began, first)
             window = []
         if state.step % 500 == 0:
-            write_strip(out / f"strip_{state.step:06d}.png", example, obs.base, restored)
+            write_strip(out / f"strip_{state.step:06d}.png", picked, obs.base, restored)
         if time.monotonic() - began > max_minutes * 60:
             break
         if time.monotonic() - last_saved > 120:
@@ -170,17 +174,23 @@ def draw(
     device: torch.device,
 ) -> tuple[Example, Tensor, Tensor]:
     """A batch: the example, which of its clips are stills (B,), and their placements (B, T, 2, 3)."""
-    window = 1 if recipe.net == "idn" else int(build_window(recipe))
+    window = draw_window(recipe, generator)
     clips = draw_clips(sources, recipe.batch, window, recipe.real_share, generator)
     truth = jitter(clips.frames, generator)
     example = degrade(truth, recipe.size_px, CELLS, recipe.degradation, generator)
     return example.to(device), clips.still.to(device), clips.placement.to(device)
 
 
-def build_window(recipe: Recipe) -> int:
-    """T of a nar recipe."""
-    config = recipe.config
-    return int(config.get("core", 4)) + 2 * int(config.get("context", 2))  # type: ignore[call-overload, no-any-return]
+def draw_window(recipe: Recipe, generator: torch.Generator) -> int:
+    """Frames per clip of the next batch."""
+    match recipe.net:
+        case "idn":
+            return 1
+        case "nar":
+            return recipe.windows[int(torch.randint(len(recipe.windows), (1,), generator=generator))]
+    net = build(recipe.net, recipe.config)
+    assert isinstance(net, SeedNAR)
+    return net.config.window
 
 
 def losses_of(
@@ -190,37 +200,37 @@ def losses_of(
     still: Tensor,
     placement: Tensor,
     vgg: losses.VGG16 | None,
-) -> tuple[dict[str, Tensor], Tensor, Observation]:
-    """The weighted terms, the restored core frames (M, 3, S, S) and their observation."""
+) -> tuple[dict[str, Tensor], Tensor, Observation, Example]:
+    """The weighted terms, the restored frames (M, 3, S, S), their observation, their part of the example."""
     device = example.image.device
-    obs = observe(*(x.flatten(0, 1) for x in (example.image, example.mask, example.rows, example.cols)))
-    features = obs.features.contiguous(memory_format=torch.channels_last)
     terms: dict[str, Tensor] = {}
+    T = example.image.shape[1]
+    kept = kept_frames(state.net, recipe, T, state.step)
+    obs = observe(*example.flat(), example.means.repeat_interleave(T))
     with torch.autocast(device.type, torch.bfloat16):
-        if isinstance(state.net, NAR):
-            config = state.net.config
-            B, T = example.image.shape[:2]
-            residual, trust, affine = state.net.body_and_motion(features.unflatten(0, (B, T)), example.mask)
-            core = slice(config.context, config.context + config.core)
-            residual, trust = residual.flatten(0, 1), trust.flatten()
-            terms["motion"] = recipe.motion * motion_loss(
-                affine, placement, still, config.core, config.context
-            )
-        else:
-            residual, trust = state.net.body(features, example.mask.flatten(0, 1))
-            core = slice(0, 1)
-    picked = Example(*(x[:, core] if x.dim() > 1 else x for x in example.tensors()))
-    image, truth, mask = (x.flatten(0, 1) for x in (picked.image, picked.truth, picked.mask))
-    if core != slice(0, 1):
-        obs = observe(image, mask, picked.rows.flatten(0, 1), picked.cols.flatten(0, 1))
-    trust = trust.float()
+        match state.net:
+            case SeedNAR() as net:
+                features = obs.features.contiguous(memory_format=torch.channels_last)
+                residual, trust, affine = net.body_and_motion(features.unflatten(0, (-1, T)), example.mask)
+                residual, trust = residual.flatten(0, 1), trust.flatten()
+                terms["motion"] = recipe.motion * motion_loss(
+                    affine, placement, still, net.config.core, net.config.context
+                )
+                obs = obs.pick(T, kept)
+            case NAR() as net:
+                with torch.autocast(device.type, enabled=False):
+                    obs = support(obs, T, kept)
+                features = obs.features.contiguous(memory_format=torch.channels_last)
+                residual, trust = net.restorer.body(features, 1 - obs.weight)
+            case IDN() as net:
+                features = obs.features.contiguous(memory_format=torch.channels_last)
+                residual, trust = net.body(features, 1 - obs.weight)
+    picked = example.frames(kept)
+    image, mask, *_ = picked.flat()
+    truth, trust = picked.truth.flatten(0, 1), trust.float()
     restored = compose(obs, image, residual.float(), trust)
     restored = restored * (1 - mask) + truth * mask
     terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask)
-    area = picked.area.repeat_interleave(core.stop - core.start)
-    terms["operator"] = recipe.operator * nn.functional.binary_cross_entropy(
-        trust.clamp(1e-4, 1 - 1e-4), area
-    )
     if recipe.tv:
         terms["tv"] = recipe.tv * losses.total_variation(restored)
     if vgg is not None:
@@ -231,7 +241,19 @@ def losses_of(
     if state.adversary is not None:
         state.adversary.step(truth, restored)
         terms["adversarial"] = recipe.adversarial * state.adversary.generator_loss(restored)
-    return terms, restored.detach(), obs
+    return terms, restored.detach(), obs, picked
+
+
+def kept_frames(net: Net, recipe: Recipe, window: int, step: int) -> list[int]:
+    """Which frames of a window are restored in a step: those a SeedNAR must, some for a NAR."""
+    match net:
+        case SeedNAR():
+            return list(range(net.config.context, net.config.context + net.config.core))
+        case NAR():
+            generator = torch.Generator().manual_seed(recipe.seed * 7_919 + step)
+            return sorted(torch.randperm(window, generator=generator)[: recipe.restored].tolist())
+        case IDN():
+            return [0]
 
 
 def motion_loss(affine: Tensor, placement: Tensor, still: Tensor, core: int, context: int) -> Tensor:
@@ -272,10 +294,9 @@ def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def gain_db(restored: Tensor, obs: Observation, example: Example) -> tuple[float, float]:
-    """PSNR inside the mosaic of the bicubic base, and what the network adds, both in dB."""
-    C = restored.shape[0] // example.truth.shape[0]
-    first = (example.truth.shape[1] - C) // 2
-    truth = example.truth[:, first : first + C].flatten(0, 1)
+    """PSNR inside the mosaic of the base (bicubic, for a nar the fused frames), and what the network adds, in
+    dB. ``example`` holds the restored frames."""
+    truth = example.truth.flatten(0, 1)
 
     def psnr(x: Tensor) -> Tensor:
         error = ((x.clamp(0, 1) - truth) ** 2 * obs.weight).sum((1, 2, 3))

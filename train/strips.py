@@ -16,13 +16,10 @@ MOST_ROWS = 6
 def write_strip(path: Path, example: Example, base: Tensor, restored: Tensor) -> None:
     """PNG with a row per picture: pixelated, bicubic, restored, truth.
 
-    ``base`` and ``restored`` (M, 3, S, S) are the core frames of all clips.
+    ``base`` and ``restored`` (M, 3, S, S) are all frames of the example.
     """
-    B, T = example.truth.shape[:2]
-    C = restored.shape[0] // B
-    first = (T - C) // 2
-    image = example.image[:, first : first + C].flatten(0, 1)
-    truth = example.truth[:, first : first + C].flatten(0, 1)
+    C = example.truth.shape[1]
+    image, truth = example.image.flatten(0, 1), example.truth.flatten(0, 1)
     rows = torch.cat([image, base, restored, truth], dim=-1)[::C][:MOST_ROWS]
     sheet = torch.cat(list(rows.clamp(0, 1)), dim=-2).permute(1, 2, 0)
     picture = (sheet.flip(-1).cpu().numpy() * 255).round().astype("uint8")

@@ -1,5 +1,7 @@
 """What the networks promise whatever their weights are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,12 @@ from nets.blocks import CrossStageAttention, DynamicDilatedConv, grow_mask, shri
 from nets.discriminator import Discriminator
 from nets.grid import CHANNELS, HALF_STEP, observe
 from nets.idn import IDN, IDNConfig
-from nets.nar import NAR, NARConfig, SpatialTransformer, base_grid
+from nets.nar import NAR, NARConfig
+from nets.nar_seed import SeedNAR, SeedNARConfig, SpatialTransformer, base_grid
 
 SMALL_IDN = IDNConfig(width=8, widths=(16, 24), tail=8, kernel=3)
-SMALL_NAR = NARConfig(width=8, widths=(16, 24), tail=8, blocks=1, core=2, context=1)
+SMALL_NAR = NARConfig(width=8, widths=(16, 24), tail=8, kernel=3, core=2, context=1)
+SMALL_SEED = SeedNARConfig(width=8, widths=(16, 24), tail=8, blocks=1, core=2, context=1)
 
 
 def mosaic(leading: tuple[int, ...], size: int = 64, seed: int = 0) -> tuple[Tensor, ...]:
@@ -70,7 +74,7 @@ def test_the_paper_size_builds_and_runs() -> None:
     assert 15e6 < sum(p.numel() for p in net.parameters()) < 35e6
     with torch.no_grad():
         out, _ = net(*mosaic((1,))[1:])
-        nar, _ = NAR(NARConfig.paper())(*mosaic((1, 5), 128)[1:])
+        nar, _ = SeedNAR(SeedNARConfig.paper())(*mosaic((1, 5), 128)[1:])
     assert out.shape == (1, 3, 64, 64) and nar.shape == (1, 1, 3, 128, 128)
 
 
@@ -118,8 +122,8 @@ def test_attention_maps_are_distributions_and_carry_over() -> None:
 
 
 @pytest.mark.parametrize("align", ["frame", "latent", "none"])
-def test_nar_keeps_clean_pixels_of_its_core(align: str) -> None:
-    net = NAR(NARConfig(width=8, widths=(16, 24), tail=8, blocks=1, core=2, context=1, align=align))  # type: ignore[arg-type]
+def test_the_seeds_nar_keeps_clean_pixels_of_its_core(align: str) -> None:
+    net = SeedNAR(replace(SMALL_SEED, align=align))  # type: ignore[arg-type]
     shake(net)
     truth, *inputs = mosaic((2, 4), 128)
     out, trust = net(*inputs)
@@ -128,8 +132,8 @@ def test_nar_keeps_clean_pixels_of_its_core(align: str) -> None:
     assert torch.equal(out * mask, truth[:, 1:3] * mask)
 
 
-def test_nar_uses_its_neighbours_and_only_those() -> None:
-    net = NAR(SMALL_NAR)
+def test_the_seeds_nar_uses_its_neighbours_and_only_those() -> None:
+    net = SeedNAR(SMALL_SEED)
     shake(net)
     _, image, mask, rows, cols = mosaic((1, 4), 128)
     before, _ = net(image, mask, rows, cols)
@@ -138,6 +142,42 @@ def test_nar_uses_its_neighbours_and_only_those() -> None:
     after, _ = net(changed, mask, rows, cols)
     assert torch.equal(before[:, 0], after[:, 0])  # frame 1 sees 0 to 2
     assert not torch.equal(before[:, 1], after[:, 1])  # frame 2 sees 1 to 3
+
+
+def test_nar_keeps_clean_pixels_and_block_means_of_its_core() -> None:
+    net = NAR(SMALL_NAR)
+    shake(net)
+    with torch.no_grad():
+        net.restorer.trust.bias.fill_(50.0)
+        truth, *inputs = mosaic((2, 4))
+        out, trust = net(*inputs)
+    assert out.shape == (2, 2, 3, 64, 64) and trust.shape == (2, 2)
+    image, mask, rows, cols = (x[:, 1:3] for x in inputs)
+    assert torch.equal(out * mask, truth[:, 1:3] * mask)
+    means, samples = (px.block_means(x, rows, cols)[..., :7, :7] for x in (out, image))
+    assert float((means - samples).abs().max()) < HALF_STEP + 1e-5
+
+
+def test_a_nar_takes_any_number_of_frames() -> None:
+    net = NAR(SMALL_NAR)
+    with torch.no_grad():
+        out, trust = net(*mosaic((1, 7))[1:])
+    assert out.shape[:2] == (1, 5) == trust.shape
+
+
+def test_a_nar_that_starts_from_an_idn_is_that_idn_where_nothing_moves() -> None:
+    idn, nar = IDN(SMALL_IDN), NAR(SMALL_NAR)
+    shake(idn)
+    nar.start_from(idn)
+    inputs = [x.expand(1, 4, *x.shape[2:]) for x in mosaic((1, 1))[1:]]
+    with torch.no_grad():
+        one, _ = idn(*(x[:, 0] for x in inputs))
+        many, _ = nar(*inputs)
+        fresh, _ = NAR(SMALL_NAR)(*inputs)
+    weight = 1 - inputs[1][:, 0]
+    apart = (many[:, 0] - one).abs() * weight
+    # The IDN reads the bicubic interpolation, the NAR the same held to its samples.
+    assert float(apart.mean()) < 0.5 * float(((fresh[:, 0] - one).abs() * weight).mean())
 
 
 def test_the_transformer_starts_at_the_identity() -> None:
