@@ -32,9 +32,11 @@ BLOCKS, BASE = slice(0, 3), slice(3, 6)
 class Baseline(nn.Module):
     """What all of them share: the whole map around ``body``."""
 
-    def forward(self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Shapes as nets.idn.IDN.forward."""
-        obs = observe(image, mask, rows, cols)
+        obs = observe(image, mask, rows, cols, means)
         residual, trust = self.body(obs.features, mask)
         return compose(obs, image, residual.float(), trust.float()), trust.float()
 

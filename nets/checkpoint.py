@@ -12,13 +12,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from nets.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
 from nets.nar_seed import SeedNAR, SeedNARConfig
 
-Net = IDN | NAR | SeedNAR
+Net = IDN | NAR | SeedNAR | Inpainter | SRResNet
 
-NAMES = {IDN: "idn", NAR: "nar", SeedNAR: "nar-seed"}
+NAMES = {IDN: "idn", NAR: "nar", SeedNAR: "nar-seed", Inpainter: "inpainter", SRResNet: "srresnet"}
 """What commands and files call them."""
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -41,6 +42,10 @@ def build(net: str, config: dict[str, object]) -> Net:
                 return NAR(NARConfig(**fields))  # type: ignore[arg-type]
             case "nar-seed":
                 return SeedNAR(SeedNARConfig(**fields))  # type: ignore[arg-type]
+            case "inpainter":
+                return Inpainter(InpainterConfig(**fields))  # type: ignore[arg-type]
+            case "srresnet":
+                return SRResNet(SRResNetConfig(**fields))  # type: ignore[arg-type]
     except TypeError as error:
         raise CheckpointError(f"these weights are of another version of {net}: {error}") from error
     raise CheckpointError(f"network is {net!r}; known are {', '.join(NAMES.values())}")

@@ -106,9 +106,7 @@ def _halve(x: Tensor) -> Tensor:
 def _sampling(member: tuple[Tensor, Tensor], means: Tensor) -> tuple[Tensor, ...]:
     """Membership of the pixels that a cell's sample stems from: all of its own, or the one in its middle."""
     of_means = means.view(-1, 1, 1) > 0
-    return tuple(
-        torch.where(of_means, x, pixelation.pick(x, pixelation.Operator.CENTRE)) for x in member
-    )
+    return tuple(torch.where(of_means, x, pixelation.pick(x, pixelation.Operator.CENTRE)) for x in member)
 
 
 def _sharpness(obs: Observation) -> Tensor:

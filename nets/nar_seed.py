@@ -139,9 +139,7 @@ class Decoder(nn.Module):
             for a, b in pairwise(sizes)
         )
         self.middle = nn.Sequential(*(ResidualBlock(bottom, config.norm) for _ in range(config.middle)))
-        self.up = nn.ModuleList(
-            Up(a, b) for a, b in zip(sizes[:0:-1], sizes[-2::-1], strict=True)
-        )
+        self.up = nn.ModuleList(Up(a, b) for a, b in zip(sizes[:0:-1], sizes[-2::-1], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         skips = [x]

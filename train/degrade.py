@@ -28,6 +28,8 @@ class Degradation:
 
     blocks: tuple[float, float] = (6.0, 20.0)
     """cells across the mosaic's width, log-uniform ("infinite" strategy of the IDN paper)"""
+    choices: tuple[float, ...] = ()
+    """cells across, one of these; empty: of the range ("single" and "multiple" strategies)"""
     longer_side: tuple[float, float] = (0.56, 0.68)
     """longer side of the mosaic over the crop's side; 1 / 1.6 = 0.625 at run time"""
     aspect: tuple[float, float] = (0.65, 1.15)
@@ -183,6 +185,8 @@ def draw_mosaic(frames: int, ranges: Degradation, cells: int, generator: torch.G
     aspect = draw(*ranges.aspect)
     width, height = (longer * aspect, longer) if aspect < 1 else (longer, longer / aspect)
     pitch = width / log_draw(*ranges.blocks)
+    if ranges.choices:
+        pitch = width / ranges.choices[int(draw(0, len(ranges.choices)))]
     pitch = max(pitch, 3.0, height / (cells - 2), width / (cells - 2))
     kind = draw(0, 1)
     locked = kind < ranges.locked_share

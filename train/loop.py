@@ -19,7 +19,6 @@ from nets import losses
 from nets.checkpoint import Net, build, load, save
 from nets.fusion import support
 from nets.grid import Observation, compose, observe
-from nets.idn import IDN
 from nets.nar import NAR
 from nets.nar_seed import SeedNAR
 from train.adversary import Adversary
@@ -183,14 +182,10 @@ def draw(
 
 def draw_window(recipe: Recipe, generator: torch.Generator) -> int:
     """Frames per clip of the next batch."""
-    match recipe.net:
-        case "idn":
-            return 1
-        case "nar":
-            return recipe.windows[int(torch.randint(len(recipe.windows), (1,), generator=generator))]
+    if recipe.net == "nar":
+        return recipe.windows[int(torch.randint(len(recipe.windows), (1,), generator=generator))]
     net = build(recipe.net, recipe.config)
-    assert isinstance(net, SeedNAR)
-    return net.config.window
+    return net.config.window if isinstance(net, SeedNAR) else 1
 
 
 def losses_of(
@@ -222,7 +217,7 @@ def losses_of(
                     obs = support(obs, T, kept)
                 features = obs.features.contiguous(memory_format=torch.channels_last)
                 residual, trust = net.restorer.body(features, 1 - obs.weight)
-            case IDN() as net:
+            case net:
                 features = obs.features.contiguous(memory_format=torch.channels_last)
                 residual, trust = net.body(features, 1 - obs.weight)
     picked = example.frames(kept)
@@ -252,7 +247,7 @@ def kept_frames(net: Net, recipe: Recipe, window: int, step: int) -> list[int]:
         case NAR():
             generator = torch.Generator().manual_seed(recipe.seed * 7_919 + step)
             return sorted(torch.randperm(window, generator=generator)[: recipe.restored].tolist())
-        case IDN():
+        case _:
             return [0]
 
 

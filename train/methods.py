@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from nets import pixelation
 from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
-from nets.grid import HALF_STEP, observe
+from nets.fusion import support
+from nets.grid import HALF_STEP, compose, observe
+from nets.nar import NAR
 from pipeline.errors import InputError
 from train.conditions import Scene
 
@@ -100,13 +102,24 @@ class Network:
         return restored.cpu()
 
     def _restore(self, scene: Scene, frame: int) -> Tensor:
-        """One frame, in the middle of the core of a window of its own."""
+        """One frame: a NAR takes what may be seen, others have it in the middle of a full window's core."""
+        if isinstance(self.net, NAR):
+            return self._fuse(self.net, scene, frame)
         span = window(self.net)
         core = int(getattr(self.net.config, "core", 1))
         before = (span - core) // 2 + core // 2
         seen = scene.around(frame, self.frames)
         steps = [min(max(frame - before + k, seen.start), seen.stop - 1) for k in range(span)]
         return self._run(scene, steps, window=True)[0, core // 2]
+
+    def _fuse(self, net: NAR, scene: Scene, frame: int) -> Tensor:
+        seen = list(scene.around(frame, self.frames))
+        parts = (scene.image, scene.mask, scene.rows, scene.cols, scene.means)
+        image, *rest = (x[seen].to(self.device) for x in parts)
+        at = seen.index(frame)
+        obs = support(observe(image, *rest), len(seen), [at])
+        residual, trust = net.restorer.body(obs.features, 1 - obs.weight)
+        return compose(obs, image[at : at + 1], residual.float(), trust.float())[0].cpu()
 
 
 def window(net: nn.Module) -> int:

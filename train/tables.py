@@ -59,8 +59,9 @@ _CLIPS: Mapping[str, object] = {"batch": 4}
 """Windows per step, of as many frames as a network takes"""
 
 
-def _nar(name: str, **config: object) -> Variant:
-    return Variant(f"NAR, {name}", "nar", {**SMALL, "core": 1, "context": 2, **config}, recipe=_CLIPS)
+def _seed(name: str, **config: object) -> Variant:
+    config = {**SMALL, "core": 1, "context": 2, **config}
+    return Variant(f"seed's NAR, {name}", "nar-seed", config, recipe=_CLIPS)
 
 
 TABLES: Mapping[str, Table] = {
@@ -68,6 +69,7 @@ TABLES: Mapping[str, Table] = {
         "Ratios in training against ratios in the test",
         (
             _strategy("single (0.1)", blocks=(12.8, 12.8)),
+            _strategy("multiple (0.08, 0.1, 0.12)", choices=(10.24, 12.8, 15.36)),
             _strategy("infinite (0.08 to 0.12)", blocks=(10.24, 15.36)),
         ),
         tuple(f"clean-{b:g}" for b in BLOCKS),
@@ -99,15 +101,29 @@ TABLES: Mapping[str, Table] = {
             "clean-12.8-gamma0.714",
         ),
     ),
+    "4": Table(
+        "Against networks of others",
+        (
+            Variant("PConv", "inpainter", {"conv": "partial"}),
+            Variant("PConv++", "inpainter", {"conv": "partial", "adapted": True}),
+            Variant("GConv", "inpainter", {"conv": "gated"}),
+            Variant("GConv++", "inpainter", {"conv": "gated", "adapted": True}),
+            Variant("SRGAN-type", "srresnet", recipe={"adversarial": 0.01}),
+            Variant("IDN", "idn", SMALL),
+        ),
+        ("clean-8", "clean-10", "clean-12", "wild"),
+    ),
     "nar": Table(
         "Windows and alignment of NAR",
         (
             Variant("IDN", "idn", SMALL, recipe=_CLIPS),
-            _nar("no alignment", align="none"),
-            _nar("latent affine", align="latent", flow=False),
-            _nar("frame affine", flow=False),
-            _nar("frame affine + flow"),
-            _nar("frame affine + flow, window of 17", context=8),
+            _seed("no alignment", align="none"),
+            _seed("latent affine", align="latent", flow=False),
+            _seed("frame affine", flow=False),
+            _seed("frame affine + flow"),
+            Variant("NAR, windows of 1", "nar", SMALL, recipe={**_CLIPS, "windows": (1,)}),
+            Variant("NAR, windows of 5", "nar", SMALL, recipe={**_CLIPS, "windows": (5,)}),
+            Variant("NAR, windows of 1, 5, 16", "nar", SMALL, recipe=_CLIPS),
         ),
         ("clean-10", "clean-10-moving"),
         ("psnr", "gain", "ssim", "lpips", "distance", "warp"),

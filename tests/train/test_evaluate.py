@@ -110,12 +110,15 @@ def test_projection_never_loses_on_clean_cells() -> None:
 
 
 def test_networks_and_baselines_share_scenes_and_a_report(tmp_path: Path) -> None:
-    for net, config in (("idn", SMALL), ("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})):
+    seed: dict[str, object] = {**SMALL, "core": 2, "context": 1, "blocks": 1}
+    for net, config in (("idn", SMALL), ("nar", SMALL), ("nar-seed", seed)):
         torch.manual_seed(3)
         save(tmp_path / f"{net}.safetensors", build(net, config))
-    networks = read_networks([str(tmp_path / f"{n}.safetensors") for n in ("idn", "nar")], [1, 5], CPU)
-    assert [n.name for n in networks] == ["idn", "nar, 1 frame", "nar, 5 frames"]
-    assert [n.facts()["window_frames"] for n in networks] == [1, 4, 4]
+    files = [str(tmp_path / f"{n}.safetensors") for n in ("idn", "nar", "nar-seed")]
+    networks = read_networks(files, [1, 5], CPU)
+    windowed = ["nar, 1 frame", "nar, 5 frames", "nar-seed, 1 frame", "nar-seed, 5 frames"]
+    assert [n.name for n in networks] == ["idn", *windowed]
+    assert [n.facts()["window_frames"] for n in networks] == [1, 16, 16, 4, 4]
     outcome = evaluate(
         stills(), Condition.parse("clean-10-moving"), [*TRIVIAL, *networks], Judges(), 2, 2, 128, show=1
     )
@@ -125,17 +128,17 @@ def test_networks_and_baselines_share_scenes_and_a_report(tmp_path: Path) -> Non
     assert summary["idn"]["gain"].mean == pytest.approx(summary["bicubic + projection"]["gain"].mean, abs=0.3)
     assert summary["bicubic"]["gain"].mean == 0
     table = report.markdown(outcome)
-    assert len(table.splitlines()) == 8 and "| nar, 5 frames |" in table and table.count("**") >= 2
+    assert len(table.splitlines()) == 10 and "| nar, 5 frames |" in table and table.count("**") >= 2
     loaded = json.loads(json.dumps(report.to_json(outcome)))
     assert len(loaded["methods"]["idn"]["psnr"]["each"]) == 2
     report.sheet(outcome, tmp_path / "sheet.png")
     picture = cv2.imread(str(tmp_path / "sheet.png"))
-    assert picture is not None and picture.shape[1] == 7 * report.CELL_PX
+    assert picture is not None and picture.shape[1] == 9 * report.CELL_PX
 
 
 def test_a_window_shows_only_the_frames_that_may_be_seen(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    net = build("nar", {**SMALL, "core": 2, "context": 1, "blocks": 1})
+    net = build("nar-seed", {**SMALL, "core": 2, "context": 1, "blocks": 1})
     save(tmp_path / "nar.safetensors", net)
     one, five = read_networks([str(tmp_path / "nar.safetensors")], [1, 5], CPU)
     seen: list[torch.Tensor] = []

@@ -67,7 +67,7 @@ def test_a_missing_metric_network_is_said_before_the_first_step(
         (("--faces", "{faces}", "--frames", "one"), 2, "--frames"),
         (("--faces", "{faces}", "--metrics", "fid"), 2, "fd-vgg"),
         (("--faces", "{faces}", "--alexnet", "none"), 1, "alexnet"),
-        (("--faces", "{faces}", "--table", "9"), 2, "known are 1, 2, 3, nar"),
+        (("--faces", "{faces}", "--table", "9"), 2, "known are 1, 2, 3, 4, nar"),
         (("--faces", "{faces}", "--table", "2"), 2, "--train-faces"),
         (("--faces", "{faces}", "--table", "3", "--conditions", "wild"), 2, "--conditions"),
         (("--faces", "{faces}", "--budget-minutes", "5"), 2, "--table"),

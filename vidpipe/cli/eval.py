@@ -46,7 +46,7 @@ Conditions = Annotated[
 ]
 TableName = Annotated[
     str | None,
-    typer.Option("--table", metavar="1|2|3|nar", help="A table of the papers.", show_default=False),
+    typer.Option("--table", metavar="1|2|3|4|nar", help="A table of the papers.", show_default=False),
 ]
 Budget = Annotated[
     float | None,
