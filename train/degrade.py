@@ -38,6 +38,8 @@ class Degradation:
     """side of the crop in frame px, log-uniform"""
     locked_share: float = 0.5
     """grids that move with the mosaic; the rest stand still in the frame"""
+    steady: float = 0.3
+    """fastest steady drift of a grid that stands still in the frame, in cells per frame"""
     ellipse_share: float = 0.25
     mistaken: float = 0.08
     """share of mosaics whose kind of cells, means or point samples, is told wrongly"""
@@ -202,6 +204,8 @@ def draw_mosaic(frames: int, ranges: Degradation, cells: int, generator: torch.G
         # The crop follows the mosaic; a grid that stands still in the frame drifts in the crop.
         speed = draw(0, 1) ** 2 * 0.01 * crop
         drift = torch.randn(frames, 2, generator=generator).cumsum(0) * speed
+        steady = torch.tensor([draw(-1, 1), draw(-1, 1)]) * draw(0, 1) * ranges.steady * pitch
+        drift = drift + torch.arange(frames).unsqueeze(1) * steady
         phase = draw(0, pitch), draw(0, pitch)
         origins = [(phase[0] + float(dx), phase[1] + float(dy)) for dx, dy in drift]
     return Mosaic(

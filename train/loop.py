@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from nets import losses
-from nets.checkpoint import Net, build, load, save
+from nets.checkpoint import CheckpointError, Net, build, load, save
 from nets.fusion import support
 from nets.grid import Observation, compose, observe
+from nets.idn import IDN, IDNConfig
 from nets.nar import NAR
 from nets.nar_seed import SeedNAR
 from train.adversary import Adversary
@@ -125,8 +126,12 @@ def train(
     max_minutes: float = math.inf,
     resume: bool = False,
     vgg: losses.VGG16 | None = None,
+    start: Path | None = None,
 ) -> State:
-    """Trains into ``out``: ``state.pt``, ``{net}.safetensors``, ``log.csv``, ``strip_*.png``."""
+    """Trains into ``out``: ``state.pt``, ``{net}.safetensors``, ``log.csv``, ``strip_*.png``.
+
+    A fresh run takes over the weights of ``start``: a network of the same kind, or an IDN for a NAR.
+    """
     if (recipe.perceptual or recipe.style) and vgg is None:
         raise ValueError("perceptual and style loss need VGG16's weights; give them or set both weights to 0")
     out.mkdir(parents=True, exist_ok=True)
@@ -134,6 +139,8 @@ def train(
     if resume and (out / "state.pt").exists():
         state.load(out / "state.pt")
         log.info("resumed at step %d", state.step)
+    elif start is not None:
+        take_over(state, start)
     (out / "recipe.txt").write_text(repr(asdict(recipe)) + "\n")
     began, last_saved, window = time.monotonic(), time.monotonic(), []
     first = state.step
@@ -164,6 +171,24 @@ def train(
     state.save(out / "state.pt")
     save(out / f"{recipe.net}.safetensors", state.average)
     return state
+
+
+def take_over(state: State, path: Path) -> None:
+    """Weights of a file into a fresh state. Raises CheckpointError where they do not fit."""
+    given = load(path)
+    match state.net, given:
+        case NAR() as net, IDN() as idn if same_sizes(net.config.restorer(), idn.config):
+            net.start_from(idn)
+        case net, _ if net.config == given.config:
+            net.load_state_dict(given.state_dict())
+        case _:
+            raise CheckpointError(f"{path} is of another kind or other sizes than the network to train")
+    state.average.load_state_dict(state.net.state_dict())
+
+
+def same_sizes(one: IDNConfig, other: IDNConfig) -> bool:
+    """Whether two IDN differ in what they read alone."""
+    return replace(one, channels=0) == replace(other, channels=0)
 
 
 def draw(
