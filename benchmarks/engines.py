@@ -96,7 +96,7 @@ def rows_of(net: str, source: Faces, rounds: int) -> list[Row]:
     files = exported(net, source)
     checkpoint = find(net)
     spec = spec_of(checkpoint.net, checkpoint.sha256)
-    feed = make(source, spec, windows=1, seed=2).inputs()
+    feed = make(source, spec, windows=1, seed=2).inputs(spec)
     with ExitStack() as stack:
         engines = opened(files, stack)
         eager: tuple[str, str] = ("", "torch cpu float32")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from nets.checkpoint import WEIGHTS, CheckpointError, build, load, sha256
+from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
 from nets.idn import IDN
 from nets.nar import NAR
 from pipeline.engines import EngineSpec
@@ -32,9 +32,12 @@ class Checkpoint:
     def net(self) -> IDN | NAR:
         """Raises InputError for a file that is no network of ours."""
         try:
-            return load(self.path).eval().float()
+            net = load(self.path).eval().float()
         except CheckpointError as error:
             raise InputError(str(error)) from error
+        if not isinstance(net, IDN | NAR):
+            raise InputError(f"{self.path} holds a network for comparison; the pipeline runs idn and nar")
+        return net
 
 
 def shipped() -> list[str]:
@@ -71,7 +74,7 @@ def with_window(net: IDN | NAR, window: int | None) -> IDN | NAR:
             f"--window is {window}; nar looks at {net.config.context} frames on either side of those that it "
             f"restores, so wanted at least {2 * net.config.context + 1}"
         )
-    other = build("nar", {**asdict(net.config), "core": core})
+    other = NAR(replace(net.config, core=core))
     other.load_state_dict(net.state_dict())
     return other.eval()
 
@@ -93,6 +96,7 @@ def spec_of(
         context=context,
         size_px=size_px,
         cells=CELLS,
+        fused=isinstance(net, NAR),
         precision=precision,
         batch_min=batch[0],
         batch_max=batch[1],

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from export.crops import Faces
 from export.precision import Reduced, cast_constants, quantize
-from nets.grid import CHANNELS
 from nets.idn import IDN
 from nets.nar import NAR
 from pipeline.engines import EngineSpec
@@ -43,7 +42,7 @@ class Body(nn.Module):
         self.net = net
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """features (B, T, CHANNELS, S, S), mask (B, T, 1, S, S) -> residual (B, C, 3, S, S), trust (B, C)."""
+        """features (B, F, channels, S, S), mask (B, F, 1, S, S) -> residual (B, C, 3, S, S), trust (B, C)."""
         if isinstance(self.net, NAR):
             return self.net.body(features, mask)
         B, T = features.shape[:2]
@@ -55,8 +54,8 @@ def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor,
     """Random features and mask of the right shapes and ranges."""
     generator = torch.Generator().manual_seed(seed)
     size = spec.size_px
-    features = torch.rand(batch, spec.window, CHANNELS, size, size, generator=generator) - 0.5
-    mask = torch.ones(batch, spec.window, 1, size, size)
+    features = torch.rand(batch, spec.frames, spec.channels, size, size, generator=generator) - 0.5
+    mask = torch.ones(batch, spec.frames, 1, size, size)
     mask[..., size // 5 : -size // 5, size // 5 : -size // 5] = 0
     return features, mask
 

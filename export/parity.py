@@ -27,7 +27,7 @@ SEED = 0
 def reference_of(net: IDN | NAR, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
     """PyTorch's answer to crops of the faces, one window at a time."""
     crops = make(faces, spec, windows, SEED)
-    body, inputs = Body(net.eval()), crops.inputs()
+    body, inputs = Body(net.eval()), crops.inputs(spec)
     answers = [body(inputs["features"][k : k + 1], inputs["mask"][k : k + 1]) for k in range(windows)]
     residual, trust = (torch.cat(parts) for parts in zip(*answers, strict=True))
     return Reference(crops, residual, trust)

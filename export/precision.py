@@ -100,7 +100,7 @@ class _Reader:
     """Feeds the calibration: one window at a time."""
 
     def __init__(self, spec: EngineSpec, faces: Faces) -> None:
-        inputs = make(faces, spec, CALIBRATION_WINDOWS, CALIBRATION_SEED).inputs()
+        inputs = make(faces, spec, CALIBRATION_WINDOWS, CALIBRATION_SEED).inputs(spec)
         least = spec.batch_min
         self._feeds = iter(
             {name: value[k : k + 1].expand(least, *value.shape[1:]).numpy() for name, value in inputs.items()}

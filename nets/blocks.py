@@ -120,4 +120,4 @@ class Up(nn.Module):
         self.expand = nn.Conv2d(inputs, outputs * 4, 1)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.expand(x), 2) + skip  # type: ignore[no-any-return]
+        return F.pixel_shuffle(self.expand(x), 2) + skip

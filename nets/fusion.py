@@ -31,7 +31,7 @@ SHARP = 0.35
 
 
 SUPPORT = 6
-"""Features beyond ``nets.grid.CHANNELS``: 3 own interpolation less the common picture, 2 misfit, 1 density."""
+"""Features beyond ``nets.grid.CHANNELS``: 3 own base less the common picture, 2 misfit, 1 density."""
 
 MISFIT = 8.0
 """Brings misfits, a few grey levels, to the scale of the other features."""
@@ -69,7 +69,8 @@ def fuse(obs: Observation, window: int) -> Fusion:
     across = across.unsqueeze(-3).transpose(-1, -2)
 
     def split(x: Tensor) -> Tensor:
-        return x.unflatten(0, (-1, window))
+        apart: Tensor = x.unflatten(0, (-1, window))
+        return apart
 
     theta = register(split(base), split(weight), reference)
     there = grid_of(theta.flatten(0, 1), base)

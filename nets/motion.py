@@ -35,7 +35,7 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
     ``pictures`` (B, T, 3, h, w) RGB in [0, 1], ``weight`` (B, T, 1, h, w) in [0, 1] where the face may lie,
     ``reference`` an index into T. Returns theta (B, T, 2, 3), the identity for the reference.
     """
-    B, T, C, h, w = pictures.shape
+    B, T, C, *_ = pictures.shape
     flat, inside = pictures.flatten(0, 1).float(), weight.flatten(0, 1).float()
     parameters = torch.zeros(B * T, 4, device=pictures.device)
     for sigma, steps in LEVELS:
@@ -55,7 +55,8 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
             normal = normal + torch.diag_embed(DAMPING * diagonal + 1e-4)
             step = torch.linalg.solve(normal, right).flatten(0, 1)
             parameters = (parameters - step).clamp(-FARTHEST, FARTHEST)
-    return similarity(parameters).unflatten(0, (B, T))
+    theta: Tensor = similarity(parameters).unflatten(0, (B, T))
+    return theta
 
 
 def _jacobian(target: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class NAR(nn.Module):
         fewer on either side."""
         B, T = image.shape[:2]
         means = torch.ones(B, T, device=image.device) if means is None else means
-        obs = observe(*(x.flatten(0, 1) for x in (image, mask, rows, cols)), means.flatten())
+        obs = observe(*(x.flatten(0, 1) for x in (image, mask, rows, cols, means)))
         core = list(range(self.config.context, T - self.config.context))
         of_core = support(obs, T, core)
         residual, trust = self.restorer.body(of_core.features, 1 - of_core.weight)

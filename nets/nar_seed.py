@@ -184,7 +184,7 @@ class SeedNAR(nn.Module):
         (B, T) as in nets.grid.observe."""
         B, T = image.shape[:2]
         means = torch.ones(B, T, device=image.device) if means is None else means
-        obs = observe(*(x.flatten(0, 1) for x in (image, mask, rows, cols)), means.flatten())
+        obs = observe(*(x.flatten(0, 1) for x in (image, mask, rows, cols, means)))
         residual, trust, _ = self.body_and_motion(obs.features.unflatten(0, (B, T)), mask)
         first, last = self.config.context, self.config.context + self.config.core
         parts = (image, mask, rows, cols, means)

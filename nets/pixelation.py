@@ -97,8 +97,11 @@ def interpolation(member: Tensor, present: Tensor) -> Tensor:
     width = member.sum(-1)
     x = torch.arange(member.shape[-1], device=member.device, dtype=member.dtype)
     centre = (member * x).sum(-1) / width.clamp_min(1.0)
-    # One pitch for the axis: the mean over whole present cells, as widths differ by a pixel.
-    pitch = (width * present).sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp_min(1.0)
+    # One pitch for the axis: the mean over whole present cells, as widths differ by a pixel. Cells that the
+    # picture's border cuts would make it, and with it the kernel, too narrow.
+    seen = width * present
+    whole = present * (seen >= 0.75 * seen.amax(-1, keepdim=True))
+    pitch = (width * whole).sum(-1, keepdim=True) / whole.sum(-1, keepdim=True).clamp_min(1.0)
     kernel = _cubic((x.unsqueeze(-1) - centre.unsqueeze(-2)) / pitch.clamp_min(1.0).unsqueeze(-2))
     # Inside a present cell of the mean width the sum is at least 0.56. Farther out it passes through
     # 0, where dividing would explode: such pixels lie outside the mosaic and are not used.

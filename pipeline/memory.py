@@ -85,4 +85,4 @@ def crop_bytes(spec: EngineSpec) -> int:
 
 def engine_bytes(spec: EngineSpec, batch_size: int) -> int:
     """Compiled programs, and one call's inputs and activations. Exporting, on first use, comes on top."""
-    return PROGRAMS_BYTES + batch_size * spec.window * crop_bytes(spec) * ENGINE_WINDOWS
+    return PROGRAMS_BYTES + batch_size * spec.frames * crop_bytes(spec) * ENGINE_WINDOWS

@@ -8,7 +8,7 @@ canonical cells have uneven widths exactly as at run time.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -61,13 +61,13 @@ class Example:
     means: Tensor
     """(B,) 1 where the finder would take cells for means of their pixels, 0 for point samples"""
 
-    def flat(self) -> tuple[Tensor, ...]:
+    def flat(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """image, mask, rows, cols with the frames of all clips in one dimension."""
-        return tuple(x.flatten(0, 1) for x in (self.image, self.mask, self.rows, self.cols))
+        return tuple(x.flatten(0, 1) for x in (self.image, self.mask, self.rows, self.cols))  # type: ignore[return-value]
 
     def frames(self, kept: list[int]) -> Example:
         """The same clips, only those frames."""
-        return Example(*(x[:, kept] for x in self.tensors()[:-1]), self.means)
+        return replace(self, **{f.name: getattr(self, f.name)[:, kept] for f in fields(self)[:-1]})
 
     def tensors(self) -> tuple[Tensor, ...]:
         """In the order of the fields."""

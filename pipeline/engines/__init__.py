@@ -13,6 +13,8 @@ from typing import Literal, Protocol, get_args
 from torch import Tensor
 from torch.cuda import is_available as has_gpu  # not ``torch``: that name is our module's, once it is loaded
 
+from nets.fusion import SUPPORT
+from nets.grid import CHANNELS
 from pipeline.errors import InputError, MissingError, UsageError
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,8 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 CONTRACT = (
     "grid: cell = floor(i * n / size); picture: RGB in [0, 1]; features: 3 blocks - 0.5, 3 base - 0.5, "
-    "1 mask, 2 place in the cell in [-1, 1], 2 pitch / 32 px; residual: RGB over the base; "
+    "1 mask, 2 place in the cell in [-1, 1], 2 pitch / 32 px, 1 means; fused: base is the window's, then 3 "
+    "own base less that, 2 misfit * 8, 1 density; residual: RGB over the base; "
     "trust: in [0, 1]"
 )
 """What a network file was made for: the meaning and the ranges of its inputs and outputs. A file that names
@@ -43,8 +46,9 @@ class EngineSpec:
     The file holds the learned part of the network only. What it reads from the mosaic and how its answer
     is held to the mosaic (``nets.grid``) is computed around it, in float32, at any precision of the engine.
 
-    Inputs, float32, batch B free: ``features`` (B, T, ``nets.grid.CHANNELS``, S, S) in about [-1, 1] and
-    ``mask`` (B, T, 1, S, S), 1 clean. Outputs, float32: ``residual`` (B, C, 3, S, S), RGB over the
+    Inputs, float32, batch B free: ``features`` (B, F, ``channels``, S, S) in about [-1, 1] and ``mask``
+    (B, F, 1, S, S), 1 clean, F being ``frames``: those of the window, or of its core alone, see
+    ``fused``. Outputs, float32: ``residual`` (B, C, 3, S, S), RGB over the
     interpolated cells, and ``trust`` (B, C) in [0, 1], for the ``core`` frames in the middle of the
     window, C = T - 2 * context.
     """
@@ -61,6 +65,8 @@ class EngineSpec:
     """S"""
     cells: int
     """N, the most cells per axis that the network was trained for"""
+    fused: bool = False
+    """whether ``features`` hold, of core frames alone, what the whole window shows of each: nets.fusion"""
     precision: str = "fp32"
     """fp32, fp16, bf16 or int8: what is written into the graph; inputs and outputs are float32 always"""
     batch_min: int = 1
@@ -72,6 +78,16 @@ class EngineSpec:
     @property
     def core(self) -> int:
         return self.window - 2 * self.context
+
+    @property
+    def frames(self) -> int:
+        """F, frames of a window that the engine is fed."""
+        return self.core if self.fused else self.window
+
+    @property
+    def channels(self) -> int:
+        """Of ``features``."""
+        return CHANNELS + SUPPORT if self.fused else CHANNELS
 
 
 class Engine(Protocol):

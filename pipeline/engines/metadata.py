@@ -14,7 +14,6 @@ from typing import get_args
 
 import onnx
 
-from nets.grid import CHANNELS
 from pipeline.engines import CONTRACT, EngineSpec, Precision
 from pipeline.errors import InputError
 
@@ -86,8 +85,8 @@ def read_onnx(path: Path) -> EngineSpec:
 
 def input_shapes(spec: EngineSpec, batch: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs for ``batch`` windows."""
-    window, size = (batch, spec.window), (spec.size_px, spec.size_px)
-    return {"features": (*window, CHANNELS, *size), "mask": (*window, 1, *size)}
+    frames, size = (batch, spec.frames), (spec.size_px, spec.size_px)
+    return {"features": (*frames, spec.channels, *size), "mask": (*frames, 1, *size)}
 
 
 def _names(types: dict[str, type] | str) -> str:

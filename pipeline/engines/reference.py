@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nets.grid import Observation, compose, observe
 from pipeline.engines import Engine, EngineSpec
+from pipeline.engines.feed import feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +34,21 @@ class Crops:
     """(K, T, N, S) membership in cells"""
     cols: Tensor
 
-    def inputs(self) -> dict[str, Tensor]:
+    def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
         """What an engine is fed, see ``EngineSpec``."""
-        count, window = self.mask.shape[:2]
-        features = self._observed(0, window).features
-        return {"features": features.unflatten(0, (count, window)), "mask": self.mask.float()}
+        return feed(self._observed(), spec)[0]
 
     def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
         """An engine's answer as a picture: (K, C, 3, S, S), RGB in [0, 1]."""
-        first, last = spec.context, spec.context + spec.core
-        observation = self._observed(first, last)
-        image = self.image[:, first:last].flatten(0, 1).float() / 255
+        observation = feed(self._observed(), spec)[1]
+        image = self.image[:, spec.context : spec.context + spec.core].flatten(0, 1).float() / 255
         picture = compose(observation, image, residual.flatten(0, 1), trust.flatten())
         shaped: Tensor = picture.clamp(0, 1).unflatten(0, (self.mask.shape[0], spec.core))
         return shaped
 
-    def _observed(self, first: int, last: int) -> Observation:
+    def _observed(self) -> Observation:
         parts = (self.image.float() / 255, self.mask.float(), self.rows.float(), self.cols.float())
-        return observe(*(x[:, first:last].flatten(0, 1) for x in parts))
+        return observe(*(x.flatten(0, 1) for x in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +133,9 @@ class Parity:
 def measure(engine: Engine, reference: Reference, precision: str) -> Parity:
     """Runs the engine on the reference's crops, one window a call. NaN or infinity never hold."""
     crops, spec = reference.crops, engine.spec
+    inputs = crops.inputs(spec)
     answers = [
-        engine.infer({name: value[k : k + 1] for name, value in crops.inputs().items()})
+        engine.infer({name: value[k : k + 1] for name, value in inputs.items()})
         for k in range(crops.mask.shape[0])
     ]
     residual, trust = (

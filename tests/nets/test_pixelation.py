@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nets import pixelation as px
@@ -101,6 +101,7 @@ def test_point_samples_are_pixels_of_the_picture() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(grids)
+@example((7.0, 1.0, 44, 0))  # the last cell is cut
 def test_interpolation_keeps_a_constant_and_reproduces_a_ramp(grid: tuple[float, float, int, int]) -> None:
     pitch, origin, size, _ = grid
     rows = cols = member(size, pitch, origin)

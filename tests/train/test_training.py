@@ -58,7 +58,8 @@ def test_placements_say_where_the_still_is() -> None:
 
 def test_degradation_is_the_block_operator_without_noise() -> None:
     truth = draw_clips((stills(128), None), 8, 2, 0.0, generator()).frames
-    example = degrade(truth, 128, 64, Degradation(noise=0.0), generator(3))
+    kinds = Degradation(noise=0.0, mistaken=0.0)
+    example = degrade(truth, 128, 64, kinds, generator(3))
     weight = 1 - example.mask
     outside = example.mask.expand_as(truth) == 1
     assert torch.equal(example.image[outside], truth[outside])
@@ -67,7 +68,7 @@ def test_degradation_is_the_block_operator_without_noise() -> None:
     assert float(((flat - example.image) * weight).abs().max()) < 1e-4
     share = weight.mean((1, 2, 3, 4))
     assert float(share.min()) > 0.1 and float(share.max()) < 0.7
-    areas = example.area == 1
+    areas = example.means == 1
     true_means = pixelation.block_means(truth, example.rows, example.cols)
     covered = pixelation.coverage(example.rows, example.cols, weight) > 0
     wrong = ((true_means - means).abs() * covered).amax((1, 2, 3, 4))
@@ -75,10 +76,10 @@ def test_degradation_is_the_block_operator_without_noise() -> None:
     assert float(wrong[~areas].min()) > 0.5 / 255 + 1e-4
 
 
-@pytest.mark.parametrize("net", ["idn", "nar"])
+@pytest.mark.parametrize("net", ["idn", "nar", "nar-seed"])
 def test_a_resumed_run_equals_an_uninterrupted_one(net: str, tmp_path: Path) -> None:
-    config = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1, "blocks": 1}
-    recipe = Recipe(net, config=config, steps=4, batch=1, warmup=2)
+    config = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1}
+    recipe = Recipe(net, config=config, steps=4, batch=1, warmup=2, windows=(3,))
     cpu, sources = torch.device("cpu"), (stills(128), None)
     whole = train(recipe, sources, tmp_path / "whole", cpu)
     first = train(recipe, sources, tmp_path / "cut", cpu, max_minutes=1e-9)
