@@ -29,7 +29,7 @@ def to_json(spec: EngineSpec) -> str:
 
 def from_json(text: str, path: Path) -> EngineSpec:
     """Reads ``to_json`` back. Raises InputError naming ``path`` for anything else."""
-    wanted = {f.name: {"int": int, "str": str}[str(f.type)] for f in fields(EngineSpec)}
+    wanted = {f.name: {"int": int, "str": str, "bool": bool}[str(f.type)] for f in fields(EngineSpec)}
     try:
         values = json.loads(text)
     except ValueError as error:

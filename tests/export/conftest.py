@@ -22,7 +22,7 @@ def shaken(name: str) -> IDN | NAR:
     net = (
         IDN(IDNConfig(width=8, widths=(16,), tail=8, kernel=3, recurrences=1, middle=1))
         if name == "idn"
-        else NAR(NARConfig(width=8, widths=(16,), tail=8, blocks=1, middle=1, core=2, context=1))
+        else NAR(NARConfig(width=8, widths=(16,), tail=8, kernel=3, middle=1, core=2, context=1))
     )
     torch.manual_seed(2)
     with torch.no_grad():

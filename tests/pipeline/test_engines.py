@@ -133,7 +133,7 @@ def open_built(onnx_file: Path, folder: Path) -> Engine:
     target = "tensorrt" if trt.is_installed("tensorrt") else "tensorrt-rtx"
     picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     crops = make(Faces((picture,), "noise"), SPEC, windows=2, seed=0)
-    residual, trust = Tiny()(*crops.inputs().values())
+    residual, trust = Tiny()(*crops.inputs(SPEC).values())
     path = folder / "tiny.engine"
     request = Request("tiny", target, batch=Batch(1, 2, 4))  # type: ignore[arg-type]
     spec = dataclasses.replace(SPEC, batch_max=4)
@@ -236,7 +236,7 @@ def test_a_wrong_answer_does_not_hold(broken: float) -> None:
 
     picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     crops = make(Faces((picture,), "noise"), SPEC, windows=2, seed=0)
-    residual, trust = Tiny()(*crops.inputs().values())
+    residual, trust = Tiny()(*crops.inputs(SPEC).values())
     reference = Reference.from_bytes(Reference(crops, residual, trust).to_bytes())
     answer = {"residual": residual + broken / 255, "trust": trust}
     assert parity("tiny", SPEC, reference, answer, "fp32").holds == (broken == 0)
