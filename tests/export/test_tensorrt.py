@@ -18,6 +18,7 @@ from export.job import export
 from export.networks import shipped
 from export.spec import DEFAULT_CAPABILITIES, Batch, Request
 from export.trtchild import Job
+from nets.grid import CHANNELS
 from pipeline.engines import Precision, enginefile, open_engine, trt
 from pipeline.engines.reference import Reference
 from pipeline.engines.tensorrt import check_plan
@@ -80,7 +81,7 @@ def _gpu() -> bool:
 
 
 def job(tmp_path: Path, graph: Path, size: int = 128) -> Job:
-    shapes = {"features": (1, 1, 11, size, size), "mask": (1, 1, 1, size, size)}
+    shapes = {"features": (1, 1, CHANNELS, size, size), "mask": (1, 1, 1, size, size)}
     return Job(
         library="tensorrt_rtx",
         graph=graph,

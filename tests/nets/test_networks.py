@@ -64,7 +64,7 @@ def test_an_untrained_idn_is_bicubic_with_projection() -> None:
     _, *inputs = mosaic((1,))
     net = IDN(SMALL_IDN)
     with torch.no_grad():
-        net.tail_last.weight.zero_()  # it starts at a thousandth, so that all layers learn from the first step on
+        net.tail_last.weight.zero_()  # it starts small, so that all layers learn from the first step
         out, trust = net(*inputs)
     obs = observe(*inputs)
     whole = px.project(obs.base, obs.samples, obs.rows, obs.cols, obs.weight, slack=HALF_STEP)

@@ -27,7 +27,7 @@ Output = Annotated[
 Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Length of the schedule.")]
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", metavar="N", min=1, help="Clips per step; default 8 for idn, 2 for nar."),
+    typer.Option("--batch", metavar="N", min=1, help="Clips per step; default 8 for idn, 3 for others."),
 ]
 Minutes = Annotated[
     float | None,
@@ -35,6 +35,12 @@ Minutes = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the folder's last run stopped.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of weights and data.")]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--start", metavar="FILE", help="Weights to begin with; nar also takes idn's.", show_default=False
+    ),
+]
 Vgg = Annotated[
     Path | None,
     typer.Option("--vgg", metavar="FILE", help="VGG16 weights: adds the perceptual and style losses."),
@@ -51,6 +57,7 @@ def train(
     max_minutes: Minutes = None,
     resume: Resume = False,
     seed: Seed = 1,
+    start: Start = None,
     vgg: Vgg = None,
     device: options.Device = None,
     verbose: options.Verbose = 0,
@@ -69,6 +76,7 @@ def train(
     from rich.console import Console
 
     from nets import losses
+    from nets.checkpoint import CheckpointError
     from train.data import Segments, Stills
     from train.loop import Recipe
     from train.loop import train as run
@@ -81,7 +89,8 @@ def train(
     recipe = Recipe(
         net,
         steps=steps,
-        batch=batch or (8 if net == "idn" else 2),
+        batch=batch or (8 if net == "idn" else 3),
+        rate=5e-4 if start else 1e-3,
         real_share=0.35 if net == "idn" else 0.5,
         perceptual=losses.PERCEPTUAL if vgg else 0.0,
         style=losses.STYLE if vgg else 0.0,
@@ -94,5 +103,8 @@ def train(
     sources = Stills.load(faces, 256), Segments.load(clips) if clips else None
     folder = output or Path("runs") / net
     limit = math.inf if max_minutes is None else max_minutes
-    state = run(recipe, sources, folder, torch.device(place), limit, resume, perceptual)
+    try:
+        state = run(recipe, sources, folder, torch.device(place), limit, resume, perceptual, start)
+    except CheckpointError as error:
+        raise UsageError(f"--start: {error}") from error
     typer.echo(f"{folder / f'{net}.safetensors'}: step {state.step} of {steps}")
