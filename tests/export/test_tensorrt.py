@@ -100,8 +100,8 @@ def quiet(what: str, share: float) -> None:
 
 
 def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
-    value = helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 1, 11, 128, 128])
-    out = helper.make_tensor_value_info("residual", TensorProto.FLOAT, [1, 1, 11, 128, 128])
+    value = helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 1, CHANNELS, 128, 128])
+    out = helper.make_tensor_value_info("residual", TensorProto.FLOAT, [1, 1, CHANNELS, 128, 128])
     node = helper.make_node("Sharpen", ["features"], ["residual"], domain="custom")
     graph = helper.make_graph([node], "unknown", [value], [out])
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("custom", 1)]
