@@ -23,6 +23,7 @@ from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
 from pipeline.engines import Precision, trt
 from pipeline.engines.trust import folder
+from pipeline.errors import MissingError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     errors of ``export.job.export``."""
     asked: dict[str, Target] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
     if engine in asked:
+        if not _capability(device):
+            raise MissingError(
+                f"--engine {engine} wants an NVIDIA GPU that PyTorch sees, and device {device} is none here; "
+                "use --engine auto"
+            )
         return export(_request(net, asked[engine]), faces_or_noise).file
     capability = _capability(device) if engine == "auto" else ""
     target = _target(capability)

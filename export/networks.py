@@ -49,6 +49,8 @@ def find(network: str) -> Checkpoint:
     """The checkpoint of a shipped network, or of a path. Raises MissingError where there is none."""
     path = Path(network)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; wanted a .safetensors file of vidpipe train")
         if not path.is_file():
             raise MissingError(f"{path} does not exist; wanted a .safetensors file of vidpipe train")
         return Checkpoint(path.stem, path)

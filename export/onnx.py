@@ -8,6 +8,7 @@ any precision without touching the measurement. The precision is written into th
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def _traced(module: nn.Module, spec: EngineSpec) -> onnx.ModelProto:
     static = spec.batch_min == spec.batch_max
     batch = None if static else torch.export.Dim("batch", min=spec.batch_min, max=spec.batch_max)
     count = spec.batch_min if static else max(2, spec.batch_min)  # a 1 would be taken for fixed
+    # Imported here, where Ctrl-C is Ctrl-C: the exporter wraps what interrupts its imports into its errors.
+    importlib.import_module("torch._dynamo")
     with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(

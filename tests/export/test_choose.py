@@ -12,6 +12,7 @@ import pytest
 from export import choose
 from export.choose import engine_for
 from pipeline.engines import trt
+from pipeline.errors import MissingError
 
 
 @pytest.fixture
@@ -78,3 +79,12 @@ def test_a_build_that_fails_is_told_and_not_repeated(
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
     assert "building it failed: vidpipe: no luck (to try again, delete" in caplog.text
     assert note.read_text() == before
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_an_engine_for_a_gpu_that_is_not_here_is_refused_before_it_is_built(
+    tiny: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingError, match="--engine auto"):
+        engine_for(str(tiny), engine, "auto")
