@@ -7,9 +7,10 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
+from nets.checkpoint import NAMES, WEIGHTS, CheckpointError, Restorer, load, sha256
 from nets.idn import IDN
 from nets.nar import NAR
+from nets.nar_seed import SeedNAR
 from pipeline.engines import EngineSpec
 from pipeline.errors import InputError, MissingError, UsageError
 
@@ -29,14 +30,16 @@ class Checkpoint:
         return sha256(self.path)
 
     @cached_property
-    def net(self) -> IDN | NAR:
+    def net(self) -> Restorer:
         """Raises InputError for a file that is no network of ours."""
         try:
             net = load(self.path).eval().float()
         except CheckpointError as error:
             raise InputError(str(error)) from error
-        if not isinstance(net, IDN | NAR):
-            raise InputError(f"{self.path} holds a network for comparison; the pipeline runs idn and nar")
+        if not isinstance(net, Restorer):
+            raise InputError(
+                f"{self.path} holds a network to compare with; the pipeline runs idn, nar and nar-seed"
+            )
         return net
 
 
@@ -63,10 +66,9 @@ def find(network: str) -> Checkpoint:
     return Checkpoint(network, weights)
 
 
-def with_window(net: IDN | NAR, window: int | None) -> IDN | NAR:
+def with_window(net: Restorer, window: int | None) -> Restorer:
     """The same weights for windows of other length. Raises UsageError where the network cannot."""
-    own = net.config.window if isinstance(net, NAR) else 1
-    if window is None or window == own:
+    if window is None or window == (1 if isinstance(net, IDN) else net.config.window):
         return net
     if isinstance(net, IDN):
         raise UsageError(f"--window is {window}; idn looks at one frame at a time")
@@ -76,22 +78,26 @@ def with_window(net: IDN | NAR, window: int | None) -> IDN | NAR:
             f"--window is {window}; nar looks at {net.config.context} frames on either side of those that it "
             f"restores, so wanted at least {2 * net.config.context + 1}"
         )
-    other = NAR(replace(net.config, core=core))
+    other: NAR | SeedNAR
+    if isinstance(net, NAR):
+        other = NAR(replace(net.config, core=core))
+    else:
+        other = SeedNAR(replace(net.config, core=core))
     other.load_state_dict(net.state_dict())
     return other.eval()
 
 
 def spec_of(
-    net: IDN | NAR,
+    net: Restorer,
     weights_sha256: str,
     size_px: int = 128,
     precision: str = "fp32",
     batch: tuple[int, int] = (1, 1024),
 ) -> EngineSpec:
     """What the exported file will say of itself."""
-    window, context = (net.config.window, net.config.context) if isinstance(net, NAR) else (1, 0)
+    window, context = (1, 0) if isinstance(net, IDN) else (net.config.window, net.config.context)
     return EngineSpec(
-        net=type(net).__name__.lower(),
+        net=NAMES[type(net)],
         version=version("vidpipe"),
         weights_sha256=weights_sha256,
         window=window,

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from export.crops import Faces
 from export.precision import Reduced, cast_constants, quantize
-from nets.idn import IDN
+from nets.checkpoint import Restorer
 from nets.nar import NAR
+from nets.nar_seed import SeedNAR
 from pipeline.engines import EngineSpec
 from pipeline.engines.metadata import KEY, to_json
 from pipeline.errors import InputError, UsageError
@@ -38,13 +39,13 @@ types must agree, which autocast's do not: so the file is made under OPSET and c
 class Body(nn.Module):
     """The learned part under the one signature of all engines, see pipeline.engines.EngineSpec."""
 
-    def __init__(self, net: IDN | NAR) -> None:
+    def __init__(self, net: Restorer) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, F, channels, S, S), mask (B, F, 1, S, S) -> residual (B, C, 3, S, S), trust (B, C)."""
-        if isinstance(self.net, NAR):
+        if isinstance(self.net, NAR | SeedNAR):
             return self.net.body(features, mask)
         B, T = features.shape[:2]
         residual, trust = self.net.body(features.flatten(0, 1), mask.flatten(0, 1))
@@ -61,7 +62,7 @@ def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor,
     return features, mask
 
 
-def to_onnx(net: IDN | NAR, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
+def to_onnx(net: Restorer, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
     """An ONNX file of the spec's precision: axis ``batch`` free within the spec's range, everything else
     fixed, float32 at the borders, metadata under ``metadata.KEY``.
 

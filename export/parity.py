@@ -11,8 +11,7 @@ import torch
 from export.crops import Faces, make
 from export.onnx import Body
 from export.report import ParityRecord
-from nets.idn import IDN
-from nets.nar import NAR
+from nets.checkpoint import Restorer
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
 from pipeline.engines.reference import LIMITS, Reference, measure
 from pipeline.errors import GateError, InputError, MissingError
@@ -24,7 +23,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def reference_of(net: IDN | NAR, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
+def reference_of(net: Restorer, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
     """PyTorch's answer to crops of the faces, one window at a time."""
     crops = make(faces, spec, windows, SEED)
     body, inputs = Body(net.eval()), crops.inputs(spec)

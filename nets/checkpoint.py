@@ -17,7 +17,11 @@ from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
 from nets.nar_seed import SeedNAR, SeedNARConfig
 
-Net = IDN | NAR | SeedNAR | Inpainter | SRResNet
+Restorer = IDN | NAR | SeedNAR
+"""Networks that the pipeline runs."""
+
+Net = Restorer | Inpainter | SRResNet
+"""Those, and what they are compared with."""
 
 NAMES = {IDN: "idn", NAR: "nar", SeedNAR: "nar-seed", Inpainter: "inpainter", SRResNet: "srresnet"}
 """What commands and files call them."""

@@ -13,8 +13,8 @@ Differences, each for a reason given in papers.md 2.3 and 3.2:
 - Stem mask by min-pooling, later masks by max-pooling with the centre rule; one channel.
 - eq. (2): the last mask is forced to 1 and the denominator clamped at 1, so no pixel divides by 0
   and a box of any size closes, whatever the number of recurrences.
-- Features outside the mask are not zeroed between recurrences; the stem's are added in each, so the
-  observed colours stay present. With ``reset`` they are reset to the stem's, which is nearer to RFR, where
+- Features outside the mask are not zeroed between recurrences; every layer adds to the stem's, so
+  the observed colours stay present. With ``reset`` they are reset to the stem's, nearer to RFR, whose
   holes hold nothing; here it throws away what earlier recurrences made of the mosaic's middle.
 - GroupNorm or none for BatchNorm; pixel shuffle for transposed convolutions.
 - The output is a residual over the bicubic interpolation of the samples, projected to data

@@ -5,15 +5,15 @@ arXiv 2009.13856. The abstract's order is kept: the motion between the pixelated
 frame, supported by its aligned neighbours, is encoded, then decoded.
 
 What differs from the paper, and why:
-- The motion is measured (nets.motion), not predicted: a learned spatial transformer, nets.nar_seed, was
-  worth nothing after hours of training, while sub-pixel registration needs none and tells how sure it is.
+- The motion is measured (nets.motion), not predicted: the learned spatial transformer of nets.nar_seed gained
+  nothing from its neighbours in an hour of training on two cores, while registration needs none.
 - What the aligned frames say together is worked out by back-projection (nets.fusion): the measurement
   is linear and known, so no weight has to learn it. It runs in float32 outside of the engine.
 - The encoder and decoder are those of nets.idn, over more features: the common picture in place of the
   interpolation of one frame, how that differs, what the samples still contradict, where samples lie. So a
-  NAR starts from an IDN and, where nothing moves, is one.
+  NAR starts from an IDN and, where nothing moves, is nearly one.
 - Hence any number of frames: ``core`` and ``context`` are what training and runtime use, no weight
-  depends on them.
+  depends on them. The seed's own sizes are in nets.nar_seed.
 
 Shapes: image (B, T, 3, S, S) RGB in [0, 1], mask (B, T, 1, S, S), rows and cols (B, T, N, S) ->
 restored (B, C, 3, S, S), trust (B, C); T = core + 2 * context, C = core.

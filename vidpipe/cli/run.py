@@ -135,8 +135,8 @@ def run(
 ) -> None:
     """Reconstruct the pixelated faces of a file, or cover its faces; everything else stays as it was.
 
-    --mode pixelize covers every face with a plain mosaic, --mode protect with one that gives away no more
-    on many frames than on one.
+    --mode pixelize covers every face with a plain mosaic, --mode protect with one whose grid
+    keeps to the face and whose colours hold still, so that further frames add as little as may be.
     """
     del debug  # vidpipe.cli.main reads it
     from pipeline.config import resolve

@@ -1,4 +1,4 @@
-"""``vidpipe train idn|nar``: make the weights of a restoring network from face pictures and clips."""
+"""``vidpipe train idn|nar|nar-seed``: a restoring network's weights from face pictures and clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli import options
 
-NETS = ("idn", "nar")
+NETS = ("idn", "nar", "nar-seed")
 
 Net = Annotated[str, typer.Argument(metavar="|".join(NETS), help="Network to train.", show_default=False)]
 Faces = Annotated[
