@@ -34,7 +34,7 @@ import torch
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from nets.pixelation import Operator
 from pipeline.mosaic.find import FindSettings
-from pipeline.stages.find_mosaics import find_mosaics
+from pipeline.stages.find_mosaics import find_mosaics, looked_for
 from pipeline.stages.track import TrackSettings, track
 from pipeline.types import Axis, Box, Colour, Found, Frame, Region, Shape
 from tests.mosaics import Mosaic
@@ -118,7 +118,9 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
     tracked = [
         [t.region for t in item.regions]
         for item in track(
-            noted(find_mosaics(frames(path), settings=FindSettings())), settings=TrackSettings()
+            noted(find_mosaics(frames(path), settings=FindSettings())),
+            settings=TrackSettings(),
+            again=looked_for(FindSettings()),
         )
     ]
     height, width = before[0].frame.planes[0].shape
@@ -181,7 +183,9 @@ def false_frames(path: Path, limit: int | None) -> tuple[int, int, int]:
     tracked = [
         bool(item.regions)
         for item in track(
-            noted(find_mosaics(frames(path, limit), settings=FindSettings())), settings=TrackSettings()
+            noted(find_mosaics(frames(path, limit), settings=FindSettings())),
+            settings=TrackSettings(),
+            again=looked_for(FindSettings()),
         )
     ]
     return sum(tracked), raw, len(tracked)

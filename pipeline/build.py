@@ -31,7 +31,7 @@ from pipeline.mosaic.find import FindSettings
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import Job, Plan, absolute, make_plan
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import ManualRegion, find_mosaics
+from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, looked_for
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
@@ -64,7 +64,8 @@ class Stages:
         return find_mosaics(frames, settings=settings, manual=self.manual)
 
     def track(self, found: Iterator[Found]) -> Iterator[Tracked]:
-        return track(found, settings=TrackSettings(**self.config.track.model_dump()))
+        again = looked_for(FindSettings(**self.config.find.model_dump()))
+        return track(found, settings=TrackSettings(**self.config.track.model_dump()), again=again)
 
     def crop(self, tracked: Iterator[Tracked]) -> Iterator[Cropped]:
         spec = self.engine.spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class Lattice:
     """(H, W) 0 or 1, steps in the columns ``xs``, faint ones too"""
     horizontal: NDArray[np.uint8]
     """(H, W) 0 or 1, steps in the rows ``ys``, faint ones too"""
+    beside_vertical: NDArray[np.uint8]
+    """(H, W) 0 or 1, the same in the columns halfway between: footage has them by chance, cells have none"""
+    beside_horizontal: NDArray[np.uint8]
+    """(H, W) 0 or 1, the same in the rows halfway between"""
 
     @staticmethod
     def over(evidence: Evidence, x: Comb, y: Comb) -> Lattice:
@@ -86,12 +90,19 @@ class Lattice:
             ys,
             faint_steps(evidence.luma, xs, x.pitch, 1),
             faint_steps(evidence.luma, ys, y.pitch, 0),
+            faint_steps(evidence.luma, halfway(x, width), x.pitch, 1),
+            faint_steps(evidence.luma, halfway(y, height), y.pitch, 0),
         )
 
     def within(self, box: Pixels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Columns and rows of the lattice strictly inside a box."""
         x0, y0, x1, y1 = box
         return self.xs[(self.xs > x0) & (self.xs < x1)], self.ys[(self.ys > y0) & (self.ys < y1)]
+
+
+def halfway(comb: Comb, size: int) -> NDArray[np.int64]:
+    """Pixels in [1, size) in the middle between two lines."""
+    return lines(replace(comb, origin=comb.origin + comb.pitch / 2), size)
 
 
 def lines(comb: Comb, size: int) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """Where a mosaic ends: box and shape of the region that a lattice explains.
 
 Two things speak for a column of pixels (rows likewise): horizontal edges on the lattice's rows cross it,
-and it is as quiet between them as the mosaic is. The box is the run of columns, then of rows, then again,
-with the largest sum of both. Quiet alone does not count as evidence, or walls would join the mosaic.
+more than halfway between, and it is as quiet between them as the mosaic is. The box is the run of columns,
+then of rows, then again, with the largest sum of both; ``sides`` finds its last pixels. Quiet alone does not
+count as evidence, or walls would join the mosaic.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from numpy.typing import NDArray
 
 from pipeline.mosaic.comb import Comb, best_run
 from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
+from pipeline.mosaic.sides import refine
 
 _ROUNDS = 3
 _ACTIVE_WEIGHT = 0.2
 """What an active pixel too many costs, in steps on the lattice."""
+_MISS = 0.45
+"""What a pixel of the lattice without a step costs, in the mosaic's own rate of steps."""
+_LINE = 0.3
+"""Share of its pixels that a line across earns at most: a long edge of the surroundings may lie on one."""
+_CHANCE_PX = 5
+"""Columns over which the steps halfway between the rows are averaged, which footage has by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Extent:
 
 def _run(
     crossing: NDArray[np.uint8],
+    beside: NDArray[np.uint8],
     along: NDArray[np.uint8],
     activity: NDArray[np.uint8],
     cross_lines: NDArray[np.int64],
@@ -44,17 +53,19 @@ def _run(
     """Run of columns that belongs to the mosaic, given the rows ``span`` and a first guess ``core`` of
     the run.
 
-    ``crossing`` holds horizontal edges, counted on the rows ``cross_lines``; ``along`` vertical edges,
-    counted in the columns ``along_lines``.
+    ``crossing`` holds horizontal edges, counted on the rows ``cross_lines``, ``beside`` those halfway
+    between, which count against; ``along`` vertical edges, counted in the columns ``along_lines``.
     """
     rows = cross_lines[(cross_lines > span[0]) & (cross_lines < span[1])]
     hits = crossing[rows].sum(axis=0, dtype=np.float64)
+    chance = beside[span[0] : span[1]].sum(axis=0, dtype=np.float64)
+    hits -= np.convolve(chance, np.full(_CHANCE_PX, 1.0 / _CHANCE_PX), "same")
     rate = hits[core[0] : core[1]].mean() / max(len(rows), 1)
-    gain = hits - np.clip(0.3 * rate, 0.03, 0.2) * len(rows)
+    gain = hits - np.clip(_MISS * rate, 0.03, 0.2) * len(rows)
 
     height = span[1] - span[0]
     steps = along[span[0] : span[1]].sum(axis=0, dtype=np.float64)
-    gain[along_lines] += np.maximum(steps[along_lines] - 0.15 * height, 0.0)
+    gain[along_lines] += np.clip(steps[along_lines] - 0.15 * height, 0.0, _LINE * height)
 
     quiet_rows = np.ones(activity.shape[0], dtype=bool)
     quiet_rows[: span[0]] = quiet_rows[span[1] :] = False
@@ -82,14 +93,15 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
     vertical, horizontal, active = lattice.vertical, lattice.horizontal, evidence.active
     cols, rows = span(x, width), span(y, height)
     for _ in range(_ROUNDS):
-        new_cols = _run(horizontal, vertical, active, ys, xs, rows, cols)
-        new_rows = _run(vertical.T, horizontal.T, active.T, xs, ys, new_cols, rows)
+        new_cols = _run(horizontal, lattice.beside_horizontal, vertical, active, ys, xs, rows, cols)
+        new_rows = _run(vertical.T, lattice.beside_vertical.T, horizontal.T, active.T, xs, ys, new_cols, rows)
         if new_cols[1] - new_cols[0] < 2 * x.pitch or new_rows[1] - new_rows[0] < 2 * y.pitch:
             return None
         if (new_cols, new_rows) == (cols, rows):
             break
         cols, rows = new_cols, new_rows
-    box = (cols[0], rows[0], cols[1], rows[1])
+    box = refine(evidence.luma, lattice, (cols[0], rows[0], cols[1], rows[1]))
+    cols, rows = (box[0], box[2]), (box[1], box[3])
     part = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
     inner_x, inner_y = lattice.within(box)
     on_x = np.isin(np.arange(*cols), inner_x)

@@ -52,7 +52,7 @@ def find(luma: NDArray[np.uint8], settings: FindSettings, expected: Sequence[Reg
     enough then. Boxes do not overlap by more than a tenth of the smaller one.
     """
     height, width = luma.shape
-    found = [r for e in expected if (r := _again(luma, e, settings)) is not None]
+    found = [r for e in expected if (r := again(luma, e, settings)) is not None]
     # A weak one may be something else in truth: its place is searched as well.
     whole = [r.box.pixels(width, height) for r in found if r.score >= _SURE]
     for x0, y0, x1, y1 in candidates(luma, whole):
@@ -75,8 +75,8 @@ def find(luma: NDArray[np.uint8], settings: FindSettings, expected: Sequence[Reg
     return kept
 
 
-def _again(luma: NDArray[np.uint8], expected: Region, settings: FindSettings) -> Region | None:
-    """The expected mosaic, if the picture shows enough of it."""
+def again(luma: NDArray[np.uint8], expected: Region, settings: FindSettings) -> Region | None:
+    """The expected mosaic, if the picture, (H, W) uint8, shows enough of it."""
     region = None if expected.grid is None else verify(luma, expected.box, expected.grid)
     if region is None or region.grid is None or region.score < _KNOWN * settings.min_score:
         return None

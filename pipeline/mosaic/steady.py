@@ -33,6 +33,9 @@ _SAME_PITCH = 0.12
 off or more."""
 _FIXED_PX = 0.8
 """Standard deviation of a lattice line's place in the picture up to which the grid counts as fixed."""
+_ONE_LATTICE_PX = 0.7
+"""Mean distance of all frames' outer lines to one pooled lattice up to which that lattice is theirs, even
+where single boxes happen to be whole cells: with 4 to 7 px any box nearly is, and its pitch is pulled off."""
 _OWN_PITCH = 0.03
 """Relative. A frame's own pitch this near the line through its neighbours' is kept: it follows the
 region's size."""
@@ -102,7 +105,8 @@ def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[
     y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes])
     agree = x.same & y.same
     confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, agree, strict=True)]))
-    if not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed():
+    free = not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed()
+    if free or max(x.apart_px(), y.apart_px()) < _ONE_LATTICE_PX:
         axis_x, axis_y = x.fixed(box.x0), y.fixed(box.y0)
     else:
         axis_x, side_x = x.locked((box.x0, box.x1))
@@ -156,6 +160,16 @@ class _AxisHistory:
         """True where all frames have a line in the same place of the picture."""
         pitch, _, phase = self._place()
         return bool(_wrapped(phase - _circular_mean(phase)).std() * pitch < _FIXED_PX)
+
+    def apart_px(self) -> float:
+        """Root mean square distance of the frames' first and last lines to the nearest of the pooled
+        lattice."""
+        pitch, place, phase = self._place()
+        place += _circular_mean(phase) * pitch
+        first = self._line + np.ceil((self._sides[:, 0] - self._line) / self._pitch) * self._pitch
+        last = self._line + np.floor((self._sides[:, 1] - self._line) / self._pitch) * self._pitch
+        gaps = _wrapped((np.concatenate([first, last]) - place) / pitch) * pitch
+        return float(np.sqrt(np.mean(gaps**2)))
 
     def is_whole(self) -> bool:
         """True where on most frames the box is a whole number of cells, about as many on each."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.color import Model, pixel_format
-from pipeline.mosaic.find import FindSettings, find, read_grid
+from pipeline.mosaic.find import FindSettings, again, find, read_grid
 from pipeline.stages.cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
-__all__ = ["FindSettings", "ManualRegion", "find_mosaics", "luma8"]
+__all__ = ["FindSettings", "ManualRegion", "find_mosaics", "looked_for", "luma8"]
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
+_GIVEN_SCORE = 1.0
+"""Of a region that a person gave; the finder's own stay below."""
 _SAME_PLACE = 0.1
 """IoU from which two regions are one mosaic."""
 
@@ -74,6 +76,18 @@ def find_mosaics(
         yield Found(frame, (*given, *seen), cut)
 
 
+def looked_for(settings: FindSettings) -> Callable[[Frame, Region], Region | None]:
+    """What ``track`` asks about frames before the first one that showed a mosaic.
+
+    A region that a person gave begins when they said.
+    """
+
+    def again_in(frame: Frame, region: Region) -> Region | None:
+        return None if region.score == _GIVEN_SCORE else again(luma8(frame), region, settings)
+
+    return again_in
+
+
 def _latest(recent: Iterable[list[Region]]) -> list[Region]:
     """Of regions in the same place the latest. ``recent`` has those of the last frames, latest first."""
     latest: list[Region] = []
@@ -83,4 +97,4 @@ def _latest(recent: Iterable[list[Region]]) -> list[Region]:
 
 
 def _given(luma: NDArray[np.uint8], box: Box) -> Region:
-    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, 1.0, read_grid(luma, box))
+    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box))

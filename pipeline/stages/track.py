@@ -9,18 +9,27 @@ a gap is filled from both sides, and smoothing looks as far ahead as back and do
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.mosaic.steady import steady
-from pipeline.types import Found, Region, Tracked, TrackedRegion
+from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
+
+Again = Callable[[Frame, Region], Region | None]
+"""Looks for a region of a frame in another frame near it; None where that does not show it."""
 
 _PITCH_WEIGHT = 0.5
 """What a pitch twice as large costs, in units of overlap: it decides between regions, overlap decides
 whether."""
+_STEADY_SHARE = 0.6
+"""Share of the look-ahead that shows a weak mosaic with one lattice: chance repeats no lattice."""
+_STEADY_PITCH = 0.03
+"""Relative; pitches this near each other are one lattice's."""
+_STEADY_SCORE = 0.42
+"""0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class _Track:
     """Regions seen of one mosaic, by position in the stream."""
 
     seen: dict[int, Region]
+    found: int
+    """the first that the finder showed; those before it were looked back at"""
     first: int
     last: int
     closed: bool = False
@@ -58,10 +69,13 @@ class _Track:
     """identity, given when its first frame leaves"""
 
 
-def track(found: Iterable[Found], *, settings: TrackSettings) -> Iterator[Tracked]:
+def track(
+    found: Iterable[Found], *, settings: TrackSettings, again: Again | None = None
+) -> Iterator[Tracked]:
     """Frames in order, each exactly once, with their tracks; at most ``look_ahead_frames`` + 1 are held.
 
-    Raises nothing of its own; a cut ends all tracks.
+    ``again`` looks for a new region in the frames before it that are still held. Raises nothing of its
+    own; a cut ends all tracks.
     """
     held: deque[Found] = deque()
     tracks: list[_Track] = []
@@ -73,7 +87,11 @@ def track(found: Iterable[Found], *, settings: TrackSettings) -> Iterator[Tracke
             shots.append(position)
             for t in tracks:
                 t.closed = True
-        _associate([t for t in tracks if not t.closed], tracks, item.regions, position, settings)
+        fresh = _associate([t for t in tracks if not t.closed], tracks, item.regions, position, settings)
+        if again is not None:
+            past = list(held)[max(shots[-1] - start, 0) :]
+            for t in fresh:
+                _look_back(t, past, [o for o in tracks if o is not t], again)
         held.append(item)
         position += 1
         if len(held) > settings.look_ahead_frames:
@@ -92,8 +110,8 @@ def _associate(
     regions: tuple[Region, ...],
     position: int,
     settings: TrackSettings,
-) -> None:
-    """Give each region to the living track that it fits, or to a new one."""
+) -> list[_Track]:
+    """Give each region to the living track that it fits, or to a new one. Returns the new ones."""
     free = set(range(len(regions)))
     if living and regions:
         iou = np.array([[t.seen[t.last].box.iou(r.box) for r in regions] for t in living])
@@ -108,7 +126,20 @@ def _associate(
                 free.discard(int(j))
     for t in living:
         t.closed = position - t.last > settings.gap_frames
-    tracks += [_Track({position: regions[j]}, position, position) for j in sorted(free)]
+    fresh = [_Track({position: regions[j]}, position, position, position) for j in sorted(free)]
+    tracks += fresh
+    return fresh
+
+
+def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Again) -> None:
+    """Frames before the first one of a track that show it, too, become its own; ``past`` ends before it."""
+    for item in reversed(past):
+        at = new.first - 1
+        region = again(item.frame, new.seen[new.first])
+        if region is None or any(at in o.seen and o.seen[at].box.iou(region.box) > 0.0 for o in others):
+            return
+        new.seen[at] = region
+        new.first = at
 
 
 def _pitch_gap(a: Region, b: Region) -> float:
@@ -133,15 +164,31 @@ def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: T
         )
         need = min(settings.min_hits, settings.look_ahead_frames + 1)
         if ahead < need:
-            birth = len(scores) == ahead and np.mean(scores) >= settings.strong_score
+            birth = len(scores) == ahead and bool(np.mean(scores) >= settings.strong_score)
         else:
-            birth = len(scores) >= need and np.mean(scores[:need]) >= settings.birth_score
+            strong = len(scores) >= need and bool(np.mean(scores[:need]) >= settings.birth_score)
+            birth = strong or _is_steady(t, start, min(ahead, settings.look_ahead_frames + 1))
         if birth:
             born += 1
             t.number = born
+        elif start < t.found:
+            # Too few frames ahead to tell yet: one that was looked back at is given up, not the track.
+            del t.seen[start]
+            t.first = start + 1
         else:
             tracks.remove(t)
     return born
+
+
+def _is_steady(new: _Track, start: int, frames: int) -> bool:
+    """True where most of ``frames`` frames from ``start`` on show a mosaic in one lattice, however weak."""
+    regions = [r for at, r in new.seen.items() if at < start + frames]
+    grids = [r.grid for r in regions if r.grid is not None]
+    if len(grids) < max(_STEADY_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _STEADY_SCORE:
+        return False
+    pitch = np.array([(g.x.pitch, g.y.pitch) for g in grids])
+    same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _STEADY_PITCH).all(axis=1)
+    return bool(same.sum() >= _STEADY_SHARE * frames)
 
 
 def _leave(tracks: list[_Track], item: Found, start: int, settings: TrackSettings) -> Tracked:

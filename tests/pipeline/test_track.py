@@ -106,6 +106,31 @@ def test_weak_regions_keep_a_track_alive_but_start_none() -> None:
     assert tracks(list(track(founds([strong] * 3 + [weak] * 17), settings=SETTINGS))) == {1: list(range(20))}
 
 
+def test_middling_regions_start_a_track_where_they_repeat_one_lattice() -> None:
+    same = [(region(score=0.46),)] * 20
+    other = [(region(score=0.46, pitch=12.0 + t % 3),) for t in range(20)]
+    assert tracks(list(track(founds(same), settings=SETTINGS))) == {1: list(range(20))}
+    assert tracks(list(track(founds(other), settings=SETTINGS))) == {}
+
+
+@pytest.mark.parametrize(("shown_from", "cut", "first"), [(0, None, 5), (6, None, 6), (0, 8, 8)])
+def test_a_new_mosaic_is_looked_for_in_the_frames_before(
+    shown_from: int, cut: int | None, first: int
+) -> None:
+    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+    asked: list[int] = []
+
+    def again(frame: Frame, found: Region) -> Region | None:
+        asked.append(frame.index)
+        return replace(found, score=0.3) if frame.index >= shown_from else None
+
+    items = founds(rows, () if cut is None else (cut,))
+    tracked = list(track(items, settings=SETTINGS, again=again))
+    # Frames 0 to 3 have left when frame 12 comes, frame 4 must leave before a second one shows the mosaic.
+    assert tracks(tracked) == {1: list(range(first, 24))}
+    assert min(asked) >= (cut or 4)
+
+
 @pytest.mark.parametrize(("score", "born"), [(0.9, True), (0.55, False)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_clip_shorter_than_the_proof_needs_strong_regions(score: float, born: bool, count: int) -> None:
