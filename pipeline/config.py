@@ -78,7 +78,7 @@ class FacesConfig(_Section):
         None, ge=8, le=4000, description="smallest face, px; null: 4 % of the shorter side, 24 at least"
     )
     min_score: float = Field(0.2, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
-    birth_score: float = Field(0.35, gt=0, le=1, description="0..1, one sight at least that makes a track")
+    birth_score: float = Field(0.2, gt=0, le=1, description="0..1, one sight at least that makes a track")
     fill_before_s: float = Field(0.5, ge=0, le=10, description="seconds covered before a face is seen")
     fill_after_s: float = Field(0.5, ge=0, le=10, description="seconds covered after it was seen")
 
@@ -98,7 +98,7 @@ class ProtectConfig(_Section):
 
 class GateConfig(_Section):
     scan: bool = Field(True, description="look through the encoded output for faces")
-    min_score: float = Field(0.6, gt=0, le=1, description="0..1, from which a face counts")
+    min_score: float = Field(0.5, gt=0, le=1, description="0..1, from which a face counts")
 
 
 class EncodeConfig(_Section):

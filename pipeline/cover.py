@@ -19,7 +19,7 @@ from pipeline.engines import graph_library
 from pipeline.errors import GateError, InputError, OutputError, UsageError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
-from pipeline.faces.gate import scan
+from pipeline.faces.gate import Uncovered, confirmed, scan
 from pipeline.faces.picture import SmallPicture, default_min_face, small_picture
 from pipeline.faces.replay import replay
 from pipeline.faces.report import (
@@ -225,7 +225,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         _check_tracks(job, info)
         finder = _open(config, plan.picture) if job.tracks is None else None
         second = _open(config, plan.gate_picture) if config.gate.scan else None
-        output_settings = encode_settings(job, config, NOTICE)
+        output_settings = encode_settings(job, config, NOTICE, quick=True)
         encoder = make_encoder(info, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
@@ -243,7 +243,9 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         gate = None
         if second is not None:
             begun = perf_counter()
-            gate = _gate(made, info, plan, config, meters.book, second, lambda done: progress(written + done))
+            gate = _gate(
+                made, decoder, plan, config, meters.book, second, lambda done: progress(written + done)
+            )
             meters.clock.add("gate", "encode", perf_counter() - begun)
         streaming_s += perf_counter() - begun
         conservation = compared(info, made, encoder, job, plan, output_settings)
@@ -363,7 +365,7 @@ def _check_tracks(job: CoverJob, info: StreamInfo) -> None:
 
 def _gate(
     made: Path,
-    info: StreamInfo,
+    source: Decoder,
     plan: CoverPlan,
     config: RunConfig,
     book: TrackBook,
@@ -371,11 +373,12 @@ def _gate(
     on_seen: Callable[[int], None],
 ) -> GateRecord:
     """Looks through the output."""
-    frames = book.frames
+    frames, info = book.frames, source.info
     times_s = [float(info.pts[i] * info.time_base) for i in frames]
     origin_s = float(info.pts[0] * info.time_base)
-    uncovered, examined = [], 0
-    for seen in scan(
+    seen: list[Uncovered] = []
+    examined = 0
+    for faces in scan(
         made,
         frames,
         book,
@@ -386,17 +389,18 @@ def _gate(
         mask_scale=config.mask.scale,
         times_s=times_s,
     ):
-        uncovered += [
-            UncoveredRecord(
-                frame=face.frame,
-                time_s=round(face.time_s - origin_s, 3),
-                box=(round(face.box.x0), round(face.box.y0), round(face.box.x1), round(face.box.y1)),
-                score=round(face.score, 3),
-            )
-            for face in seen
-        ]
+        seen += faces
         examined += 1
         on_seen(examined)
+    uncovered = [
+        UncoveredRecord(
+            frame=face.frame,
+            time_s=round(face.time_s - origin_s, 3),
+            box=(round(face.box.x0), round(face.box.y0), round(face.box.x1), round(face.box.y1)),
+            score=round(face.score, 3),
+        )
+        for face in confirmed(seen, source, finder, plan.gate_picture)
+    ]
     return GateRecord(finder=finder.name, frames_examined=examined, uncovered=uncovered, passed=not uncovered)
 
 

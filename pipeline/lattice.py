@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -44,6 +45,7 @@ class _Axis:
     """The cell of each."""
 
 
+@lru_cache(maxsize=1024)
 def _axis(low: float, high: float, cells: int, size: int, step: int) -> _Axis:
     """``size`` samples of ``step`` pixels each; the box spans pixels ``low`` to ``high``."""
     start = min(max(math.floor(low) // step, 0), size)
@@ -52,16 +54,20 @@ def _axis(low: float, high: float, cells: int, size: int, step: int) -> _Axis:
     return _Axis(start, stop, index.numpy()[::step].clip(0, cells - 1))
 
 
-def _axes(
-    frame: Frame, convert: Conversion, plane: int, box: Box, cells: tuple[int, int]
-) -> tuple[_Axis, _Axis]:
-    rows, columns = frame.planes[plane].shape
-    fine = plane == 0 or plane > 2
-    step_y, step_x = (1, 1) if fine else (convert.format.step_y, convert.format.step_x)
-    return (
-        _axis(box.y0, box.y1, cells[0], rows, step_y),
-        _axis(box.x0, box.x1, cells[1], columns, step_x),
-    )
+def _axes(frame: Frame, convert: Conversion, box: Box, cells: tuple[int, int]) -> list[tuple[_Axis, _Axis]]:
+    """(rows, columns) of the box on every plane of colour."""
+
+    def of(plane: int, step_y: int, step_x: int) -> tuple[_Axis, _Axis]:
+        rows, columns = frame.planes[plane].shape
+        return (
+            _axis(box.y0, box.y1, cells[0], rows, step_y),
+            _axis(box.x0, box.x1, cells[1], columns, step_x),
+        )
+
+    fine = of(0, 1, 1)
+    step_y, step_x = convert.format.step_y, convert.format.step_x
+    coarse = fine if (step_y, step_x) == (1, 1) else of(1, step_y, step_x)
+    return [fine] + [coarse] * (convert.format.colour_planes - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +86,17 @@ class Measured:
 
 def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion) -> Measured:
     """Means over the pixels of each cell, in the planes' own colours, which is the same as in RGB."""
-    y, x = _axes(frame, convert, 0, box, cells)
-    down, across = np.bincount(y.index, minlength=cells[0]), np.bincount(x.index, minlength=cells[1])
+    axes = _axes(frame, convert, box, cells)
+    down, across = (_counts(axis, n) for axis, n in zip(axes[0], cells, strict=True))
     rows, columns = _own(down), _own(across)
     means = []
-    for plane in range(convert.format.colour_planes):
-        y, x = _axes(frame, convert, plane, box, cells)
-        content = frame.planes[plane].numpy()[y.start : y.stop, x.start : x.stop].astype(np.float32)
+    for plane, (y, x) in zip(frame.planes, axes, strict=False):
+        content = plane.numpy()[y.start : y.stop, x.start : x.stop].astype(np.float32)
         if not content.size:
-            means.append(np.full(cells, frame.planes[plane].numpy().mean(), np.float32))
+            means.append(np.full(cells, plane.numpy().mean(), np.float32))
             continue
-        sums = _added(_added(content, y.index, cells[0]).T, x.index, cells[1]).T
-        counts = [np.bincount(axis.index, minlength=n) for axis, n in ((y, cells[0]), (x, cells[1]))]
+        counts = _counts(y, cells[0]), _counts(x, cells[1])
+        sums = _one_hot(y, cells[0]) @ content @ _one_hot(x, cells[1]).T
         mean = sums / np.maximum(np.outer(*counts), 1)
         # A cell that has pixels but no sample of chroma shows its neighbour's.
         mean = mean[np.ix_(_own(counts[0], 1), _own(counts[1], 1))]
@@ -100,20 +105,25 @@ def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion)
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
 
 
+def _counts(axis: _Axis, cells: int) -> NDArray[np.int64]:
+    """Samples of each cell."""
+    return np.bincount(axis.index, minlength=cells)
+
+
+def _one_hot(axis: _Axis, cells: int) -> NDArray[np.float32]:
+    """(cells, samples): membership, so that a product sums."""
+    return np.asarray(axis.index == np.arange(cells)[:, None], np.float32)
+
+
 def _own(counts: NDArray[np.int64], least: float | None = None) -> NDArray[np.int64]:
     """For each cell of an axis the nearest one with enough samples: ``least``, or half of the fullest's."""
-    enough = np.flatnonzero(counts >= max(counts.max() / 2 if least is None else least, 1))
+    wanted = max(counts.max() / 2 if least is None else least, 1)
+    if counts.min() >= wanted:
+        return np.arange(len(counts))
+    enough = np.flatnonzero(counts >= wanted)
     if not len(enough):
         return np.zeros(len(counts), np.int64)
     return np.asarray(enough[np.abs(enough[None, :] - np.arange(len(counts))[:, None]).argmin(1)], np.int64)
-
-
-def _added(values: NDArray[np.float32], index: NDArray[np.int64], cells: int) -> NDArray[np.float32]:
-    """Rows summed by cell: (n, m) -> (cells, m). The index ascends."""
-    present, first = np.unique(index, return_index=True)
-    out = np.zeros((cells, values.shape[1]), np.float32)
-    out[present] = np.add.reduceat(values, first, axis=0)
-    return out
 
 
 def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
@@ -124,27 +134,28 @@ def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
     """
     cells = mask.samples.shape[1], mask.samples.shape[2]
     codes = convert.samples_from_rgb(mask.samples).numpy()
-    inside = _covered(frame, mask, convert, cells)
-    inside_chroma = _any(inside, _axes(frame, convert, 0, mask.box, cells), convert)
-    for plane in range(convert.format.colour_planes):
-        y, x = _axes(frame, convert, plane, mask.box, cells)
-        if y.start == y.stop or x.start == x.stop:
+    axes = _axes(frame, convert, mask.box, cells)
+    inside = _covered(mask, axes[0], cells)
+    inside_chroma = _any(inside, axes[0], convert)
+    for index, (plane, (y, x)) in enumerate(zip(frame.planes, axes, strict=False)):
+        target = plane.numpy()[y.start : y.stop, x.start : x.stop]
+        if not target.size:
             continue
         if mask.smooth:
-            values = _interpolated(codes[plane], mask.box, y, x, convert, plane)
+            steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
+            values = _interpolated(codes[index], mask.box, (y, x), steps, convert.format.bits)
         else:
-            values = codes[plane][np.ix_(y.index, x.index)]
-        target = frame.planes[plane].numpy()[y.start : y.stop, x.start : x.stop]
-        np.copyto(target, values.astype(target.dtype), where=inside_chroma if plane else inside)
+            values = codes[index].astype(target.dtype).take(y.index, 0).take(x.index, 1)
+        np.copyto(target, values.astype(target.dtype, copy=False), where=inside_chroma if index else inside)
 
 
-def _covered(frame: Frame, mask: Mask, convert: Conversion, cells: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels of the box that are painted, on the samples of the first plane."""
-    y, x = _axes(frame, convert, 0, mask.box, cells)
+def _covered(mask: Mask, axes: tuple[_Axis, _Axis], cells: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels of the box that are painted."""
+    y, x = axes
     if mask.shape is Shape.RECTANGLE:
         return np.ones((len(y.index), len(x.index)), bool)
     if not mask.smooth and cells != (1, 1):
-        return _touching(cells)[np.ix_(y.index, x.index)]
+        return _touching(cells).take(y.index, 0).take(x.index, 1)
     down = _distance(np.arange(y.start, y.stop), mask.box.y0, mask.box.y1)
     across = _distance(np.arange(x.start, x.stop), mask.box.x0, mask.box.x1)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
@@ -178,17 +189,16 @@ def _any(inside: NDArray[np.bool_], axes: tuple[_Axis, _Axis], convert: Conversi
 
 
 def _interpolated(
-    codes: NDArray[np.int32], box: Box, y: _Axis, x: _Axis, convert: Conversion, plane: int
+    codes: NDArray[np.int32], box: Box, axes: tuple[_Axis, _Axis], steps: tuple[int, int], bits: int
 ) -> NDArray[np.float32]:
-    """The lattice interpolated at the samples of one plane."""
-    step_y, step_x = (1, 1) if plane == 0 else (convert.format.step_y, convert.format.step_x)
+    """The lattice interpolated at the samples of one plane, which cover ``steps`` (rows, columns) pixels."""
     rows, columns = codes.shape
+    y, x = axes
     # Centres of samples in cells, from the first cell's centre on.
-    down = ((np.arange(y.start, y.stop) + 0.5) * step_y - box.y0) / (box.height / rows) - 0.5
-    across = ((np.arange(x.start, x.stop) + 0.5) * step_x - box.x0) / (box.width / columns) - 0.5
+    down = ((np.arange(y.start, y.stop) + 0.5) * steps[0] - box.y0) / (box.height / rows) - 0.5
+    across = ((np.arange(x.start, x.stop) + 0.5) * steps[1] - box.x0) / (box.width / columns) - 0.5
     across_map, down_map = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
     out = cv2.remap(
         codes.astype(np.float32), across_map, down_map, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
-    top = 2**convert.format.bits - 1
-    return np.asarray(np.clip(np.rint(out), 0, top), np.float32)
+    return np.asarray(np.clip(np.rint(out), 0, 2**bits - 1), np.float32)

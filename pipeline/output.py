@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def encode_settings(job: Files, config: RunConfig, notice: str) -> EncodeSettings:
+def encode_settings(job: Files, config: RunConfig, notice: str, quick: bool = False) -> EncodeSettings:
     """With the notice as the file's comment, after what a comment of the source says."""
     with av.open(job.source) as container:
         tags = container.metadata
@@ -67,7 +67,14 @@ def encode_settings(job: Files, config: RunConfig, notice: str) -> EncodeSetting
     said = tags.get(name, "")
     comment = said if notice in said else f"{said} {notice}".lstrip()
     encode = config.encode
-    return EncodeSettings(encode.codec, encode.crf, encode.preset, encode.audio, metadata={name: comment})
+    return EncodeSettings(
+        codec=encode.codec,
+        crf=encode.crf,
+        preset=encode.preset,
+        quick=quick,
+        audio=encode.audio,
+        metadata={name: comment},
+    )
 
 
 def make_encoder(info: StreamInfo, job: Files, span: Span, settings: EncodeSettings) -> Encoder:

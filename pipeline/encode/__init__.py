@@ -21,6 +21,8 @@ class EncodeSettings:
     """Constant quality in the encoder's own scale, lower is better; None for nearly transparent."""
     preset: str | None = None
     """x264's names of speeds, or the encoder's own; None for its usual one."""
+    quick: bool = False
+    """Where no preset is asked for: a quicker one than the usual."""
     audio: Literal["copy", "drop"] = "copy"
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""

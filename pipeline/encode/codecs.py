@@ -62,6 +62,15 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "mjpeg": {"flags": "+qscale", "global_quality": str(2 * 118)},
     "ffv1": {"level": "3"},
 }
+# At the same crf x264's files are as large at veryfast as at medium, for 0.4 of the processor time.
+_QUICK: dict[str, dict[str, str]] = {
+    "libx264": {"preset": "veryfast"},
+    "libx264rgb": {"preset": "veryfast"},
+    "libx265": {"preset": "veryfast"},
+    "libsvtav1": {"preset": "10"},
+    "libvpx-vp9": {"cpu-used": "6"},
+    "libvpx": {"cpu-used": "6"},
+}
 _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
 # x264's names of speeds, which are everybody's, on the scales of encoders that count.
 _SPEEDS = (
@@ -162,6 +171,8 @@ def _named(codec: str) -> tuple[str, ...]:
 def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:
     """Options of an encoder, and those settings that it has no option for. Raises UsageError."""
     options, ignored = dict(_DEFAULTS.get(encoder, {})), []
+    if settings.quick:
+        options |= _QUICK.get(encoder, {})
     context = av.CodecContext.create(encoder, "w")
     bounds = {option.name: (option.min, option.max) for option in context.supported_options.private}
     speed = _PRESET_OPTION.get(encoder, "preset")

@@ -1,7 +1,8 @@
 """The gate: the encoded output is decoded and looked through for faces that no mask covers.
 
 It looks with another setting than the run did: pictures are mirrored and smaller, so that what the finder
-missed in one setting has a second chance. Only sure faces count, since a doubt stops the release.
+missed in one setting has a second chance. Only sure faces count, since a doubt stops the release; and as the
+edge of a mask may look like a face, what is seen must be there in the source, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.decode import open_decoder
+from pipeline.decode import Decoder, open_decoder
 from pipeline.faces import FaceFinder
 from pipeline.faces.book import TrackBook
 from pipeline.faces.picture import SmallPicture
@@ -19,6 +20,10 @@ from pipeline.types import Box
 
 COVERED_SHARE = 0.5
 """A face is covered where its centre and this share of its box lie in one mask."""
+CONFIRMED_SCORE = 0.2
+"""0..1, of a face at the same place in the source"""
+_SAME_PLACE = 0.3
+"""IoU of a face in the output with that in the source"""
 _SPARED_SHARE = 0.5
 """Of a face's box that lies in the box of a track that is left by choice, from which it is that face."""
 
@@ -70,3 +75,22 @@ def is_covered(face: Box, masks: Sequence[Box]) -> bool:
     """Whether a face lies under one of the masks."""
     x, y = face.centre
     return any(m.x0 <= x < m.x1 and m.y0 <= y < m.y1 and face.covered(m) >= COVERED_SHARE for m in masks)
+
+
+def confirmed(
+    seen: Sequence[Uncovered], source: Decoder, finder: FaceFinder, picture: SmallPicture
+) -> list[Uncovered]:
+    """Those of the uncovered faces that are faces in the source as well, found in the same setting."""
+    if not seen:
+        return []
+    by_frame: dict[int, list[Uncovered]] = {}
+    for face in seen:
+        by_frame.setdefault(face.frame, []).append(face)
+    pts = source.info.pts
+    sure = []
+    for frame in source.frames(pts[min(by_frame)], pts[max(by_frame)] + 1):
+        for face in by_frame.get(frame.index, []):
+            there = (picture.back(f) for f in finder(picture.of(frame), CONFIRMED_SCORE))
+            if any(face.box.iou(other.box) >= _SAME_PLACE for other in there):
+                sure.append(face)
+    return sure

@@ -23,9 +23,17 @@ class Cuts:
 
     def before(self, frame: Frame) -> bool:
         """True for the first frame of a new shot."""
+        return self._is_cut(frame.index, _thumbnail(frame))
+
+    def before_picture(self, index: int, picture: NDArray[np.uint8]) -> bool:
+        """The same for a frame of which an (H, W, 3) RGB copy is there already."""
+        size = (_WIDTH_PX, max(1, round(_WIDTH_PX * picture.shape[0] / picture.shape[1])))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return self._is_cut(index, np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), np.uint8))
+
+    def _is_cut(self, index: int, picture: NDArray[np.uint8]) -> bool:
         # the detector wants a running number; its unit does not matter to us
-        number = FrameTimecode(frame.index, fps=1.0)
-        return bool(self._detector.process_frame(number, _thumbnail(frame)))
+        return bool(self._detector.process_frame(FrameTimecode(index, fps=1.0), picture))
 
 
 def to8(plane: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:

@@ -31,8 +31,9 @@ def find_faces(
     cuts = Cuts()
     previous: list[Region] = []
     for frame in frames:
-        cut = cuts.before(frame)
-        faces = [picture.back(face) for face in finder(picture.of(frame), min_score)]
+        small = picture.of(frame)
+        cut = cuts.before_picture(frame.index, small)
+        faces = [picture.back(face) for face in finder(small, min_score)]
         regions = [Region(f.box, Kind.FACE, Shape.ELLIPSE, f.score, None, f.landmarks) for f in faces]
         if mosaics is not None:
             previous = find(luma8(frame), mosaics, [] if cut else previous)

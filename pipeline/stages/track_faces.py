@@ -32,7 +32,7 @@ _FARTHEST_MATCH = 0.9
 class FaceTrackSettings:
     """How sights of faces are joined over time."""
 
-    birth_score: float = 0.35
+    birth_score: float = 0.2
     """0..1, of one sight at least, that makes all sights of a track count"""
     fill_before_s: float = 0.5
     """seconds before a sight in which the face is covered, too"""
