@@ -2,8 +2,8 @@
 
 *Coverage.* deface's own detector runs at full size on every frame, with deface's default threshold, 0.2;
 vidpipe runs as usual, and its sidecar tells the masks. A face that deface covers counts as left by vidpipe
-where less than half of the face's ellipse lies under its masks. What is left is cut out of the clip and put on a
-sheet, for a person to say whether it is a face at all.
+where less than half of the face's ellipse lies under its masks. What is left is cut out of the clip and put
+on a sheet, for a person to say whether it is a face at all.
 
 *Speed.* ``--speed`` runs both command lines in turn, ``--rounds`` times, in processes of their own, and
 compares seconds and processor seconds. Wall-clock times mean something on an idle machine only.
@@ -274,7 +274,7 @@ def main() -> None:
     else:
         results = []
         print(
-            "| clip | frames | faces that deface covers | of them left | share of their area | faces deface leaves |"
+            "| clip | frames | faces deface covers | of them left | of their area covered | deface leaves |"
         )
         print("|---|---|---|---|---|---|")
         for clip in arguments.clips:

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import cast
 
 from pipeline.build import Progress
-from pipeline.clock import StageClock, bottleneck
+from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
@@ -48,7 +48,7 @@ from pipeline.types import Frame, Shape, StreamInfo, TrackedFaces
 log = logging.getLogger(__name__)
 
 NO_CHOICE = ChoiceRecord(keep=[], only=None, regions=[], excluded=[], during=[], tracks_from=None)
-_GATE_SCALE = 1.25
+_GATE_SCALE = 1.5
 """Faces are this much smaller in the gate's picture than in the finder's."""
 _NAMED = 5
 """Uncovered faces that the error's line names; the report has all."""
@@ -240,17 +240,17 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         begun = perf_counter()
         made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
-        gate = None
+        gate, looking = None, perf_counter()
         if second is not None:
-            begun = perf_counter()
             gate = _gate(
                 made, decoder, plan, config, meters.book, second, lambda done: progress(written + done)
             )
-            meters.clock.add("gate", "encode", perf_counter() - begun)
-        streaming_s += perf_counter() - begun
+        ended = perf_counter()
+        streaming_s += ended - begun
         conservation = compared(info, made, encoder, job, plan, output_settings)
         failed = gate is not None and not gate.passed
         times = meters.clock.times({"find": meters.decoded.get_s})
+        times += [StageTime("gate", "encode", ended - looking)] if gate is not None else []
         report = CoverReport(
             mode=job.mode,
             versions=versions(),

