@@ -87,7 +87,9 @@ def test_landmarks_are_eyes_above_nose_above_mouth() -> None:
 
 def test_the_smallest_face_sets_the_scale() -> None:
     info = stream_info(1, 0, 1920, 1080)
-    assert small_picture(info, 8).size_px == (1920, 1088)
+    whole = small_picture(info, 8)
+    assert whole.size_px == (1792, 1024)  # 1920 x 1080 fills multiples of 32 badly: a few percent smaller
+    assert whole.width >= 0.92 * 1920
     for wanted in (25, 40, 55, 80, 160):
         picture = small_picture(info, wanted)
         assert 0.9 * 20 <= wanted * picture.height / 1080 <= 20.5
