@@ -62,6 +62,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(
     time.sleep(after_s)
     err = _interrupt(process, signal.SIGINT)
     # Before `main` has begun, Python itself dies of the signal.
+    # Before `main` has begun, Python itself dies of the signal.
     begun = process.returncode != -signal.SIGINT and "Fatal Python error" not in err
     assert process.returncode == 130 or not begun
     assert "Traceback" not in err or not begun
