@@ -1,10 +1,13 @@
-"""Markers that skip where something is missing, unless ``VIDPIPE_REQUIRE=gpu,dali,trt,shared`` names it."""
+"""Markers that skip where something is missing, unless ``VIDPIPE_REQUIRE=gpu,dali,trt,shared`` names it.
+
+What is named may not be skipped at all: a test that skips itself fails then, too.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,14 @@ def _has_shared() -> bool:
 
 
 def _has_module(*names: str) -> Callable[[], bool]:
-    return lambda: any(importlib.util.find_spec(name.partition(".")[0]) is not None for name in names)
+    return lambda: any(_is_installed(name) for name in names)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that it would lie in
+        return False
 
 
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
@@ -49,6 +59,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if name in _required():
             pytest.fail(f"VIDPIPE_REQUIRE={name}, but {reason}")
         pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skip of what is required is a failure, whoever skipped it."""
+    report = yield
+    required = [name for name in NEEDS.keys() & _required() if item.get_closest_marker(name) is not None]
+    if report.skipped and not hasattr(report, "wasxfail") and required:
+        report.outcome = "failed"
+        report.longrepr = f"VIDPIPE_REQUIRE={','.join(sorted(required))}, but skipped: {report.longrepr}"
+    return report
 
 
 def _required() -> set[str]:
