@@ -3,8 +3,9 @@
 ``clean-N``: cells are means over the area, no noise, N cells across the mosaic's width, a rectangle whose
 grid stands still in the frame at any phase and fractional pitch. ``-moving`` behind: the still moves over it,
 and crop and mosaic follow it by a share that is drawn. ``wild-N``: all that training draws
-(``Degradation()``) at N cells; ``wild``: at any number. Every method sees the same draw: a scene depends on
-the seed and the picture's place alone, not on who is measured.
+(``Degradation()``) at N cells; ``wild``: at any number. ``filmed-N``, ``filmed``: the same, and each goes
+through what happens to footage, with a real codec (``train.footage``). Every method sees the same draw: a
+scene depends on the seed and the picture's place alone, not on who is measured.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from nets import pixelation
 from nets.pixelation import Operator
 from pipeline.errors import InputError, UsageError
 from train.data import Segments, Stills
-from train.degrade import Degradation, Mosaic, degrade
+from train.degrade import Degradation, degrade
 from train.metrics import dis_flow
+from train.mosaic import Mosaic
 
 CELLS = 64
 """N of the membership matrices, see pipeline.engines.EngineSpec."""
@@ -46,7 +48,7 @@ class Condition:
     """One part of a report: what was done to the faces."""
 
     kind: str
-    """clean or wild"""
+    """clean, wild or filmed"""
     blocks: float | None
     """cells across the mosaic's width; None: drawn"""
     moving: bool = False
@@ -68,12 +70,12 @@ class Condition:
     def parse(text: str) -> Condition:
         """``clean-8``, ``wild``, ``wild-12``, ``clean-10-moving``, ``clean-10-noise5``. Raises UsageError."""
         number = r"(\d+(?:\.\d+)?)"
-        pattern = rf"(clean|wild)(?:-{number})?(-moving)?(?:-noise{number})?(?:-gamma{number})?"
+        pattern = rf"(clean|wild|filmed)(?:-{number})?(-moving)?(?:-noise{number})?(?:-gamma{number})?"
         found = re.fullmatch(pattern, text)
         if found is None or (found[1] == "clean" and found[2] is None):
             raise UsageError(
-                f"condition is {text!r}; wanted clean-BLOCKS, wild or wild-BLOCKS, then any of -moving, "
-                "-noiseN, -gammaN in this order, e.g. clean-10 or clean-10-moving"
+                f"condition is {text!r}; wanted clean-BLOCKS, wild[-BLOCKS] or filmed[-BLOCKS], then "
+                "any of -moving, -noiseN, -gammaN in this order, e.g. clean-10 or clean-10-moving"
             )
         blocks = float(found[2]) if found[2] else None
         noise, gamma = float(found[4] or 0), float(found[5] or 1)
@@ -186,8 +188,8 @@ def _pixelated(
         placement[:, :, 2] *= 1 - follow
         grid = F.affine_grid(placement, [T, 3, *clean.shape[-2:]], align_corners=False)
         clean = F.grid_sample(clean, grid, "bilinear", "reflection", align_corners=False)
-    if condition.kind == "wild":
-        ranges = Degradation()
+    if condition.kind != "clean":
+        ranges = Degradation(filmed=1.0 if condition.kind == "filmed" else 0.0)
         if condition.blocks is not None:
             ranges = replace(ranges, blocks=(condition.blocks, condition.blocks + 1e-6))
         drawn = degrade(clean[None], size_px, CELLS, ranges, generator)

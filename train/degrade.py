@@ -7,8 +7,7 @@ canonical cells have uneven widths exactly as at run time.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,8 @@ from torch import Tensor
 
 from nets import pixelation
 from nets.pixelation import Operator
+from train.footage import Filmed, Footage, film
+from train.mosaic import Mosaic
 
 OPERATORS = (Operator.AREA, Operator.CENTRE, Operator.CORNER, Operator.BILINEAR, Operator.LINEAR)
 SHARES = (0.66, 0.1, 0.1, 0.07, 0.07)
@@ -45,6 +46,14 @@ class Degradation:
     """share of mosaics whose kind of cells, means or point samples, is told wrongly"""
     noise: float = 4.0
     """largest standard deviation of a cell's value in grey levels of 255 (x264 crf 28: 4.2)"""
+    filmed: float = 0.0
+    """share of clips whose mosaic goes through ``footage`` and a real codec instead of that noise; 0 draws
+    what versions without it drew"""
+    footage: Footage = field(default_factory=Footage)
+
+
+FILMED = Degradation(filmed=0.35)
+"""What shipped networks finish their training on."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,11 @@ class Example:
         """The same clips, only those frames."""
         return replace(self, **{f.name: getattr(self, f.name)[:, kept] for f in fields(self)[:-1]})
 
+    def replace_clip(self, clip: int, filmed: Filmed) -> None:
+        """Writes another view of a clip into these tensors."""
+        for part in fields(filmed):
+            getattr(self, part.name)[clip] = getattr(filmed, part.name)
+
     def tensors(self) -> tuple[Tensor, ...]:
         """In the order of the fields."""
         return self.truth, self.image, self.mask, self.rows, self.cols, self.means
@@ -87,9 +101,9 @@ def degrade(
     """
     B, T, _, F_, _ = clean.shape
     which = torch.multinomial(torch.tensor(SHARES), B, replacement=True, generator=generator)
+    mosaics = [draw_mosaic(T, ranges, cells, generator) for _ in range(B)]
     rows, cols, weights, sampled = [], [], [], []
-    for i in range(B):
-        mosaic = draw_mosaic(T, ranges, cells, generator)
+    for i, mosaic in enumerate(mosaics):
         row, col, weight = mosaic.render(size_px)
         fine_row, fine_col, _ = mosaic.render(F_)
         operator = OPERATORS[int(which[i])]
@@ -114,63 +128,16 @@ def degrade(
     image = torch.where(weight > 0, blocks, around.clamp(0, 1))
     means = torch.isin(which, MEANS)
     mistaken = torch.rand(B, generator=generator) < ranges.mistaken
-    return Example(truth, image, 1 - weight, row, col, (means ^ mistaken).float())
-
-
-@dataclass(frozen=True)
-class Mosaic:
-    """Geometry of one mosaic over the frames of a clip. All lengths in frame px."""
-
-    crop: float
-    """side of the crop"""
-    left: float
-    top: float
-    width: float
-    height: float
-    pitch: tuple[float, float]
-    """x, y"""
-    origins: tuple[tuple[float, float], ...]
-    """x, y of the grid on each frame"""
-    snapped: bool
-    """widened to whole cells"""
-    ellipse: bool
-    cells: int
-
-    def render(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """rows (T, N, size), cols (T, N, size), weight (T, 1, size, size) of a crop of ``size`` px."""
-        scale = self.crop / size
-        rows, cols, weights = [], [], []
-        for x, y in self.origins:
-            col, inside_x = self._axis(size, scale, self.left, self.width, x, self.pitch[0])
-            row, inside_y = self._axis(size, scale, self.top, self.height, y, self.pitch[1])
-            weight = inside_y[:, None] * inside_x[None, :]
-            if self.ellipse:
-                weight = weight * self._ellipse(size, scale)
-            rows.append(row)
-            cols.append(col)
-            weights.append(weight.unsqueeze(0))
-        return torch.stack(rows), torch.stack(cols), torch.stack(weights)
-
-    def _axis(
-        self, size: int, scale: float, start: float, extent: float, origin: float, pitch: float
-    ) -> tuple[Tensor, Tensor]:
-        """Membership (N, size) and (size,) 1 inside the mosaic, both through whole frame pixels."""
-        frame_px = torch.floor((torch.arange(size, dtype=torch.float64) + 0.5) * scale)
-        # The touched cells are those of frame pixels, whatever the raster sees of them.
-        first, last = math.ceil(start), math.ceil(start + extent) - 1
-        first = math.floor((first - origin) / pitch + 1e-6)
-        last = math.floor((last - origin) / pitch + 1e-6)
-        index = torch.floor((frame_px - origin) / pitch + 1e-6).long()
-        within = (index >= first) & (index <= last)
-        inside = within if self.snapped else (frame_px >= start) & (frame_px < start + extent)
-        return pixelation.membership(index - first, self.cells) * within, inside.float()
-
-    def _ellipse(self, size: int, scale: float) -> Tensor:
-        """(size, size) 1 where a pixel's centre lies in the ellipse of the box."""
-        at = (torch.arange(size) + 0.5) * scale
-        x = (at - self.left - self.width / 2) / (self.width / 2)
-        y = (at - self.top - self.height / 2) / (self.height / 2)
-        return (y[:, None] ** 2 + x[None, :] ** 2 <= 1).float()
+    example = Example(truth, image, 1 - weight, row, col, (means ^ mistaken).float())
+    if ranges.filmed:
+        chosen = torch.rand(B, generator=generator) < ranges.filmed
+        if truth is clean:  # what follows writes into it
+            example = replace(example, truth=truth.clone())
+        for i in chosen.nonzero().flatten().tolist():
+            operator = OPERATORS[int(which[i])]
+            filmed = film(clean[i], operator, mosaics[i], example.truth[i], ranges.footage, generator)
+            example.replace_clip(i, filmed)
+    return example
 
 
 def draw_mosaic(frames: int, ranges: Degradation, cells: int, generator: torch.Generator) -> Mosaic:

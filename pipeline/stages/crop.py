@@ -44,7 +44,7 @@ def crop(
             if side is None or abs(wanted / side - 1) > _STEADY:
                 side = sides[track] = wanted
             view = view_around(tracked_region.region.box, side, info.sample_aspect, info.rotation)
-            made = _crop(item.frame, tracked_region, view, size_px, cells)
+            made = crop_region(item.frame, tracked_region, view, size_px, cells)
             if isinstance(made, Crop):
                 crops.append(made)
             elif track not in skipped:
@@ -62,8 +62,9 @@ def _longer_side(tracked: TrackedRegion, sample_aspect: Fraction) -> float:
     return max(box.width * float(sample_aspect), box.height)
 
 
-def _crop(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, cells: int) -> Crop | str:
-    """The crop, or why there is none."""
+def crop_region(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, cells: int) -> Crop | str:
+    """The crop of one region that ``view`` shows, or why there is none. Sizes as in ``crop``; training reads
+    decoded mosaics through it as well."""
     region = tracked.region
     if region.grid is None:
         return "its grid could not be read"
