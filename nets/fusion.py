@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets import pixelation
-from nets.grid import HALF_STEP, Observation
+from nets.grid import HALF_STEP, Observation, take
 from nets.motion import grid_of, invert, register, sample
 
 STEPS = 8
@@ -129,7 +129,7 @@ def support(obs: Observation, window: int, frames: list[int]) -> Observation:
     """
     fusion, picked = fuse(obs, window), obs.pick(window, frames)
     picture, misfit, density = (
-        x[:, frames].flatten(0, 1) for x in (fusion.picture, fusion.misfit, fusion.density)
+        take(x, frames).flatten(0, 1) for x in (fusion.picture, fusion.misfit, fusion.density)
     )
     held = pixelation.project(picture, picked.samples, picked.rows, picked.cols, picked.weight, HALF_STEP)
     base = torch.where(picked.means.view(-1, 1, 1, 1) > 0, held, picture)

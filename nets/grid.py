@@ -40,8 +40,13 @@ class Observation:
 
     def pick(self, window: int, frames: list[int]) -> Observation:
         """Those frames of each window, where B counts windows of that many frames."""
-        parts = (getattr(self, f.name).unflatten(0, (-1, window))[:, frames] for f in fields(self))
+        parts = (take(getattr(self, f.name).unflatten(0, (-1, window)), frames) for f in fields(self))
         return Observation(*(x.flatten(0, 1) for x in parts))
+
+
+def take(x: Tensor, frames: list[int]) -> Tensor:
+    """(B, T, ...) -> those frames, (B, len(frames), ...). Indexing by a list would send it to a GPU first."""
+    return torch.stack([x[:, at] for at in frames], dim=1)
 
 
 def observe(

@@ -10,11 +10,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import cast
 
+import torch
+
+from pipeline import cuda
 from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
+from pipeline.errors import UsageError
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import (
     NOTICE,
@@ -58,6 +62,8 @@ class Stages:
     config: RunConfig
     plan: Plan
     manual: tuple[ManualRegion, ...]
+    device: torch.device = cuda.CPU
+    """Where frames lie between decoder and encoder."""
 
     def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
         settings = FindSettings(**self.config.find.model_dump())
@@ -110,7 +116,8 @@ class Meters:
 def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
     """The frames of the output, in order. Closing it stops the three threads that make them ahead."""
     plan, config, timed = stages.plan, stages.config, meters.clock.timed
-    decoded = timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
+    read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
+    decoded = timed("decode", "decode", read)
     frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
     found = timed("find", "find", stages.find(frames))
     followed = timed("track", "find", stages.track(found))
@@ -118,7 +125,7 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
     cropped = timed("crop", "paint", stages.crop(meters.tracks.listen(tracked)))
     windows = timed("window", "paint", stages.window(meters.tracks.listen_restored(cropped)))
     patches = timed("restore", "paint", stages.restore(windows))
-    painted = timed("paste", "paint", stages.paste(patches))
+    painted = timed("paste", "paint", cuda.to_host(stages.paste(patches)))
     out = prefetch(painted, config.encode.prefetch_frames, "paint", meters.painted)
     # An error's traceback would keep the boundaries open; closed by hand they end inside out.
     with ExitStack() as boundaries:
@@ -136,16 +143,18 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     GateError where the output does not keep what it must.
     """
     config, started, meters = settings.config, perf_counter(), Meters()
-    with ExitStack() as whole, ExitStack() as stack:
+    device = place_of(config)
+    with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
         decoder = stack.enter_context(open_decoder(job.source))
-        engine = stack.enter_context(closing(open_restorer(job.network, config)))
+        engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
         plan = make_plan(job, decoder.info, engine.spec, config)
         settings_of_output = encode_settings(job, config, NOTICE)
         encoder = make_encoder(decoder.info, job, plan, settings_of_output)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
-        stages = Stages(decoder.info, engine, config, plan, absolute(job.manual, decoder.info))
+        manual = absolute(job.manual, decoder.info)
+        stages = Stages(decoder.info, engine, config, plan, manual, device)
         frames = chain(decoder, stages, meters)
 
         def written_so_far(written: int) -> None:
@@ -188,8 +197,18 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     return report
 
 
-def open_restorer(network: Path, config: RunConfig) -> Engine:
+def place_of(config: RunConfig) -> torch.device:
+    """Where frames and network lie. Raises MissingError for a GPU that is asked for and cannot be used,
+    UsageError for an engine that runs on no GPU."""
+    if config.restore.engine != "openvino":
+        return cuda.place(config.device)
+    if config.device.startswith("cuda"):
+        raise UsageError(f"--engine openvino runs on the CPU, --device {config.device} was asked; use auto")
+    return cuda.place("cpu")
+
+
+def open_restorer(network: Path, config: RunConfig, device: torch.device) -> Engine:
     """The engine that the settings ask for."""
     settings = config.restore
     library = "auto" if network.suffix == ".engine" else graph_library(settings.engine)
-    return open_engine(network, device=config.device, library=library, threads=settings.threads or None)
+    return open_engine(network, device=str(device), library=library, threads=settings.threads or None)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nets.pixelation import axis_index, coverage, membership, replicate
 from pipeline.color import Conversion
+from pipeline.cuda import CPU
 from pipeline.types import Axis, Frame, Grid, Region, Samples, Shape
 
 # A codec rings at the edges of cells: pixels this near to one are not asked, where the cell is wide enough.
@@ -46,15 +47,21 @@ class Cells:
 
 def mosaic_mask(region: Region, x: Tensor, y: Tensor) -> Tensor:
     """(len(y), len(x)) bool: which pixels, given by column and row, have their centre in the region."""
+    across, down = _outside(region, x, y)
+    return across.unsqueeze(0) + down.unsqueeze(1) <= 1
+
+
+def _outside(region: Region, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """How far columns and rows of pixels lie out, (size,) float64 each: pixels of which both sum to 1 at
+    most belong to the region."""
     box = region.box
     across, down = x.double() + 0.5, y.double() + 0.5
     if region.shape is Shape.ELLIPSE:
         u = (across - box.centre[0]) / (box.width / 2)
         v = (down - box.centre[1]) / (box.height / 2)
-        return (u * u).unsqueeze(0) + (v * v).unsqueeze(1) <= 1
-    return ((across >= box.x0) & (across < box.x1)).unsqueeze(0) & (
-        (down >= box.y0) & (down < box.y1)
-    ).unsqueeze(1)
+        return u * u, v * v
+    out_x, out_y = (across < box.x0) | (across >= box.x1), (down < box.y0) | (down >= box.y1)
+    return out_x.double() * 2, out_y.double() * 2
 
 
 def index_from(axis: Axis, start: int, size: int) -> Tensor:
@@ -62,8 +69,16 @@ def index_from(axis: Axis, start: int, size: int) -> Tensor:
     return axis_index(size, axis.pitch, axis.origin - start)
 
 
-def cells_of(region: Region, grid: Grid, convert: Conversion, width: int, height: int) -> Cells | None:
-    """Where a mosaic lies in a picture of ``width`` x ``height`` px; None where none of its pixels does."""
+def cells_of(
+    region: Region,
+    grid: Grid,
+    convert: Conversion,
+    width: int,
+    height: int,
+    device: torch.device = CPU,
+) -> Cells | None:
+    """Where a mosaic lies in a picture of ``width`` x ``height`` px, with tensors on ``device``; None where
+    none of its pixels lies in it."""
     x0, y0, x1, y1 = region.box.pixels(width, height)
     step_x, step_y = convert.format.step_x, convert.format.step_y
     # One pixel of margin, as box.pixels rounds halves up, then out to whole blocks.
@@ -71,14 +86,24 @@ def cells_of(region: Region, grid: Grid, convert: Conversion, width: int, height
     x1, y1 = min(-(-(x1 + 1) // step_x) * step_x, width), min(-(-(y1 + 1) // step_y) * step_y, height)
     if x1 <= x0 or y1 <= y0:
         return None
-    mask = mosaic_mask(region, torch.arange(x0, x1), torch.arange(y0, y1)).to(torch.float32)
-    touched = mask.sum(0)
-    if not bool(touched.any()):
+    # On the host, where asking costs nothing: a column has pixels in the mosaic if its best row has.
+    across, down = _outside(region, torch.arange(x0, x1), torch.arange(y0, y1))
+    in_cols, in_rows = across + down.min() <= 1, across.min() + down <= 1
+    if not bool(in_cols.any()):
         return None
-    cols, inner_cols, first_col = _axis(grid.x, x0, x1, touched > 0)
-    rows, inner_rows, first_row = _axis(grid.y, y0, y1, mask.sum(1) > 0)
+    cols, inner_cols, first_col = _axis(grid.x, x0, x1, in_cols)
+    rows, inner_rows, first_row = _axis(grid.y, y0, y1, in_rows)
+    across, down, rows, cols, inner_rows, inner_cols = sent(
+        (across, down, rows, cols, inner_rows, inner_cols), device
+    )
+    mask = (across.unsqueeze(0) + down.unsqueeze(1) <= 1).to(torch.float32)
     first = (first_row, first_col)
     return Cells(x0, y0, x1, y1, mask.unsqueeze(0), rows, cols, first, inner_rows, inner_cols)
+
+
+def sent(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Small tensors of the host on a device, without waiting for it."""
+    return tuple(x.to(device, non_blocking=True) for x in tensors)
 
 
 def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
@@ -103,7 +128,8 @@ def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
         native = torch.cat([luma, chroma])
     present = (coverage(cells.rows, cells.cols, mask) > 0).to(torch.float32)
     values = convert.samples_to_rgb(native).clamp_(0, 1) * present
-    return Samples(values, float(deviation[present > 0].median()) * convert.step)
+    seen = torch.where(present > 0, deviation, float("nan"))
+    return Samples(values, seen.nanmedian() * convert.step)
 
 
 def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1: int) -> list[Tensor]:
@@ -112,6 +138,11 @@ def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1:
     chroma = (slice(y0 // step_y, -(-y1 // step_y)), slice(x0 // step_x, -(-x1 // step_x)))
     first = frame.planes[0][y0:y1, x0:x1]
     return [first, *(p[chroma] for p in frame.planes[1 : convert.format.colour_planes])]
+
+
+def is_none(x: Tensor) -> bool:
+    """Whether all of it is zero, so that work is left out; a GPU is not asked, it would stop for it."""
+    return x.device.type == "cpu" and not bool(x.any())
 
 
 def _pooled(x: Tensor, step: int) -> Tensor:
@@ -151,7 +182,7 @@ def _robust_means(
     count = sums(weight)
     for tier in tiers[1:]:
         missing = (count == 0).to(weight.dtype)
-        if not bool(missing.any()):
+        if is_none(missing):
             break
         weight = weight + tier * replicate(missing, rows, cols)
         count = sums(weight)

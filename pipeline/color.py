@@ -94,7 +94,7 @@ class Conversion:
         The rectangle starts on a chroma block; H and W are those of the first plane.
         """
         colours = planes[: self.format.colour_planes]
-        samples = torch.empty(len(colours), *planes[0].shape)
+        samples = torch.empty(len(colours), *planes[0].shape, device=planes[0].device)
         samples[0] = planes[0]
         if self.format.model is Model.YUV:
             height, width = planes[0].shape
@@ -108,13 +108,13 @@ class Conversion:
 
     def samples_to_rgb(self, samples: Tensor) -> Tensor:
         """(C, ...) float32 values of the native components at the same places -> (3, ...) RGB."""
-        matrix, offset = _rgb_from_codes(self)
+        matrix, offset = _rgb_from_codes(self, samples.device)
         flat = torch.addmm(offset, matrix, samples.reshape(samples.shape[0], -1))
         return flat.view(3, *samples.shape[1:])
 
     def samples_from_rgb(self, rgb: Tensor) -> Tensor:
         """(3, ...) RGB -> (C, ...) int32 codes of the native components at the same places, clamped."""
-        matrix, offset = _codes_from_rgb(self)
+        matrix, offset = _codes_from_rgb(self, rgb.device)
         flat = torch.addmm(offset, matrix, rgb.reshape(3, -1))
         return self._quantise(flat.view(-1, *rgb.shape[1:]))
 
@@ -123,7 +123,7 @@ class Conversion:
 
         Chroma planes are ceil(H / step_y) x ceil(W / step_x); the rectangle starts on a chroma block.
         """
-        matrix, offset = _codes_from_rgb(self)
+        matrix, offset = _codes_from_rgb(self, rgb.device)
         codes = torch.addmm(offset, matrix, rgb.flatten(1)).view(-1, *rgb.shape[1:])
         if self.format.model is not Model.YUV:
             return tuple(self._quantise(codes).unbind(0))
@@ -162,19 +162,19 @@ class Conversion:
 
 
 @lru_cache(maxsize=64)
-def _codes_from_rgb(conversion: Conversion) -> tuple[Tensor, Tensor]:
-    """Matrix (C, 3) and offset (C, 1), float32."""
+def _codes_from_rgb(conversion: Conversion, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Matrix (C, 3) and offset (C, 1), float32, on a device."""
     matrix, offset = conversion.matrix()
-    return matrix.float(), offset.float().unsqueeze(1)
+    return matrix.float().to(device), offset.float().unsqueeze(1).to(device)
 
 
 @lru_cache(maxsize=64)
-def _rgb_from_codes(conversion: Conversion) -> tuple[Tensor, Tensor]:
-    """Matrix (3, C) and offset (3, 1), float32: rgb = matrix @ codes + offset."""
+def _rgb_from_codes(conversion: Conversion, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Matrix (3, C) and offset (3, 1), float32, on a device: rgb = matrix @ codes + offset."""
     matrix, offset = conversion.matrix()
     gray = conversion.format.model is Model.GRAY
     back = (1 / matrix.sum()).expand(3, 1) if gray else torch.linalg.inv(matrix)
-    return back.float(), -(back @ offset).float().unsqueeze(1)
+    return back.float().to(device), -(back @ offset).float().unsqueeze(1).to(device)
 
 
 @lru_cache(maxsize=64)

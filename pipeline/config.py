@@ -118,7 +118,9 @@ class RunConfig(BaseSettings):
         extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER
     )
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda:\d+)$", description="where networks run")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where frames lie and networks run"
+    )
     decode: DecodeConfig = DecodeConfig()
     find: FindConfig = FindConfig()
     track: TrackConfig = TrackConfig()
@@ -271,6 +273,6 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
     if first["type"] == "extra_forbidden":
         return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
     if name == "device":
-        return f"device is {first['input']!r} (from {origin}); wanted auto, cpu or cuda:N"
+        return f"device is {first['input']!r} (from {origin}); wanted auto, cpu, cuda or cuda:N"
     wanted = re.sub(r"^(Input|String|Value)", "it", first["msg"])
     return f"{name} is {first['input']!r} (from {origin}); {wanted}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -87,6 +88,11 @@ class Frame:
     time_base: Fraction
     key: bool
     """True where the source had a key frame."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its planes lie, and where every stage works on it."""
+        return self.planes[0].device
 
 
 class Kind(StrEnum):
@@ -228,8 +234,9 @@ class Samples:
     values: Tensor
     """(3, R, Q) float32 RGB in [0, 1] of the R x Q cells that the mosaic touches, in coded orientation;
     0 where a cell has no pixel in the mosaic."""
-    noise: float
-    """Median over cells of the standard deviation of luma inside a cell, RGB units: the codec's noise."""
+    noise: Tensor
+    """() float32: median over cells of the standard deviation of luma inside a cell, RGB units: the codec's
+    noise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from pipeline import build
-from pipeline.build import Stages, open_restorer
+from pipeline import build, cuda
+from pipeline.build import Stages, open_restorer, place_of
 from pipeline.config import Resolved
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
@@ -115,7 +115,8 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
         if len(info.pts) > max_frames:
             end_s = float((info.pts[max_frames] - info.pts[0]) * info.time_base)
             job = replace(job, end_s=end_s)
-        engine = stack.enter_context(closing(open_restorer(job.network, settings.config)))
+        device = place_of(settings.config)
+        engine = stack.enter_context(closing(open_restorer(job.network, settings.config, device)))
         plan = make_plan(job, info, engine.spec, settings.config)
         if plan.frames < FEWEST_FRAMES:
             log.warning(
@@ -123,7 +124,7 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
                 plan.frames,
                 FEWEST_FRAMES,
             )
-        stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info))
+        stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info), device)
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
         marked = encode_settings(alone, settings.config, NOTICE)
         encoder = stack.enter_context(make_encoder(info, alone, plan, marked))
@@ -161,7 +162,11 @@ def _alone(decoder: Decoder, stages: Stages, encoder: Encoder) -> list[StageRate
         rates.append(StageRate(stage=stage, fps=fps, cpu_ms=cpu_ms))
         return out
 
-    frames = through("decode", lambda _: decoder.frames(plan.start_pts, plan.end_pts), [None])
+    frames = through(
+        "decode",
+        lambda _: cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device),
+        [None],
+    )
     found = through("find", stages.find, frames)
     tracked = through("track", stages.track, found)
     cropped = through("crop", stages.crop, tracked)
@@ -169,7 +174,7 @@ def _alone(decoder: Decoder, stages: Stages, encoder: Encoder) -> list[StageRate
     for _ in stages.restore(iter(windows[:1])):
         pass  # the library compiles the network on its first call
     patches = through("restore", stages.restore, windows)
-    painted = through("paste", stages.paste, patches)
+    painted = through("paste", lambda items: cuda.to_host(stages.paste(items)), patches)
 
     def encode(items: Iterator[Frame]) -> Iterator[None]:
         for frame in items:

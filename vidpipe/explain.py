@@ -6,9 +6,10 @@ import logging
 import os
 from contextlib import closing
 
+import torch
 from pydantic import BaseModel
 
-from pipeline.build import open_restorer
+from pipeline.build import open_restorer, place_of
 from pipeline.config import Resolved
 from pipeline.decode.probe import probe
 from pipeline.engines import EngineSpec
@@ -65,7 +66,8 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
         job = job_for(request, settings)
         info = probe(job.source)
         absolute(job.manual, info)
-        with closing(open_restorer(job.network, settings.config)) as engine:
+        device = place_of(settings.config)
+        with closing(open_restorer(job.network, settings.config, device)) as engine:
             spec, name = engine.spec, engine.name
     plan = make_plan(job, info, spec, settings.config)
     return Explanation(
@@ -73,7 +75,7 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
         output=str(job.target),
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
-        stages=_stages(info, spec, name, plan, settings),
+        stages=_stages(info, spec, name, plan, settings, device),
         decisions=decisions,
         settings=setting_records(settings),
         memory_bytes=plan.memory.total_bytes(FACES),
@@ -89,12 +91,15 @@ def _describe(info: StreamInfo) -> str:
     )
 
 
-def _stages(info: StreamInfo, spec: EngineSpec, engine: str, plan: Plan, settings: Resolved) -> list[str]:
+def _stages(
+    info: StreamInfo, spec: EngineSpec, engine: str, plan: Plan, settings: Resolved, device: torch.device
+) -> list[str]:
     config, memory = settings.config, plan.memory
     encode = config.encode
     asked = (("crf", encode.crf), ("preset", encode.preset))
     quality = [f"{name} {value}" for name, value in asked if value is not None]
     return [
+        f"device    {device}: where frames lie from decoder to encoder",
         f"decode    PyAV, {info.codec}; at most {memory.decoded_frames} frames ahead of the next stage",
         f"find      mosaics of {config.find.min_cells} cells and more",
         f"track     looks {config.track.look_ahead_frames} frames ahead; "

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.mosaic.comb import MIN_PITCH_PX
 from pipeline.mosaic.evidence import Evidence, Pixels
 from pipeline.mosaic.fit import fit
 from pipeline.mosaic.known import verify
+from pipeline.mosaic.ondevice import Luma
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import axis, describe, grid
 from pipeline.mosaic.screen import candidates, remaining
@@ -44,12 +44,12 @@ class FindSettings:
     """0..1, weakest region that is reported; a track is born of stronger ones only"""
 
 
-def find(luma: NDArray[np.uint8], settings: FindSettings, expected: Sequence[Region] = ()) -> list[Region]:
+def find(luma: Luma, settings: FindSettings, expected: Sequence[Region] = ()) -> list[Region]:
     """Mosaics of one picture, the strongest first; stateless.
 
-    ``luma`` is (H, W) uint8, C-contiguous. ``expected`` are mosaics of the frames before: each is looked for
-    where it was, which is cheap, and reported for what this picture shows of it; _KNOWN of ``min_score`` is
-    enough then. Boxes do not overlap by more than a tenth of the smaller one.
+    ``luma`` is (H, W) uint8, C-contiguous, or on a device. ``expected`` are mosaics of the frames before:
+    each is looked for where it was, which is cheap, and reported for what this picture shows of it; _KNOWN
+    of ``min_score`` is enough then. Boxes do not overlap by more than a tenth of the smaller one.
     """
     height, width = luma.shape
     found = [r for e in expected if (r := again(luma, e, settings)) is not None]
@@ -75,7 +75,7 @@ def find(luma: NDArray[np.uint8], settings: FindSettings, expected: Sequence[Reg
     return kept
 
 
-def again(luma: NDArray[np.uint8], expected: Region, settings: FindSettings) -> Region | None:
+def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None:
     """The expected mosaic, if the picture, (H, W) uint8, shows enough of it."""
     region = None if expected.grid is None else verify(luma, expected.box, expected.grid)
     if region is None or region.grid is None or region.score < _KNOWN * settings.min_score:
@@ -132,7 +132,7 @@ def _regions(
     return regions
 
 
-def read_grid(luma: NDArray[np.uint8], box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
+def read_grid(luma: Luma, box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
     """Grid of a mosaic that a person pointed at, or None where none can be read.
 
     ``luma`` is (H, W) uint8. The box may be larger than the mosaic; half of ``min_score`` is enough, as the

@@ -14,6 +14,7 @@ from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Evidence, Lattice
 from pipeline.mosaic.extent import extent
+from pipeline.mosaic.ondevice import Luma
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import describe
 from pipeline.mosaic.shape import outline
@@ -36,7 +37,7 @@ _FEW = 0.2
 wide."""
 
 
-def verify(luma: NDArray[np.uint8], box: Box, grid: Grid) -> Region | None:
+def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
     """The mosaic that was at ``box`` with ``grid``, where it is in this picture, or None.
 
     ``luma`` is (H, W) uint8. The score is that of ``rate``; how much is enough is for the caller to say.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.mosaic.evidence import Pixels
+from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.steps import isolated_steps, turned
 
 _BLOCK_PX = 16
@@ -57,21 +58,26 @@ def _strength(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDA
     rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
     out = np.zeros((rows, cols), dtype=np.float32)
     for size, need in _NEED:
-        kernel = np.full((size, size), 1.0 / need, dtype=np.float32)
+        kernel = np.ones((size, size), dtype=np.float32)  # sums of small integers are exact
         sums = [
             cv2.filter2D(np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT)
             for c in (across, down)
         ]
-        np.maximum(out, np.minimum(*sums), out=out)
+        np.maximum(out, np.minimum(*sums) / np.float32(need), out=out)
     return out
 
 
-def candidates(luma: NDArray[np.uint8], known: Sequence[Pixels] = ()) -> list[Pixels]:
+def candidates(luma: Luma, known: Sequence[Pixels] = ()) -> list[Pixels]:
     """Boxes in px that may hold mosaics other than those ``known``, the tight ones first; often empty.
 
     ``luma`` is (H, W) uint8. The levels of _LEVELS part mosaics from each other and from busy surroundings.
     Boxes that repeat another are left out. They begin at multiples of 16 px.
     """
+    if isinstance(luma, DeviceLuma):
+        strength = luma.strength(
+            known, stride_px=_STRIDE_PX, block_px=_BLOCK_PX, segment=_SEGMENT, need=_NEED
+        )
+        return _boxes(strength, luma.shape)
     vertical, horizontal = isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX]))
     for x0, y0, x1, y1 in known:
         vertical[y0 // _STRIDE_PX : y1 // _STRIDE_PX + 1, x0 : x1 + 1] = 0

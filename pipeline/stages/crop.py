@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import membership, replicate
-from pipeline.cells import Cells, cells_of, cut_planes, index_from, read_samples
+from pipeline.cells import Cells, cells_of, cut_planes, index_from, read_samples, sent
 from pipeline.color import Conversion, conversion
 from pipeline.geometry import View, pixels_under, upright, upright_membership, view_around
 from pipeline.types import Axis, Crop, Cropped, Frame, StreamInfo, Tracked, TrackedRegion
@@ -70,7 +70,7 @@ def crop_region(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, 
         return "its grid could not be read"
     height, width = frame.planes[0].shape
     convert = conversion(frame.pix_fmt, frame.colour, width, height)
-    mosaic = cells_of(region, region.grid, convert, width, height)
+    mosaic = cells_of(region, region.grid, convert, width, height, frame.device)
     if mosaic is None:
         return "it lies outside the picture"
     counts = mosaic.rows.shape[0], mosaic.cols.shape[0]
@@ -79,6 +79,7 @@ def crop_region(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, 
     samples = read_samples(frame, mosaic, convert)
     rows = _membership(region.grid.y, mosaic.first[0], counts[0], view.y0, view.height, size_px, cells)
     cols = _membership(region.grid.x, mosaic.first[1], counts[1], view.x0, view.width, size_px, cells)
+    rows, cols = sent((rows, cols), frame.device)
     surroundings, clean = _surroundings(frame, convert, mosaic, view, size_px)
     blocks = replicate(samples.values, rows[: counts[0]], cols[: counts[1]])
     image = torch.where(clean > 0, surroundings, blocks)
@@ -123,16 +124,15 @@ def _surroundings(
     rgb = rgb[inside].unsqueeze(0)
     if any(outside):
         rgb = F.pad(rgb, outside, mode="replicate")
-    both = torch.ones(1, 4, view.height, view.width)  # RGB times clean, clean
+    both = torch.ones(1, 4, view.height, view.width, device=frame.device)  # RGB times clean, clean
     clean = both[:, 3:]
     _place(clean, 1 - mosaic.mask, mosaic.x0 - view.x0, mosaic.y0 - view.y0)
     torch.mul(rgb, clean, out=both[:, :3])
     small = F.interpolate(both, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
-    under = (
-        pixels_under(0, view.height, size_px).unsqueeze(1),
-        pixels_under(0, view.width, size_px).unsqueeze(0),
-    )
-    return small[:3] / small[3:].clamp_min(1e-6), clean[0][:, under[0], under[1]]
+    rows = pixels_under(0, view.height, size_px).unsqueeze(1)
+    cols = pixels_under(0, view.width, size_px).unsqueeze(0)
+    rows, cols = sent((rows, cols), frame.device)
+    return small[:3] / small[3:].clamp_min(1e-6), clean[0][:, rows, cols]
 
 
 def _place(target: Tensor, source: Tensor, x: int, y: int) -> None:

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scenedetect import ContentDetector, FrameTimecode
+from torch import Tensor
 
+from pipeline import shrink
 from pipeline.color import Model, pixel_format
 from pipeline.types import Frame
 
@@ -25,10 +27,13 @@ class Cuts:
         """True for the first frame of a new shot."""
         return self._is_cut(frame.index, _thumbnail(frame))
 
-    def before_picture(self, index: int, picture: NDArray[np.uint8]) -> bool:
+    def before_picture(self, index: int, picture: NDArray[np.uint8] | Tensor) -> bool:
         """The same for a frame of which an (H, W, 3) RGB copy is there already."""
         size = (_WIDTH_PX, max(1, round(_WIDTH_PX * picture.shape[0] / picture.shape[1])))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        if isinstance(picture, Tensor):
+            small = cv2.merge([_area(channel, 8, size) for channel in picture.unbind(2)])
+        else:
+            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         return self._is_cut(index, np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), np.uint8))
 
     def _is_cut(self, index: int, picture: NDArray[np.uint8]) -> bool:
@@ -48,10 +53,7 @@ def _thumbnail(frame: Frame) -> NDArray[np.uint8]:
     fmt = pixel_format(frame.pix_fmt)
     height, width = frame.planes[0].shape
     size = (_WIDTH_PX, max(1, round(_WIDTH_PX * height / width)))
-    small = [
-        cv2.resize(to8(p.numpy(), fmt.bits), size, interpolation=cv2.INTER_AREA)
-        for p in frame.planes[: fmt.colour_planes]
-    ]
+    small = [_area(p, fmt.bits, size) for p in frame.planes[: fmt.colour_planes]]
     match fmt.model:
         case Model.GRAY:
             return np.asarray(cv2.merge([small[0]] * 3), dtype=np.uint8)
@@ -60,3 +62,13 @@ def _thumbnail(frame: Frame) -> NDArray[np.uint8]:
         case Model.YUV:
             y, u, v = small
             return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2BGR), dtype=np.uint8)
+
+
+def _area(plane: Tensor, bits: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The plane at ``size`` (width, height), 8 bits, on the host; resized where it lies."""
+    rows, cols = plane.shape
+    if plane.device.type != "cpu" and rows >= size[1] and cols >= size[0]:
+        return np.asarray(shrink.area(shrink.to8(plane, bits), *size).cpu().numpy(), np.uint8)
+    return np.asarray(
+        cv2.resize(to8(plane.cpu().numpy(), bits), size, interpolation=cv2.INTER_AREA), np.uint8
+    )

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline import shrink
 from pipeline.color import Model, pixel_format
 from pipeline.mosaic.find import FindSettings, again, find, read_grid
+from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.stages.cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
@@ -46,11 +45,16 @@ class ManualRegion:
         )
 
 
-def luma8(frame: Frame) -> NDArray[np.uint8]:
-    """(H, W) uint8: luma of YUV and gray, green of RGB, scaled to 8 bits and rounded. A view at 8 bits."""
+def luma8(frame: Frame) -> Luma:
+    """(H, W) uint8: luma of YUV and gray, green of RGB, scaled to 8 bits and rounded. A view at 8 bits.
+
+    It lies where the frame lies."""
     fmt = pixel_format(frame.pix_fmt)
-    plane = frame.planes[1 if fmt.model is Model.RGB else 0].numpy()
-    return to8(plane, fmt.bits)
+    plane = frame.planes[1 if fmt.model is Model.RGB else 0]
+    if plane.device.type != "cpu":
+        return DeviceLuma(shrink.to8(plane, fmt.bits))
+    luma: Luma = to8(plane.numpy(), fmt.bits)
+    return luma
 
 
 def find_mosaics(
@@ -96,5 +100,5 @@ def _latest(recent: Iterable[list[Region]]) -> list[Region]:
     return latest
 
 
-def _given(luma: NDArray[np.uint8], box: Box) -> Region:
+def _given(luma: Luma, box: Box) -> Region:
     return Region(box, Kind.MOSAIC, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import block_means, coverage, interpolation
-from pipeline.cells import Cells, cells_of, cut_planes
+from pipeline.cells import Cells, cells_of, cut_planes, is_none, sent
 from pipeline.color import Conversion, conversion
 from pipeline.geometry import as_coded, view_of
 from pipeline.types import Batch, Frame, Patch, Samples, StreamInfo
@@ -55,7 +55,9 @@ def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
     painted = replace(frame, planes=planes)
     for patch in patches:
         region, samples = patch.crop.tracked.region, patch.crop.samples
-        mosaic = None if region.grid is None else cells_of(region, region.grid, convert, width, height)
+        mosaic = None
+        if region.grid is not None:
+            mosaic = cells_of(region, region.grid, convert, width, height, frame.device)
         if mosaic is None:
             raise ValueError(
                 f"frame {frame.index}: a patch for track {patch.crop.tracked.track}, but no mosaic"
@@ -71,6 +73,7 @@ def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
     view = view_of(patch.crop.to_frame, size_px, rotation)
     rows, used_rows = _upsampling(size_px, view.height, mosaic.y0 - view.y0, mosaic.y1 - view.y0)
     cols, used_cols = _upsampling(size_px, view.width, mosaic.x0 - view.x0, mosaic.x1 - view.x0)
+    rows, cols = sent((rows, cols), patch.pixels.device)
     return rows @ (as_coded(patch.pixels, rotation)[:, used_rows, used_cols] @ cols.T)
 
 
@@ -78,7 +81,7 @@ def _upsampling(size_px: int, length: int, start: int, stop: int) -> tuple[Tenso
     """Bicubic, anti-aliased weights (stop - start, n) of canonical px for pixels of a view, and which px.
 
     Rows of the matrix that resizes ``size_px`` to ``length``, without the px that none of them reads;
-    pixels beyond the view take its edge.
+    pixels beyond the view take its edge. On the host, which has to know which px.
     """
     weights = _resizing(size_px, length)[torch.arange(start, stop).clamp_(0, length - 1)]
     read = weights.any(0).nonzero()
@@ -111,13 +114,13 @@ def consistent(pixels: Tensor, mosaic: Cells, samples: Samples, trust: float) ->
         return (lacking - lacking.clamp(-slack, slack)) * whole
 
     lacking = samples.values - block_means(pixels, rows, cols, mask)
-    every_row, every_col = torch.ones(rows.shape[0]), torch.ones(cols.shape[0])
-    up, across = interpolation(rows, every_row), interpolation(cols, every_col).T
+    up, across = (interpolation(axis, torch.ones_like(axis[:, 0])) for axis in (rows, cols))
+    across = across.T
     up_means, across_means = _axis_means(rows) @ up, across @ _axis_means(cols).T
     smooth = torch.zeros_like(lacking)
     for _ in range(_SMOOTH_ROUNDS):
         step = beyond(lacking)
-        if not bool(step.any()):
+        if is_none(step):
             break
         smooth += step
         lacking = lacking - up_means @ step @ across_means

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
@@ -10,24 +11,45 @@ from torch import Tensor
 
 from nets.grid import Observation, compose, observe
 from nets.pixelation import Operator
+from pipeline.cuda import let_go
 from pipeline.engines import Engine
 from pipeline.engines.feed import feed
 from pipeline.errors import GateError, InputError
 from pipeline.types import Batch, Crop, Patch, Window
 
+log = logging.getLogger(__name__)
+
 
 def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int) -> Iterator[Batch[Patch]]:
     """Restores the core of every window; frames go on with the patches that belong to them.
 
-    At most ``batch_size`` windows go into one call of the engine. Windows must be of the engine's T, S
-    and N, else ValueError. Raises InputError where the network does not give what its metadata promise,
-    GateError where it gives NaN or infinity.
+    At most ``batch_size`` windows go into one call of the engine, fewer from then on where a GPU's memory
+    does not hold them. Windows must be of the engine's T, S and N, else ValueError. Raises InputError where
+    the network does not give what its metadata promise, GateError where it gives NaN or infinity,
+    torch.OutOfMemoryError where there is no room for one window.
     """
     for batch in batches:
-        items = batch.items
-        parts = [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
-        yield Batch(batch.frames, tuple(patch for part in parts for patch in _restore(part, engine)))
-        del batch, items, parts  # else their frames and crops stay alive while the next batch is made
+        patches: list[Patch] = []
+        part: tuple[Window, ...] = ()
+        done = 0
+        while done < len(batch.items):
+            part = batch.items[done : done + batch_size]
+            try:
+                patches += _restore(part, engine)
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                batch_size = len(part) // 2
+                log.warning(
+                    "the GPU's memory does not hold %d windows at a time; from here on it gets %d",
+                    len(part),
+                    batch_size,
+                )
+                let_go()
+                continue
+            done += len(part)
+        yield Batch(batch.frames, tuple(patches))
+        del batch, part, patches  # else their frames and crops stay alive while the next batch is made
 
 
 def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
@@ -41,7 +63,8 @@ def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     crops = list({id(c): c for w in windows for c in w.crops}.values())  # windows share crops, edges repeat
     place = {id(c): i for i, c in enumerate(crops)}
     observation = _observe(crops)
-    taken = torch.tensor([place[id(c)] for w in windows for c in w.crops])
+    where = observation.base.device
+    taken = torch.tensor([place[id(c)] for w in windows for c in w.crops]).to(where)
     inputs, of_core = feed(
         Observation(*(getattr(observation, f.name)[taken] for f in fields(Observation))), spec
     )
@@ -49,19 +72,18 @@ def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     size, count = spec.size_px, len(windows)
     residual = _checked(outputs, "residual", (count, spec.core, 3, size, size), engine)
     trust = _checked(outputs, "trust", (count, spec.core), engine).clamp(0, 1)
+    _check_finite(outputs, engine)
 
     owned = torch.tensor(
         [w * spec.core + at - spec.context for w, window in enumerate(windows) for at in window.core]
-    )
+    ).to(where)
     owners = [window.crops[at] for window in windows for at in window.core]
     of_owned = Observation(*(getattr(of_core, f.name)[owned] for f in fields(Observation)))
     images = torch.stack([c.image for c in owners])
     held = trust.flatten()[owned]
     pixels = compose(of_owned, images, residual.flatten(0, 1)[owned], held).clamp(0, 1)
-    return [
-        Patch(crop, one, float(how_far))
-        for crop, one, how_far in zip(owners, pixels.unbind(0), held * of_owned.means, strict=True)
-    ]
+    how_far = (held * of_owned.means).cpu().tolist()
+    return [Patch(*parts) for parts in zip(owners, pixels.unbind(0), how_far, strict=True)]
 
 
 def _holds_means(crop: Crop) -> bool:
@@ -77,7 +99,7 @@ def _observe(crops: list[Crop]) -> Observation:
         torch.stack([c.mask for c in crops]),
         torch.stack([c.rows for c in crops]),
         torch.stack([c.cols for c in crops]),
-        torch.tensor([float(_holds_means(c)) for c in crops]),
+        torch.tensor([float(_holds_means(c)) for c in crops]).to(crops[0].image.device),
     )
 
 
@@ -93,6 +115,12 @@ def _checked(outputs: dict[str, Tensor], name: str, shape: tuple[int, ...], engi
             f"{which}: {name} is {tuple(value.shape)}, its metadata promise {shape}; "
             "delete its file, it is made anew"
         )
-    if not bool(torch.isfinite(value).all()):
-        raise GateError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")
     return value
+
+
+def _check_finite(outputs: dict[str, Tensor], engine: Engine) -> None:
+    finite = torch.stack([torch.isfinite(outputs[name]).all() for name in ("residual", "trust")])
+    for name, holds in zip(("residual", "trust"), finite.cpu().tolist(), strict=True):
+        if not holds:
+            which = f"{engine.spec.net} {engine.spec.version} on {engine.name}"
+            raise GateError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")

@@ -125,8 +125,11 @@ class CubicEngine:
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         batch, _, _, height, width = inputs["features"].shape
         self.batches.append(batch)
-        core = self.spec.core
-        return {"residual": torch.zeros(batch, core, 3, height, width), "trust": torch.ones(batch, core)}
+        core, where = self.spec.core, inputs["features"].device
+        return {
+            "residual": torch.zeros(batch, core, 3, height, width, device=where),
+            "trust": torch.ones(batch, core, device=where),
+        }
 
     def close(self) -> None:
         """Nothing to close."""

@@ -17,7 +17,9 @@ Config = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", metavar="auto|cpu|cuda:N", help="Where networks run.", show_default=False),
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda:N", help="Where frames lie and networks run.", show_default=False
+    ),
 ]
 Net = Annotated[
     str | None, typer.Option("--net", metavar="auto|nar|idn", help="Restoring network.", show_default=False)

@@ -1,0 +1,197 @@
+"""NVIDIA GPUs: which one a run takes, and how frames get there and back.
+
+The only file that knows streams, events and pinned memory. Stages compute on the device's default stream,
+from any thread; copies run on streams of their own, and wait and are waited for by events. A device that is
+no GPU (the CPU, or the tests' pretended one) has none of these: the same functions copy at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import re
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import MissingError, UsageError
+from pipeline.types import Frame
+
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+HOST = "use --device cpu"
+
+
+def place(device: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here; what auto chose is logged.
+
+    Raises MissingError for a GPU that cannot be used, with the reason; UsageError for any other word.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"device {device!r}: wanted auto, cpu, cuda or cuda:N such as cuda:0")
+    if device == "cpu":
+        return CPU
+    reason = why_none()
+    if device == "auto":
+        log.info("device: %s", f"the CPU: {reason}" if reason else _described(torch.device("cuda:0")))
+        return CPU if reason else _ready(0)
+    if reason:
+        raise MissingError(f"device {device}: {reason}; {HOST}")
+    index = int(device.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise MissingError(f"device {device}: this machine has GPUs 0 to {last}; choose one, or {HOST}")
+    return _ready(index)
+
+
+def why_none() -> str:
+    """Why no GPU can be used; empty where one can."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    if any("too old" in str(warning.message) for warning in said):
+        return f"the NVIDIA driver is too old for torch {torch.__version__} (CUDA {torch.version.cuda})"
+    if not _has_driver():
+        return "there is no NVIDIA driver"
+    told = " ".join(str(said[0].message).split()) if said else "the driver shows no GPU"
+    return f"CUDA cannot begin ({told})"
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _ready(index: int) -> torch.device:
+    """The GPU, begun. What is measured is computed in float32, not in TF32."""
+    device = torch.device("cuda", index)
+    try:
+        torch.zeros(1, device=device)
+    except torch.OutOfMemoryError as error:
+        raise memory_full(device) from error
+    except RuntimeError as error:  # busy in exclusive mode, fallen off the bus, ...
+        raise MissingError(f"device {device}: {str(error).splitlines()[0]}; {HOST}") from error
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def _described(device: torch.device) -> str:
+    properties = torch.cuda.get_device_properties(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{device}, {properties.name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def memory_full(device: torch.device | str) -> MissingError:
+    """The error that a run ends with where the GPU has no memory left for one window or frame."""
+    said = ""
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info(device)
+        said = f" ({free / 2**20:.0f} of {total / 2**20:.0f} MiB are free)"
+    return MissingError(
+        f"device {device}: its memory is full{said}; end what else runs on it, lower decode.prefetch_frames "
+        f"and window.batch_frames, or {HOST}"
+    )
+
+
+@contextmanager
+def memory_errors(device: torch.device) -> Iterator[None]:
+    """What a full GPU raises within becomes the error of ``memory_full``."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise memory_full(device) from error
+
+
+def let_go() -> None:
+    """Gives back what PyTorch keeps for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _Lane:
+    """A stream for copies of one direction."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def up(self, plane: Tensor) -> Tensor:
+        """A plane of the host on the device, for the default stream to use."""
+        if self._stream is None:
+            return plane.to(self.device)
+        pinned = plane if plane.is_pinned() else plane.contiguous().pin_memory()
+        compute = torch.cuda.default_stream(self.device)
+        with torch.cuda.stream(self._stream):
+            there = pinned.to(self.device, non_blocking=True)
+        compute.wait_stream(self._stream)
+        there.record_stream(compute)
+        return there
+
+    def down(self, planes: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], torch.cuda.Event | None]:
+        """Planes in pinned memory, and what tells that they have arrived."""
+        if self._stream is None:
+            return tuple(plane.cpu() for plane in planes), None
+        self._stream.wait_stream(torch.cuda.default_stream(self.device))
+        with torch.cuda.stream(self._stream):
+            pinned = tuple(torch.empty(p.shape, dtype=p.dtype, pin_memory=True) for p in planes)
+            for here, there in zip(pinned, planes, strict=True):
+                here.copy_(there, non_blocking=True)
+                there.record_stream(self._stream)
+            event = torch.cuda.Event()
+            event.record(self._stream)
+        return pinned, event
+
+
+def to_device(frames: Iterable[Frame], device: torch.device) -> Iterator[Frame]:
+    """Frames on a device; those that lie there pass as the same object."""
+    lane: _Lane | None = None
+    for frame in frames:
+        if frame.device == device:
+            yield frame
+            continue
+        lane = lane or _Lane(device)
+        yield replace(frame, planes=tuple(lane.up(plane) for plane in frame.planes))
+        del frame  # else it stays alive while the next one is made
+
+
+def to_host(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames in the host's memory, in order; those that lie there pass as the same object.
+
+    One frame of a device is held back, so that its copy runs while the next one is computed.
+    """
+    lane: _Lane | None = None
+    coming: deque[tuple[Frame, torch.cuda.Event | None]] = deque()
+    for frame in frames:
+        if frame.device.type == "cpu":
+            while coming:
+                yield _arrived(coming)
+            yield frame
+            continue
+        lane = lane or _Lane(frame.device)
+        planes, event = lane.down(frame.planes)
+        coming.append((replace(frame, planes=planes), event))
+        del frame, planes
+        while len(coming) > 1:
+            yield _arrived(coming)
+    while coming:
+        yield _arrived(coming)
+
+
+def _arrived(coming: deque[tuple[Frame, torch.cuda.Event | None]]) -> Frame:
+    frame, event = coming.popleft()
+    if event is not None:
+        event.synchronize()
+    return frame
