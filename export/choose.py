@@ -21,7 +21,7 @@ from export.crops import faces_or_noise
 from export.job import export, identity_of
 from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
-from pipeline.engines import Precision, trt
+from pipeline.engines import Precision, onnxruntime_has_gpu, trt
 from pipeline.engines.trust import folder
 from pipeline.errors import MissingError
 
@@ -37,9 +37,9 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     """The file to open for a network, for the settings ``engine`` and ``device`` of a run; what was chosen is
     logged. ``tensorrt`` and ``tensorrt-rtx`` are built now if need be, which may take minutes. Raises the
     errors of ``export.job.export``."""
-    asked: dict[str, Target] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
+    asked: dict[str, Target] = {"torch": "torch", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
     if engine in asked:
-        if not _capability(device):
+        if engine != "torch" and not _capability(device):
             raise MissingError(
                 f"--engine {engine} wants an NVIDIA GPU that PyTorch sees, and device {device} is none here; "
                 "use --engine auto"
@@ -48,7 +48,7 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     capability = _capability(device) if engine == "auto" else ""
     target = _target(capability)
     if target is None:
-        return engine_file(net)
+        return _next_best(net, capability)
     identity = identity_of(_request(net, target), find(net), None)
     kept = cache.find(identity)
     if kept is not None:
@@ -58,7 +58,15 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     log.warning(
         "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
     )
-    return engine_file(net)
+    return _next_best(net, capability)
+
+
+def _next_best(net: str, capability: str) -> Path:
+    """The ONNX file; for a GPU that ONNX Runtime cannot use here, PyTorch's program."""
+    if not capability or onnxruntime_has_gpu():
+        return engine_file(net)
+    log.info("%s: onnxruntime has no CUDA here, so PyTorch runs it on the GPU", net)
+    return export(_request(net, "torch"), faces_or_noise).file
 
 
 def _request(net: str, target: Target) -> Request:

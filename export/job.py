@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 """What is being done, and how far it is, 0 to 1."""
 
-SOURCES = ("nets", "export/onnx.py", "export/precision.py", "export/networks.py")
+SOURCES = ("nets", "export/onnx.py", "export/program.py", "export/precision.py", "export/networks.py")
 """Files whose text decides what graph comes of some weights."""
 CARRIED_WINDOWS = 2
 """Of the reference that a TensorRT engine carries with it."""
@@ -85,7 +85,7 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
         identity |= {"calibration": source.digest, "onnxruntime": version("onnxruntime")}
     if request.target == "openvino":
         identity["openvino"] = _version("openvino")
-    elif request.target != "onnx":
+    elif request.target not in ("onnx", "torch"):
         identity |= _of_tensorrt(request)
     return identity
 
@@ -130,7 +130,7 @@ def identity_now(report: Report) -> dict[str, str] | None:
 def _options(report: Report) -> dict[str, Any]:
     """What a report's request had beside its shapes."""
     options = report.identity["options"]
-    if report.target == "onnx":
+    if report.target in ("onnx", "torch"):
         return {"signed": options == "signed"}
     if report.target == "tensorrt-rtx":
         return {"capabilities": tuple(report.identity["device"].split(","))}
@@ -171,6 +171,11 @@ def _made(
 
         on_progress("graph", 0.0)
         (folder / name).write_bytes(to_onnx(net, spec, source, symmetric=request.signed))
+    elif request.target == "torch":
+        from export.program import to_program  # noqa: PLC0415
+
+        on_progress("graph", 0.0)
+        to_program(net, spec, folder / name)
     else:
         graph = export(_graph_of(request), lambda: source, on_progress)
         started = time.perf_counter()
@@ -180,7 +185,7 @@ def _made(
         from export.openvino import to_ir  # noqa: PLC0415
 
         to_ir(graph.file, spec, folder / name)
-    elif request.target != "onnx":
+    elif request.target not in ("onnx", "torch"):
         from export.tensorrt import build, why_not_run  # noqa: PLC0415
 
         carried = reference_of(net, spec, source, CARRIED_WINDOWS)
@@ -218,6 +223,8 @@ def _runners(request: Request) -> tuple[Library, ...]:
             return ("onnxruntime",) if request.signed else ("onnxruntime", "openvino")
         case "openvino":
             return ("openvino",)
+        case "torch":
+            return ("torch",)
         case _:
             return ("tensorrt",)
 
@@ -257,7 +264,7 @@ def _report(
 def _needed_bytes(checkpoint: Checkpoint, request: Request) -> int:
     """Weights are kept as float16, graphs in float32 at most; a plan holds kernels besides."""
     graph = 2 * checkpoint.path.stat().st_size
-    return graph * (4 if request.target in ("onnx", "openvino") else 8) + (16 << 20)
+    return graph * (4 if request.target in ("onnx", "openvino", "torch") else 8) + (16 << 20)
 
 
 def _version(package: str) -> str:

@@ -70,7 +70,7 @@ def to_onnx(net: Restorer, spec: EngineSpec, faces: Faces | None = None, symmetr
     size that the network cannot take, InputError for a network that ONNX cannot express.
     """
     body = Body(net.eval().float())
-    _check_size(body, spec)
+    check_size(body, spec)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(spec.precision)
     model = onnxslim.slim(_traced(Reduced(body, dtype) if dtype else body, spec))
     if dtype is torch.bfloat16:
@@ -120,7 +120,7 @@ def _cause(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _check_size(body: Body, spec: EngineSpec) -> None:
+def check_size(body: Body, spec: EngineSpec) -> None:
     """Asks the network itself: only it knows how often it halves the picture."""
     try:
         with torch.no_grad():

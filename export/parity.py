@@ -41,7 +41,7 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
     for library in libraries:
         try:
             engine = open_engine(
-                path, device="auto" if library == "tensorrt" else "cpu", library=library, threads=2
+                path, device="auto" if library in ("tensorrt", "torch") else "cpu", library=library, threads=2
             )
         except (InputError, MissingError) as error:
             refusals.append(f"{library}: {error}")

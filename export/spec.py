@@ -9,10 +9,11 @@ from typing import Literal, get_args
 from pipeline.engines import Precision
 from pipeline.errors import UsageError
 
-Target = Literal["onnx", "openvino", "tensorrt", "tensorrt-rtx"]
+Target = Literal["onnx", "openvino", "torch", "tensorrt", "tensorrt-rtx"]
 SUFFIX: dict[Target, str] = {
     "onnx": ".onnx",
     "openvino": ".xml",
+    "torch": ".pt2",
     "tensorrt": ".engine",
     "tensorrt-rtx": ".engine",
 }
@@ -50,7 +51,7 @@ class Batch:
 
 
 ANY_BATCH = Batch(1, 4, MOST_WINDOWS)
-"""For ONNX and OpenVINO, which leave the size free at no cost."""
+"""For ONNX, OpenVINO and PyTorch, which leave the size free at no cost."""
 TENSORRT_BATCH = Batch(1, 4, 16)
 """For TensorRT, whose memory and tactics go with the largest size."""
 
@@ -97,7 +98,7 @@ class Request:
     @property
     def range(self) -> Batch:
         """The batch that was asked for, or the target's default."""
-        return self.batch or (ANY_BATCH if self.target in ("onnx", "openvino") else TENSORRT_BATCH)
+        return self.batch or (ANY_BATCH if self.target in ("onnx", "openvino", "torch") else TENSORRT_BATCH)
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -149,7 +149,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         decoder = stack.enter_context(open_decoder(job.source))
         engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
         plan = make_plan(job, decoder.info, engine.spec, config)
-        settings_of_output = encode_settings(job, config, NOTICE)
+        settings_of_output = encode_settings(job, config, NOTICE, device=device)
         encoder = make_encoder(decoder.info, job, plan, settings_of_output)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
@@ -210,5 +210,5 @@ def place_of(config: RunConfig) -> torch.device:
 def open_restorer(network: Path, config: RunConfig, device: torch.device) -> Engine:
     """The engine that the settings ask for."""
     settings = config.restore
-    library = "auto" if network.suffix == ".engine" else graph_library(settings.engine)
+    library = "auto" if network.suffix in (".engine", ".pt2") else graph_library(settings.engine)
     return open_engine(network, device=str(device), library=library, threads=settings.threads or None)

@@ -59,7 +59,7 @@ class CropConfig(_Section):
 
 class RestoreConfig(_Section):
     net: Literal["auto", "nar", "idn"] = Field("auto", description="auto: the better one by the model cards")
-    engine: Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"] = Field(
+    engine: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"] = Field(
         "auto", description="library that runs the net"
     )
     threads: int = Field(0, ge=0, le=256, description="of the engine; 0: one per core")

@@ -12,9 +12,10 @@ import logging
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from pipeline.errors import MissingError, UsageError
 from pipeline.types import Frame
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CPU = torch.device("cpu")
 HOST = "use --device cpu"
@@ -82,7 +85,7 @@ def _ready(index: int) -> torch.device:
     except torch.OutOfMemoryError as error:
         raise memory_full(device) from error
     except RuntimeError as error:  # busy in exclusive mode, fallen off the bus, ...
-        raise MissingError(f"device {device}: {str(error).splitlines()[0]}; {HOST}") from error
+        raise MissingError(f"device {device}: {_first_line(error)}; {HOST}") from error
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
@@ -119,6 +122,39 @@ def let_go() -> None:
     """Gives back what PyTorch keeps for later."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable[[], T]:
+    """``call``, whose tensors stay where they are, as a CUDA graph: it fills the tensors of its first answer
+    again and again. Where that cannot be, it is called each time, which is said."""
+    with torch.cuda.device(device):
+        side, compute = torch.cuda.Stream(device), torch.cuda.default_stream(device)
+        side.wait_stream(compute)
+        with torch.cuda.stream(side):
+            for _ in range(2):  # what libraries do once for a shape is no part of the graph
+                call()
+        compute.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads go on with work of their own meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                answer = call()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("%s: no CUDA graph (%s); each call is launched by itself", name, _first_line(error))
+            return call
+
+    def replay() -> T:
+        graph.replay()
+        return answer
+
+    return replay
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class _Lane:

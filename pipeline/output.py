@@ -11,9 +11,11 @@ from time import perf_counter
 from typing import Protocol
 
 import av
+import torch
 
 from pipeline.clock import StageClock
 from pipeline.config import RunConfig
+from pipeline.cuda import CPU
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.conserve import compare
 from pipeline.encode.partfile import output_error
@@ -59,7 +61,9 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def encode_settings(job: Files, config: RunConfig, notice: str, quick: bool = False) -> EncodeSettings:
+def encode_settings(
+    job: Files, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
+) -> EncodeSettings:
     """With the notice as the file's comment, after what a comment of the source says."""
     with av.open(job.source) as container:
         tags = container.metadata
@@ -72,6 +76,7 @@ def encode_settings(job: Files, config: RunConfig, notice: str, quick: bool = Fa
         crf=encode.crf,
         preset=encode.preset,
         quick=quick,
+        gpu=(device.index or 0) if device.type == "cuda" else None,
         audio=encode.audio,
         metadata={name: comment},
     )

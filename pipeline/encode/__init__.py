@@ -23,6 +23,8 @@ class EncodeSettings:
     """x264's names of speeds, or the encoder's own; None for its usual one."""
     quick: bool = False
     """Where no preset is asked for: a quicker one than the usual."""
+    gpu: int | None = None
+    """Where the codec is ``auto``: encode on this NVIDIA GPU if it has an encoder (NVENC)."""
     audio: Literal["copy", "drop"] = "copy"
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 import av.logging
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 
 from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
 from pipeline.encode import EncodeSettings
@@ -39,6 +41,8 @@ _FAMILY = {
         for name in ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "qtrle", "rawvideo")
     },
 }
+_NVENC = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc", "libdav1d": "av1_nvenc"}
+"""Encoders on the GPU, by the source's codec. H100 and A100 have none, though FFmpeg knows all of them."""
 _ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
 """Tried in this order where the source's codec has no encoder, or the container refuses it."""
 _ALPHA_CONTAINERS = ("matroska", "webm")
@@ -52,6 +56,9 @@ _IN_MPEG = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 """FFmpeg writes anything into MPEG systems; what the standard has no number for nobody can read back."""
 
 # Nearly transparent to the eye at normal viewing distance, by each encoder's own scale.
+NVENC_NAMES = tuple(dict.fromkeys(_NVENC.values()))
+_PROBE_PX = 256
+"""NVENC refuses less than 145 px."""
 _DEFAULTS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "medium"},
     "libx264rgb": {"crf": "18", "preset": "medium"},
@@ -61,6 +68,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "libvpx": {"crf": "8", "b": "50M", "deadline": "good", "cpu-used": "4"},
     "mjpeg": {"flags": "+qscale", "global_quality": str(2 * 118)},
     "ffv1": {"level": "3"},
+    **{name: {"rc": "vbr", "cq": "19", "b": "0", "preset": "p5", "tune": "hq"} for name in NVENC_NAMES},
 }
 # At the same crf x264's files are as large at veryfast as at medium, for 0.4 of the processor time.
 _QUICK: dict[str, dict[str, str]] = {
@@ -76,6 +84,7 @@ _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
 _SPEEDS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
+_NVENC_SPEEDS = ("p1", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p7", "p7")
 _COUNTED_SPEEDS = {
     "libsvtav1": (12, 11, 10, 9, 9, 8, 6, 4, 2, 1),
     "libvpx-vp9": (8, 7, 6, 5, 5, 4, 3, 2, 1, 0),
@@ -114,8 +123,9 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
                 f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
             )
     else:
+        on_gpu = _on_gpu(info, settings.gpu)
         always = (name for name in _ALWAYS if container in _ONLY_IN.get(name, (container,)))
-        names = (*_FAMILY.get(info.codec, ()), *always)
+        names = (*on_gpu, *_FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
         if not _exists(name) or not _fits(name, container):
@@ -128,6 +138,37 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         if name == "libsvtav1":  # it writes to the terminal itself, and asks nothing else how much
             os.environ.setdefault("SVT_LOG", "1")
         yield Choice(name, target, *_options(name, settings))
+
+
+def _on_gpu(info: StreamInfo, gpu: int | None) -> tuple[str, ...]:
+    """NVENC's encoder that continues the source's codec, if there is one that encodes; why not is logged."""
+    name = _NVENC.get(info.codec)
+    if gpu is None or name is None or info.interlaced:
+        return ()
+    refusal = nvenc_refusal(name, gpu)
+    log.info("encoder: %s", f"{name} on GPU {gpu}" if not refusal else f"on the CPU; {name}: {refusal}")
+    return () if refusal else (name,)
+
+
+@lru_cache(maxsize=16)
+def nvenc_refusal(name: str, gpu: int) -> str:
+    """Why an encoder of NVENC does not work on a GPU, found out by encoding a frame; empty where it does."""
+    if not _exists(name):
+        return "not in this FFmpeg"
+    writer = av.CodecContext.create(name, "w")
+    assert isinstance(writer, VideoCodecContext)
+    writer.width = writer.height = _PROBE_PX
+    writer.pix_fmt, writer.time_base, writer.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+    writer.options = {"gpu": str(gpu)}
+    picture = av.VideoFrame(_PROBE_PX, _PROBE_PX, "yuv420p")
+    for plane in picture.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    picture.pts = 0
+    try:
+        packets = writer.encode(picture) + writer.encode(None)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return str(error).strip().splitlines()[0]
+    return "" if any(packet.size for packet in packets) else "a frame went in and no packet came out"
 
 
 def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Target | None:
@@ -175,9 +216,12 @@ def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tu
         options |= _QUICK.get(encoder, {})
     context = av.CodecContext.create(encoder, "w")
     bounds = {option.name: (option.min, option.max) for option in context.supported_options.private}
+    if settings.gpu is not None and encoder in NVENC_NAMES:
+        options["gpu"] = str(settings.gpu)
     speed = _PRESET_OPTION.get(encoder, "preset")
-    if settings.crf is not None and "crf" in bounds:
-        options["crf"] = _quality(encoder, settings.crf, bounds["crf"])
+    quality = "cq" if encoder in NVENC_NAMES else "crf"
+    if settings.crf is not None and quality in bounds:
+        options[quality] = _quality(encoder, settings.crf, bounds[quality])
     elif settings.crf is not None:
         ignored.append(f"crf {settings.crf:g}")
     if settings.preset is not None and speed in bounds:
@@ -198,6 +242,12 @@ def _speed(encoder: str, preset: str, bounds: tuple[float, float]) -> str:
     """The encoder's own word for a preset. Encoders would tell of a wrong one past our log."""
     if encoder in _COUNTED_SPEEDS and preset in _SPEEDS:
         return str(_COUNTED_SPEEDS[encoder][_SPEEDS.index(preset)])
+    if encoder in NVENC_NAMES:
+        if preset in _SPEEDS:
+            return _NVENC_SPEEDS[_SPEEDS.index(preset)]
+        if preset in _NVENC_SPEEDS:
+            return preset
+        raise UsageError(f"{encoder} has no preset {preset!r}; wanted p1 to p7, or {', '.join(_SPEEDS)}")
     wanted = ", ".join(_SPEEDS)
     if encoder in _COUNTED_SPEEDS:
         low, high = int(bounds[0]), int(bounds[1])

@@ -171,7 +171,7 @@ def _choose_library(path: Path, device: str) -> tuple[Library, str]:
         return "openvino", "an .xml file"
     if path.suffix == ".engine":
         return "tensorrt", "an .engine file"
-    if device.startswith("cuda") or (device == "auto" and _onnxruntime_has_gpu()):
+    if device.startswith("cuda") or (device == "auto" and onnxruntime_has_gpu()):
         return "onnxruntime", "on a GPU"
     if find_spec("openvino") is not None:
         return "openvino", "the fastest on a CPU"
@@ -181,11 +181,12 @@ def _choose_library(path: Path, device: str) -> tuple[Library, str]:
 def _choose_device(library: Library) -> str:
     if library == "tensorrt":
         return "cuda:0"
-    gpu = _onnxruntime_has_gpu() if library == "onnxruntime" else library == "torch" and has_gpu()
+    gpu = onnxruntime_has_gpu() if library == "onnxruntime" else library == "torch" and has_gpu()
     return "cuda:0" if gpu else "cpu"
 
 
-def _onnxruntime_has_gpu() -> bool:
+def onnxruntime_has_gpu() -> bool:
+    """Whether ONNX Runtime can use a GPU of this machine."""
     if find_spec("onnxruntime") is None or not has_gpu():
         return False
     from pipeline.engines.onnxruntime import has_cuda  # noqa: PLC0415

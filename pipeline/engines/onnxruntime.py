@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,17 @@ def has_cuda() -> bool:
     return _CUDA in ort.get_available_providers()
 
 
+@contextmanager
+def full_memory() -> Iterator[None]:
+    """The library's errors of allocation become PyTorch's, which ``restore`` answers with smaller batches."""
+    try:
+        yield
+    except Exception as error:  # its classes share no base but Exception
+        if "Failed to allocate memory" in str(error) or "out of memory" in str(error).lower():
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
+
+
 class OnnxRuntimeEngine:
     """One session; any batch size that the file leaves free.
 
@@ -39,11 +51,13 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3  # errors only: its warnings speak of graph optimisation
         if threads is not None:
             options.intra_op_num_threads = threads
-        provider: str | tuple[str, dict[str, int]] = "CPUExecutionProvider"
+        provider: str | tuple[str, dict[str, int | str]] = "CPUExecutionProvider"
         if device != "cpu":
             if not has_cuda():
                 raise MissingError(f"device {device}: onnxruntime has no CUDA here; install onnxruntime-gpu")
-            provider = (_CUDA, {"device_id": int(device.removeprefix("cuda:"))})
+            # Memory as it is asked for, not doubled each time: another run may share the GPU.
+            arena = "kSameAsRequested"
+            provider = (_CUDA, {"device_id": self._device.index or 0, "arena_extend_strategy": arena})
         try:
             session = ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # its classes share no base but Exception
@@ -66,7 +80,8 @@ class OnnxRuntimeEngine:
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self._session is not None
         feed = {name: np.ascontiguousarray(inputs[name].cpu().numpy()) for name in INPUTS}
-        outputs = self._session.run(list(OUTPUTS), feed)
+        with full_memory():
+            outputs = self._session.run(list(OUTPUTS), feed)
         where = inputs[INPUTS[0]].device
         return {name: torch.from_numpy(v).to(where) for name, v in zip(OUTPUTS, outputs, strict=True)}
 
@@ -88,6 +103,7 @@ class OnnxRuntimeEngine:
             binding.bind_output(name, "cuda", index, np.float32, tuple(x.shape), x.data_ptr())
         # The library has a stream of its own: what made the inputs must be done, and so must it.
         torch.cuda.current_stream(self._device).synchronize()
-        self._session.run_with_iobinding(binding)
+        with full_memory():
+            self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return outputs

@@ -157,7 +157,7 @@ class TensorRtEngine:
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._execute()
         except RuntimeError as error:
             log.warning("%s: no CUDA graph (%s); each call is launched by itself", self.name, error)
@@ -175,7 +175,8 @@ class TensorRtEngine:
     def _execute(self) -> None:
         assert self._context is not None
         if not self._context.execute_async_v3(self._stream.cuda_stream):
-            raise RuntimeError(f"{self.name}: the call failed: {' '.join(self._heard[-1:])}")
+            why = f"{self.name}: the call failed: {' '.join(self._heard[-1:])}"
+            raise torch.OutOfMemoryError(why) if "memory" in why.lower() else RuntimeError(why)
 
     def _open_context(self, module: Any, path: Path) -> trt.Context | None:
         engine = self._engine

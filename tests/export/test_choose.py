@@ -19,6 +19,7 @@ from pipeline.errors import MissingError
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine with an RTX 4090: the choice asks for the GPU's capability only."""
     monkeypatch.setattr(choose, "_capability", lambda device: "8.9")
+    monkeypatch.setattr(choose, "onnxruntime_has_gpu", lambda: True)
     monkeypatch.setattr(trt, "find_spec", lambda name: True if name == "tensorrt_rtx" else None)
 
 

@@ -23,7 +23,10 @@ Network = Annotated[
 To = Annotated[
     str | None,
     typer.Option(
-        "--to", metavar="onnx|openvino|tensorrt|tensorrt-rtx", help="Kind of engine.", show_default=False
+        "--to",
+        metavar="onnx|openvino|torch|tensorrt|tensorrt-rtx",
+        help="Kind of engine.",
+        show_default=False,
     ),
 ]
 Precision = Annotated[
