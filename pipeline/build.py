@@ -146,7 +146,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     device = place_of(config)
     with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
-        decoder = stack.enter_context(open_decoder(job.source))
+        decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
         plan = make_plan(job, decoder.info, engine.spec, config)
         settings_of_output = encode_settings(job, config, NOTICE, device=device)

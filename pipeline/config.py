@@ -32,6 +32,7 @@ class _Section(BaseModel):
 
 
 class DecodeConfig(_Section):
+    decoder: Literal["auto", "pyav", "dali"] = Field("auto", description="library that decodes")
     prefetch_frames: int = Field(4, ge=1, le=256, description="frames decoded ahead, in a thread")
 
 

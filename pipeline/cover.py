@@ -219,7 +219,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     config, started, meters = settings.config, perf_counter(), Meters()
     with ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
-        decoder = stack.enter_context(open_decoder(job.source))
+        decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
@@ -293,7 +293,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
             raise OutputError(f"{path} exists; choose another --output or add --overwrite")
     with ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
-        decoder = stack.enter_context(open_decoder(job.source))
+        decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)

@@ -157,6 +157,12 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def settle(device: torch.device) -> None:
+    """Waits until the device has computed all that it was given, so that what it read may be written to."""
+    if device.type == "cuda":
+        torch.cuda.default_stream(device).synchronize()
+
+
 class _Lane:
     """A stream for copies of one direction."""
 

@@ -110,12 +110,14 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
     The frames are held in memory: 120 of 1080p take 400 MB. Raises what a run would.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        decoder = stack.enter_context(open_decoder(job.source))
+        device = place_of(settings.config)
+        decoder = stack.enter_context(
+            open_decoder(job.source, str(device), decoder=settings.config.decode.decoder)
+        )
         info = decoder.info
         if len(info.pts) > max_frames:
             end_s = float((info.pts[max_frames] - info.pts[0]) * info.time_base)
             job = replace(job, end_s=end_s)
-        device = place_of(settings.config)
         engine = stack.enter_context(closing(open_restorer(job.network, settings.config, device)))
         plan = make_plan(job, info, engine.spec, settings.config)
         if plan.frames < FEWEST_FRAMES:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pipeline.build import open_restorer, place_of
 from pipeline.config import Resolved
-from pipeline.decode.probe import probe
+from pipeline.decode import open_decoder
 from pipeline.engines import EngineSpec
 from pipeline.ledger import SettingRecord, heard, setting_records
 from pipeline.plan import Plan, absolute, make_plan
@@ -64,9 +64,10 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
     """Opens the input and the network, and runs nothing. Raises what the run would raise that early."""
     with heard(logging.INFO) as decisions:
         job = job_for(request, settings)
-        info = probe(job.source)
-        absolute(job.manual, info)
         device = place_of(settings.config)
+        with open_decoder(job.source, str(device), decoder=settings.config.decode.decoder) as decoder:
+            info, decoded_by = decoder.info, decoder.name
+        absolute(job.manual, info)
         with closing(open_restorer(job.network, settings.config, device)) as engine:
             spec, name = engine.spec, engine.name
     plan = make_plan(job, info, spec, settings.config)
@@ -75,7 +76,7 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
         output=str(job.target),
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
-        stages=_stages(info, spec, name, plan, settings, device),
+        stages=_stages(info, decoded_by, spec, name, plan, settings, device),
         decisions=decisions,
         settings=setting_records(settings),
         memory_bytes=plan.memory.total_bytes(FACES),
@@ -92,7 +93,13 @@ def _describe(info: StreamInfo) -> str:
 
 
 def _stages(
-    info: StreamInfo, spec: EngineSpec, engine: str, plan: Plan, settings: Resolved, device: torch.device
+    info: StreamInfo,
+    decoder: str,
+    spec: EngineSpec,
+    engine: str,
+    plan: Plan,
+    settings: Resolved,
+    device: torch.device,
 ) -> list[str]:
     config, memory = settings.config, plan.memory
     encode = config.encode
@@ -100,7 +107,7 @@ def _stages(
     quality = [f"{name} {value}" for name, value in asked if value is not None]
     return [
         f"device    {device}: where frames lie from decoder to encoder",
-        f"decode    PyAV, {info.codec}; at most {memory.decoded_frames} frames ahead of the next stage",
+        f"decode    {decoder}, {info.codec}; at most {memory.decoded_frames} frames ahead of the next stage",
         f"find      mosaics of {config.find.min_cells} cells and more",
         f"track     looks {config.track.look_ahead_frames} frames ahead; "
         f"at most {memory.tracked_frames} frames ahead of the next stage",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pipeline.config import Resolved
 from pipeline.cover import CoverJob, CoverPlan, make_plan, track_settings
-from pipeline.decode.probe import probe
+from pipeline.decode import open_decoder
 from pipeline.faces import replay
 from pipeline.faces.picture import NET_FACE_PX
 from pipeline.ledger import SettingRecord, heard, setting_records
@@ -64,7 +64,8 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
     """Opens the input, and runs nothing. Raises what the run would raise that early."""
     config = settings.config
     with heard(logging.INFO) as decisions:
-        info = probe(job.source)
+        with open_decoder(job.source, decoder=config.decode.decoder) as decoder:
+            info, decoded_by = decoder.info, decoder.name
         plan = make_plan(job, info, config)
     if job.tracks is None:
         held = frames_held(info, track_settings(config).look_ahead_s)
@@ -86,7 +87,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         output=str(job.target),
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
-        stages=_stages(job, info, plan, settings, held),
+        stages=_stages(job, info, decoded_by, plan, settings, held),
         decisions=decisions,
         settings=setting_records(settings),
         memory_bytes=total,
@@ -94,7 +95,9 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
     )
 
 
-def _stages(job: CoverJob, info: StreamInfo, plan: CoverPlan, settings: Resolved, held: int) -> list[str]:
+def _stages(
+    job: CoverJob, info: StreamInfo, decoder: str, plan: CoverPlan, settings: Resolved, held: int
+) -> list[str]:
     config = settings.config
     faces, mask, protect = config.faces, config.mask, config.protect
     width, height = plan.picture.size_px
@@ -123,7 +126,7 @@ def _stages(job: CoverJob, info: StreamInfo, plan: CoverPlan, settings: Resolved
         )
     form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
     return [
-        f"decode    PyAV, {info.codec}",
+        f"decode    {decoder}, {info.codec}",
         *find,
         f"mask      {form}; {colours}",
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",

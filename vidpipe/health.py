@@ -9,11 +9,13 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import VidpipeError
@@ -63,7 +65,7 @@ def examine() -> Iterator[Check]:
     yield from _engines()
     yield _faces()
     yield _cuda()
-    yield _presence("DALI", "nvidia.dali", "pip install 'vidpipe[gpu]' (Linux with an NVIDIA GPU)")
+    yield _dali()
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
     yield _presence("TensorRT for RTX", "tensorrt_rtx", "pip install 'vidpipe[rtx]' (Linux, x86-64)")
 
@@ -173,6 +175,36 @@ def _cuda() -> Check:
 
     fix = "not needed; for one: an NVIDIA driver and a CUDA build of torch"
     return _attempt("device", "cuda", False, fix, ask, (RuntimeError, OSError))
+
+
+def _dali() -> Check:
+    """A VP9 frame through the decoder on the CPU, which compares it with FFmpeg's."""
+    import av
+
+    def decode() -> str:
+        from importlib.metadata import version
+
+        from pipeline.decode.dali import DaliDecoder
+
+        with tempfile.TemporaryDirectory() as folder:
+            clip = Path(folder) / "one.webm"
+            with av.open(str(clip), "w") as out:
+                stream = out.add_stream("libvpx-vp9", rate=25, options={"deadline": "realtime"})
+                assert isinstance(stream, av.VideoStream)
+                stream.width = stream.height = _SIZE_PX
+                stream.pix_fmt = "yuv420p"
+                grey = av.VideoFrame(_SIZE_PX, _SIZE_PX, "yuv420p")
+                for plane in grey.planes:
+                    plane.update(bytes([128]) * plane.buffer_size)
+                grey.pts = 0
+                out.mux(stream.encode(grey) + stream.encode(None))
+            with DaliDecoder(clip) as decoder:
+                seen = sum(1 for _ in decoder.frames())
+        return f"version {version('nvidia-dali-cuda120')}, {seen} VP9 frame decoded on the CPU as FFmpeg does"
+
+    fix = "not needed; for one: pip install 'vidpipe[dali]' (Linux, x86-64)"
+    known = (VidpipeError, RuntimeError, OSError, av.FFmpegError)
+    return _attempt("device", "DALI", False, fix, decode, known)
 
 
 def _faces() -> Check:

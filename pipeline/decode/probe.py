@@ -121,6 +121,12 @@ def picture_tags(info: StreamInfo) -> PictureTags:
     )
 
 
+def first_picture(info: StreamInfo) -> VideoFrame:
+    """The first picture of the stream that can be decoded, as FFmpeg gives it. Raises InputError."""
+    with open_input(info.path) as container:
+        return _first_picture(container, choose_same(container, info.stream_index), info.path)
+
+
 def _first_picture(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
     decoder = open_decoder_context(stream)
     decoder.thread_count = 1  # threads would want as many packets first

@@ -35,6 +35,8 @@ class PyAVDecoder:
     no thread of its own, not to be shared between threads. Raises InputError on opening.
     """
 
+    name = "PyAV"
+
     def __init__(self, path: Path, stream: int | None = None) -> None:
         self.info, self._scan = probe_scanned(path, stream)
         self._planar = packing(self.info.pix_fmt).planar

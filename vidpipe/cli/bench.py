@@ -20,6 +20,7 @@ def bench(
     frames: Frames = 120,
     config: options.Config = None,
     device: options.Device = None,
+    decoder: options.Decoder = None,
     net: options.Net = None,
     engine: options.EngineName = None,
     codec: options.Codec = None,
@@ -40,9 +41,10 @@ def bench(
     from vidpipe.reconstruct import Request, job_for
 
     prepare(Console(stderr=True), verbose, quiet)
-    settings = resolve(
-        options.given(device=device, net=net, engine=engine, codec=codec, crf=crf, preset=preset), config
+    given = options.given(
+        device=device, decoder=decoder, net=net, engine=engine, codec=codec, crf=crf, preset=preset
     )
+    settings = resolve(given, config)
     with contextlib.redirect_stdout(sys.stderr):
         report = measure(job_for(Request(source, source), settings), settings, frames)
     typer.echo(report.model_dump_json() if as_json else report.as_markdown())

@@ -21,6 +21,10 @@ Device = Annotated[
         "--device", metavar="auto|cpu|cuda:N", help="Where frames lie and networks run.", show_default=False
     ),
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option("--decoder", metavar="auto|pyav|dali", help="Library that decodes.", show_default=False),
+]
 Net = Annotated[
     str | None, typer.Option("--net", metavar="auto|nar|idn", help="Restoring network.", show_default=False)
 ]
@@ -119,6 +123,7 @@ Gate = Annotated[
 
 _SETTINGS = {
     "device": "device",
+    "decoder": "decode.decoder",
     "net": "restore.net",
     "engine": "restore.engine",
     "codec": "encode.codec",

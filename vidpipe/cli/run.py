@@ -99,6 +99,7 @@ def run(
     overwrite: Overwrite = False,
     config: options.Config = None,
     device: options.Device = None,
+    decoder: options.Decoder = None,
     net: options.Net = None,
     engine: options.EngineName = None,
     start: Start = None,
@@ -146,6 +147,7 @@ def run(
         raise UsageError(f"--mode is {mode!r}; wanted {', '.join(MODES)}")
     everywhere = {
         "device": device,
+        "decoder": decoder,
         "engine": engine,
         "codec": codec,
         "crf": crf,
