@@ -47,10 +47,21 @@ _TOLERANCE = {"mjpeg": 2, "mpeg4": 2}
 """Levels of luma that decoders of a codec may differ by: these two leave the rounding of the DCT open
 (ITU-T T.81 A.3.3, ISO/IEC 14496-2 annex A). All others say every bit."""
 _CHROMA_LEVELS = 2
-"""Levels of chroma that NVDEC's first picture may differ by: one is ours (`pipeline.decode.undo`)."""
+"""That NVDEC's first picture may differ by, see `pipeline.decode.undo`."""
+_FRAMING = (
+    "Critical error",
+    "Error in",
+    "Error when",
+    "which was used",
+    "File ",
+    "Traceback",
+    "Current pipeline",
+)
+"""Lines of DALI's errors that tell where it happened, not what."""
 _NAMES = {"libdav1d": "av1", "libaom-av1": "av1"}
-SEQUENCE = 4
-"""Frames that DALI gives at a time; about twelve such sequences were alive at a time (720p, DALI 2.4)."""
+SEQUENCE = {"cpu": 2, "cuda": 4}
+"""Frames that DALI gives at a time; about twelve such sequences were alive at a time (720p, DALI 2.4). On the
+CPU longer ones were no quicker."""
 _SECOND_DECIMALS = 1e-6
 """DALI tells times as seconds in doubles."""
 
@@ -62,8 +73,8 @@ class UnsuitedError(InputError):
 class DaliDecoder:
     """A video stream as frames on a device, see `pipeline.decode.Decoder`.
 
-    ``device`` is cpu or cuda:N. Memory is bounded: SEQUENCE frames here, a dozen sequences in DALI, which
-    reads ahead in a thread of its own. Raises MissingError where DALI, the device or its decoder of the codec
+    ``device`` is cpu or cuda:N. Memory is bounded: a sequence here, a dozen in DALI, which reads ahead in
+    a thread of its own. Raises MissingError where DALI, the device or its decoder of the codec
     are missing, UnsuitedError for a stream that would not come out right, InputError for a file that nobody
     can read.
     """
@@ -97,9 +108,10 @@ class DaliDecoder:
         if first >= end:
             return
         due = first
-        reader = self._reader(SEQUENCE, (first, end))
+        length = SEQUENCE[self._device.type]
+        reader = self._reader(length, (first, end))
         while due < end:
-            pictures = self._next(reader, due, min(SEQUENCE, end - due))
+            pictures = self._next(reader, due, min(length, end - due))
             planes = self._planes(pictures)
             del pictures
             for place in range(len(planes[0])):
@@ -245,12 +257,14 @@ class DaliDecoder:
 
     def _failed(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
         """DALI's error in one line."""
-        text = _reason(error)
-        path = self.info.path
+        text, path = _reason(error), self.info.path
+        if any(word in str(error).lower() for word in ("out of memory", "memory allocation")):
+            return cuda.memory_full(self._device)
         if due is None and self._device.type == "cuda" and ("CUDA" in text or "driver" in text):
             return MissingError(f"decoder dali on {self._device}: {text}{ADVICE}")
         if "not supported on this GPU" in text:
-            return MissingError(f"{path}: {text}{ADVICE}")
+            what = f"{_codec(self.info)} {self.info.pix_fmt}"
+            return MissingError(f"{path}: NVDEC of this GPU does not decode {what}{ADVICE}")
         if due is None:
             return UnsuitedError(f"{path}: DALI cannot open it ({text}){ADVICE}")
         return InputError(f"{path}: DALI fails at frame {due} or soon after ({text}){ADVICE}")
@@ -274,8 +288,7 @@ def _unsuited(info: StreamInfo, kind: str) -> str:
     """Why DALI would not give this stream right on a ``kind`` of device; empty where it would."""
     codec = _codec(info)
     if codec not in (CPU_CODECS if kind == "cpu" else GPU_CODECS):
-        place = "without a GPU" if kind == "cpu" else "on a GPU"
-        raise MissingError(f"{info.path}: DALI does not decode {codec} {place}{ADVICE}")
+        raise MissingError(f"{info.path}: DALI does not decode {codec} on the {kind.upper()}{ADVICE}")
     is_rgb = kind == "cpu" and info.pix_fmt == "gbrp"
     full_range = info.pix_fmt == "yuv420p" and info.colour.range == "pc"
     with open_input(info.path) as container:
@@ -311,7 +324,7 @@ def _share(differences: list[Tensor]) -> float:
 def _reason(error: RuntimeError) -> str:
     """Of DALI's many lines the sentence that tells something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next(
-        (line for line in reversed(lines) if line.startswith("Assert on")), (lines or ["no reason"])[0]
-    )
+    asserted = [line for line in lines if line.startswith("Assert on")]
+    plain = [line for line in lines if not line.startswith(_FRAMING)]
+    told = (asserted or plain or ["no reason given"])[0]
     return told.rpartition("failed: ")[2].partition(". ")[0].rstrip(".:")

@@ -4,10 +4,12 @@ The readers give interleaved pictures with chroma enlarged to the size of luma, 
 bilinearly, each chroma sample in the middle of its four pixels, the border repeated. What went in is the
 least squares solution of that, rounded.
 
-- Y'CbCr (NVDEC): luma passes. Chroma was rounded once; it comes back within one level, 92 % of it exactly.
-- RGB (libswscale, BT.601 whatever the stream's tags say): colours inside RGB's cube come back, luma exactly,
-  chroma within one level and more than 98 % of it exactly, because three rounded values tell luma and chroma
-  to less than half a level. A colour outside the cube was clipped and is lost; `clipped` tells where.
+- Y'CbCr (NVDEC): luma passes. Chroma was rounded by half a level at most; the solution makes two of it at
+  most, as the sizes of its weights sum to two on each axis. Of noise 92 % comes back
+  exactly, the rest off by one.
+- RGB (libswscale, BT.601 whatever the stream's tags say): colours inside RGB's cube come back: luma exactly,
+  because three rounded values tell luma and chroma to less than half a level, and more than 98 % of chroma. A
+  colour outside the cube was clipped and is lost; `clipped` tells where.
 """
 
 from __future__ import annotations

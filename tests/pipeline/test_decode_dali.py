@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.decode import open_decoder
+from pipeline.decode.dali import DaliDecoder
 from pipeline.decode.planes import unpack
 from pipeline.decode.undo import clipped, planes_of_rgb, planes_of_ycbcr
 from pipeline.errors import InputError, MissingError
@@ -44,7 +46,7 @@ def nvdec_picture(planes: list[NDArray[np.uint8]]) -> Tensor:
 
 @pytest.mark.parametrize("size", [(2, 2), (6, 4), (160, 96), (34, 130)])
 @pytest.mark.parametrize("kind", ["noise", "moving"])
-def test_chroma_comes_back_within_a_level(size: tuple[int, int], kind: str) -> None:
+def test_chroma_comes_back_within_two_levels(size: tuple[int, int], kind: str) -> None:
     planes = picture(3, *size, "yuv420p")
     if kind == "noise":
         random = np.random.default_rng(5)
@@ -55,7 +57,7 @@ def test_chroma_comes_back_within_a_level(size: tuple[int, int], kind: str) -> N
         (ours[0].short() - torch.from_numpy(plane).short()).abs()
         for ours, plane in zip(got[1:], planes[1:], strict=True)
     ]
-    assert all(plane.max() <= 1 for plane in off)
+    assert all(plane.max() <= 2 for plane in off)
     if size == (160, 96):
         assert torch.cat([(plane == 0).float() for plane in off]).mean() > 0.9
 
@@ -141,7 +143,7 @@ def test_what_nvdec_would_not_give_right_is_refused_before_it_is_asked(
 def test_codecs_that_the_device_lacks_are_named(tmp_path: Path, codec: str) -> None:
     clip = write_clip(tmp_path / "clip.mkv", codec=codec)
     name = codec.replace("libx264", "h264")
-    with pytest.raises(MissingError, match=f"does not decode {name} without a GPU; use --decoder pyav"):
+    with pytest.raises(MissingError, match=f"does not decode {name} on the CPU; use --decoder pyav"):
         open_decoder(clip, decoder="dali")
 
 
@@ -183,11 +185,11 @@ def test_a_picture_that_is_not_that_of_ffmpeg_is_refused(
 
 @DALI
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """250 frames of RGB are 69 MB; DALI may hold a few dozen of them."""
+    """150 frames of RGB are 41 MB; DALI may hold a few dozen of them."""
     pictures = [muted(index, 320, 288, "yuvj420p") for index in range(2)]
     clip = write_clip(
         tmp_path / "clip.avi",
-        frames=250,
+        frames=150,
         width=320,
         height=288,
         codec="mjpeg",
@@ -200,7 +202,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         for frame in decoder.frames():
             if frame.index % 20 == 0:
                 sizes.append(process.memory_info().rss)
-    assert max(sizes) - sizes[4] < 20e6
+    assert max(sizes) - sizes[3] < 15e6
 
 
 def test_without_dali_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +232,98 @@ def test_without_a_driver_dali_on_a_gpu_is_missing(tmp_path: Path) -> None:
         open_decoder(clip, device="cuda:0", decoder="dali")
 
 
+class PretendedReader:
+    """DALI on a GPU as far as it is known: counts frames, and gives NVDEC's pictures of a file."""
+
+    def __init__(self, decoder: DaliDecoder, first: int, off: int) -> None:
+        with open_decoder(decoder.info.path) as pyav:
+            self.frames = list(pyav.frames())
+        self.due, self.off = first, off
+
+    def epoch_size(self, name: str) -> int:
+        assert name == "video"
+        return len(self.frames)
+
+    def take(self, count: int) -> Tensor:
+        taken = self.frames[self.due : self.due + count]
+        self.due += count
+        planes = [[plane.numpy() for plane in frame.planes] for frame in taken]
+        return torch.cat([nvdec_picture([y, cb + self.off, cr]) for y, cb, cr in planes])
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Puts a pretended DALI on a GPU, whose blue is off by some levels, in DALI's place."""
+
+    def put(off: int) -> None:
+        monkeypatch.setattr("pipeline.decode.dali._check_library", lambda: None)
+        monkeypatch.setattr("pipeline.cuda.settle", lambda device: None)
+        monkeypatch.setattr(
+            DaliDecoder,
+            "_reader",
+            lambda self, length, span=None: PretendedReader(self, span[0] if span else 0, off),
+        )
+        monkeypatch.setattr(DaliDecoder, "_next", lambda self, reader, due, count: reader.take(count))
+
+    return put
+
+
+def test_on_a_gpu_luma_passes_and_chroma_is_solved_for(
+    tmp_path: Path, pretended: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    pretended(0)
+    clip = write_clip(tmp_path / "clip.mp4", frames=11, options={"preset": "medium"})
+    with open_decoder(clip) as pyav, open_decoder(clip, "cuda:0") as decoder:
+        assert decoder.name == "DALI"
+        for start in (None, pyav.info.pts[6]):
+            for want, got in zip(pyav.frames(start), decoder.frames(start), strict=True):
+                assert (got.index, got.pts, got.key) == (want.index, want.pts, want.key)
+                assert torch.equal(got.planes[0], want.planes[0])
+                for ours, theirs in zip(got.planes[1:], want.planes[1:], strict=True):
+                    off = (ours.short() - theirs.short()).abs()
+                    assert off.max() <= 2
+                    assert (off == 0).float().mean() > 0.85
+    assert "its first picture is off, chroma by up to" in caplog.text
+
+
+def test_on_a_gpu_chroma_that_is_off_is_refused(tmp_path: Path, pretended: Callable[[int], None]) -> None:
+    pretended(4)
+    clip = write_clip(tmp_path / "clip.mp4", draw=muted)
+    with pytest.raises(InputError, match=r"differs from FFmpeg's, chroma by up to [3456] levels in"):
+        open_decoder(clip, "cuda:0", decoder="dali")
+    with open_decoder(clip, "cuda:0") as decoder:
+        assert decoder.name == "PyAV"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (
+            'Assert on "x" failed: Codec configuration not supported on this GPU. Codec: AV1',
+            MissingError,
+            "does not decode h264 yuv420p",
+        ),
+        (
+            "CUDA runtime API error cudaErrorMemoryAllocation (2):\nout of memory",
+            MissingError,
+            "memory is full",
+        ),
+        ('Assert on "ret >= 0" failed: Failed to send packet to decoder: Invalid data', InputError, "packet"),
+    ],
+)
+def test_errors_of_dali_are_one_line(
+    tmp_path: Path, pretended: Callable[[int], None], text: str, kind: type[Exception], told: str
+) -> None:
+    pretended(0)
+    with DaliDecoder(write_clip(tmp_path / "clip.mp4"), "cuda:0") as decoder:
+        error = decoder._failed(
+            RuntimeError(f"Critical error in pipeline:\n{text}\nCurrent pipeline object"), 7
+        )
+    assert isinstance(error, kind)
+    assert told in str(error)
+    assert "\n" not in str(error)
+
+
 GPU_CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "h264": (".mp4", "libx264", {"preset": "medium", "g": "12"}),
     "h264-ts": (".ts", "libx264", {"preset": "medium", "g": "12"}),
@@ -247,7 +341,7 @@ GPU_CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
 @DALI
 @pytest.mark.parametrize("name", GPU_CLIPS)
 def test_nvdec_gives_the_frames_of_pyav(tmp_path: Path, name: str) -> None:
-    """Luma bit for bit, chroma within a level, planes on the device; from the start and from the middle."""
+    """Luma exactly, chroma within two levels, planes on the device; from the start and from the middle."""
     suffix, codec, options = GPU_CLIPS[name]
     base = Fraction(1, 90_000) if suffix == ".ts" else Fraction(1, 1000)
     times = [90 * t for t in VARIABLE] if suffix == ".ts" else VARIABLE
@@ -277,4 +371,4 @@ def test_nvdec_gives_the_frames_of_pyav(tmp_path: Path, name: str) -> None:
                         for ours, theirs in zip(got.planes, want.planes, strict=True)
                     ]
                     assert off[0] == 0
-                    assert max(off[1:]) <= 1
+                    assert max(off[1:]) <= 2

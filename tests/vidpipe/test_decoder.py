@@ -106,7 +106,7 @@ def test_a_codec_that_dali_lacks_ends_with_5(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--decoder", "dali", "-q") == 5
-    assert "DALI does not decode h264 without a GPU; use --decoder pyav" in refusal(capsys)
+    assert "DALI does not decode h264 on the CPU; use --decoder pyav" in refusal(capsys)
     assert list(tmp_path.iterdir()) == []
 
 
