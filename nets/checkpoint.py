@@ -16,14 +16,25 @@ from nets.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
 from nets.nar_seed import SeedNAR, SeedNARConfig
+from nets.pixelizer import Pixelizer, PixelizerConfig
 
 Restorer = IDN | NAR | SeedNAR
-"""Networks that the pipeline runs."""
+"""Networks that restore faces in the pipeline."""
 
-Net = Restorer | Inpainter | SRResNet
+Runnable = Restorer | Pixelizer
+"""Those, and the one that covers them: what is exported."""
+
+Net = Runnable | Inpainter | SRResNet
 """Those, and what they are compared with."""
 
-NAMES = {IDN: "idn", NAR: "nar", SeedNAR: "nar-seed", Inpainter: "inpainter", SRResNet: "srresnet"}
+NAMES = {
+    IDN: "idn",
+    NAR: "nar",
+    SeedNAR: "nar-seed",
+    Inpainter: "inpainter",
+    SRResNet: "srresnet",
+    Pixelizer: "pixelizer",
+}
 """What commands and files call them."""
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -48,6 +59,8 @@ def build(net: str, config: dict[str, object]) -> Net:
                 return SeedNAR(SeedNARConfig(**fields))  # type: ignore[arg-type]
             case "inpainter":
                 return Inpainter(InpainterConfig(**fields))  # type: ignore[arg-type]
+            case "pixelizer":
+                return Pixelizer(PixelizerConfig(**fields))  # type: ignore[arg-type]
             case "srresnet":
                 return SRResNet(SRResNetConfig(**fields))  # type: ignore[arg-type]
     except TypeError as error:

@@ -159,7 +159,8 @@ def train(
         state.step += 1
         window.append([*(float(t.detach()) for t in terms.values()), *gain_db(restored, obs, picked)])
         if state.step % 50 == 0:
-            report(out, state.step, recipe.steps, list(terms), window, time.monotonic() - began, first)
+            names = [*terms, "base_db", "gain_db"]
+            report(out, state.step, recipe.steps, names, window, time.monotonic() - began, first)
             window = []
         if state.step % 500 == 0:
             write_strip(out / f"strip_{state.step:06d}.png", picked, obs.base, restored)
@@ -334,7 +335,7 @@ def report(
     """One line of the log and of log.csv: means over the last steps, speed and time to go."""
     means = [sum(column) / len(window) for column in zip(*window, strict=True)]
     per_step = seconds / (step - first)
-    columns = ["step", *names, "base_db", "gain_db", "seconds_per_step"]
+    columns = ["step", *names, "seconds_per_step"]
     path = out / "log.csv"
     if not path.exists():
         path.write_text(",".join(columns) + "\n")
