@@ -116,7 +116,7 @@ def identity_now(report: Report) -> dict[str, str] | None:
             cast("Target", report.target),
             cast("Precision", report.precision),
             Batch.parse(report.batch),
-            report.size_px,
+            int(asked["size_px"]),
             None if asked["window"] == "own" else int(asked["window"]),
             **_options(report),
         )

@@ -7,10 +7,11 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from nets.checkpoint import NAMES, WEIGHTS, CheckpointError, Restorer, load, sha256
+from nets.checkpoint import NAMES, WEIGHTS, CheckpointError, Runnable, load, sha256
 from nets.idn import IDN
 from nets.nar import NAR
 from nets.nar_seed import SeedNAR
+from nets.pixelizer import Pixelizer
 from pipeline.engines import EngineSpec
 from pipeline.errors import InputError, MissingError, UsageError
 
@@ -30,15 +31,16 @@ class Checkpoint:
         return sha256(self.path)
 
     @cached_property
-    def net(self) -> Restorer:
+    def net(self) -> Runnable:
         """Raises InputError for a file that is no network of ours."""
         try:
             net = load(self.path).eval().float()
         except CheckpointError as error:
             raise InputError(str(error)) from error
-        if not isinstance(net, Restorer):
+        if not isinstance(net, Runnable):
             raise InputError(
-                f"{self.path} holds a network to compare with; the pipeline runs idn, nar and nar-seed"
+                f"{self.path} holds a network to compare with; the pipeline runs idn, nar, nar-seed and "
+                "pixelizers"
             )
         return net
 
@@ -66,12 +68,12 @@ def find(network: str) -> Checkpoint:
     return Checkpoint(network, weights)
 
 
-def with_window(net: Restorer, window: int | None) -> Restorer:
+def with_window(net: Runnable, window: int | None) -> Runnable:
     """The same weights for windows of other length. Raises UsageError where the network cannot."""
-    if window is None or window == (1 if isinstance(net, IDN) else net.config.window):
+    if window is None or window == (1 if isinstance(net, IDN | Pixelizer) else net.config.window):
         return net
-    if isinstance(net, IDN):
-        raise UsageError(f"--window is {window}; idn looks at one frame at a time")
+    if isinstance(net, IDN | Pixelizer):
+        raise UsageError(f"--window is {window}; {NAMES[type(net)]} looks at one frame at a time")
     core = window - 2 * net.config.context
     if core < 1:
         raise UsageError(
@@ -88,16 +90,20 @@ def with_window(net: Restorer, window: int | None) -> Restorer:
 
 
 def spec_of(
-    net: Restorer,
+    net: Runnable,
     weights_sha256: str,
     size_px: int = 128,
     precision: str = "fp32",
     batch: tuple[int, int] = (1, 1024),
 ) -> EngineSpec:
-    """What the exported file will say of itself."""
-    window, context = (1, 0) if isinstance(net, IDN) else (net.config.window, net.config.context)
+    """What the exported file will say of itself. A pixelizer's lattice has a size of its own, whatever
+    ``size_px`` is."""
+    name = NAMES[type(net)]
+    if isinstance(net, Pixelizer):
+        name, size_px = f"{name}-{net.config.perturb}", net.config.size_px
+    window, context = (1, 0) if isinstance(net, IDN | Pixelizer) else (net.config.window, net.config.context)
     return EngineSpec(
-        net=NAMES[type(net)],
+        net=name,
         version=version("vidpipe"),
         weights_sha256=weights_sha256,
         window=window,

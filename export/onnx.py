@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from export.crops import Faces
 from export.precision import Reduced, cast_constants, quantize
-from nets.checkpoint import Restorer
+from nets.checkpoint import Runnable
 from nets.nar import NAR
 from nets.nar_seed import SeedNAR
 from pipeline.engines import EngineSpec
@@ -39,7 +39,7 @@ types must agree, which autocast's do not: so the file is made under OPSET and c
 class Body(nn.Module):
     """The learned part under the one signature of all engines, see pipeline.engines.EngineSpec."""
 
-    def __init__(self, net: Restorer) -> None:
+    def __init__(self, net: Runnable) -> None:
         super().__init__()
         self.net = net
 
@@ -62,7 +62,7 @@ def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor,
     return features, mask
 
 
-def to_onnx(net: Restorer, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
+def to_onnx(net: Runnable, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
     """An ONNX file of the spec's precision: axis ``batch`` free within the spec's range, everything else
     fixed, float32 at the borders, metadata under ``metadata.KEY``.
 

@@ -11,7 +11,7 @@ import torch
 from export.crops import Faces, make
 from export.onnx import Body
 from export.report import ParityRecord
-from nets.checkpoint import Restorer
+from nets.checkpoint import Runnable
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
 from pipeline.engines.reference import LIMITS, Reference, measure
 from pipeline.errors import GateError, InputError, MissingError
@@ -23,7 +23,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def reference_of(net: Restorer, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
+def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
     """PyTorch's answer to crops of the faces, one window at a time."""
     crops = make(faces, spec, windows, SEED)
     body, inputs = Body(net.eval()), crops.inputs(spec)

@@ -1,7 +1,7 @@
 """What the adversarial pixelizer reads of a lattice of colours, and how its answer is put onto it.
 
-It sees the colours that will be released and nothing else, so its answer tells nothing of the face that they do
-not tell. A lattice (3, R, C) is drawn as a picture of whole pixels per cell in a corner of S x S px, so that
+It sees the colours that will be released and nothing else, so its answer tells nothing of the face that
+they do not tell. A lattice (3, R, C) is drawn as a picture of whole pixels per cell in a corner of S x S px, so that
 the network has the inputs of a restoring one (``nets.grid``) and runs behind the same engines.
 
 *block* (eq. 14 of the IDN paper): one change per cell, drawn with one pixel per cell. *pixel* (eq. 12):
@@ -23,7 +23,7 @@ Perturb = Literal["block", "pixel"]
 
 
 def subdivision(perturb: Perturb, size_px: int, cells: tuple[int, int]) -> int:
-    """Pixels per cell, along either axis, of a lattice of (rows, columns) as it is drawn; 0: it does not fit."""
+    """Pixels per cell, along either axis, of a lattice of (rows, columns) as it is drawn; 0: too large."""
     fits = size_px // max(cells)
     return min(fits, 1) if perturb == "block" else fits
 
@@ -50,7 +50,8 @@ def read(samples: Sequence[Tensor], perturb: Perturb, size_px: int) -> tuple[Ten
 
 
 def answer(residual: Tensor, perturb: Perturb, cells: tuple[int, int]) -> Tensor:
-    """A network's (3, S, S) -> what is added to a lattice of (rows, columns): (3, R k, C k), k of ``subdivision``."""
+    """A network's (3, S, S) -> what is added to a lattice of R x C ``cells``: (3, R k, C k), k of
+    ``subdivision``."""
     k = subdivision(perturb, residual.shape[-1], cells)
     return residual[:, : cells[0] * k, : cells[1] * k]
 

@@ -11,14 +11,15 @@ Differences:
 - delta is bounded by ``limit`` through tanh. Eq. (13) lacks the prime on its first term; meant is (11)'s.
 - Blocks are changed by a network whose pixels are cells, not by averaging a picture-sized answer.
 
-Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.perturb.read`` -> residual (B, 3, S, S), the
-delta, and trust (B,), which is 0: nothing holds a delta to the mosaic that it changes. S is a multiple of
-``stride * 2 ** downs``.
+Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.perturb.read`` -> residual (B, 3, S, S),
+the delta, and trust (B,), which is 0: nothing holds a delta to the mosaic that it changes. S is a multiple
+of ``stride * 2 ** downs``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -74,9 +75,7 @@ class Pixelizer(nn.Module):
         sizes = [config.width * 2**level for level in range(config.downs + 1)]
         near = config.kernel // 2
         self.first = nn.Conv2d(CHANNELS * config.stride**2, sizes[0], config.kernel, padding=near)
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(sizes))
         self.middle = nn.Sequential(*(ResidualBlock(sizes[-1], config.norm) for _ in range(config.blocks)))
         self.up = nn.ModuleList(
             nn.Conv2d(b, a, 3, padding=1) for a, b in zip(sizes[-2::-1], sizes[:0:-1], strict=True)

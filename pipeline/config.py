@@ -95,6 +95,9 @@ class ProtectConfig(_Section):
     hold_s: float | None = Field(None, gt=0, description="seconds colours are held; null: the whole track")
     epsilon: float | None = Field(None, gt=0, description="privacy budget per measurement; null: no noise")
     dp_pixels: int = Field(16, ge=1, description="m, pixels that may differ")
+    perturb: Literal["none", "block", "pixel"] = Field(
+        "none", description="colours are changed against a network, once per measurement"
+    )
 
 
 class GateConfig(_Section):

@@ -15,7 +15,7 @@ from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
-from pipeline.engines import graph_library
+from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import GateError, InputError, OutputError, UsageError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
@@ -41,6 +41,7 @@ from pipeline.plan import absolute, span
 from pipeline.stages.find_faces import find_faces
 from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.paint import paint
+from pipeline.stages.perturb import Perturber
 from pipeline.stages.pixelize import Hold, Look, MaskSettings, Pixelizer
 from pipeline.stages.track_faces import FaceTrackSettings, track_faces
 from pipeline.types import Frame, Shape, StreamInfo, TrackedFaces
@@ -73,6 +74,8 @@ class CoverJob:
     start_s: float | None = None
     end_s: float | None = None
     overwrite: bool = False
+    network: Path | None = None
+    """Engine file of the network that ``protect.perturb`` asks for."""
 
     @property
     def sidecar(self) -> Path:
@@ -176,6 +179,7 @@ class Stages:
     finder: FaceFinder | None
     """None where the tracks are given."""
     pixelizer: Pixelizer
+    perturber: Perturber | None = None
 
     def tracked(self, frames: Iterator[Frame], clock: StageClock) -> Iterator[TrackedFaces]:
         """Frames with every face that is known on them."""
@@ -203,6 +207,8 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
     tracked = meters.book.listen(stages.tracked(frames, meters.clock))
     chosen = meters.book.listen_covered(select(tracked, plan.choice))
     masked = timed("pixelize", "find", stages.pixelizer(chosen))
+    if stages.perturber is not None:
+        masked = timed("perturb", "find", stages.perturber(masked))
     painted = timed("paint", "find", paint(masked))
     out = prefetch(painted, config.encode.prefetch_frames, "find", meters.painted)
     with closing(cast("Generator[Frame]", frames)), closing(cast("Generator[Frame]", out)):
@@ -230,7 +236,10 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         pixelizer = Pixelizer(info, mask_settings(job.mode, config))
-        stages = Stages(info, job, config, plan, finder, pixelizer)
+        perturber = None
+        if job.mode == "protect" and config.protect.perturb != "none":
+            perturber = Perturber(stack.enter_context(closing(_network(job, config))))
+        stages = Stages(info, job, config, plan, finder, pixelizer, perturber)
         total = plan.frames * (2 if second is not None else 1)
 
         def progress(done: int) -> None:
@@ -263,7 +272,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             frames=written,
             frames_covered=meters.book.frames_covered,
             tracks=meters.book.records(info),
-            releases=_releases(pixelizer, config),
+            releases=_releases(pixelizer, perturber, config),
             gate=gate,
             stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
             waits_s=meters.waits_s(),
@@ -347,6 +356,16 @@ def _open(config: RunConfig, picture: SmallPicture) -> FaceFinder:
     )
 
 
+def _network(job: CoverJob, config: RunConfig) -> Engine:
+    """Of the perturbation."""
+    if job.network is None:
+        raise UsageError(
+            f"protect.perturb is {config.protect.perturb}, and the job names no engine file for it"
+        )
+    library = graph_library(config.restore.engine)
+    return open_engine(job.network, device="cpu", library=library, threads=config.restore.threads or None)
+
+
 def _check_tracks(job: CoverJob, info: StreamInfo) -> None:
     """Raises for numbers that no track has, and for tracks that lie beyond the file."""
     if job.tracks is None:
@@ -419,7 +438,7 @@ def _uncovered(job: CoverJob, gate: GateRecord) -> str:
     )
 
 
-def _releases(pixelizer: Pixelizer, config: RunConfig) -> list[ReleaseRecord]:
+def _releases(pixelizer: Pixelizer, perturber: Perturber | None, config: RunConfig) -> list[ReleaseRecord]:
     epsilon = config.protect.epsilon
     return [
         ReleaseRecord(
@@ -428,6 +447,7 @@ def _releases(pixelizer: Pixelizer, config: RunConfig) -> list[ReleaseRecord]:
             smallest_cell_px=round(release.block_px, 2),
             noise_levels=None if release.noise_levels is None else round(release.noise_levels, 2),
             epsilon=None if epsilon is None else epsilon * release.measured,
+            perturbed_levels=None if perturber is None else perturber.levels.get(track),
         )
         for track, release in sorted(pixelizer.releases.items())
     ]

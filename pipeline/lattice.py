@@ -155,7 +155,8 @@ def _covered(mask: Mask, axes: tuple[_Axis, _Axis], cells: tuple[int, int]) -> N
     if mask.shape is Shape.RECTANGLE:
         return np.ones((len(y.index), len(x.index)), bool)
     if not mask.smooth and cells != (1, 1):
-        return _touching(cells).take(y.index, 0).take(x.index, 1)
+        whole = cells[0] // mask.fine, cells[1] // mask.fine
+        return _touching(whole).take(y.index // mask.fine, 0).take(x.index // mask.fine, 1)
     down = _distance(np.arange(y.start, y.stop), mask.box.y0, mask.box.y1)
     across = _distance(np.arange(x.start, x.stop), mask.box.x0, mask.box.x1)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)

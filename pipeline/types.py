@@ -271,6 +271,8 @@ class Mask:
     """(3, R, C) float32 RGB, gamma-coded; row 0 and column 0 at ``box.y0``, ``box.x0`` as coded"""
     smooth: bool
     """True: colours are interpolated between the cells' centres; False: each cell is constant"""
+    fine: int = 1
+    """Samples per cell of the mosaic along either axis: more than 1 where it is perturbed within its cells"""
 
 
 @dataclass(frozen=True, slots=True)

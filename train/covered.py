@@ -1,8 +1,8 @@
 """Clips of faces, covered by the very command that users run, and read back from the encoded file.
 
-A clip is written to a file, ``pipeline.cover.run`` covers its face, the output is decoded, and the mosaic is cut
-out of it as an attacker would who knows where it lies and how many cells it has. Nothing is simulated but the
-camera that moves over stills.
+A clip is written to a file, ``pipeline.cover.run`` covers its face, the output is decoded, and the mosaic is
+cut out of it as an attacker would who knows where it lies and how many cells it has. Nothing is simulated but
+the camera that moves over stills.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Table 5 of the IDN paper and more: what attackers recover of faces that the command has covered.
 
-Defences x what happened to the file x attackers, on the same faces, paired. Every defence is the run that users
-start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the face moves.
+Defences x what happened to the file x attackers, on the same faces, paired. Every defence is the run that
+users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the face
+moves.
 The judged frame is the one that ``protect`` measures, so that what it shows later costs it nothing.
 Each face's values are kept in a file: a table that was cut goes on with the same command.
 """

@@ -68,9 +68,10 @@ def cover(
     from pipeline.config import Given, resolve
     from pipeline.cover import CoverJob
     from pipeline.cover import run as run_cover
-    from vidpipe.reconstruct import default_target
+    from vidpipe.reconstruct import default_target, pixelizer_for
 
     resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
     path = Path(source)
     chosen = default_target(path, mode) if target is None else Path(target)
-    return run_cover(CoverJob(path, chosen, mode, overwrite=overwrite), resolved, lambda _: None)
+    job = CoverJob(path, chosen, mode, overwrite=overwrite, network=pixelizer_for(resolved, mode))
+    return run_cover(job, resolved, lambda _: None)

@@ -116,7 +116,8 @@ def _stages(
         noise = (
             "" if protect.epsilon is None else f", Laplace noise for epsilon {protect.epsilon:g} each time"
         )
-        colours = f"measured once and held for {span}{noise}"
+        change = "" if protect.perturb == "none" else f", changed by pixelizer-{protect.perturb}"
+        colours = f"measured once and held for {span}{noise}{change}"
     quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
     gate = "gate      off"
     if config.gate.scan:

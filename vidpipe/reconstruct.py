@@ -42,6 +42,14 @@ def job_for(request: Request, settings: Resolved) -> Job:
     return Job(request.source, request.target, network, manual, *times, overwrite=request.overwrite)
 
 
+def pixelizer_for(settings: Resolved, mode: str) -> Path | None:
+    """The engine file of the network that ``protect.perturb`` asks for; None where none is."""
+    config = settings.config
+    if mode != "protect" or config.protect.perturb == "none":
+        return None
+    return engine_for(f"pixelizer-{config.protect.perturb}", config.restore.engine, "cpu")
+
+
 def reconstruct(request: Request, settings: Resolved, on_frame: Callable[[Progress], None]) -> RunReport:
     """Writes the reconstructed file and its sidecar. Errors are those of ``pipeline.errors``."""
     return build.run(job_for(request, settings), settings, on_frame)

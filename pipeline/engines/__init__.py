@@ -41,7 +41,7 @@ another contract is outdated. Change it with ``nets.grid``."""
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What a restoring network wants, read from the metadata of its ONNX file.
+    """What a network wants, read from the metadata of its ONNX file.
 
     The file holds the learned part of the network only. What it reads from the mosaic and how its answer
     is held to the mosaic (``nets.grid``) is computed around it, in float32, at any precision of the engine.
@@ -54,7 +54,8 @@ class EngineSpec:
     """
 
     net: str
-    """idn, nar"""
+    """idn, nar; pixelizer-block, pixelizer-pixel, whose picture is a lattice (``nets.perturb``) and whose
+    ``residual`` is what is added to it"""
     version: str
     weights_sha256: str
     window: int

@@ -61,6 +61,8 @@ class ReleaseRecord(_Record):
     """Scale of the Laplace noise in grey levels of 255; None: no noise."""
     epsilon: float | None
     """Of the whole track: the budget of a measurement x the measurements."""
+    perturbed_levels: float | None = None
+    """Mean absolute change by ``protect.perturb``, grey levels of 255; None: not perturbed."""
 
 
 class CoverReport(_Record):

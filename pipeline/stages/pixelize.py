@@ -8,8 +8,8 @@ is painted later is the same colours in another place. However many frames are r
 With ``epsilon`` those colours are noised once before they are held, after Fan, "Image Pixelization with
 Differential Privacy" (DBSec 2018): Laplace noise of scale 255 m / (b^2 epsilon) per value.
 
-A perturbation that is trained against a network belongs between this stage and ``paint``: it takes ``Masked``
-and returns it with other ``samples``, finer ones if it likes.
+A perturbation that is trained against a network (``pipeline.stages.perturb``) lies between this stage and
+``paint``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -53,6 +53,10 @@ def cover(
         text = explanation(job, settings)
         typer.echo(text.model_dump_json(indent=2) if show.as_json else text.as_text())
         return
+    if not preview:
+        from vidpipe.reconstruct import pixelizer_for
+
+        job = replace(job, network=pixelizer_for(settings, mode))
     with show.running():
         work = runner.preview if preview else runner.run
         report = work(job, settings, show.on_frame)

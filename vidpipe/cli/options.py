@@ -116,6 +116,15 @@ Epsilon = Annotated[
         show_default=False,
     ),
 ]
+Perturb = Annotated[
+    str | None,
+    typer.Option(
+        "--perturb",
+        metavar="none|block|pixel",
+        help="protect: colours are changed against a network that restores faces.",
+        show_default=False,
+    ),
+]
 Gate = Annotated[
     str | None,
     typer.Option("--gate", metavar="on|off", help="Look through the output for faces.", show_default=False),
@@ -141,6 +150,7 @@ _SETTINGS = {
     "mask_scale": "mask.scale",
     "hold": "protect.hold_s",
     "epsilon": "protect.epsilon",
+    "perturb": "protect.perturb",
     "gate": "gate.scan",
 }
 """Flag -> the setting that it overrides."""

@@ -117,6 +117,7 @@ def run(
     mask_scale: options.MaskScale = None,
     hold: options.HoldFor = None,
     epsilon: options.Epsilon = None,
+    perturb: options.Perturb = None,
     finder: options.Finder = None,
     min_face: options.MinFace = None,
     det_threshold: options.DetThreshold = None,
@@ -154,7 +155,7 @@ def run(
         "preset": preset,
         "audio": audio,
     }
-    protecting = {"hold": hold, "epsilon": epsilon}
+    protecting = {"hold": hold, "epsilon": epsilon, "perturb": perturb}
     covering = {
         "look": look,
         "blocks": blocks,
