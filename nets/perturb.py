@@ -1,8 +1,8 @@
 """What the adversarial pixelizer reads of a lattice of colours, and how its answer is put onto it.
 
-It sees the colours that will be released and nothing else, so its answer tells nothing of the face that
-they do not tell. A lattice (3, R, C) is drawn as a picture of whole pixels per cell in a corner of S x S px, so that
-the network has the inputs of a restoring one (``nets.grid``) and runs behind the same engines.
+It sees the colours that will be released and nothing else, so its answer tells nothing of the face that they
+do not tell. A lattice (3, R, C) is drawn as a picture of whole pixels per cell in a corner of S x S px, so
+that the network has the inputs of a restoring one (``nets.grid``) and runs behind the same engines.
 
 *block* (eq. 14 of the IDN paper): one change per cell, drawn with one pixel per cell. *pixel* (eq. 12):
 changes within cells, which whoever knows the grid can average away.

@@ -114,7 +114,7 @@ def read(path: Path) -> Tensor:
 def find(clip: Footage) -> FaceTrackRecord:
     """The track of the clip's face, found as a run finds it. Raises InputError unless one goes through."""
     report = _run(
-        clip.path, Settings("protect"), 0, None, {"faces.fill_before_s": 1, "faces.fill_after_s": 1}
+        clip.path, Settings("pixelize"), 0, None, {"faces.fill_before_s": 1, "faces.fill_after_s": 1}
     )
     whole = [
         t
@@ -150,10 +150,12 @@ def _run(
         "encode.codec": "libx264",
         "encode.crf": crf,
         "gate.scan": False,
+        "protect.perturb": settings.perturb,
         **(more or {}),
     }
     target = source.with_name(f"{source.stem}-{settings.mode}-{settings.perturb}-{crf}.mp4")
-    job = CoverJob(source, target, settings.mode, tracks=None if track is None else (track,), overwrite=True)
+    tracks = None if track is None else (track,)
+    job = CoverJob(source, target, settings.mode, tracks=tracks, overwrite=True, network=settings.network)
     report: CoverReport = run_cover(
         job, resolve({k: Given(v, "table") for k, v in said.items()}), lambda _: None
     )

@@ -1,8 +1,8 @@
 """Table 5 of the IDN paper and more: what attackers recover of faces that the command has covered.
 
 Defences x what happened to the file x attackers, on the same faces, paired. Every defence is the run that
-users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the face
-moves.
+users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the
+face moves.
 The judged frame is the one that ``protect`` measures, so that what it shows later costs it nothing.
 Each face's values are kept in a file: a table that was cut goes on with the same command.
 """
@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.faces.book import FaceTrackRecord
 from train.conditions import Scene
 from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Segments, Stills
@@ -55,7 +56,7 @@ class Metric:
 
 METRICS = (
     Metric("psnr", "PSNR in the mosaic, dB", 2),
-    Metric("gain", "PSNR over bicubic of the plain mosaic in the same file, dB", 2),
+    Metric("gain", "PSNR over bicubic interpolation of the plain mosaic in the same file, dB", 2),
     Metric("lpips", "LPIPS in the mosaic", 3),
     Metric("identity", "identity similarity", 3),
     Metric("distance", "identity distance", 3),
@@ -63,8 +64,15 @@ METRICS = (
     Metric("rank1", "rank 1 among the test's faces", 2),
     Metric("to_mosaic", "PSNR against the plain mosaic, dB (the paper's Table 5)", 2),
 )
-UNTOUCHED, INPUT = "truth", "covered"
-"""Names of what is no attack, in the values"""
+LOWER = ("lpips", "distance")
+"""Metrics of which the attacker wants little"""
+BESTS = ("psnr", "gain", "lpips", "identity", "distance", "same")
+"""Metrics of which the best attacker is told"""
+SHOWN = "x264 crf 23"
+COVERED = "covered"
+"""The picture itself, which is no attack"""
+BEST = "best of these, face by face"
+RETRAINED = "IDN, retrained on such mosaics"
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,13 @@ class Plan:
 
 def measure(
     plan: Plan, source: Stills | Segments, kind: str, folder: Path, told: Callable[[str], None] = log.info
-) -> list[dict[str, dict[str, float]]]:
+) -> list[dict[str, dict[str, object]]]:
     """Values of every face: ``defence / channel / attacker`` -> metric -> value."""
     kept = folder / f"values-{kind}"
     kept.mkdir(parents=True, exist_ok=True)
-    out = []
-    for n, clip in enumerate(footage(source, plan.count, folder / f"footage-{kind}", plan.seed)):
+    out: list[dict[str, dict[str, object]]] = []
+    # Some are left out, as the camera moves faster than the finder follows: the next ones take their places.
+    for n, clip in enumerate(footage(source, 2 * plan.count, folder / f"footage-{kind}", plan.seed)):
         path = kept / f"{clip.index}.json"
         if not path.exists():
             began = time.monotonic()
@@ -110,10 +119,12 @@ def measure(
                 log.warning("left out: %s", error)
                 values = {}
             path.write_text(json.dumps(values))
-            told(f"{kind} {n + 1}/{plan.count}: {time.monotonic() - began:.0f} s")
+            told(f"{kind}, {len(out) + 1} of {plan.count}: {time.monotonic() - began:.0f} s")
         values = json.loads(path.read_text())
         if values:
             out.append(values)
+        if len(out) == plan.count:
+            break
     return out
 
 
@@ -134,14 +145,15 @@ def measure_one(plan: Plan, clip: Footage, sheet: Path | None = None) -> dict[st
             one = scene(clip, seen, place, judged)
             if channel == CHANNELS[-1]:
                 image = averaged_cells(one.image, one.mask, one.rows, one.cols)
-                one = Scene(one.index, one.truth, image, *_rest(one))
-            pictures = {"covered": one.image[[judged]]}
+                one = replace(one, image=image)
+            pictures = {COVERED: one.image[[judged]]}
             pictures |= {a.name: a(one).clamp(0, 1) for a in plan.attackers(defence)}
             pictures = {_shared(name, plan): p for name, p in pictures.items()}
+            identified = [n for n in pictures if n not in (BICUBIC.name, Inversion(1, "known").name)]
             if defence is plan.defences[0]:
                 plain[channel] = pictures[BICUBIC.name]
             mosaic = plain.setdefault("mosaic", one.image[[judged]])
-            for name, of_one in _scores(plan, one, pictures, plain[channel], mosaic).items():
+            for name, of_one in _scores(plan, one, pictures, identified, plain[channel], mosaic).items():
                 values[f"{defence.name} / {channel} / {name}"] = of_one
             if channel in ("raw", "x264 crf 23"):
                 rows.append(torch.cat([one.truth[judged], *(p[0] for p in pictures.values())], -1))
@@ -153,22 +165,17 @@ def measure_one(plan: Plan, clip: Footage, sheet: Path | None = None) -> dict[st
     return values
 
 
-def _rest(one: Scene) -> tuple[object, ...]:
-    return one.mask, one.rows, one.cols, one.judged, one.means, one.placement
-
-
 def _shared(name: str, plan: Plan) -> str:
     """Retrained attackers have one row, whatever they have seen."""
     return RETRAINED if name in {n.name for n in plan.retrained.values()} else name
 
 
-RETRAINED = "IDN, retrained on such mosaics"
-
-
-def _received(clip: Footage, track: object, defence: Defence, channel: str, lossless: Tensor) -> Tensor:
+def _received(
+    clip: Footage, track: FaceTrackRecord, defence: Defence, channel: str, lossless: Tensor
+) -> Tensor:
     """The frames as an attacker has them."""
     if channel.startswith("x264"):
-        return cover(clip, track, defence.settings, int(channel.rpartition(" ")[2]))  # type: ignore[arg-type]
+        return cover(clip, track, defence.settings, int(channel.rpartition(" ")[2]))
     if channel == "JPEG 75":
         return torch.stack([_jpeg(frame) for frame in lossless])
     if channel == "blur":
@@ -185,72 +192,116 @@ def _jpeg(frame: Tensor) -> Tensor:
 
 
 def _scores(
-    plan: Plan, one: Scene, pictures: Mapping[str, Tensor], bicubic: Tensor, mosaic: Tensor
+    plan: Plan,
+    one: Scene,
+    pictures: Mapping[str, Tensor],
+    identified: Sequence[str],
+    bicubic: Tensor,
+    mosaic: Tensor,
 ) -> dict[str, dict[str, object]]:
+    """Of every picture; identity, which costs most, of those that are ``identified``."""
     judged = list(one.judged)
     true, weight = one.truth[judged], one.weight[judged]
-    everything = torch.cat([true, *pictures.values()])
     judges = plan.judges
-    deep = judges.lpips.features(everything) if judges.lpips else None
-    embedded = None
-    if judges.identity is not None:
-        # The network of identity wants crops of 1.6 x the face; these show SCALE x as much.
-        edge = round(SIZE_PX * (1 - 1 / SCALE) / 2)
-        inner = everything[..., edge:-edge, edge:-edge]
-        embedded = judges.identity.embed(inner, inner[0])
+    deep = judges.lpips.features(torch.cat([true, *pictures.values()])) if judges.lpips else None
     base = psnr(bicubic, true, weight)
     out: dict[str, dict[str, object]] = {}
     for n, (name, picture) in enumerate(pictures.items(), 1):
         inside = psnr(picture, true, weight)
-        values: dict[str, object] = {
+        out[name] = {
             "psnr": float(inside),
             "gain": float(inside - base),
             "to_mosaic": float(psnr(picture, mosaic, weight)),
         }
         if judges.lpips and deep is not None:
             _, within = judges.lpips([x[[n]] for x in deep], [x[[0]] for x in deep], weight)
-            values["lpips"] = float(within)
-        if embedded is not None:
-            own, true_one = embedded[n], embedded[0]
-            distance = float(np.linalg.norm(own - true_one))
-            values["identity"] = float(own @ true_one / np.linalg.norm(own) / np.linalg.norm(true_one))
-            values["distance"] = distance
-            values["same"] = float(distance < Identity.SAME)
-            values["embedding"] = [round(float(v), 4) for v in own]
-            values["true"] = [round(float(v), 4) for v in true_one]
-        out[name] = values
+            out[name]["lpips"] = float(within)
+    if judges.identity is not None:
+        # Its network wants crops of 1.6 x the face; these show SCALE x as much.
+        edge = round(SIZE_PX * (1 - 1 / SCALE) / 2)
+        inner = torch.cat([true, *(pictures[name] for name in identified)])[..., edge:-edge, edge:-edge]
+        wanted, *embedded = judges.identity.embed(inner, inner[0])
+        for name, own in zip(identified, embedded, strict=True):
+            distance = float(np.linalg.norm(own - wanted))
+            cosine = float(own @ wanted / np.linalg.norm(own) / np.linalg.norm(wanted))
+            out[name] |= {"identity": cosine, "distance": distance, "same": float(distance < Identity.SAME)}
+            out[name] |= {"embedding": own.round(4).tolist(), "true": wanted.round(4).tolist()}
     return out
 
 
+def best(face: Mapping[str, Mapping[str, object]], prefix: str, metric: Metric) -> float:
+    """What the best attacker of a face gets under ``defence / channel``; NaN where none has the metric."""
+    values = [
+        float(row[metric.key])  # type: ignore[arg-type]
+        for key, row in face.items()
+        if key.startswith(f"{prefix} / ") and not key.endswith(f" / {COVERED}") and metric.key in row
+    ]
+    if not values:
+        return float("nan")
+    return min(values) if metric.key in LOWER else max(values)
+
+
 def summary(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, dict[str, Interval]]:
-    """``defence / channel / attacker`` -> metric -> mean and interval over faces."""
+    """``defence / channel / attacker`` -> metric -> mean and interval over faces; BEST among attackers."""
     out: dict[str, dict[str, Interval]] = {}
     for key in faces[0] if faces else ():
         rows = [face[key] for face in faces if key in face]
-        out[key] = {m.key: interval([float(r[m.key]) for r in rows]) for m in METRICS if m.key in rows[0]}  # type: ignore[arg-type]
+        out[key] = {
+            m.key: interval([float(r[m.key]) for r in rows])  # type: ignore[arg-type]
+            for m in METRICS
+            if m.key in rows[0]
+        }
         if "embedding" in rows[0]:
             probes, gallery = (np.array([r[k] for r in rows], float) for k in ("embedding", "true"))
             nearest = np.linalg.norm(probes[:, None] - gallery[None], axis=-1).argmin(1)
             out[key]["rank1"] = interval((nearest == np.arange(len(rows))).astype(float).tolist())
+    for prefix in dict.fromkeys(key.rpartition(" / ")[0] for key in out):
+        of_best = {m.key: interval([best(f, prefix, m) for f in faces]) for m in METRICS if m.key in BESTS}
+        out[f"{prefix} / {BEST}"] = {k: v for k, v in of_best.items() if not np.isnan(v.mean)}
     return out
 
 
 def table(values: Mapping[str, Mapping[str, Interval]], metric: Metric, defences: Sequence[str]) -> str:
     """Markdown: rows are what happened to the file and who attacks, columns are defences."""
-    lines = [f"| | | {' | '.join(defences)} |", "|---" * (len(defences) + 2) + "|"]
+    lines = [f"| file | attacker | {' | '.join(defences)} |", "|---" * (len(defences) + 2) + "|"]
     rows = dict.fromkeys(key.partition(" / ")[2] for key in values)
-    for row in rows:
+    for row in sorted(rows, key=lambda r: CHANNELS.index(r.partition(" / ")[0])):
         channel, _, attacker = row.partition(" / ")
+        found = [values.get(f"{defence} / {row}", {}).get(metric.key) for defence in defences]
+        if any(f is not None for f in found):
+            lines.append(f"| {channel} | {attacker} | {' | '.join(_cell(f, metric) for f in found)} |")
+    return "\n".join(lines)
+
+
+def _cell(found: Interval | None, metric: Metric) -> str:
+    if found is None or np.isnan(found.mean):
+        return ""
+    sign, digits = "+" if metric.key == "gain" else "", metric.digits
+    return f"{found.mean:{sign}.{digits}f} [{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"
+
+
+def differences(
+    faces: Sequence[Mapping[str, Mapping[str, object]]], names: Sequence[str], channel: str, metric: Metric
+) -> str:
+    """Markdown: what each defence leaves more (+) or less (-) than the first one, paired over faces."""
+    keys = {n: [k for k in faces[0] if k.startswith(f"{n} / {channel} / ")] for n in names}
+    attackers = dict.fromkeys(k.rpartition(" / ")[2] for k in keys[names[0]])
+    lines = [f"| attacker | {' | '.join(names[1:])} |", "|---" * len(names) + "|"]
+    for attacker in [a for a in attackers if a != COVERED] + [BEST]:
+
+        def of(face: Mapping[str, Mapping[str, object]], name: str, attacker: str = attacker) -> float:
+            prefix = f"{name} / {channel}"
+            if attacker == BEST:
+                return best(face, prefix, metric)
+            return float(face[f"{prefix} / {attacker}"].get(metric.key, np.nan))  # type: ignore[arg-type]
+
         cells = []
-        for defence in defences:
-            found = values.get(f"{defence} / {row}", {}).get(metric.key)
-            if found is None or np.isnan(found.mean):
-                cells.append("")
-                continue
-            sign = "+" if metric.key == "gain" else ""
-            spread = f" [{found.low:{sign}.{metric.digits}f}, {found.high:{sign}.{metric.digits}f}]"
-            cells.append(f"{found.mean:{sign}.{metric.digits}f}{spread}")
-        lines.append(f"| {channel} | {attacker} | {' | '.join(cells)} |")
+        for name in names[1:]:
+            i = interval([of(face, name) - of(face, names[0]) for face in faces])
+            digits = metric.digits
+            cells.append(f"{i.mean:+.{digits}f} [{i.low:+.{digits}f}, {i.high:+.{digits}f}]")
+        if not all("nan" in c for c in cells):
+            lines.append(f"| {attacker} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -260,22 +311,14 @@ def page(plan: Plan, results: Mapping[str, Sequence[Mapping[str, Mapping[str, ob
     blocks = plan.defences[0].settings.blocks
     parts = [f"## Table 5: what attackers recover, {blocks} blocks across the face"]
     for kind, faces in results.items():
+        if not faces:
+            continue
+        for metric in (m for m in METRICS if m.key in ("gain", "identity")):
+            if len(names) > 1 and any(metric.key in row for row in faces[0].values()):
+                title = f"### {kind}, {len(faces)}: {metric.title}, less that of {names[0]}; {SHOWN}"
+                parts += [title, differences(faces, names, SHOWN, metric)]
         values = summary(faces)
         for metric in METRICS:
             if any(metric.key in v for v in values.values()):
                 parts += [f"### {kind}, {len(faces)}: {metric.title}", table(values, metric, names)]
     return "\n\n".join(parts) + "\n"
-
-
-def paired(
-    faces: Sequence[Mapping[str, Mapping[str, object]]],
-    attacker: str,
-    channel: str,
-    names: tuple[str, str],
-    key: str,
-) -> Interval:
-    """Mean over faces of what the second defence leaves less what the first does."""
-    first, second = (f"{name} / {channel} / {attacker}" for name in names)
-    return interval(
-        [float(f[second][key]) - float(f[first][key]) for f in faces if first in f and second in f]
-    )  # type: ignore[arg-type]

@@ -119,8 +119,10 @@ class State:
 
     def load(self, path: Path) -> None:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        for part, state in zip((self.net, self.average, self.optimizer), saved["parts"], strict=True):
-            part.load_state_dict(state)
+        net, average, optimizer = saved["parts"]
+        self.net.load_state_dict(net)
+        self.average.load_state_dict(average)
+        self.optimizer.load_state_dict(optimizer)
         self.step = saved["step"]
 
 
@@ -150,7 +152,7 @@ def train(
         log.info("resumed at step %d", state.step)
     (out / "recipe.txt").write_text(repr(asdict(recipe)) + "\n")
     began, last_saved, window, first = time.monotonic(), time.monotonic(), [], state.step
-    while state.step < recipe.steps and time.monotonic() - began < max_minutes * 60:
+    while state.step < recipe.steps:
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
         covered = draw(recipe, faces, generator)
         for group in state.optimizer.param_groups:
@@ -191,6 +193,8 @@ def train(
                 out / f"strip_{state.step:06d}.png",
                 [covered.truth, plain, unchanged, changed.detach(), received.detach(), restored.detach()],
             )
+        if time.monotonic() - began > max_minutes * 60:
+            break
         if time.monotonic() - last_saved > 120:
             state.save(out / "state.pt")
             save(weights, state.average)

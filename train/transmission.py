@@ -81,4 +81,5 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     line = line / line.sum()
     flat = F.pad(x.flatten(0, 1).unsqueeze(1), (radius,) * 4, mode="replicate")
     flat = F.conv2d(F.conv2d(flat, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
-    return flat.squeeze(1).unflatten(0, x.shape[:2])
+    shaped: Tensor = flat.squeeze(1).unflatten(0, x.shape[:2])
+    return shaped

@@ -1,4 +1,4 @@
-"""Perturbation: the same change on all frames of a track, of whole cells or within them; what cannot be is said."""
+"""Perturbation: one change for all frames of a track, of cells or within them; what cannot be is said."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ Conditions = Annotated[
 ]
 TableName = Annotated[
     str | None,
-    typer.Option("--table", metavar="1|2|3|4|nar", help="A table of the papers.", show_default=False),
+    typer.Option("--table", metavar="1|2|3|4|5|nar", help="A table of the papers.", show_default=False),
 ]
 Budget = Annotated[
     float | None,
@@ -123,6 +123,16 @@ def evaluate(
     prepare(console, max(verbose, 1), quiet)
     if faces is None and clips is None:
         raise UsageError("nothing to measure on; give --faces FOLDER, --clips PATH or both")
+    if table == "5":
+        if conditions is not None or inversion:
+            raise UsageError("--table 5 has its own conditions and attackers; leave those options out")
+        from vidpipe.cli.table5 import table5
+
+        judges = _judges(metrics, alexnet, vgg16)
+        output.mkdir(parents=True, exist_ok=True)
+        told = (train_faces, budget_minutes, judges, count, seed, output, _place(device), as_json)
+        table5(nets, _sources(faces, clips), *told)
+        return
     chosen = _table(table, nets, budget_minutes, train_faces, conditions)
     suite = _suite(
         nets or (["idn"] if chosen and not chosen.variants else []),
@@ -161,7 +171,7 @@ def _table(
             )
         return None
     if name not in TABLES:
-        raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}")
+        raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}, 5")
     if conditions is not None:
         raise UsageError(f"--table {name} has its own conditions; leave --conditions out")
     table = TABLES[name]

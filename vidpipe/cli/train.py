@@ -1,4 +1,4 @@
-"""``vidpipe train idn|nar|nar-seed``: a restoring network's weights from face pictures and clips."""
+"""``vidpipe train idn|nar|nar-seed|pixelizer``: a network's weights from face pictures and clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli import options
 
-NETS = ("idn", "nar", "nar-seed")
+NETS = ("idn", "nar", "nar-seed", "pixelizer")
 
 Net = Annotated[str, typer.Argument(metavar="|".join(NETS), help="Network to train.", show_default=False)]
 Faces = Annotated[
@@ -41,6 +41,24 @@ Start = Annotated[
         "--start", metavar="FILE", help="Weights to begin with; nar also takes idn's.", show_default=False
     ),
 ]
+Perturb = Annotated[
+    str | None,
+    typer.Option(
+        "--perturb",
+        metavar="block|pixel",
+        help="pixelizer: changes whole cells or within them; default block.",
+        show_default=False,
+    ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="FILE",
+        help="pixelizer: the IDN that it is trained against; default: the shipped one.",
+        show_default=False,
+    ),
+]
 Vgg = Annotated[
     Path | None,
     typer.Option("--vgg", metavar="FILE", help="VGG16 weights: adds the perceptual and style losses."),
@@ -59,6 +77,8 @@ def train(
     seed: Seed = 1,
     start: Start = None,
     vgg: Vgg = None,
+    perturb: Perturb = None,
+    against: Against = None,
     device: options.Device = None,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
@@ -86,6 +106,14 @@ def train(
     place = device or "auto"
     if place == "auto":
         place = "cuda:0" if torch.cuda.is_available() else "cpu"
+    limit = math.inf if max_minutes is None else max_minutes
+    if net == "pixelizer":
+        if clips or start or vgg:
+            raise UsageError("a pixelizer is trained on pictures alone; leave --clips, --start and --vgg out")
+        _pixelizer(perturb or "block", against, faces, output, steps, batch, limit, resume, seed, place)
+        return
+    if perturb or against:
+        raise UsageError(f"--perturb and --against are options of pixelizer, not of {net}")
     recipe = Recipe(
         net,
         steps=steps,
@@ -102,9 +130,41 @@ def train(
         raise UsageError(str(error)) from error
     sources = Stills.load(faces, 256), Segments.load(clips) if clips else None
     folder = output or Path("runs") / net
-    limit = math.inf if max_minutes is None else max_minutes
     try:
         state = run(recipe, sources, folder, torch.device(place), limit, resume, perceptual, start)
     except CheckpointError as error:
         raise UsageError(f"--start: {error}") from error
     typer.echo(f"{folder / f'{net}.safetensors'}: step {state.step} of {steps}")
+
+
+def _pixelizer(
+    perturb: str,
+    against: Path | None,
+    faces: Path,
+    output: Path | None,
+    steps: int,
+    batch: int | None,
+    limit: float,
+    resume: bool,
+    seed: int,
+    place: str,
+) -> None:
+    import torch
+
+    from nets.checkpoint import WEIGHTS, CheckpointError
+    from nets.pixelizer import PixelizerConfig
+    from pipeline.errors import UsageError
+    from train.data import Stills
+    from train.pixelizer import Recipe, attacker, train
+
+    if perturb not in ("block", "pixel"):
+        raise UsageError(f"--perturb is {perturb!r}; wanted block or pixel")
+    device = torch.device(place)
+    try:
+        idn = attacker(against or WEIGHTS / "idn.safetensors", device)
+    except CheckpointError as error:
+        raise UsageError(f"--against: {error}") from error
+    recipe = Recipe(PixelizerConfig.shipped(perturb), steps=steps, batch=batch or Recipe.batch, seed=seed)  # type: ignore[arg-type]
+    folder = output or Path("runs") / f"pixelizer-{perturb}"
+    state = train(recipe, Stills.load(faces, 256), idn, folder, device, limit, resume)
+    typer.echo(f"{folder / f'pixelizer-{perturb}.safetensors'}: step {state.step} of {steps}")

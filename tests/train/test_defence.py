@@ -1,0 +1,99 @@
+"""Table 5: what is measured of a covered clip is what a file of the command shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+import torch
+
+from train.covered import Footage, Place, Settings, cover, find, footage, scene
+from train.data import Stills
+from train.defence import BEST, CHANNELS, Defence, Metric, Plan, best, differences, measure, page, summary
+from train.evaluate import Judges
+from train.metrics import psnr
+from train.pixelizer import averaged_cells
+
+SCALE, SIZE_PX = 1.3, 96
+SEED = 5
+"""Of a camera that the finder follows over all frames"""
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Stills:
+    """NASA's portrait of Eileen Collins, as scikit-image ships it, cut as the face crops are."""
+    cut = np.ascontiguousarray(skimage.data.astronaut()[20:240, 110:330])
+    whole = torch.from_numpy(cut).permute(2, 0, 1)[None].float()
+    return Stills(torch.nn.functional.interpolate(whole, (256, 256), mode="area").byte())
+
+
+@pytest.fixture(scope="module")
+def clip(portrait: Stills, tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    (made,) = footage(portrait, 1, tmp_path_factory.mktemp("clip"), SEED)
+    return made
+
+
+def test_a_scene_is_the_mosaic_that_the_file_shows(clip: Footage) -> None:
+    track = find(clip)
+    H, W = clip.frames.shape[-2:]
+    place = Place.of(track, 6, SCALE, SIZE_PX, (H, W))
+    plain, held = (
+        scene(clip, cover(clip, track, Settings(mode), 0), place, 4) for mode in ("pixelize", "protect")
+    )
+    for one in (plain, held):
+        cells = averaged_cells(one.image, one.mask, one.rows, one.cols)
+        assert float((cells - one.image).abs().mean()) * 255 < 1.5, "cells are flat where the lattice says"
+        outside = ((one.image - one.truth).abs() * one.mask).mean() / one.mask.mean()
+        assert float(outside) * 255 < 2
+        assert float(psnr(one.image, one.truth, one.weight).mean()) < 30
+    colours = [s.image[[2, 12]] * s.weight[[2, 12]] for s in (plain, held)]
+    moved = [float((c[0] - c[1]).abs().mean()) for c in colours]
+    assert moved[1] < 0.6 * moved[0], "held colours do not change while the face moves over its cells"
+
+
+def test_placements_of_crops_lead_into_the_still(clip: Footage, portrait: Stills) -> None:
+    track = find(clip)
+    H, W = clip.frames.shape[-2:]
+    place = Place.of(track, 6, SCALE, SIZE_PX, (H, W))
+    one = scene(clip, clip.frames, place, 0)
+    assert one.placement is not None
+    grid = torch.nn.functional.affine_grid(
+        one.placement, [len(one.truth), 3, SIZE_PX, SIZE_PX], align_corners=False
+    )
+    still = (portrait.pictures.float() / 255).expand(len(one.truth), -1, -1, -1)
+    seen = torch.nn.functional.grid_sample(still, grid, padding_mode="reflection", align_corners=False)
+    inside = one.weight
+    assert float(psnr(seen, one.truth, inside).min()) > 28
+
+
+def test_a_table_resumes_and_names_who_attacked(portrait: Stills, tmp_path: Path) -> None:
+    defences = [Defence("pixelize", Settings("pixelize")), Defence("protect", Settings("protect"))]
+    plan = Plan(defences, ("raw", "JPEG 75", CHANNELS[-1]), [], {}, Judges(), 1, SEED)
+    told: list[str] = []
+    faces = measure(plan, portrait, "faces", tmp_path, told.append)
+    assert len(faces) == 1 and len(told) == 1
+    assert measure(plan, portrait, "faces", tmp_path, told.append) == faces and len(told) == 1
+    text = page(plan, {"faces": faces})
+    assert "inversion, 16 frames, known motion" in text and "cannot be undone" not in text
+    values = summary(faces)
+    assert values["pixelize / raw / bicubic"]["gain"].mean == pytest.approx(0, abs=1e-6)
+    assert values["pixelize / raw / covered"]["to_mosaic"].mean == pytest.approx(100)
+
+
+def test_the_best_attacker_is_taken_face_by_face() -> None:
+    gain, distance = Metric("gain", "gain", 2), Metric("distance", "distance", 3)
+    faces: list[dict[str, dict[str, object]]] = [
+        {
+            "a / x / one": {"gain": 1.0, "distance": 0.4},
+            "a / x / two": {"gain": 3.0},
+            "a / x / covered": {"gain": 9.0},
+            "b / x / one": {"gain": 0.5, "distance": 0.6},
+            "b / x / two": {"gain": 0.0},
+            "b / x / covered": {"gain": 9.0},
+        }
+    ]
+    assert best(faces[0], "a / x", gain) == 3.0
+    assert best(faces[0], "a / x", distance) == 0.4
+    assert f"| {BEST} | -2.50" in differences(faces, ["a", "b"], "x", gain)
