@@ -12,20 +12,23 @@ import torch
 from export.crops import Faces, faces
 from export.job import export
 from export.spec import Request
-from nets.checkpoint import Restorer, save
+from nets.checkpoint import Runnable, save
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
 from nets.nar_seed import SeedNAR, SeedNARConfig
+from nets.pixelizer import Pixelizer, PixelizerConfig
 
 
-def shaken(name: str) -> Restorer:
+def shaken(name: str) -> Runnable:
     """A small network; layers that start at 0 would make every engine agree."""
-    net: Restorer
+    net: Runnable
     match name:
         case "idn":
             net = IDN(IDNConfig(width=8, widths=(16,), tail=8, kernel=3, recurrences=1, middle=1))
         case "nar":
             net = NAR(NARConfig(width=8, widths=(16,), tail=8, kernel=3, middle=1, core=2, context=1))
+        case "pixelizer-block":
+            net = Pixelizer(PixelizerConfig(width=16, blocks=1))
         case _:
             net = SeedNAR(SeedNARConfig(width=8, widths=(16,), tail=8, blocks=1, middle=1, core=2, context=1))
     torch.manual_seed(2)

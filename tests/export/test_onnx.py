@@ -13,7 +13,7 @@ from export.networks import spec_of, with_window
 from export.onnx import Body, example_inputs, to_onnx
 from export.parity import reference_of
 from export.precision import weight_types
-from nets.checkpoint import Restorer
+from nets.checkpoint import Runnable
 from pipeline.engines import open_engine
 from pipeline.engines.metadata import read_onnx
 from pipeline.engines.reference import measure
@@ -21,10 +21,10 @@ from pipeline.errors import UsageError
 from tests.export.conftest import shaken
 
 
-@pytest.fixture(scope="module", params=["idn", "nar", "nar-seed"])
+@pytest.fixture(scope="module", params=["idn", "nar", "nar-seed", "pixelizer-block"])
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Restorer, Path]:
+) -> tuple[Runnable, Path]:
     net = shaken(request.param)
     path = tmp_path_factory.mktemp("onnx") / f"{request.param}.onnx"
     path.write_bytes(to_onnx(net, spec_of(net, "0" * 64)))
@@ -32,7 +32,7 @@ def exported(
 
 
 @pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
-def test_parity_with_pytorch(exported: tuple[Restorer, Path], library: str, portrait: Faces) -> None:
+def test_parity_with_pytorch(exported: tuple[Runnable, Path], library: str, portrait: Faces) -> None:
     net, path = exported
     if library == "openvino":
         pytest.importorskip("openvino")
@@ -51,7 +51,7 @@ def test_parity_with_pytorch(exported: tuple[Restorer, Path], library: str, port
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_any_batch(exported: tuple[Restorer, Path], batch: int) -> None:
+def test_any_batch(exported: tuple[Runnable, Path], batch: int) -> None:
     net, path = exported
     engine = open_engine(path, device="cpu", library="onnxruntime", threads=1)
     features, mask = example_inputs(engine.spec, batch, seed=4)
@@ -62,7 +62,7 @@ def test_any_batch(exported: tuple[Restorer, Path], batch: int) -> None:
     torch.testing.assert_close(came["trust"], trust, atol=1e-5, rtol=0)
 
 
-def test_the_file_says_what_it_is(exported: tuple[Restorer, Path]) -> None:
+def test_the_file_says_what_it_is(exported: tuple[Runnable, Path]) -> None:
     net, path = exported
     model = onnx.load(path)
     assert model.opset_import[0].version == 20

@@ -12,8 +12,10 @@ import pytest
 import skimage
 from numpy.typing import NDArray
 
+from export.choose import engine_for
 from pipeline.faces.report import CoverReport, read_report
 from tests.clips import Audio, Extras, write_clip
+from tests.fixtures import MOSAIC_BOX
 from tests.vidpipe.conftest import Cli
 
 FRAMES = 50
@@ -119,6 +121,44 @@ def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: P
     assert np.ptp(np.array(means), axis=0).max() < 5
 
 
+def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidpipe.reconstruct.engine_for", engine_for)  # the shipped network's
+    plain, changed = tmp_path / "plain.mp4", tmp_path / "changed.mp4"
+    held = ("--mode", "protect", "--crf", "10", "--gate", "off")
+    assert cli("run", portrait_clip, "-o", plain, *held) == 0
+    assert cli("run", portrait_clip, "-o", changed, *held, "--perturb", "block") == 0
+    (release,) = _report(changed).releases
+    assert release.perturbed_levels is not None and 1 < release.perturbed_levels < 30
+    assert _report(plain).releases[0].perturbed_levels is None
+    differences = []
+    for index in (0, 49):
+        ((before,), (after,)) = read_clip(plain, [index]), read_clip(changed, [index])
+        x0, y0, x1, y1 = face_box(index)
+        differences.append((after.astype(float) - before)[y0:y1, x0:x1].mean((0, 1)))
+    assert np.abs(differences[0] - differences[1]).max() < 1.5
+    assert np.abs(differences[0]).max() > 0.5
+
+
+def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
+    cli: Cli, mosaic_clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", mosaic_clip, "-o", output, "--mode", "protect", "--crf", "10", "--mask", "box") == 0
+    report = _report(output)
+    (track,) = [t for t in report.tracks if t.kind == "mosaic"]
+    assert track.decision == "covered"
+    (release,) = [r for r in report.releases if r.track == track.track]
+    assert release.measurements == 1
+    assert release.smallest_cell_px > 1.8 * (MOSAIC_BOX[2] - MOSAIC_BOX[0]) / 8, (
+        "of 8 cells at most 4 are left"
+    )
+    x0, y0, x1, y1 = MOSAIC_BOX
+    first, last = (p[y0:y1, x0:x1, 0].astype(float) for p in read_clip(output, [8, 29]))
+    assert np.abs(first - last).mean() < 4, "colours hold"
+
+
 def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
     cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +227,8 @@ def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
     [
         (["--mode", "pixelise"], 2, "pixelize"),
         (["--mode", "pixelize", "--epsilon", "1"], 2, "protect"),
+        (["--mode", "pixelize", "--perturb", "block"], 2, "protect"),
+        (["--mode", "protect", "--perturb", "much"], 2, "perturb"),
         (["--mode", "pixelize", "--net", "nar"], 2, "reconstruct"),
         (["--mode", "reconstruct", "--blocks", "6"], 2, "--blocks"),
         (["--mode", "pixelize", "--keep", "1"], 2, "--preview"),

@@ -42,6 +42,10 @@ def test_a_run_is_resumed_and_leaves_weights(
         (("idn", "--faces", "nowhere"), 1, "no usable face picture"),
         (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "train.pack"),
         (("idn", "--faces", "{faces}", "--vgg", "none.safetensors"), 2, "VGG16"),
+        (("pixelizer", "--faces", "{faces}", "--perturb", "noise"), 2, "block or pixel"),
+        (("pixelizer", "--faces", "{faces}", "--clips", "x.npy"), 2, "--clips"),
+        (("pixelizer", "--faces", "{faces}", "--against", "none.safetensors"), 2, "--against"),
+        (("idn", "--faces", "{faces}", "--perturb", "block"), 2, "pixelizer"),
     ],
 )
 def test_what_cannot_be_trained_on(
