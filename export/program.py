@@ -12,13 +12,13 @@ import torch
 from torch.export import Dim, save
 
 from export.onnx import Body, check_size, example_inputs
-from nets.checkpoint import Restorer
+from nets.checkpoint import Runnable
 from pipeline.engines import EngineSpec
 from pipeline.engines.metadata import KEY, to_json
 from pipeline.errors import UsageError
 
 
-def to_program(net: Restorer, spec: EngineSpec, path: Path) -> None:
+def to_program(net: Runnable, spec: EngineSpec, path: Path) -> None:
     """Writes a .pt2 with the batch free within the spec's range, and the spec beside it.
 
     Raises UsageError for int8 and for a size that the network cannot take.
