@@ -102,7 +102,7 @@ def fuse(obs: Observation, window: int) -> Fusion:
 
 def _used(member: Tensor) -> int:
     """How many of the N cells of an axis any frame has, 1 at least."""
-    return 1 + max(torch.nonzero(member.amax((0, -1))).flatten().tolist(), default=0)
+    return 1 + max(torch.nonzero(member.amax((0, -1)).cpu()).flatten().tolist(), default=0)
 
 
 def _halve(x: Tensor) -> Tensor:

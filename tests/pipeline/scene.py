@@ -118,8 +118,10 @@ class CubicEngine:
 
     name = "cubic"
 
-    def __init__(self, window: int = 1, context: int = 0, size_px: int = 64, cells: int = 16) -> None:
-        self.spec = EngineSpec("cubic", "1", "0" * 64, window, context, size_px, cells)
+    def __init__(
+        self, window: int = 1, context: int = 0, size_px: int = 64, cells: int = 16, fused: bool = False
+    ) -> None:
+        self.spec = EngineSpec("cubic", "1", "0" * 64, window, context, size_px, cells, fused)
         self.batches: list[int] = []
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

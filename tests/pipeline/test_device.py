@@ -91,6 +91,29 @@ def test_restoring_gives_the_same_picture(device: str, pix_fmt: str, shape: Shap
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_a_network_of_many_frames_reads_the_same(device: str) -> None:
+    """Motion and fusion of a window, computed where its frames lie."""
+    shots = [scene(index=i, phase=(0.1 * i, 0.0)) for i in range(4)]
+
+    def through(frames: Iterable[Frame]) -> list[Frame]:
+        tracked = (
+            Tracked(f, (s.tracked(born=i == 0, last=i == 3),))
+            for i, (f, s) in enumerate(zip(frames, shots, strict=True))
+        )
+        cropped = crop(tracked, info=shots[0].info, size_px=64, cells=16, margin=1.6)
+        engine = CubicEngine(window=4, context=1, fused=True)
+        windows = window(cropped, core=2, context=1)
+        return list(paste(restore(windows, engine=engine, batch_size=2), info=shots[0].info))
+
+    here = through([s.frame for s in shots])
+    with entered(device) as (place, _):
+        back = list(to_host(through(to_device([s.frame for s in shots], place))))
+    for ours, theirs in zip(here, back, strict=True):
+        for a, b in zip(ours.planes, theirs.planes, strict=True):
+            assert (a.int() - b.int()).abs().max() <= TOLERANCE_LEVELS
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_frames_come_back_in_order_and_untouched(device: str) -> None:
     shots = [scene(seed=i, index=i).frame for i in range(5)]
     with entered(device) as (place, _):

@@ -1,0 +1,429 @@
+"""What a machine with a GPU shows: its tests, and where the time goes from decoder to encoder. One JSON.
+
+``bash benchmarks/gpu.sh WHEELS OUT`` makes the environment on a bare machine and calls this;
+``python -m benchmarks.gpu --out gpu.json`` does where vidpipe is installed. Every piece runs in a process of
+its own, under a limit of its own: one that fails leaves its error in the JSON, and the others go on. The JSON
+is written after each. Without a GPU the pieces run on the CPU and the JSON says so: its figures say nothing
+about a GPU then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import traceback
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = (1920, 1080)
+FRAMES, FRAMES_ON_CPU = 480, 24
+SHOWN = 60
+"""Frames of the clip that differ; the clip goes back and forth over them."""
+PAPER_MS = {"idn": 25.0, "nar": 25.0, "pixelizer": 2.8}
+"""Per 256x256 picture, Neurocomputing 513 (2022); NAR's paper gives none, IDN's is put beside it."""
+LIMIT_S = {"tests": 400, "engines": 400}
+USUAL_LIMIT_S = 180
+LIBRARIES = (
+    "torch", "triton", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu12",
+    "nvidia-dali-cuda120", "nvidia-dali-cuda130", "openvino",
+)  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What this is."""
+    import torch
+
+    from pipeline.cuda import why_none
+
+    installed = {}
+    for name in LIBRARIES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    reason = why_none()
+    gpus = [] if reason else [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gpus": gpus,
+        "why_no_gpu": reason,
+        "driver": _said("nvidia-smi", "--query-gpu=driver_version,memory.total", "--format=csv,noheader"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "libraries": installed,
+        "commit": _said("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+    }
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"none: {type(error).__name__}"
+
+
+def tests() -> dict[str, Any]:
+    """The tests that need a GPU, DALI or TensorRT; what is here may not be skipped."""
+    import torch
+
+    from tests.conftest import NEEDS
+
+    here = [name for name in ("gpu", "dali", "trt") if NEEDS[name][0]()]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-m",
+            "gpu or dali or trt",
+            f"--junitxml={report}",
+            "tests",
+        ]
+        environment = {**os.environ, "VIDPIPE_REQUIRE": ",".join(here)}
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        cases = list(ET.parse(report).getroot().iter("testcase"))  # our own report
+    failed = [
+        {"test": f"{case.get('classname')}.{case.get('name')}", "why": (bad.get("message") or "")[:400]}
+        for case in cases
+        for bad in (*case.findall("failure"), *case.findall("error"))
+    ]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return {
+        "required": here,
+        "gpu": torch.cuda.is_available(),
+        "passed": len(cases) - skipped - len(failed),
+        "failed": failed,
+        "skipped": skipped,
+        "exit_code": ended.returncode,
+    }
+
+
+def transfer() -> dict[str, Any]:
+    """Frames to the device and back through ``pipeline.cuda``, as a run does it."""
+    import torch
+
+    from pipeline.cuda import place, to_device, to_host
+    from pipeline.types import Colour, Frame
+
+    device = place("auto")
+    planes = tuple(
+        torch.randint(0, 255, shape, dtype=torch.uint8)
+        for shape in ((SIZE[1], SIZE[0]), *(((SIZE[1] // 2, SIZE[0] // 2),) * 2))
+    )
+    colour = Colour("bt709", "tv", "bt709", "bt709")
+    items = [Frame(i, i, planes, "yuv420p", colour, Fraction(1, 25), key=False) for i in range(100)]
+    list(to_device(items[:20], device))  # pinned memory is made on the first calls
+    begun = perf_counter()
+    there = list(to_device(items, device))
+    _wait(device)
+    up_s = perf_counter() - begun
+    list(islice(to_host(there), 20))
+    begun = perf_counter()
+    for _ in to_host(there):
+        pass
+    down_s = perf_counter() - begun
+    size = sum(plane.nbytes for plane in planes) * len(items)
+    return {"device": str(device), "up_gb_s": size / up_s / 1e9, "down_gb_s": size / down_s / 1e9}
+
+
+def decode() -> dict[str, Any]:
+    """Decoding alone, every way that is here; the fastest one on a GPU is what a run is compared with."""
+    import av
+
+    from pipeline.cuda import place
+    from pipeline.decode import open_decoder
+
+    clip, device = make_clip(), str(place("auto"))
+    ways: dict[str, Callable[[], Iterator[Any]]] = {}
+
+    def pyav_nvdec() -> Iterator[Any]:
+        from av.codec.hwaccel import HWAccel
+
+        accel = HWAccel(device_type="cuda", allow_software_fallback=False)
+        with av.open(clip, hwaccel=accel) as container:
+            yield from container.decode(video=0)
+
+    def ours(where: str) -> Iterator[Any]:
+        with open_decoder(clip, where) as decoder:
+            yield from decoder.frames()
+
+    ways["pyav, CPU"] = lambda: ours("cpu")
+    ways["pyav, NVDEC"] = pyav_nvdec
+    ways[f"open_decoder({device})"] = lambda: ours(device)
+    results: dict[str, Any] = {}
+    for name, way in ways.items():
+        try:
+            results[name] = _rate(way)
+        except Exception as error:  # noqa: BLE001  recorded; the other ways go on
+            results[name] = f"{type(error).__name__}: {_line(error)}"
+    return {"frames": frames(), "fps": results}
+
+
+def engines() -> dict[str, Any]:
+    """Milliseconds per crop of every shipped network, at 128 px as shipped and at the papers' 256 px."""
+    import torch
+
+    from export.crops import faces_or_noise
+    from export.job import export
+    from export.networks import shipped
+    from export.onnx import example_inputs
+    from export.spec import Request
+    from pipeline.cuda import place
+    from pipeline.engines import open_engine
+
+    device = place("auto")
+    gpu = device.type == "cuda"
+    results = []
+    for net in [name for name in shipped() if name in PAPER_MS]:
+        for size in (128, 256):
+            for target in ("torch", "onnx", "tensorrt", "tensorrt-rtx") if gpu else ("onnx",):
+                row: dict[str, Any] = {"net": net, "size_px": size, "target": target}
+                results.append(row)
+                try:
+                    precision = "fp16" if gpu else "fp32"
+                    entry = export(Request(net, target, precision, size_px=size), faces_or_noise)  # type: ignore[arg-type]
+                    with closing(open_engine(entry.file, device=str(device))) as engine:
+                        row["parity"] = [str(record.psnr_db) for record in entry.report.parity]
+                        for batch in (1, 4, 16) if gpu else (1,):
+                            inputs = dict(
+                                zip(("features", "mask"), example_inputs(engine.spec, batch), strict=True)
+                            )
+                            inputs = {name: x.to(device) for name, x in inputs.items()}
+                            ms = _ms(lambda e=engine, i=inputs: e.infer(i), device) / batch / engine.spec.core
+                            row[f"ms_per_crop_batch_{batch}"] = ms
+                        row["engine"] = engine.name
+                        best = min(value for key, value in row.items() if key.startswith("ms_"))
+                        if size == 256:
+                            row["times_faster_than_paper"] = PAPER_MS[net] / best
+                except Exception as error:  # noqa: BLE001  recorded; the other engines go on
+                    row["error"] = f"{type(error).__name__}: {_line(error)}"
+    return {"device": str(device), "torch": torch.__version__, "engines": results}
+
+
+def end_to_end() -> dict[str, Any]:
+    """From the decoder to frames in the host's memory, encoding left out; then with it, stage by stage."""
+    import torch
+
+    from export.choose import engine_for
+    from pipeline import build
+    from pipeline.config import Given, resolve
+    from pipeline.decode import open_decoder
+    from pipeline.plan import Job, make_plan
+    from vidpipe.bench import measure
+
+    clip = make_clip()
+    settings = resolve(
+        {"encode.preset": Given("ultrafast", "benchmark"), "window.batch_frames": Given(16, "benchmark")}
+    )
+    device = build.place_of(settings.config)
+    gpu = device.type == "cuda"
+    job = Job(
+        clip, clip.with_name("out.mp4"), engine_for("nar", "auto", settings.config.device), overwrite=True
+    )
+    rates, restored = [], 0
+    for _ in range(2):  # the first one compiles
+        with (
+            open_decoder(job.source, str(device)) as decoder,
+            closing(build.open_restorer(job.network, settings.config, device)) as engine,
+        ):
+            plan = make_plan(job, decoder.info, engine.spec, settings.config)
+            stages = build.Stages(decoder.info, engine, settings.config, plan, (), device)
+            meters = build.Meters()
+            begun = perf_counter()
+            count = sum(1 for _ in build.chain(decoder, stages, meters))
+            rates.append(count / (perf_counter() - begun))
+            restored, name = meters.tracks.frames_restored, engine.name
+    memory = torch.cuda.max_memory_allocated(device) / 2**20 if gpu else None
+    report = measure(job, settings, 240)
+    return {
+        "device": str(device),
+        "engine": name,
+        "fps_without_encoding": rates[-1],
+        "frames_restored": restored,
+        "waits_s": meters.waits_s(),
+        "gpu_memory_mib": memory,
+        "with_encoding": report.model_dump(mode="json"),
+    }
+
+
+def profile() -> dict[str, Any]:
+    """Kernels, and what crosses to the host: by PyTorch's profiler on a GPU, by the pretended one without."""
+    import torch
+
+    from pipeline.cuda import place
+    from tests.launches import counted_per_frame
+
+    device = place("auto")
+    if device.type != "cuda":
+        return {"device": "pretended", **counted_per_frame(make_clip(), "nar")}
+    from torch.profiler import ProfilerActivity
+
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        result = counted_per_frame(make_clip(), "nar", device)
+    copies = [e for e in profiler.events() if "Memcpy DtoH" in e.name]
+    kernels = profiler.key_averages()
+    busiest = sorted(kernels, key=lambda e: -e.self_device_time_total)[:15]
+    return {
+        "device": str(device),
+        **result,
+        "copies_to_host": len(copies),
+        "busiest": [
+            {"name": e.key[:80], "ms": e.self_device_time_total / 1e3, "calls": e.count} for e in busiest
+        ],
+    }
+
+
+def two_runs() -> dict[str, Any]:
+    """Two processes on one GPU: both finish."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--piece", "end_to_end"]
+    runs = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [json.loads(run.communicate()[0].strip().splitlines()[-1]) for run in runs]
+    return {"fps_without_encoding": [a.get("fps_without_encoding", a.get("error")) for a in answers]}
+
+
+PIECES: dict[str, Callable[[], dict[str, Any]]] = {
+    piece.__name__: piece
+    for piece in (machine, transfer, decode, engines, profile, end_to_end, two_runs, tests)
+}
+
+
+def frames() -> int:
+    """Of the clip: enough for a rate on a GPU, few on a CPU."""
+    from pipeline.cuda import why_none
+
+    return FRAMES_ON_CPU if why_none() else FRAMES
+
+
+def make_clip() -> Path:
+    """H.264, 1080p, one pixelated face that wanders; made once per machine."""
+    import numpy as np
+
+    from tests.clips import write_clip
+    from tests.mosaics import fixed, pixelate, texture
+
+    count = frames()
+    shown = min(SHOWN, count)
+    path = Path(tempfile.gettempdir()) / f"vidpipe-gpu-{os.getuid()}" / f"{SIZE[1]}-{count}.mp4"
+    if path.is_file():
+        return path
+    path.parent.mkdir(exist_ok=True)
+    wide = texture(SIZE[1] + 2 * SHOWN, SIZE[0] + 2 * SHOWN, seed=1)
+    grey = np.full((SIZE[1] // 2, SIZE[0] // 2), 128, np.uint8)
+    lumas = []
+    for i in range(shown):
+        luma = np.ascontiguousarray(wide[i : i + SIZE[1], 2 * i : 2 * i + SIZE[0]])
+        box = (800 - 2 * i, 400 - i, 1100 - 2 * i, 700 - i)
+        lumas.append(pixelate(luma, fixed(box, 30.0)))
+
+    def draw(index: int, width: int, height: int, pix_fmt: str) -> list[Any]:
+        at = index % (2 * shown)
+        return [lumas[at if at < shown else 2 * shown - 1 - at], grey, grey]
+
+    part = path.with_suffix(f".{os.getpid()}.mp4")
+    options = {"preset": "veryfast", "crf": "20"}
+    write_clip(part, frames=count, width=SIZE[0], height=SIZE[1], options=options, draw=draw)
+    part.replace(path)
+    return path
+
+
+def _rate(way: Callable[[], Iterator[Any]]) -> float:
+    """Frames per second, of the second run."""
+    for _ in islice(way(), 30):
+        pass
+    begun = perf_counter()
+    count = sum(1 for _ in way())
+    return count / (perf_counter() - begun)
+
+
+def _ms(call: Callable[[], Any], device: Any, rounds: int = 7) -> float:
+    """Median wall-clock milliseconds of a call, the device waited for."""
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(rounds):
+        _wait(device)
+        begun = perf_counter()
+        for _ in range(5):
+            call()
+        _wait(device)
+        times.append((perf_counter() - begun) * 1000 / 5)
+    return median(times)
+
+
+def _wait(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:400] if lines else ""
+
+
+def run_piece(name: str) -> dict[str, Any]:
+    """In a process of its own: what it found, or why it did not."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--piece", name]
+    begun = perf_counter()
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S.get(name, USUAL_LIMIT_S),
+        )
+        result: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        result = {"error": f"took longer than {error.timeout:.0f} s"}
+    except (IndexError, ValueError):
+        result = {"error": f"ended with {ended.returncode}: {ended.stderr.strip()[-400:]}"}
+    return {**result, "took_s": round(perf_counter() - begun, 1)}
+
+
+def main() -> None:
+    """All pieces, or some, into one JSON; or one piece of it in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--only", nargs="*", choices=PIECES, default=list(PIECES))
+    parser.add_argument("--piece", choices=PIECES)
+    arguments = parser.parse_args()
+    if arguments.piece:
+        try:
+            answer = PIECES[arguments.piece]()
+        except BaseException as error:  # noqa: BLE001  it is what the JSON is for
+            answer = {
+                "error": f"{type(error).__name__}: {_line(error)}",
+                "trace": traceback.format_exc()[-1500:],
+            }
+        print(json.dumps(answer))
+        return
+    whole: dict[str, Any] = {}
+    for name in arguments.only:
+        whole[name] = run_piece(name)
+        arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {whole[name].get('error', 'done')} ({whole[name]['took_s']} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# bash benchmarks/gpu.sh WHEELS OUT [ARGUMENTS of benchmarks.gpu]
+# On a machine with a GPU and no network: puts the wheels of a folder beside the Python that has PyTorch, runs the tests
+# that need a GPU and the benchmark, and writes OUT/gpu.json. A wheel that cannot be installed is named and left out.
+# The wheels, fetched where there is a network, for the GPU machine's Python (here 3.12):
+#   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+#     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS -r benchmarks/gpu-wheels.txt
+set -u
+wheels=${1:?folder of wheels}; out=${2:?folder for gpu.json}; shift 2
+root=$(cd "$(dirname "$0")/.." && pwd); python=${PYTHON:-python3}
+site=$(mktemp -d); mkdir -p "$out"; trap 'rm -rf "$site"' EXIT
+for wheel in "$wheels"/*.whl; do
+  [ -e "$wheel" ] || { echo "$wheels holds no wheels" >&2; break; }
+  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$wheel" \
+    2>>"$out/wheels.log" || echo "left out: $(basename "$wheel") (see wheels.log)" >&2
+done
+# vidpipe runs from its checkout; its version is what importlib.metadata is asked for.
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/vidpipe/__init__.py")
+mkdir -p "$site/vidpipe-$version.dist-info"
+printf 'Metadata-Version: 2.1\nName: vidpipe\nVersion: %s\n' "$version" >"$site/vidpipe-$version.dist-info/METADATA"
+export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" VIDPIPE_CACHE="${VIDPIPE_CACHE:-$site/cache}"
+cd "$root" && "$python" -m benchmarks.gpu --out "$out/gpu.json" "$@"
