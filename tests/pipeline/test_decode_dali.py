@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -154,6 +155,20 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(InputError, match=r"damaged or cut off.*; use --decoder pyav"):
         open_decoder(cut, decoder="dali")
+
+
+@DALI
+def test_a_packet_that_cannot_be_decoded_is_an_error_after_the_frames_before(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.webm", frames=20, **VP9)  # type: ignore[arg-type]
+    with av.open(str(clip)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][13]
+    whole = clip.read_bytes()
+    clip.write_bytes(whole.replace(packet, bytes(len(packet))))
+    given: list[int] = []
+    reason = r"DALI fails at frame 12 or soon after .*; use --decoder pyav"
+    with open_decoder(clip, decoder="dali") as decoder, pytest.raises(InputError, match=reason):
+        given.extend(frame.index for frame in decoder.frames())
+    assert given == list(range(12))
 
 
 @DALI
