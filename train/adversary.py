@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets import losses
 from nets.discriminator import Discriminator
+from train.parallel import Workers
 
 
 class Adversary:
@@ -19,11 +20,12 @@ class Adversary:
         self.net = Discriminator().to(device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), rate, betas=(0.5, 0.999))
 
-    def step(self, real: Tensor, fake: Tensor) -> float:
+    def step(self, real: Tensor, fake: Tensor, workers: Workers) -> float:
         """One step on pictures (B, 3, S, S); ``fake`` is detached here. Returns the hinge loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = losses.adversary_hinge(self.net(real), self.net(fake.detach()))
         loss.backward()
+        workers.average(self.net)
         self.optimizer.step()
         return float(loss.detach())
 

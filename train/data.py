@@ -47,6 +47,8 @@ class Stills:
     @staticmethod
     def load(folder: Path, size_px: int) -> Stills:
         """Reads every picture below ``folder``. Raises InputError where there is none to train on."""
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; wanted one with face pictures")
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         kept = [picture for path in files if (picture := read_picture(path, size_px)) is not None]
         if not kept:
@@ -89,7 +91,13 @@ class Segments:
         """Opens what ``python -m train.pack`` wrote."""
         if not path.exists():
             raise InputError(f"{path} does not exist; make it with: python -m train.pack CLIPS {path}")
-        frames = np.load(path, mmap_mode="r")
+        try:
+            frames = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is no .npy file that can be read; make one of a folder of clips with: python -m "
+                "train.pack CLIPS OUT.npy"
+            ) from error
         if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise InputError(f"{path} holds {frames.dtype}{frames.shape}; wanted uint8 (N, L, S, S, 3)")
         return Segments(frames)
@@ -121,6 +129,16 @@ def smooth_noise(count: int, frames: int, generator: torch.Generator) -> Tensor:
     coarse = torch.randn(count, 1, knots, generator=generator)
     curve = F.interpolate(coarse, size=frames, mode="linear", align_corners=True).squeeze(1)
     return curve - curve[:, frames // 2 : frames // 2 + 1]
+
+
+def check_sizes(sources: tuple[Stills, Segments | None]) -> None:
+    """Raises InputError where stills and segments cannot stand in one batch."""
+    stills, segments = sources
+    if segments is not None and segments.frames.shape[2:4] != stills.pictures.shape[2:]:
+        wanted, given = stills.pictures.shape[-1], segments.frames.shape[2:4]
+        raise InputError(
+            f"segments of {given[1]} x {given[0]} px; wanted {wanted} x {wanted} px as the stills"
+        )
 
 
 def draw_clips(

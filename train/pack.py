@@ -16,7 +16,7 @@ import decord
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, VidpipeError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.types import Box
 
@@ -35,7 +35,11 @@ CUT = 25.0
 
 def segments(path: Path, finder: FaceFinder) -> list[NDArray[np.uint8]]:
     """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip."""
-    reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+    try:
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+    except (decord.DECORDError, RuntimeError):
+        log.warning("%s: not a clip that can be read; left out", path)
+        return []
     runs = []
     for first in range(0, len(reader) - LENGTH + 1, LENGTH):
         frames = reader.get_batch(range(first, first + LENGTH)).asnumpy()
@@ -81,6 +85,8 @@ def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 def pack(folder: Path, target: Path) -> int:
     """Writes all segments of the clips in ``folder`` to ``target`` (.npy); returns their number."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; wanted one with clips")
     clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
     if not clips:
         raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
@@ -91,12 +97,28 @@ def pack(folder: Path, target: Path) -> int:
         log.info("%s: %d segments", path.name, len(found))
         runs += found
     if not runs:
-        raise InputError(f"no face in any of the {len(clips)} clips in {folder}")
+        raise InputError(
+            f"no face in any of the {len(clips)} clips in {folder}; wanted shots of {LENGTH} frames and more "
+            "with a face"
+        )
     np.save(target, np.stack(runs))
     return len(runs)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> int:
+    """Exit code of the command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    count = pack(Path(sys.argv[1]), Path(sys.argv[2]))
-    log.info("%d segments of %d frames in %s", count, LENGTH, sys.argv[2])
+    if len(arguments) != 2:
+        log.error("wanted two arguments: python -m train.pack CLIPS OUT.npy")
+        return 2
+    try:
+        count = pack(Path(arguments[0]), Path(arguments[1]))
+    except VidpipeError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line
+        return error.exit_code
+    log.info("%d segments of %d frames in %s", count, LENGTH, arguments[1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -24,9 +24,11 @@ from nets.grid import compose, observe
 from nets.idn import IDN
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from train.data import Stills, draw_clips, jitter
-from train.loop import CELLS, follow, report
+from train.loop import CELLS
 from train.metrics import psnr
 from train.mosaic import Mosaic
+from train.progress import report
+from train.state import follow
 from train.strips import write_pictures
 from train.transmission import blur, eight_bits, jpeg
 

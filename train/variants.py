@@ -24,7 +24,8 @@ from train import report
 from train.data import Segments, Stills
 from train.degrade import Degradation
 from train.evaluate import METRICS, Outcome
-from train.loop import Recipe, train
+from train.loop import train
+from train.recipe import Recipe
 from train.tables import Table, Variant
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from nets import losses
+from nets.embedding import FaceEmbedding, chips
 
 
 def test_l1_terms_split_the_picture_by_the_mask() -> None:
@@ -63,5 +64,33 @@ def test_vgg16_gives_three_pools_and_is_frozen(tmp_path: Path) -> None:
 
 
 def test_vgg16_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="train without"):
-        losses.VGG16(tmp_path / "none.safetensors")
+    save_file({"features.0.weight": torch.zeros(3, 3, 3, 3)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"x" * 40)
+    for name in ("none", "other", "broken"):
+        with pytest.raises(losses.LossNetworkError, match="train without"):
+            losses.VGG16(tmp_path / f"{name}.safetensors")
+        with pytest.raises(losses.LossNetworkError, match="train without"):
+            FaceEmbedding.load(tmp_path / f"{name}.safetensors")
+
+
+def test_an_embedding_reads_its_weights_and_looks_where_the_face_is(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    net = FaceEmbedding()
+    save_file(
+        {k: v for k, v in net.state_dict().items() if "tracked" not in k}, tmp_path / "face.safetensors"
+    )
+    again = FaceEmbedding.load(tmp_path / "face.safetensors")
+    crop = torch.zeros(1, 3, 128, 128)
+    crop[..., 57:64, 45:52] = 1  # about an eye, see nets.embedding
+    still = torch.eye(3)[None, :2]
+    chip = chips(crop, still)
+    assert chip.shape == (1, 3, 112, 96)
+    bright = (chip[0, 0] > 0.5).nonzero().float().mean(0)
+    torch.testing.assert_close(bright, torch.tensor([51.7, 30.3]), atol=5.0, rtol=0)
+    # A mirrored crop whose placement says so is the same face again.
+    mirror = still * torch.tensor([[-1.0], [1.0]])
+    torch.testing.assert_close(chips(crop.flip(-1), mirror), chip, atol=1e-4, rtol=0)
+    assert torch.equal(again(chip), net(chip)) and float(net(chip).norm()) == pytest.approx(1, abs=1e-5)
+    crop.requires_grad_()
+    net(chips(crop, still)).sum().backward()
+    assert crop.grad is not None and float(crop.grad.abs().sum()) > 0

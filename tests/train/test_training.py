@@ -14,7 +14,9 @@ from nets.checkpoint import load
 from pipeline.errors import InputError
 from train.data import Segments, Stills, draw_clips
 from train.degrade import Degradation, degrade
-from train.loop import Recipe, motion_loss, train
+from train.loop import train
+from train.recipe import Recipe
+from train.terms import motion_loss
 
 SMALL = {"width": 8, "widths": [16, 24], "tail": 8}
 
@@ -104,6 +106,8 @@ def test_a_folder_without_faces(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(InputError, match="no usable face picture"):
         Stills.load(tmp_path, 64)
+    with pytest.raises(InputError, match="no folder"):
+        Stills.load(tmp_path / "tiny.png", 64)
     with pytest.raises(InputError, match=r"train\.pack"):
         Segments.load(tmp_path / "none.npy")
 
@@ -112,8 +116,3 @@ def test_grey_and_odd_pictures_are_taken_as_they_are(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((150, 211), 90, np.uint8))
     loaded = Stills.load(tmp_path, 64).pictures
     assert loaded.shape == (1, 3, 64, 64) and int(loaded.min()) == 90
-
-
-def test_perceptual_loss_without_weights_is_refused_before_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="VGG16"):
-        train(Recipe("idn", config=SMALL, perceptual=0.05), (stills(), None), tmp_path, torch.device("cpu"))

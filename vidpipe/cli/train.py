@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidpipe.cli import options
+
+if TYPE_CHECKING:
+    import torch
+
+    from train.terms import Frozen
 
 NETS = ("idn", "nar", "nar-seed", "pixelizer")
 
@@ -63,6 +69,24 @@ Vgg = Annotated[
     Path | None,
     typer.Option("--vgg", metavar="FILE", help="VGG16 weights: adds the perceptual and style losses."),
 ]
+Identity = Annotated[
+    Path | None,
+    typer.Option("--identity", metavar="FILE", help="MobileFaceNet weights: adds the identity loss."),
+]
+Adversarial = Annotated[
+    bool,
+    typer.Option("--adversarial", help="Adds the adversarial loss, after a fifth of the steps."),
+]
+Variation = Annotated[bool, typer.Option("--tv", help="Adds the total variation loss.")]
+Filmed = Annotated[
+    float,
+    typer.Option(
+        "--filmed", metavar="SHARE", min=0, max=1, help="Of clips that go through a real codec (0 to 1)."
+    ),
+]
+Board = Annotated[bool, typer.Option("--tensorboard", help="Also write what TensorBoard reads.")]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Begin anew over an earlier run.")]
 
 
 def train(
@@ -79,17 +103,31 @@ def train(
     vgg: Vgg = None,
     perturb: Perturb = None,
     against: Against = None,
+    identity: Identity = None,
+    adversarial: Adversarial = False,
+    tv: Variation = False,
+    filmed: Filmed = 0.35,
+    tensorboard: Board = False,
+    overwrite: Overwrite = False,
     device: options.Device = None,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a network; the folder gets its weights, its losses and sample strips."""
+    """Train a network; the folder gets its weights, its losses and sample strips.
+
+    Several processes: torchrun --nproc-per-node N --no-python vidpipe train ...
+    """
     del debug  # vidpipe.cli.main reads it
     from pipeline.errors import UsageError
 
     if net not in NETS:
         raise UsageError(f"network is {net!r}; known are {', '.join(NETS)}")
+    folder = output or Path("runs") / (f"pixelizer-{perturb or 'block'}" if net == "pixelizer" else net)
+    if not resume and not overwrite and (folder / "state.pt").exists():
+        raise UsageError(
+            f"{folder} holds a run; go on with it by --resume, or give another --output, or -y to lose it"
+        )
     import math
 
     import torch
@@ -98,19 +136,24 @@ def train(
     from nets import losses
     from nets.checkpoint import CheckpointError
     from train.data import Segments, Stills
-    from train.loop import Recipe
+    from train.degrade import Degradation
     from train.loop import train as run
+    from train.parallel import join
+    from train.recipe import Recipe
     from vidpipe.cli.log import prepare
 
+    threads = torch.get_num_threads()
     prepare(Console(stderr=True), max(verbose, 1), quiet)
-    place = device or "auto"
-    if place == "auto":
-        place = "cuda:0" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(threads)  # batches are large: all cores serve
     limit = math.inf if max_minutes is None else max_minutes
     if net == "pixelizer":
-        if clips or start or vgg:
-            raise UsageError("a pixelizer is trained on pictures alone; leave --clips, --start and --vgg out")
-        _pixelizer(perturb or "block", against, faces, output, steps, batch, limit, resume, seed, place)
+        if clips or start or vgg or identity or adversarial or tv or tensorboard:
+            raise UsageError(
+                "a pixelizer is trained on pictures alone, by its own losses; leave --clips, --start, --vgg, "
+                "--identity, --adversarial, --tv and --tensorboard out"
+            )
+        place = _place(device)
+        _pixelizer(perturb or "block", against, faces, folder, steps, batch, limit, resume, seed, place)
         return
     if perturb or against:
         raise UsageError(f"--perturb and --against are options of pixelizer, not of {net}")
@@ -118,39 +161,42 @@ def train(
         net,
         steps=steps,
         batch=batch or (8 if net == "idn" else 3),
-        rate=5e-4 if start else 1e-3,
+        rate=Recipe.rate / 2 if start else Recipe.rate,
         real_share=0.35 if net == "idn" else 0.5,
         perceptual=losses.PERCEPTUAL if vgg else 0.0,
         style=losses.STYLE if vgg else 0.0,
+        tv=losses.TV if tv else 0.0,
+        identity=losses.IDENTITY if identity else 0.0,
+        adversarial=losses.ADVERSARIAL if adversarial else 0.0,
+        adversarial_from=steps // 5,
         seed=seed,
+        degradation=Degradation(filmed=filmed),
     )
-    try:
-        perceptual = losses.VGG16(vgg).to(place) if vgg else None
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
-    sources = Stills.load(faces, 256), Segments.load(clips) if clips else None
-    folder = output or Path("runs") / net
-    try:
-        state = run(recipe, sources, folder, torch.device(place), limit, resume, perceptual, start)
-    except CheckpointError as error:
-        raise UsageError(f"--start: {error}") from error
-    typer.echo(f"{folder / f'{net}.safetensors'}: step {state.step} of {steps}")
+    with join(_place(device)) as (workers, place):
+        if not workers.first:
+            logging.getLogger().setLevel(logging.ERROR)
+        frozen = _frozen(vgg, identity, place)
+        sources = Stills.load(faces, 256), Segments.load(clips) if clips else None
+        try:
+            state = run(recipe, sources, folder, place, limit, resume, frozen, start, tensorboard, workers)
+        except CheckpointError as error:
+            raise UsageError(str(error)) from error
+        if workers.first:
+            typer.echo(f"{folder / f'{net}.safetensors'}: step {state.step} of {steps}")
 
 
 def _pixelizer(
     perturb: str,
     against: Path | None,
     faces: Path,
-    output: Path | None,
+    folder: Path,
     steps: int,
     batch: int | None,
     limit: float,
     resume: bool,
     seed: int,
-    place: str,
+    device: torch.device,
 ) -> None:
-    import torch
-
     from nets.checkpoint import WEIGHTS, CheckpointError
     from nets.pixelizer import PixelizerConfig
     from pipeline.errors import UsageError
@@ -159,12 +205,42 @@ def _pixelizer(
 
     if perturb not in ("block", "pixel"):
         raise UsageError(f"--perturb is {perturb!r}; wanted block or pixel")
-    device = torch.device(place)
     try:
         idn = attacker(against or WEIGHTS / "idn.safetensors", device)
     except CheckpointError as error:
         raise UsageError(f"--against: {error}") from error
     recipe = Recipe(PixelizerConfig.shipped(perturb), steps=steps, batch=batch or Recipe.batch, seed=seed)  # type: ignore[arg-type]
-    folder = output or Path("runs") / f"pixelizer-{perturb}"
     state = train(recipe, Stills.load(faces, 256), idn, folder, device, limit, resume)
     typer.echo(f"{folder / f'pixelizer-{perturb}.safetensors'}: step {state.step} of {steps}")
+
+
+def _frozen(vgg: Path | None, identity: Path | None, place: torch.device) -> Frozen:
+    """Networks that losses look through. Raises UsageError with what to do."""
+    from nets.embedding import FaceEmbedding
+    from nets.losses import VGG16, LossNetworkError
+    from pipeline.errors import UsageError
+    from train.terms import Frozen
+
+    try:
+        return Frozen(
+            VGG16(vgg).to(place) if vgg else None,
+            FaceEmbedding.load(identity).to(place) if identity else None,
+        )
+    except LossNetworkError as error:
+        raise UsageError(str(error)) from error
+
+
+def _place(device: str | None) -> torch.device:
+    import torch
+
+    from pipeline.errors import MissingError, UsageError
+
+    if device is None or device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"--device is {device!r}; wanted auto, cpu or cuda:N") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise MissingError(f"--device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; give cpu")
+    return place
