@@ -41,7 +41,16 @@ def recipe_of(variant: Variant, steps: int, seed: int) -> Recipe:
     try:
         build(variant.net, dict(variant.config))
         ranges = replace(Degradation(), **variant.degradation)  # type: ignore[arg-type]
-        base = Recipe(variant.net, dict(variant.config), steps=steps, seed=seed, degradation=ranges)
+        # A schedule of minutes must not spend them on its warm-up.
+        warmup = max(1, min(Recipe.warmup, steps // 10))
+        base = Recipe(
+            variant.net,
+            dict(variant.config),
+            steps=steps,
+            warmup=warmup,
+            seed=seed,
+            degradation=ranges,
+        )
         return replace(base, **variant.recipe)  # type: ignore[arg-type]
     except (CheckpointError, TypeError, ValueError) as error:
         raise UsageError(f"variant {variant.name!r} cannot be made: {error}") from error

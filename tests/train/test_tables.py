@@ -33,6 +33,7 @@ def test_every_variant_of_every_table_can_be_made(name: str) -> None:
     table = TABLES[name]
     for variant in table.variants:
         recipe_of(variant, 10, 1)
+        assert recipe_of(variant, 10, 1).warmup == 1 and recipe_of(variant, 5000, 1).warmup == 100
     assert len({slug(v.name) for v in table.variants}) == len(table.variants)
     assert all(Condition.parse(c).name == c for c in table.conditions)
     assert set(table.metrics) <= {m.key for m in METRICS}
