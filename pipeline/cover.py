@@ -10,6 +10,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import cast
 
+import torch
+
+from pipeline import cuda
 from pipeline.build import Progress
 from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
@@ -180,6 +183,8 @@ class Stages:
     """None where the tracks are given."""
     pixelizer: Pixelizer
     perturber: Perturber | None = None
+    device: torch.device = cuda.CPU
+    """Where frames lie between decoder and encoder."""
 
     def tracked(self, frames: Iterator[Frame], clock: StageClock) -> Iterator[TrackedFaces]:
         """Frames with every face that is known on them."""
@@ -202,14 +207,15 @@ class Stages:
 def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
     """The frames of the output, in order. Closing it stops both threads."""
     plan, config, timed = stages.plan, stages.config, meters.clock.timed
-    decoded = timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
+    read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
+    decoded = timed("decode", "decode", read)
     frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
     tracked = meters.book.listen(stages.tracked(frames, meters.clock))
     chosen = meters.book.listen_covered(select(tracked, plan.choice))
     masked = timed("pixelize", "find", stages.pixelizer(chosen))
     if stages.perturber is not None:
         masked = timed("perturb", "find", stages.perturber(masked))
-    painted = timed("paint", "find", paint(masked))
+    painted = timed("paint", "find", cuda.to_host(paint(masked)))
     out = prefetch(painted, config.encode.prefetch_frames, "find", meters.painted)
     with closing(cast("Generator[Frame]", frames)), closing(cast("Generator[Frame]", out)):
         yield from out
@@ -223,15 +229,17 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     ``pipeline.errors``.
     """
     config, started, meters = settings.config, perf_counter(), Meters()
-    with ExitStack() as whole, ExitStack() as stack:
+    # Faces are found on the CPU: frames go to a GPU where that is asked for only.
+    device = cuda.place("cpu" if config.device == "auto" else config.device)
+    with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
-        decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
+        decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
         finder = _open(config, plan.picture) if job.tracks is None else None
         second = _open(config, plan.gate_picture) if config.gate.scan else None
-        output_settings = encode_settings(job, config, NOTICE, quick=True)
+        output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
         encoder = make_encoder(info, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
@@ -239,7 +247,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         perturber = None
         if job.mode == "protect" and config.protect.perturb != "none":
             perturber = Perturber(stack.enter_context(closing(_network(job, config))))
-        stages = Stages(info, job, config, plan, finder, pixelizer, perturber)
+        stages = Stages(info, job, config, plan, finder, pixelizer, perturber, device)
         total = plan.frames * (2 if second is not None else 1)
 
         def progress(done: int) -> None:
@@ -350,7 +358,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
 def _open(config: RunConfig, picture: SmallPicture) -> FaceFinder:
     restore = config.restore
     if config.device.startswith("cuda"):
-        raise UsageError(f"--device {config.device}: faces are found on the CPU; leave --device out")
+        log.info("face finder: on the CPU, which gets a small picture of each frame")
     return open_finder(
         config.faces.finder, picture.size_px, graph_library(restore.engine), restore.threads or None
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,9 +92,9 @@ def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion)
     rows, columns = _own(down), _own(across)
     means = []
     for plane, (y, x) in zip(frame.planes, axes, strict=False):
-        content = plane.numpy()[y.start : y.stop, x.start : x.stop].astype(np.float32)
+        content = plane[y.start : y.stop, x.start : x.stop].cpu().numpy().astype(np.float32)
         if not content.size:
-            means.append(np.full(cells, plane.numpy().mean(), np.float32))
+            means.append(np.full(cells, plane.cpu().numpy().mean(), np.float32))
             continue
         counts = _counts(y, cells[0]), _counts(x, cells[1])
         sums = _one_hot(y, cells[0]) @ content @ _one_hot(x, cells[1]).T
@@ -138,15 +139,26 @@ def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
     inside = _covered(mask, axes[0], cells)
     inside_chroma = _any(inside, axes[0], convert)
     for index, (plane, (y, x)) in enumerate(zip(frame.planes, axes, strict=False)):
-        target = plane.numpy()[y.start : y.stop, x.start : x.stop]
-        if not target.size:
+        target = plane[y.start : y.stop, x.start : x.stop]
+        if not target.numel():
             continue
+        dtype = np.uint8 if target.dtype is torch.uint8 else np.uint16
         if mask.smooth:
             steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
             values = _interpolated(codes[index], mask.box, (y, x), steps, convert.format.bits)
         else:
-            values = codes[index].astype(target.dtype).take(y.index, 0).take(x.index, 1)
-        np.copyto(target, values.astype(target.dtype, copy=False), where=inside_chroma if index else inside)
+            values = codes[index].astype(dtype).take(y.index, 0).take(x.index, 1)
+        _write(target, values.astype(dtype, copy=False), inside_chroma if index else inside)
+
+
+def _write(target: Tensor, values: NDArray[Any], where: NDArray[np.bool_]) -> None:
+    """Values into a part of a plane where it lies: what is painted was worked out on the host."""
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), values, where=where)
+        return
+    # PyTorch has no where() of uint16 on a GPU: int32 in between
+    painted, mask = (torch.from_numpy(np.ascontiguousarray(x)).to(target.device) for x in (values, where))
+    target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
 
 
 def _covered(mask: Mask, axes: tuple[_Axis, _Axis], cells: tuple[int, int]) -> NDArray[np.bool_]:

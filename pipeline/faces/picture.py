@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pipeline import shrink
 from pipeline.color import Model, pixel_format
 from pipeline.faces import Face
 from pipeline.stages.cuts import to8
@@ -114,7 +116,7 @@ def small_picture(info: StreamInfo, min_face_px: float | None, mirrored: bool = 
 def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
     """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no finder minds."""
     fmt = pixel_format(frame.pix_fmt)
-    small = [_resized(p.numpy(), fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
+    small = [_small(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
     full = frame.colour.range == "pc" or frame.pix_fmt.startswith("yuvj")
     match fmt.model:
         case Model.GRAY:
@@ -126,6 +128,13 @@ def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
             if not full:  # 16..235 to 0..255
                 y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
             return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
+def _small(plane: Tensor, bits: int, width: int, height: int) -> Plane:
+    """The plane at that size, 8 bits, on the host; resized where it lies."""
+    if plane.device.type == "cpu":
+        return _resized(plane.numpy(), bits, width, height)
+    return np.asarray(shrink.linear(plane, bits, width, height).cpu().numpy(), np.uint8)
 
 
 def _resized(plane: Plane, bits: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -97,7 +97,7 @@ def _cut(frame: Frame, box: Box, rotation: int) -> Picture:
     for plane in frame.planes[1 : convert.format.colour_planes]:
         planes.append(plane[y0 // step_y : -(-y1 // step_y), x0 // step_x : -(-x1 // step_x)])
     rgb = upright(convert.to_rgb(planes).clamp(0, 1), rotation)
-    picture = (rgb * 255).round().byte().permute(1, 2, 0).numpy()
+    picture = (rgb * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     scale = _CELL_PX / max(picture.shape[:2])
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)

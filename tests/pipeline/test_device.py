@@ -22,7 +22,8 @@ from pipeline.config import TrackConfig
 from pipeline.cuda import memory_errors, place, to_device, to_host
 from pipeline.decode import open_decoder
 from pipeline.errors import MissingError, UsageError
-from pipeline.faces.picture import _resized
+from pipeline.faces.picture import _resized, small_picture
+from pipeline.lattice import measure
 from pipeline.mosaic import ondevice
 from pipeline.mosaic.find import FindSettings
 from pipeline.mosaic.ondevice import DeviceLuma
@@ -31,11 +32,12 @@ from pipeline.mosaic.steps import isolated_steps
 from pipeline.stages.crop import crop
 from pipeline.stages.cuts import to8
 from pipeline.stages.find_mosaics import find_mosaics, looked_for
+from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
 from pipeline.stages.window import window
-from pipeline.types import Found, Frame, Region, Shape, Tracked
+from pipeline.types import Box, Found, Frame, Mask, Masked, Region, Shape, Tracked
 from tests.mosaics import locked, pixelate, texture
 from tests.pipeline.scene import CubicEngine, Scene, scene
 from tests.pretend import PRETENDED, Counted, pretended_device
@@ -230,6 +232,48 @@ def test_planes_shrink_as_opencv_shrinks_them(device: str, bits: int, rows: int,
         bilinear = shrink.linear(there, bits, *size).cpu().numpy()
     assert np.abs(small - wanted).max() <= TOLERANCE_LEVELS
     assert np.abs(bilinear - _resized(plane.numpy(), bits, *size).astype(int)).max() <= TOLERANCE_LEVELS
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp", "gray"])
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("box", [Box(30.5, 20, 90, 88.2), Box(-20, -9, 33, 41), Box(140, 130, 200, 190)])
+def test_covering_is_the_same_to_the_bit(device: str, pix_fmt: str, smooth: bool, box: Box) -> None:
+    """Colours of a lattice measured and painted where the frame lies."""
+    shot = scene(pix_fmt=pix_fmt)
+
+    def covered(frame: Frame) -> tuple[Frame, Tensor]:
+        samples = measure(frame, box, (6, 5), shot.convert).samples
+        mask = Mask(shot.tracked(), box, Shape.ELLIPSE, samples.clamp(0, 1), smooth)
+        (painted,) = paint([Masked(frame, (mask,))])
+        return painted, samples
+
+    here, samples = covered(shot.frame)
+    with entered(device) as (place, counted):
+        (frame,) = to_device([shot.frame], place)
+        there, same = covered(frame)
+        if counted is not None:
+            assert sum(counted.to_host) < sum(p.nbytes for p in shot.frame.planes)
+        (back,) = to_host([there])
+    assert torch.equal(samples, same)
+    assert all(torch.equal(a, b) for a, b in zip(here.planes, back.planes, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(here.planes, shot.frame.planes, strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp", "gray"])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_the_face_finder_sees_the_same_picture(device: str, pix_fmt: str, rotation: int) -> None:
+    shot = scene(pix_fmt=pix_fmt, rotation=rotation, size=(320, 260))
+    small = small_picture(shot.info, min_face_px=50)
+    here = small.of(shot.frame).astype(int)
+    with entered(device) as (place, _):
+        (frame,) = to_device([shot.frame], place)
+        there = small.of(frame).astype(int)
+    assert here.shape == there.shape
+    # A level of luma is 255 / 219 of blue, one of chroma 1.77, and three roundings may each go another way.
+    assert np.abs(here - there).max() <= 4
+    assert np.abs(here - there).mean() < 0.3
 
 
 class Full:

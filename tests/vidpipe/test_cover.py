@@ -238,7 +238,7 @@ def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
         (["--mode", "pixelize", "--exclude-region", "1,2,3"], 2, "--exclude-region"),
         (["--mode", "pixelize", "--exclude-region", "9000,0,5,5"], 2, "--exclude-region"),
         (["--mode", "pixelize", "--from", "missing.json"], 1, "missing.json"),
-        (["--mode", "protect", "--device", "cuda:0"], 2, "--device"),
+        (["--mode", "protect", "--device", "cuda:99"], 5, "--device cpu"),
     ],
 )
 def test_what_cannot_work_is_one_line_with_the_culprit(
