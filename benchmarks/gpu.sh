@@ -4,7 +4,8 @@
 # that need a GPU and the benchmark, and writes OUT/gpu.json. A wheel that cannot be installed is named and left out.
 # The wheels, fetched where there is a network, for the GPU machine's Python (here 3.12):
 #   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
-#     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS -r benchmarks/gpu-wheels.txt
+#     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS \
+#     -c requirements/constraints.txt -r benchmarks/gpu-wheels.txt
 set -u
 wheels=${1:?folder of wheels}; out=${2:?folder for gpu.json}; shift 2
 root=$(cd "$(dirname "$0")/.." && pwd); python=${PYTHON:-python3}
