@@ -68,6 +68,8 @@ LOWER = ("lpips", "distance")
 """Metrics of which the attacker wants little"""
 BESTS = ("psnr", "gain", "lpips", "identity", "distance", "same")
 """Metrics of which the best attacker is told"""
+PRINTED = ("gain", "lpips", "identity", "rank1", "to_mosaic")
+"""Metrics on the page; the JSON has all"""
 SHOWN = "x264 crf 23"
 COVERED = "covered"
 """The picture itself, which is no attack"""
@@ -319,6 +321,6 @@ def page(plan: Plan, results: Mapping[str, Sequence[Mapping[str, Mapping[str, ob
                 parts += [title, differences(faces, names, SHOWN, metric)]
         values = summary(faces)
         for metric in METRICS:
-            if any(metric.key in v for v in values.values()):
+            if metric.key in PRINTED and any(metric.key in v for v in values.values()):
                 parts += [f"### {kind}, {len(faces)}: {metric.title}", table(values, metric, names)]
     return "\n\n".join(parts) + "\n"

@@ -124,13 +124,13 @@ def evaluate(
     if faces is None and clips is None:
         raise UsageError("nothing to measure on; give --faces FOLDER, --clips PATH or both")
     if table == "5":
-        if conditions is not None or inversion:
-            raise UsageError("--table 5 has its own conditions and attackers; leave those options out")
+        if inversion:
+            raise UsageError("--table 5 has its own attackers, inversion is one; leave --inversion out")
         from vidpipe.cli.table5 import table5
 
         judges = _judges(metrics, alexnet, vgg16)
         output.mkdir(parents=True, exist_ok=True)
-        told = (train_faces, budget_minutes, judges, count, seed, output, _place(device), as_json)
+        told = (conditions, train_faces, budget_minutes, judges, count, seed, output, _place(device), as_json)
         table5(nets, _sources(faces, clips), *told)
         return
     chosen = _table(table, nets, budget_minutes, train_faces, conditions)

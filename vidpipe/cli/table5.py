@@ -23,6 +23,7 @@ NAMES = {"none": "protect", "block": "protect + block", "pixel": "protect + pixe
 def table5(
     nets: list[str] | None,
     sources: dict[str, Stills | Segments],
+    conditions: str | None,
     train_faces: Path | None,
     minutes: float | None,
     judges: Judges,
@@ -34,15 +35,19 @@ def table5(
 ) -> None:
     """Retrains the adaptive attackers, measures, prints and writes ``table.md`` and ``eval.json``."""
     from nets.checkpoint import WEIGHTS
+    from pipeline.errors import UsageError
     from train.defence import CHANNELS, Plan, measure, page, summary
     from train.methods import read_networks
     from vidpipe import __version__
 
+    channels = CHANNELS if conditions is None else tuple(c.strip() for c in conditions.split(","))
+    if unknown := [c for c in channels if c not in CHANNELS]:
+        raise UsageError(f"--conditions has {unknown[0]!r}; --table 5 knows {', '.join(CHANNELS)}")
     defences = _defences()
     networks = read_networks(nets or ["idn", "nar"], [16], device)
     weights = next((n.path for n in networks if n.name == "idn"), WEIGHTS / "idn.safetensors")
     retrained, steps = _retrained(weights, train_faces, minutes, output, device)
-    plan = Plan(defences, CHANNELS, networks, retrained, judges, count, seed)
+    plan = Plan(defences, channels, networks, retrained, judges, count, seed)
     results = {kind: measure(plan, source, kind, output) for kind, source in sources.items()}
     text = page(plan, results)
     (output / "table.md").write_text(text)
