@@ -5,7 +5,7 @@ do not tell. A lattice (3, R, C) is drawn as a picture of whole pixels per cell 
 that the network has the inputs of a restoring one (``nets.grid``) and runs behind the same engines.
 
 *block* (eq. 14 of the IDN paper): one change per cell, drawn with one pixel per cell. *pixel* (eq. 12):
-changes within cells, which whoever knows the grid can average away.
+changes within cells, too, of which whoever knows the grid keeps the mean.
 """
 
 from __future__ import annotations

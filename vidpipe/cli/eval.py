@@ -129,7 +129,6 @@ def evaluate(
         from vidpipe.cli.table5 import table5
 
         judges = _judges(metrics, alexnet, vgg16)
-        output.mkdir(parents=True, exist_ok=True)
         told = (conditions, train_faces, budget_minutes, judges, count, seed, output, _place(device), as_json)
         table5(nets, _sources(faces, clips), *told)
         return
