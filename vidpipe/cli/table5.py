@@ -43,6 +43,11 @@ def table5(
     channels = CHANNELS if conditions is None else tuple(c.strip() for c in conditions.split(","))
     if unknown := [c for c in channels if c not in CHANNELS]:
         raise UsageError(f"--conditions has {unknown[0]!r}; --table 5 knows {', '.join(CHANNELS)}")
+    if (train_faces is None) != (minutes is None):
+        raise UsageError(
+            "--table 5 retrains attackers with --train-faces FOLDER and --budget-minutes N, both"
+        )
+    output.mkdir(parents=True, exist_ok=True)
     defences = _defences()
     networks = read_networks(nets or ["idn", "nar"], [16], device)
     weights = next((n.path for n in networks if n.name == "idn"), WEIGHTS / "idn.safetensors")
@@ -92,15 +97,10 @@ def _retrained(
     from export.networks import shipped
     from nets.checkpoint import WEIGHTS, load
     from nets.pixelizer import Pixelizer
-    from pipeline.errors import UsageError
     from train.data import Stills
     from train.methods import read_networks
     from train.retrain import retrain
 
-    if (train_faces is None) != (minutes is None):
-        raise UsageError(
-            "--table 5 retrains attackers with --train-faces FOLDER and --budget-minutes N, both"
-        )
     if train_faces is None or minutes is None:
         return {}, None
     kinds = ["none", *(k for k in ("block", "pixel") if f"pixelizer-{k}" in shipped())]
