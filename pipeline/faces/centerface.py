@@ -39,14 +39,13 @@ class CenterFace:
         if width % 32 or height % 32:
             raise ValueError(f"size {width}x{height}: wanted multiples of 32")
         self._shape = (height, width, 3)
-        self._program = compile_plain(_model(), (1, 3, height, width), library, threads)
+        self._program = compile_plain(_model(), (height, width), library, threads)
         self.name = f"centerface {width}x{height} on {self._program.name}"
 
     def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
         if picture.shape != self._shape:
             raise ValueError(f"picture is {picture.shape}, {self.name} takes {self._shape}")
-        blob = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)
-        heat, log_size, offset, marks = (maps[0] for maps in self._program(blob))
+        heat, log_size, offset, marks = (maps[0] for maps in self._program(picture))
         ys, xs = np.nonzero(heat[0] >= min_score)
         if not len(ys):
             return []
