@@ -76,7 +76,14 @@ class WindowConfig(_Section):
 class FacesConfig(_Section):
     finder: Literal["centerface", "s3fd", "blazeface"] = Field("centerface", description="network")
     min_face_px: float | None = Field(
-        None, ge=8, le=4000, description="smallest face, px; null: 4 % of the shorter side, 24 at least"
+        None,
+        ge=8,
+        le=4000,
+        description="smallest face, px; null: 20 px up to 1080 lines, in proportion above",
+    )
+    every_s: float = Field(0.12, ge=0, le=0.5, description="longest time between two looks; 0: every frame")
+    fine_every_s: float = Field(
+        0.28, ge=0, le=0.5, description="the same of looks that see the smallest faces"
     )
     min_score: float = Field(0.2, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
     birth_score: float = Field(0.2, gt=0, le=1, description="0..1, one sight at least that makes a track")
@@ -102,6 +109,7 @@ class ProtectConfig(_Section):
 
 class GateConfig(_Section):
     scan: bool = Field(True, description="look through the encoded output for faces")
+    every_s: float = Field(0.12, ge=0, le=10, description="longest time between two looks; 0: every frame")
     min_score: float = Field(0.5, gt=0, le=1, description="0..1, from which a face counts")
 
 

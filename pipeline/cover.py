@@ -23,13 +23,14 @@ from pipeline.errors import GateError, InputError, OutputError, UsageError
 from pipeline.faces import FaceFinder, open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
 from pipeline.faces.gate import Uncovered, confirmed, scan
-from pipeline.faces.picture import SmallPicture, default_min_face, small_picture
+from pipeline.faces.picture import Scales, SmallPicture, scales
 from pipeline.faces.replay import replay
 from pipeline.faces.report import (
     NOTICE,
     ChoiceRecord,
     CoverReport,
     GateRecord,
+    LooksRecord,
     Mode,
     ReleaseRecord,
     UncoveredRecord,
@@ -41,7 +42,7 @@ from pipeline.ledger import StageRecord, file_record, heard, setting_records, wr
 from pipeline.mosaic.find import FindSettings
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import absolute, span
-from pipeline.stages.find_faces import find_faces
+from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
 from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
@@ -52,8 +53,6 @@ from pipeline.types import Frame, Shape, StreamInfo, TrackedFaces
 log = logging.getLogger(__name__)
 
 NO_CHOICE = ChoiceRecord(keep=[], only=None, regions=[], excluded=[], during=[], tracks_from=None)
-_GATE_SCALE = 1.5
-"""Faces are this much smaller in the gate's picture than in the finder's."""
 _NAMED = 5
 """Uncovered faces that the error's line names; the report has all."""
 
@@ -110,10 +109,7 @@ class CoverPlan:
     frames: int
     """That will be read and written."""
     choice: Choice
-    min_face_px: float
-    picture: SmallPicture
-    """For the finder."""
-    gate_picture: SmallPicture
+    scales: Scales
 
 
 @dataclass(slots=True)
@@ -147,10 +143,7 @@ def make_plan(job: CoverJob, info: StreamInfo, config: RunConfig) -> CoverPlan:
             (None if a is None else a + first_s, None if b is None else b + first_s) for a, b in job.during
         ),
     )
-    min_face = config.faces.min_face_px or default_min_face(info)
-    picture = small_picture(info, min_face)
-    again = small_picture(info, min_face * _GATE_SCALE, mirrored=True)
-    return CoverPlan(start_pts, end_pts, end - first, choice, min_face, picture, again)
+    return CoverPlan(start_pts, end_pts, end - first, choice, scales(info, config.faces.min_face_px))
 
 
 def mask_settings(mode: Mode, config: RunConfig) -> MaskSettings:
@@ -168,7 +161,10 @@ def mask_settings(mode: Mode, config: RunConfig) -> MaskSettings:
 
 def track_settings(config: RunConfig) -> FaceTrackSettings:
     faces = config.faces
-    return FaceTrackSettings(faces.birth_score, faces.fill_before_s, faces.fill_after_s)
+    # What lies between two looks is covered however little is to be filled.
+    least = max(faces.every_s, faces.fine_every_s)
+    before, after = max(faces.fill_before_s, least), max(faces.fill_after_s, least)
+    return FaceTrackSettings(faces.birth_score, before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +175,7 @@ class Stages:
     job: CoverJob
     config: RunConfig
     plan: CoverPlan
-    finder: FaceFinder | None
+    looker: FaceLooker | None
     """None where the tracks are given."""
     pixelizer: Pixelizer
     perturber: Perturber | None = None
@@ -188,16 +184,9 @@ class Stages:
 
     def tracked(self, frames: Iterator[Frame], clock: StageClock) -> Iterator[TrackedFaces]:
         """Frames with every face that is known on them."""
-        if self.finder is None:
+        if self.looker is None:
             return clock.timed("replay", "find", replay(frames, self.job.tracks or ()))
-        find = self.config.find
-        found = find_faces(
-            frames,
-            finder=self.finder,
-            picture=self.plan.picture,
-            min_score=self.config.faces.min_score,
-            mosaics=FindSettings(**find.model_dump()) if self.job.mode == "protect" else None,
-        )
+        found = self.looker(frames)
         followed = track_faces(
             clock.timed("find", "find", found), settings=track_settings(self.config), info=self.info
         )
@@ -237,8 +226,8 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
-        finder = _open(config, plan.picture) if job.tracks is None else None
-        second = _open(config, plan.gate_picture) if config.gate.scan else None
+        looker = _looker(job, plan, config) if job.tracks is None else None
+        second = _open(config, plan.scales.gate) if config.gate.scan else None
         output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
         encoder = make_encoder(info, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
@@ -247,7 +236,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         perturber = None
         if job.mode == "protect" and config.protect.perturb != "none":
             perturber = Perturber(stack.enter_context(closing(_network(job, config))))
-        stages = Stages(info, job, config, plan, finder, pixelizer, perturber, device)
+        stages = Stages(info, job, config, plan, looker, pixelizer, perturber, device)
         total = plan.frames * (2 if second is not None else 1)
 
         def progress(done: int) -> None:
@@ -274,8 +263,9 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             settings=setting_records(settings),
             input=file_record(job.source),
             output=None if failed else file_record(made, job.target.name),
-            finder=None if finder is None else finder.name,
-            min_face_px=plan.min_face_px,
+            finder=None if looker is None else looker.name,
+            looks=None if looker is None else _looks(looker, plan),
+            min_face_px=plan.scales.min_face_px,
             choice=job.said or NO_CHOICE,
             frames=written,
             frames_covered=meters.book.frames_covered,
@@ -314,8 +304,8 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
-        finder = _open(config, plan.picture) if job.tracks is None else None
-        stages = Stages(info, job, config, plan, finder, Pixelizer(info, mask_settings(job.mode, config)))
+        looker = _looker(job, plan, config) if job.tracks is None else None
+        stages = Stages(info, job, config, plan, looker, Pixelizer(info, mask_settings(job.mode, config)))
         decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
         frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
         sheet = ContactSheet(info)
@@ -332,8 +322,9 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
             settings=setting_records(settings),
             input=file_record(job.source),
             output=None,
-            finder=None if finder is None else finder.name,
-            min_face_px=plan.min_face_px,
+            finder=None if looker is None else looker.name,
+            looks=None if looker is None else _looks(looker, plan),
+            min_face_px=plan.scales.min_face_px,
             choice=job.said or NO_CHOICE,
             frames=len(meters.book.frames),
             frames_covered=meters.book.frames_covered,
@@ -374,6 +365,21 @@ def _network(job: CoverJob, config: RunConfig) -> Engine:
     return open_engine(job.network, device="cpu", library=library, threads=config.restore.threads or None)
 
 
+def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig) -> FaceLooker:
+    faces, sizes = config.faces, plan.scales
+    fine = Eye(_open(config, sizes.fine), sizes.fine)
+    quick = fine if sizes.quick is sizes.fine else Eye(_open(config, sizes.quick), sizes.quick)
+    settings = LookSettings(faces.every_s, faces.fine_every_s, faces.min_score)
+    return FaceLooker(
+        fine, quick, settings, FindSettings(**config.find.model_dump()) if job.mode == "protect" else None
+    )
+
+
+def _looks(looker: FaceLooker, plan: CoverPlan) -> LooksRecord:
+    looks = looker.looks
+    return LooksRecord(fine=looks.fine, quick=looks.quick, quick_face_px=plan.scales.quick_face_px)
+
+
 def _check_tracks(job: CoverJob, info: StreamInfo) -> None:
     """Raises for numbers that no track has, and for tracks that lie beyond the file."""
     if job.tracks is None:
@@ -403,22 +409,33 @@ def _gate(
     frames, info = book.frames, source.info
     times_s = [float(info.pts[i] * info.time_base) for i in frames]
     origin_s = float(info.pts[0] * info.time_base)
-    seen: list[Uncovered] = []
-    examined = 0
-    for faces in scan(
-        made,
-        frames,
-        book,
-        plan.choice,
-        finder,
-        plan.gate_picture,
-        min_score=config.gate.min_score,
-        mask_scale=config.mask.scale,
-        times_s=times_s,
-    ):
-        seen += faces
-        examined += 1
-        on_seen(examined)
+
+    def look(every_s: float) -> tuple[int, list[Uncovered]]:
+        """How many frames were looked at, and what is uncovered there."""
+        seen: list[Uncovered] = []
+        examined = 0
+        passing = scan(
+            made,
+            frames,
+            book,
+            plan.choice,
+            finder,
+            plan.scales.gate,
+            min_score=config.gate.min_score,
+            mask_scale=config.mask.scale,
+            times_s=times_s,
+            every_s=every_s,
+        )
+        for decoded, faces in enumerate(passing, start=1):
+            if faces is not None:
+                seen += faces
+                examined += 1
+            on_seen(decoded)
+        return examined, confirmed(seen, source, finder, plan.scales.gate)
+
+    examined, left = look(config.gate.every_s)
+    if left and examined < len(frames):  # then all of them are named
+        examined, left = look(0.0)
     uncovered = [
         UncoveredRecord(
             frame=face.frame,
@@ -426,9 +443,15 @@ def _gate(
             box=(round(face.box.x0), round(face.box.y0), round(face.box.x1), round(face.box.y1)),
             score=round(face.score, 3),
         )
-        for face in confirmed(seen, source, finder, plan.gate_picture)
+        for face in left
     ]
-    return GateRecord(finder=finder.name, frames_examined=examined, uncovered=uncovered, passed=not uncovered)
+    return GateRecord(
+        finder=finder.name,
+        frames_decoded=len(frames),
+        frames_examined=examined,
+        uncovered=uncovered,
+        passed=not uncovered,
+    )
 
 
 def _uncovered(job: CoverJob, gate: GateRecord) -> str:

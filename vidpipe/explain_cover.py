@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 
 from pydantic import BaseModel
 
-from pipeline.config import Resolved
+from pipeline.config import Resolved, RunConfig
 from pipeline.cover import CoverJob, CoverPlan, make_plan, track_settings
 from pipeline.decode import open_decoder
 from pipeline.faces import replay
-from pipeline.faces.picture import NET_FACE_PX
+from pipeline.faces.picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.ledger import SettingRecord, heard, setting_records
 from pipeline.memory import CODEC_FRAMES, LIBRARIES_BYTES, MIB, PREFETCH_HANDS, PROGRAMS_BYTES, frame_bytes
 from pipeline.stages.track_faces import frames_held
@@ -22,7 +23,9 @@ FACES = 2
 _TRACK_BYTES = 20
 """Per face and frame (``pipeline.faces.book``)."""
 _FINDERS_BYTES = 2 * PROGRAMS_BYTES
-"""Two compiled CenterFaces, of the run and of the gate, with their activations."""
+"""Compiled CenterFaces of the run and of the gate."""
+_ACTIVATION_BYTES = 400
+"""Per pixel of the pictures that they look at."""
 
 
 class CoverExplanation(BaseModel):
@@ -68,18 +71,19 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
             info, decoded_by = decoder.info, decoder.name
         plan = make_plan(job, info, config)
     if job.tracks is None:
-        held = frames_held(info, track_settings(config).look_ahead_s)
+        held = frames_held(info, track_settings(config).look_ahead_s) + 1
     else:
         held = replay.frames_held(job.tracks)
     decoded = config.decode.prefetch_frames + PREFETCH_HANDS
     painted = config.encode.prefetch_frames + PREFETCH_HANDS
     one = frame_bytes(info)
     tracks = FACES * plan.frames * _TRACK_BYTES
-    total = (decoded + held + painted + CODEC_FRAMES) * one + tracks + _FINDERS_BYTES + LIBRARIES_BYTES
+    finders = _FINDERS_BYTES + _ACTIVATION_BYTES * math.prod(plan.scales.fine.size_px)
+    total = (decoded + held + painted + CODEC_FRAMES) * one + tracks + finders + LIBRARIES_BYTES
     formula = (
         f"({decoded} decoded + {held} in the look-ahead + {painted} painted + {CODEC_FRAMES} codec) frames x "
         f"{_mib(one)} + tracks of {FACES} faces on {plan.frames} frames {_mib(tracks)} + finders "
-        f"{_mib(_FINDERS_BYTES)} + libraries {_mib(LIBRARIES_BYTES)} = {_mib(total)}"
+        f"{_mib(finders)} + libraries {_mib(LIBRARIES_BYTES)} = {_mib(total)}"
     )
     return CoverExplanation(
         input=f"{info.path}: {info.codec} {info.width}x{info.height} {info.pix_fmt}, rotation "
@@ -100,11 +104,9 @@ def _stages(
 ) -> list[str]:
     config = settings.config
     faces, mask, protect = config.faces, config.mask, config.protect
-    width, height = plan.picture.size_px
     if job.tracks is None:
         find = [
-            f"find      {faces.finder} at {width}x{height}: a face of {plan.min_face_px:.0f} px becomes "
-            f"about {NET_FACE_PX} px; score {faces.min_score} and more",
+            *_looks(plan.scales, config),
             f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
             f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
         ]
@@ -121,9 +123,10 @@ def _stages(
     quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
     gate = "gate      off"
     if config.gate.scan:
-        size = "x".join(map(str, plan.gate_picture.size_px))
+        every = _every(config.gate.every_s)
         gate = (
-            f"gate      the output again at {size}, mirrored; faces of score {config.gate.min_score} and more"
+            f"gate      the output again, {every} at {_size(plan.scales.gate)}, mirrored; faces of score "
+            f"{config.gate.min_score} and more"
         )
     form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
     return [
@@ -133,6 +136,29 @@ def _stages(
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
         gate,
     ]
+
+
+def _looks(sizes: Scales, config: RunConfig) -> list[str]:
+    faces = config.faces
+    fine = (
+        f"{_every(faces.fine_every_s)} at {_size(sizes.fine)} for faces of {sizes.min_face_px:.0f} px, which "
+        f"become about {NET_FACE_PX} px"
+    )
+    if sizes.quick is sizes.fine:
+        fine = fine.replace(_every(faces.fine_every_s), _every(faces.every_s))
+    lines = [f"find      {faces.finder}, {fine}; score {faces.min_score} and more"]
+    if sizes.quick is not sizes.fine:
+        quick = f"{_every(faces.every_s)} at {_size(sizes.quick)} for faces of {sizes.quick_face_px:.0f} px"
+        lines.append(f"          and {quick}")
+    return lines
+
+
+def _every(seconds: float) -> str:
+    return f"every {seconds:g} s" if seconds else "every frame"
+
+
+def _size(picture: SmallPicture) -> str:
+    return "x".join(map(str, picture.size_px))
 
 
 def _mib(count: int) -> str:

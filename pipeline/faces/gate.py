@@ -1,22 +1,27 @@
 """The gate: the encoded output is decoded and looked through for faces that no mask covers.
 
-It looks with another setting than the run did: pictures are mirrored and smaller, so that what the finder
-missed in one setting has a second chance. Only sure faces count, since a doubt stops the release; and as the
-edge of a mask may look like a face, what is seen must be there in the source, too.
+It looks with another setting than the run: pictures are mirrored and of another size, and frames are those
+between the ones that the run looked at, so that what the finder missed has a second chance. Only sure faces
+count, since a doubt stops the release; and as the edge of a mask may look like a face, what is seen must be
+there in the source, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import cast
 
 from pipeline.decode import Decoder, open_decoder
 from pipeline.faces import FaceFinder
 from pipeline.faces.book import TrackBook
 from pipeline.faces.picture import SmallPicture
 from pipeline.faces.select import Choice
-from pipeline.types import Box
+from pipeline.flow import prefetch
+from pipeline.types import Box, Frame
 
 COVERED_SHARE = 0.5
 """A face is covered where its centre and this share of its box lie in one mask."""
@@ -24,6 +29,10 @@ CONFIRMED_SCORE = 0.2
 """0..1, of a face at the same place in the source"""
 _SAME_PLACE = 0.3
 """IoU of a face in the output with that in the source"""
+_AHEAD = 4
+"""Frames that are decoded while the network looks at another."""
+_SLACK_S = 1e-6
+"""Times are fractions in floating point."""
 _SPARED_SHARE = 0.5
 """Of a face's box that lies in the box of a track that is left by choice, from which it is that face."""
 
@@ -51,14 +60,22 @@ def scan(
     min_score: float,
     mask_scale: float,
     times_s: Sequence[float],
-) -> Iterator[list[Uncovered]]:
-    """What is left uncovered on each frame of ``output``, in order.
+    every_s: float,
+) -> Iterator[list[Uncovered] | None]:
+    """What is left uncovered on each frame of ``output``, in order; None for a frame that was decoded only.
 
-    ``frames`` are the indices in the source of the output's frames, ``times_s`` their times there. Raises
-    InputError where the output cannot be read.
+    ``frames`` are the indices in the source of the output's frames, ``times_s`` their times there. No more
+    than ``every_s`` lie between two looks. Raises InputError where the output cannot be read.
     """
-    with open_decoder(output) as decoder:
-        for index, time_s, frame in zip(frames, times_s, decoder.frames(), strict=True):
+    due = looked_at(times_s, every_s)
+    with ExitStack() as stack:
+        decoder = stack.enter_context(open_decoder(output))
+        decoded = cast("Generator[Frame]", prefetch(decoder.frames(), _AHEAD, "gate"))
+        stack.enter_context(closing(decoded))
+        for index, time_s, look, frame in zip(frames, times_s, due, decoded, strict=True):
+            if not look:
+                yield None
+                continue
             seen = [picture.back(face) for face in finder(picture.of(frame), min_score)]
             covered, left = book.on_frame(index)
             masks = [box.scaled(1.0 if track < 0 else mask_scale) for track, box in covered]
@@ -69,6 +86,16 @@ def scan(
                 and not any(face.box.covered(box.scaled(mask_scale)) >= _SPARED_SHARE for _, box in left)
                 and not choice.spares_place(face.box, time_s)
             ]
+
+
+def looked_at(times_s: Sequence[float], every_s: float) -> list[bool]:
+    """Which frames the gate looks at: half a step beside those of a run that began where it begins."""
+    due, last_s = [], times_s[0] - every_s / 2
+    for time_s, next_s in zip_longest(times_s, times_s[1:]):
+        look = next_s is None or next_s - last_s > every_s + _SLACK_S
+        last_s = time_s if look else last_s
+        due.append(look)
+    return due
 
 
 def is_covered(face: Box, masks: Sequence[Box]) -> bool:

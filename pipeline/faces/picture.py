@@ -18,18 +18,21 @@ from pipeline.types import Box, Frame, StreamInfo
 
 NET_FACE_PX = 20
 """Height of a face from which the finders see it for sure (``pipeline.faces.centerface`` has the figures)."""
-SMALLEST_PX = 24
-LEAST_SHARE = 0.04
-"""of the shorter side: with ``SMALLEST_PX`` what ``min_face_px`` is by default, 43 px of 1080"""
+SMALLEST_PX = 20
+LEAST_SHARE = 1 / 54
+"""of the shorter side: with ``SMALLEST_PX`` what ``min_face_px`` is by default: 20 px up to 1080 lines."""
+_QUICK_PX = 40
+_QUICK_SHARE = 0.08
+"""of the shorter side: with ``_QUICK_PX`` the smallest face of the quick looks, 86 px of 1080"""
+_GATE_PX = 36
+_GATE_SHARE = 0.06
+"""of the shorter side: the same for the gate, which looks at another scale than either look does"""
+_WORTH = 1.3
+"""A quick look that saves less than this factor of the pixels is not worth a second network."""
 _MULTIPLE = 32
 _GIVE = 0.08
 _STEPS = 16
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-def default_min_face(info: StreamInfo) -> float:
-    """px of the picture as coded."""
-    return max(SMALLEST_PX, LEAST_SHARE * min(info.width, info.height))
 
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -94,13 +97,13 @@ class SmallPicture:
         return np.stack([x * self.frame_width / self.width, y * self.frame_height / self.height], 1)
 
 
-def small_picture(info: StreamInfo, min_face_px: float | None, mirrored: bool = False) -> SmallPicture:
+def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) -> SmallPicture:
     """Scaled so that a face of ``min_face_px`` (px as coded) gets ``NET_FACE_PX``, never enlarged.
 
     Pixels become square, so that faces have their shape. Up to ``_GIVE`` smaller where that wastes less of
     the network's input, whose sides are multiples of 32.
     """
-    most = min(1.0, NET_FACE_PX / (min_face_px or default_min_face(info)))
+    most = min(1.0, NET_FACE_PX / min_face_px)
     aspect = float(info.sample_aspect)
     wide, high = max(1.0, aspect), max(1.0, 1 / aspect)
 
@@ -111,6 +114,32 @@ def small_picture(info: StreamInfo, min_face_px: float | None, mirrored: bool = 
 
     sizes = [at(most * (1 - _GIVE * step / _STEPS)) for step in range(_STEPS + 1)]
     return min(sizes, key=lambda size: math.prod(size.size_px) / (size.width * size.height) ** 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The pictures of a run: for looks at all faces, for quick looks in between, for the gate."""
+
+    min_face_px: float
+    """px of the picture as coded; smaller ones are not looked for"""
+    quick_face_px: float
+    fine: SmallPicture
+    quick: SmallPicture
+    """``fine`` itself where that is hardly larger"""
+    gate: SmallPicture
+
+
+def scales(info: StreamInfo, min_face_px: float | None) -> Scales:
+    """``min_face_px`` None: a share of the picture's size."""
+    shorter = min(info.width, info.height)
+    least = min_face_px or max(SMALLEST_PX, LEAST_SHARE * shorter)
+    larger = max(least, _QUICK_PX, _QUICK_SHARE * shorter)
+    fine, quick = small_picture(info, least), small_picture(info, larger)
+    if math.prod(fine.size_px) < _WORTH * math.prod(quick.size_px):
+        quick, larger = fine, least
+    again = 1.5 * min_face_px if min_face_px else max(_GATE_PX, _GATE_SHARE * shorter)
+    gate = small_picture(info, again, mirrored=True)
+    return Scales(least, larger, fine, quick, gate)
 
 
 def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:

@@ -41,11 +41,24 @@ class UncoveredRecord(_Record):
     score: float
 
 
+class LooksRecord(_Record):
+    """At how many frames the network looked. The others lie between two looks of the same shot."""
+
+    fine: int
+    """At a scale that shows the smallest faces."""
+    quick: int
+    """At a scale that shows faces of ``quick_face_px`` and more."""
+    quick_face_px: float
+
+
 class GateRecord(_Record):
     """What a second look at the encoded output found."""
 
     finder: str
+    frames_decoded: int = 0
+    """All of them, else there is no output."""
     frames_examined: int
+    """That the network looked at."""
     uncovered: list[UncoveredRecord]
     passed: bool
 
@@ -77,6 +90,8 @@ class CoverReport(_Record):
     output: FileRecord | None
     """None where nothing was rendered: in a preview, and where the gate failed."""
     finder: str | None
+    """None where the tracks came from elsewhere."""
+    looks: LooksRecord | None = None
     """None where the tracks came from elsewhere."""
     min_face_px: float
     choice: ChoiceRecord

@@ -1,44 +1,146 @@
-"""Finder of faces as a stage: regions and cuts of each frame."""
+"""Finder of faces as a stage: which frames the network looks at, and what it sees there.
+
+Every frame is decoded, and compared with the one before it and with the one that was looked at last. The
+network looks at the first and the last frame of a shot, at a frame that differs much from the last one it
+looked at, and else so often that no more than ``LookSettings.every_s`` lie between two looks, nor more than
+``fine_every_s`` between two that see the smallest faces. A frame between two looks has no regions of its own:
+tracks pass over it from the one to the other.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from pipeline.faces import FaceFinder
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.faces import Face, FaceFinder
 from pipeline.faces.picture import SmallPicture
 from pipeline.mosaic.find import FindSettings, find
-from pipeline.stages.cuts import Cuts
+from pipeline.stages.cuts import Cuts, thumbnail
 from pipeline.stages.find_mosaics import luma8
 from pipeline.types import Found, Frame, Kind, Region, Shape
 
+_SAME_FACE_IOU = 0.3
 _SAME_PLACE = 0.5
 """Share of a face that lies in a mosaic, from which it is the face under the mosaic."""
+_CHANGE_LEVELS = 10.0
+"""Mean difference of two thumbnails in levels of 255: of frames 0.12 s apart 1 in 50 differs as much."""
+_SLACK_S = 1e-6
+"""Times are fractions in floating point."""
 
 
-def find_faces(
-    frames: Iterable[Frame],
-    *,
-    finder: FaceFinder,
-    picture: SmallPicture,
-    min_score: float,
-    mosaics: FindSettings | None = None,
-) -> Iterator[Found]:
-    """Each frame with its faces, in px of the frame as coded, in order, holding none back.
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """A finder and the picture that it looks at."""
 
-    With ``mosaics`` also faces that are pixelated already: each mosaic with its grid, grown by the face that
-    the finder sees in it.
+    finder: FaceFinder
+    picture: SmallPicture
+
+    def faces(self, frame: Frame, min_score: float) -> list[Face]:
+        """In px of the frame as coded."""
+        return [self.picture.back(face) for face in self.finder(self.picture.of(frame), min_score)]
+
+
+@dataclass(frozen=True, slots=True)
+class LookSettings:
+    """How often the network looks, and what counts as seen."""
+
+    every_s: float = 0.0
+    """Longest time between two looks; 0: at every frame"""
+    fine_every_s: float = 0.0
+    """Longest time between two looks at the smallest faces"""
+    min_score: float = 0.2
+    """0..1"""
+
+
+@dataclass(slots=True)
+class Looks:
+    """How many frames the network has looked at."""
+
+    quick: int = 0
+    fine: int = 0
+    """That is, with the fine eye, and the quick one where there are two."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The newest frame: the one after it decides whether it is looked at."""
+
+    frame: Frame
+    time_s: float
+    cut: bool
+    thumbnail: NDArray[np.uint8]
+
+
+class FaceLooker:
+    """The stage, with the record of where it looked. ``quick`` is ``fine`` where one look sees all faces.
+
+    With ``mosaics`` also faces that are pixelated already are found: each mosaic with its grid, grown by the
+    face that the finder sees in it.
     """
-    cuts = Cuts()
-    previous: list[Region] = []
-    for frame in frames:
-        small = picture.of(frame)
-        cut = cuts.before_picture(frame.index, small)
-        faces = [picture.back(face) for face in finder(small, min_score)]
+
+    def __init__(
+        self, fine: Eye, quick: Eye, settings: LookSettings, mosaics: FindSettings | None = None
+    ) -> None:
+        self._fine = fine
+        self._quick = quick
+        self._settings = settings
+        self._mosaics = mosaics
+        self._previous: list[Region] = []
+        self._looked_s = self._fine_s = -math.inf
+        self._seen = np.empty(0, np.uint8)
+        self.looks = Looks()
+        """So far."""
+        eyes = [fine] if quick is fine else [fine, quick]
+        self.name = ", ".join(eye.finder.name for eye in eyes)
+        """Of what looks."""
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Found]:
+        """Each frame with its faces, in px of the frame as coded, in order; one is held back."""
+        cuts = Cuts()
+        waiting: _Waiting | None = None
+        for frame in frames:
+            small = thumbnail(frame)
+            cut = cuts.before_thumbnail(frame.index, small)
+            time_s = float(frame.pts * frame.time_base)
+            if waiting is not None:
+                yield self._found(waiting, None if cut else time_s)
+            waiting = _Waiting(frame, time_s, cut or waiting is None, small)
+        if waiting is not None:
+            yield self._found(waiting, None)
+
+    def _found(self, item: _Waiting, next_s: float | None) -> Found:
+        """``next_s``: time of the next frame of the same shot, None: there is none."""
+        settings = self._settings
+        fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + _SLACK_S
+        due = fine or next_s is None or next_s - self._looked_s > settings.every_s + _SLACK_S
+        if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
+            return Found(item.frame, (), item.cut)
+        self._looked_s, self._seen = item.time_s, item.thumbnail
+        return Found(item.frame, tuple(self._look(item, fine=fine)), item.cut)
+
+    def _look(self, item: _Waiting, *, fine: bool) -> list[Region]:
+        frame, min_score = item.frame, self._settings.min_score
+        one_eye = self._quick is self._fine
+        faces: list[Face] = [] if fine and one_eye else self._quick.faces(frame, min_score)
+        if fine:
+            # A face that both see keeps the box of the quick one, whose scale its other sights have.
+            all_faces = self._fine.faces(frame, min_score)
+            faces += [f for f in all_faces if all(f.box.iou(g.box) < _SAME_FACE_IOU for g in faces)]
+        if fine or one_eye:
+            self._fine_s = item.time_s
+            self.looks.fine += 1
+        else:
+            self.looks.quick += 1
         regions = [Region(f.box, Kind.FACE, Shape.ELLIPSE, f.score, None, f.landmarks) for f in faces]
-        if mosaics is not None:
-            previous = find(luma8(frame), mosaics, [] if cut else previous)
-            regions = _joined(regions, previous)
-        yield Found(frame, tuple(regions), cut)
+        if self._mosaics is not None:
+            self._previous = find(luma8(frame), self._mosaics, [] if item.cut else self._previous)
+            regions = _joined(regions, self._previous)
+        return regions
 
 
 def _joined(faces: list[Region], mosaics: list[Region]) -> list[Region]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,13 +20,13 @@ from pipeline.faces import Face, open_finder
 from pipeline.faces.alignment import FaceAlignmentFinder
 from pipeline.faces.book import TrackBook
 from pipeline.faces.gate import is_covered
-from pipeline.faces.picture import SmallPicture, small_picture
+from pipeline.faces.picture import SmallPicture, scales, small_picture
 from pipeline.faces.replay import frames_held, replay
 from pipeline.geometry import as_coded
-from pipeline.stages.find_faces import find_faces
+from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
 from pipeline.stages.track_faces import FaceTrackSettings, track_faces
 from pipeline.types import Box, Frame
-from tests.pipeline.faces_scene import COLOUR, face, found, noise_frame, stream_info
+from tests.pipeline.faces_scene import COLOUR, RATE, face, found, noise_frame, stream_info
 
 ASTRONAUT = Box(176, 68, 268, 176)
 """The face in scikit-image's portrait."""
@@ -62,7 +63,8 @@ def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, libra
     picture = small_picture(info, min_face_px=40)
     assert picture.size_px == (256, 256)
     finder = open_finder("centerface", picture.size_px, library, threads=1)  # type: ignore[arg-type]
-    ((found_frame),) = find_faces([frame], finder=finder, picture=picture, min_score=0.5)
+    eye = Eye(finder, picture)
+    ((found_frame),) = FaceLooker(eye, eye, LookSettings(min_score=0.5))([frame])
     (region,) = found_frame.regions
     assert region.landmarks is not None
     turned = np.zeros((512, 512), np.uint8)
@@ -94,6 +96,18 @@ def test_the_smallest_face_sets_the_scale() -> None:
         picture = small_picture(info, wanted)
         assert 0.9 * 20 <= wanted * picture.height / 1080 <= 20.5
         assert picture.width / picture.height == pytest.approx(1920 / 1080, rel=0.01)
+
+
+def test_quick_looks_are_at_a_smaller_picture_and_the_gate_looks_at_another() -> None:
+    for width, height in ((1920, 1080), (640, 360), (3840, 2160), (720, 1280)):
+        sizes = scales(stream_info(1, 0, width, height), None)
+        assert sizes.fine.width >= 0.9 * min(width, 1920 * width / max(width, height))
+        areas = [math.prod(p.size_px) for p in (sizes.fine, sizes.gate, sizes.quick)]
+        assert areas == sorted(areas, reverse=True)
+        assert sizes.quick_face_px > sizes.min_face_px
+    large_only = scales(stream_info(1, 0, 1920, 1080), 120)
+    assert large_only.min_face_px == large_only.quick_face_px == 120
+    assert large_only.quick is large_only.fine
 
 
 def test_without_its_package_the_finder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +172,7 @@ def test_a_record_is_played_back_as_it_was() -> None:
         assert {t: r.frame.index for t, r in a.references.items()} == {
             t: r.frame.index for t, r in b.references.items()
         }
-    assert frames_held(records) <= 8
+    assert frames_held(records) <= settings.look_ahead_s * RATE + 3
 
 
 def test_the_record_tells_what_was_covered_and_what_was_left() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.faces.fill import Reach, box_at
 from pipeline.stages.track_faces import FaceTrackSettings, frames_held, track_faces
 from pipeline.types import Box, Found, Region, TrackedFaces
-from tests.pipeline.faces_scene import face, found, stream_info
+from tests.pipeline.faces_scene import RATE, face, found, stream_info
 
 SETTINGS = FaceTrackSettings(birth_score=0.35, fill_before_s=0.2, fill_after_s=0.2)
 REACH = 5
@@ -117,7 +117,7 @@ def test_the_frames_that_are_held_stay_within_the_bound() -> None:
     stage = track_faces(feed(), settings=SETTINGS, info=stream_info(60))
     for given_back, _ in enumerate(stage, start=1):
         assert taken - given_back < bound
-    assert bound <= REACH + 3
+    assert bound <= SETTINGS.look_ahead_s * RATE + 3
 
 
 def test_smoothing_takes_jitter_out_and_keeps_what_was_seen() -> None:

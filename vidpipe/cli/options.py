@@ -67,7 +67,7 @@ MinFace = Annotated[
     typer.Option(
         "--min-face",
         metavar="PX",
-        help="Smallest face that is found; default 4 % of the shorter side, 24 px at least.",
+        help="Smallest face that is found; default 20 px up to 1080 lines, in proportion above.",
         show_default=False,
     ),
 ]
