@@ -85,8 +85,8 @@ class FacesConfig(_Section):
     fine_every_s: float = Field(
         0.28, ge=0, le=0.5, description="the same of looks that see the smallest faces"
     )
-    min_score: float = Field(0.2, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
-    birth_score: float = Field(0.2, gt=0, le=1, description="0..1, one sight at least that makes a track")
+    min_score: float = Field(0.15, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
+    birth_score: float = Field(0.15, gt=0, le=1, description="0..1, one sight at least that makes a track")
     fill_before_s: float = Field(0.5, ge=0, le=10, description="seconds covered before a face is seen")
     fill_after_s: float = Field(0.5, ge=0, le=10, description="seconds covered after it was seen")
 
