@@ -67,10 +67,10 @@ def pictures(count: int, face: bool) -> Iterator[NDArray[np.uint8]]:
         yield np.asarray(seen, np.uint8)
 
 
-def write_clip(path: Path, count: int, face: bool) -> None:
+def write_clip(path: Path, count: int, face: bool, rate: Fraction = RATE) -> None:
     """``count`` pictures as H.264 of a quality as cameras give."""
     with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "20", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for picture in pictures(count, face):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -175,7 +175,7 @@ def own_peak_bytes() -> int:
 def memory(folder: Path, network: Path, settings: Resolved, minute_frames: int) -> dict[str, object]:
     """Peak of ten minutes over the peak of one, and over the bound for one face."""
     unit, minute, long = folder / "unit.mp4", folder / "minute.mp4", folder / "long.mp4"
-    write_clip(unit, minute_frames // 6, face=True)
+    write_clip(unit, minute_frames // 6, face=True, rate=Fraction(minute_frames, 60))
     repeat_clip(unit, minute, 6)
     repeat_clip(unit, long, 60)
     peaks = [peak_bytes(clip, folder / f"out_{clip.name}", network) for clip in (minute, long)]
@@ -189,6 +189,7 @@ def memory(folder: Path, network: Path, settings: Resolved, minute_frames: int) 
         "peak_over_bound": round(max(peaks) / bound, 3),
         "formula": plan.memory.formula(faces=1),
         "frames": [minute_frames, minute_frames * 10],
+        "seconds": [round(probe(clip).duration_s) for clip in (minute, long)],
     }
 
 
@@ -198,7 +199,10 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, default=200, help="of the clips for speed")
     parser.add_argument(
-        "--minute-frames", type=int, default=600, help="frames of a minute (at 10 per second)"
+        "--minute-frames",
+        type=int,
+        default=600,
+        help="frames of the minute whose memory is measured (600: 10 per second)",
     )
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--only", choices=("overlap", "plain", "memory"), help="one of the three")

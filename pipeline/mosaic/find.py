@@ -10,11 +10,12 @@ import numpy as np
 from pipeline.mosaic.comb import MIN_PITCH_PX
 from pipeline.mosaic.evidence import Evidence, Pixels
 from pipeline.mosaic.fit import fit
-from pipeline.mosaic.known import verify
-from pipeline.mosaic.ondevice import Luma
+from pipeline.mosaic.known import locate, verify
+from pipeline.mosaic.ondevice import DeviceLuma, Luma
+from pipeline.mosaic.pool import Pool
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import axis, describe, grid
-from pipeline.mosaic.screen import candidates, remaining
+from pipeline.mosaic.screen import Sampled, candidates, remaining
 from pipeline.mosaic.shape import outline
 from pipeline.types import Box, Grid, Region
 
@@ -44,8 +45,13 @@ class FindSettings:
     """0..1, weakest region that is reported; a track is born of stronger ones only"""
 
 
-def find(luma: Luma, settings: FindSettings, expected: Sequence[Region] = ()) -> list[Region]:
-    """Mosaics of one picture, the strongest first; stateless.
+def find(
+    luma: Luma,
+    settings: FindSettings,
+    expected: Sequence[Region] = (),
+    pool: Pool | None = None,
+) -> list[Region]:
+    """Mosaics of one picture, the strongest first; stateless but for the ``pool`` of its shot, if given.
 
     ``luma`` is (H, W) uint8, C-contiguous, or on a device. ``expected`` are mosaics of the frames before:
     each is looked for where it was, which is cheap, and reported for what this picture shows of it; _KNOWN
@@ -55,7 +61,17 @@ def find(luma: Luma, settings: FindSettings, expected: Sequence[Region] = ()) ->
     found = [r for e in expected if (r := again(luma, e, settings)) is not None]
     # A weak one may be something else in truth: its place is searched as well.
     whole = [r.box.pixels(width, height) for r in found if r.score >= _SURE]
-    for x0, y0, x1, y1 in candidates(luma, whole):
+    steps = Sampled.of(luma)
+    for box in whole:
+        steps.erase(box)
+    if pool is not None:
+        pool.add(steps)
+        hinted = [r for box, lattice in pool.lattices() if (r := _pooled(luma, box, lattice, settings))]
+        if hinted:
+            pool.seen()
+        found += hinted
+    parts = candidates(luma, whole) if isinstance(luma, DeviceLuma) else candidates(steps)
+    for x0, y0, x1, y1 in parts:
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
         right, bottom = min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)
         evidence = Evidence.of(luma[top:bottom, left:right])
@@ -78,10 +94,26 @@ def find(luma: Luma, settings: FindSettings, expected: Sequence[Region] = ()) ->
 def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None:
     """The expected mosaic, if the picture, (H, W) uint8, shows enough of it."""
     region = None if expected.grid is None else verify(luma, expected.box, expected.grid)
-    if region is None or region.grid is None or region.score < _KNOWN * settings.min_score:
-        return None
+    return region if _is_enough(region, _KNOWN * settings.min_score, settings.min_cells) else None
+
+
+def _pooled(luma: Luma, box: Box, lattice: Grid, settings: FindSettings) -> Region | None:
+    """A mosaic that the frames before hint at, if the picture shows it."""
+    region = locate(luma, box, lattice)
+    if region is not None and region.grid is not None:
+        # Seen from its own box, it may reach farther.
+        second = locate(luma, region.box, region.grid)
+        region = second if second is not None and second.score > region.score else region
+    enough = _is_enough(region, settings.min_score, settings.min_cells)
+    # What a codec leaves at the borders of its blocks stays in its place, too.
+    return None if region is None or not enough or _is_codec_lattice(region) else region
+
+
+def _is_enough(region: Region | None, min_score: float, min_cells: int) -> bool:
+    if region is None or region.grid is None or region.score < min_score:
+        return False
     cells = min(region.box.width / region.grid.x.pitch, region.box.height / region.grid.y.pitch)
-    return region if cells >= settings.min_cells - 0.5 else None
+    return cells >= min_cells - 0.5
 
 
 def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
@@ -92,10 +124,19 @@ def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
 
 def _is_blocking(region: Region, height: int, width: int) -> bool:
     """True for most of a picture in cells of 8 px from its corner: a codec that kept the means only."""
-    if region.grid is None or region.box.width * region.box.height < _BLOCKING_SHARE * height * width:
+    large = region.box.width * region.box.height >= _BLOCKING_SHARE * height * width
+    return large and _is_codec_lattice(region, (1,))
+
+
+def _is_codec_lattice(region: Region, multiples: Sequence[int] = (1, 2, 4)) -> bool:
+    """True for cells of a multiple of 8 px from the picture's corner on."""
+    if region.grid is None:
         return False
-    axes = (region.grid.x, region.grid.y)
-    return all(abs(a.pitch - 8.0) < 0.02 and abs(a.origin - 8 * round(a.origin / 8)) <= 1.0 for a in axes)
+    return all(
+        any(abs(a.pitch - 8.0 * m) < 0.02 * m for m in multiples)
+        and abs(a.origin - 8 * round(a.origin / 8)) <= 1.0
+        for a in (region.grid.x, region.grid.y)
+    )
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -42,6 +42,12 @@ def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
 
     ``luma`` is (H, W) uint8. The score is that of ``rate``; how much is enough is for the caller to say.
     """
+    region = locate(luma, box, grid)
+    return region if region is not None and region.box.iou(box) >= _SAME_PLACE else None
+
+
+def locate(luma: Luma, box: Box, grid: Grid) -> Region | None:
+    """The mosaic of about the cells of ``grid`` that has a part in ``box``, or None; else as ``verify``."""
     height, width = luma.shape
     reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
     x0, y0, x1, y1 = box.pixels(width, height)
@@ -50,8 +56,8 @@ def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
     left, top = max(x0 - reach_x, 0), max(y0 - reach_y, 0)
     evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
-    x = _near(across, y1 - y0, grid.x)
-    y = _near(down, x1 - x0, grid.y)
+    x = near(across, y1 - y0, grid.x)
+    y = near(down, x1 - x0, grid.y)
     if x is None or y is None:
         return None
     lattice = Lattice.over(evidence, x, y)
@@ -60,11 +66,10 @@ def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
         return None
     score = rate(evidence, lattice, found)
     sides, shape = outline(evidence, lattice, found)
-    region = describe(evidence, lattice, sides, shape, score, (left, top))
-    return region if region.box.iou(box) >= _SAME_PLACE else None
+    return describe(evidence, lattice, sides, shape, score, (left, top))
 
 
-def _near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
+def near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
     """The comb of about the pitch of ``axis``, at the phase that collects most steps.
 
     ``profile`` counts the isolated steps per pixel over ``lines`` rows or columns; the comb is in its px.

@@ -38,6 +38,12 @@ class DeviceLuma:
     def __getitem__(self, part: Any, /) -> NDArray[np.uint8]:
         return np.asarray(self.plane[part].contiguous().cpu().numpy(), np.uint8)
 
+    def steps(self, stride_px: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Isolated steps of every ``stride_px``-th row and, turned, column, copied to the host."""
+        vertical = isolated_steps(self.plane[::stride_px])
+        horizontal = isolated_steps(self.plane[:, ::stride_px].T)
+        return np.asarray(vertical.cpu().numpy()), np.asarray(horizontal.contiguous().cpu().numpy())
+
     def strength(
         self,
         known: Sequence[Pixels],

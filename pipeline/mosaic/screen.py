@@ -1,12 +1,15 @@
 """Screening: where in a frame could a mosaic be? Cheap enough for every frame of every film.
 
 A tile's side of 32 px of a lattice line holds many isolated steps in one column (or row). Such *segments* are
-counted per neighbourhood on both axes; footage has few, and rarely both.
+counted per neighbourhood on both axes; footage has few, and rarely both. Over frames that are summed up
+(``pool``) chance evens out, and a line that holds fewer steps is told from it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,11 +21,16 @@ from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.steps import isolated_steps, turned
 
 _BLOCK_PX = 16
-_STRIDE_PX = 2
+STRIDE_PX = 2
 """Every second row (for vertical edges) or column is looked at: cells are at least 4 px."""
 _SEGMENT = 5
 """Isolated steps among the 16 looked-at pixels of a 32 px stretch of one column that make a segment (30
 %)."""
+_POOLED_SEGMENT = 2.9
+"""The same per frame where POOLED_FRAMES are summed up (18 %). Of 38 unpixelated training clips 31 stay below
+_NEED for 8 frames, and most faint mosaics of contrast 0.3 to 0.8 at crf 28 reach it."""
+POOLED_FRAMES = 12
+"""Most frames that can be summed up: 16 steps of each fit into a byte."""
 _NEED = ((4, 5), (8, 9))
 """(window in blocks, segments needed on each axis in it). On 38 training clips: mosaics have 7 to 28 in
 windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every
@@ -32,63 +40,94 @@ _LEVELS = ((3.0, 1), (2.0, 1), (1.0, 1), (1.0, 9))
 100 px."""
 
 
-def _segments(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Isolated steps of every second row and column of a picture, or their sums over some pictures."""
+
+    vertical: NDArray[np.uint8]
+    """(H / STRIDE_PX, W): along rows"""
+    horizontal: NDArray[np.uint8]
+    """(W / STRIDE_PX, H): along columns, turned to lie along rows"""
+    size: tuple[int, int]
+    """H and W in px"""
+
+    @staticmethod
+    def of(luma: Luma) -> Sampled:
+        """Measured on ``luma`` (H, W) uint8, where that lies."""
+        height, width = luma.shape
+        if isinstance(luma, DeviceLuma):
+            return Sampled(*luma.steps(STRIDE_PX), (height, width))
+        columns = isolated_steps(turned(luma[:, ::STRIDE_PX]))
+        return Sampled(isolated_steps(luma[::STRIDE_PX]), columns, (height, width))
+
+    def add(self, other: Sampled) -> None:
+        """Sum up, into this one."""
+        np.add(self.vertical, other.vertical, out=self.vertical)
+        np.add(self.horizontal, other.horizontal, out=self.horizontal)
+
+    def erase(self, box: Pixels) -> None:
+        """Forget the steps of a region and of its right and lower sides."""
+        x0, y0, x1, y1 = box
+        self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX + 1, x0 : x1 + 1] = 0
+        self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX + 1, y0 : y1 + 1] = 0
+
+
+def _segments(steps: NDArray[np.uint8], need: int) -> NDArray[np.float32]:
     """(H / 16 - 1, W / 16) float32: segments of vertical lines per 16 px block, of tiles 32 px high.
 
-    ``steps`` (H / _STRIDE_PX, W) uint8 are the isolated steps of every second row.
+    ``steps`` (H / STRIDE_PX, W) uint8 are the isolated steps of every second row; a segment has ``need``.
     """
-    rows, cols = steps.shape[0] * _STRIDE_PX // _BLOCK_PX, steps.shape[1] // _BLOCK_PX
-    per_block = _BLOCK_PX // _STRIDE_PX
+    rows, cols = steps.shape[0] * STRIDE_PX // _BLOCK_PX, steps.shape[1] // _BLOCK_PX
+    per_block = _BLOCK_PX // STRIDE_PX
     steps = steps[: rows * per_block, : cols * _BLOCK_PX]
     half = np.add.reduce(steps.reshape(rows, per_block, -1), axis=1, dtype=np.uint8)
-    line = half[1:] + half[:-1] >= _SEGMENT
+    line = half[1:] + half[:-1] >= need
     return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2), dtype=np.float32)
 
 
-def _strength(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _strength(steps: Sampled, need: int) -> NDArray[np.float32]:
     """Segments around each block of 16 px over those needed, of the axis with fewer: (H / 16 - 1, W / 16
-    - 1).
-
-    ``vertical`` (H / 2, W) are the isolated steps along every second row of a picture, ``horizontal``
-    (W / 2, H) those along every second column, turned to lie along rows. Empty below 32 px.
+    - 1). Empty below 32 px.
     """
-    if min(vertical.shape[1], horizontal.shape[1]) < 2 * _BLOCK_PX:
+    if min(steps.size) < 2 * _BLOCK_PX:
         return np.zeros((0, 0), dtype=np.float32)
-    across, down = _segments(vertical), _segments(horizontal).T
+    across, down = _segments(steps.vertical, need), _segments(steps.horizontal, need).T
     rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
     out = np.zeros((rows, cols), dtype=np.float32)
-    for size, need in _NEED:
+    for size, segments in _NEED:
         kernel = np.ones((size, size), dtype=np.float32)  # sums of small integers are exact
         sums = [
             cv2.filter2D(np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT)
             for c in (across, down)
         ]
-        np.maximum(out, np.minimum(*sums) / np.float32(need), out=out)
+        np.maximum(out, np.minimum(*sums) / np.float32(segments), out=out)
     return out
 
 
-def candidates(luma: Luma, known: Sequence[Pixels] = ()) -> list[Pixels]:
+def candidates(luma: Luma | Sampled, known: Sequence[Pixels] = ()) -> list[Pixels]:
     """Boxes in px that may hold mosaics other than those ``known``, the tight ones first; often empty.
 
-    ``luma`` is (H, W) uint8. The levels of _LEVELS part mosaics from each other and from busy surroundings.
-    Boxes that repeat another are left out. They begin at multiples of 16 px.
+    The levels of _LEVELS part mosaics from each other and from busy surroundings. Boxes that repeat another
+    are left out. They begin at multiples of 16 px.
     """
     if isinstance(luma, DeviceLuma):
-        strength = luma.strength(
-            known, stride_px=_STRIDE_PX, block_px=_BLOCK_PX, segment=_SEGMENT, need=_NEED
-        )
+        strength = luma.strength(known, stride_px=STRIDE_PX, block_px=_BLOCK_PX, segment=_SEGMENT, need=_NEED)
         return _boxes(strength, luma.shape)
-    vertical, horizontal = isolated_steps(luma[::_STRIDE_PX]), isolated_steps(turned(luma[:, ::_STRIDE_PX]))
-    for x0, y0, x1, y1 in known:
-        vertical[y0 // _STRIDE_PX : y1 // _STRIDE_PX + 1, x0 : x1 + 1] = 0
-        horizontal[x0 // _STRIDE_PX : x1 // _STRIDE_PX + 1, y0 : y1 + 1] = 0
-    return _boxes(_strength(vertical, horizontal), luma.shape)
+    steps = luma if isinstance(luma, Sampled) else Sampled.of(luma)
+    for box in known:
+        steps.erase(box)
+    return _boxes(_strength(steps, _SEGMENT), steps.size)
+
+
+def pooled_candidates(steps: Sampled, frames: int) -> list[Pixels]:
+    """The same from steps that are sums over ``frames`` pictures, up to POOLED_FRAMES."""
+    return _boxes(_strength(steps, math.ceil(_POOLED_SEGMENT * frames)), steps.size)
 
 
 def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[Pixels]:
-    """The same from the isolated steps of both axes, (H, W) uint8, when some have been erased."""
-    strength = _strength(vertical[::_STRIDE_PX], turned(horizontal[:, ::_STRIDE_PX]))
-    return _boxes(strength, vertical.shape)
+    """Those from the isolated steps of both axes, (H, W) uint8, when some have been erased."""
+    height, width = vertical.shape
+    return candidates(Sampled(vertical[::STRIDE_PX], turned(horizontal[:, ::STRIDE_PX]), (height, width)))
 
 
 def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[Pixels]:

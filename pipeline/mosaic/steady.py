@@ -132,7 +132,8 @@ class _AxisHistory:
         self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]]
     ) -> None:
         pitch = np.array([a.pitch for a in axes])
-        typical = float(np.median(pitch))
+        # one of them: the mean of the middle two may be near none
+        typical = float(np.quantile(pitch, 0.5, method="nearest"))
         self.same = np.abs(pitch / typical - 1.0) < _SAME_PITCH
         """(frames,) bool: pitch near the median"""
         self._times = times[self.same]

@@ -10,6 +10,7 @@ from pipeline import shrink
 from pipeline.color import Model, pixel_format
 from pipeline.mosaic.find import FindSettings, again, find, read_grid
 from pipeline.mosaic.ondevice import DeviceLuma, Luma
+from pipeline.mosaic.pool import Pool
 from pipeline.stages.cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
@@ -68,13 +69,15 @@ def find_mosaics(
     """
     cuts = Cuts()
     recent: deque[list[Region]] = deque(maxlen=_MEMORY_FRAMES)
+    pool = Pool(settings.max_cell_px)
     for frame in frames:
         luma = luma8(frame)
         cut = cuts.before(frame)
         given = [_given(luma, m.box) for m in manual if m.covers(frame)]
         if cut:
             recent.clear()
-        seen = find(luma, settings, _latest(recent))
+            pool = Pool(settings.max_cell_px)
+        seen = find(luma, settings, _latest(recent), pool)
         seen = [r for r in seen if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
         recent.appendleft(seen)
         yield Found(frame, (*given, *seen), cut)

@@ -56,7 +56,7 @@ def test_a_resized_region_is_found_without_searching_the_picture(
     by: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [expect(MOSAIC)]
-    monkeypatch.setattr(finder, "candidates", lambda luma, known: [])
+    monkeypatch.setattr(finder, "candidates", lambda steps: [])
     resized = locked((120 - by, 90, 312 + by, 306 + by), (12, 12))
     (region,) = find(shown(resized, 2), SETTINGS, expected)
     assert_right(region, resized)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.mosaic.find import FindSettings, find
+from pipeline.mosaic.pool import Pool
 from pipeline.stages import find_mosaics as find_mosaics_stage
 from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, luma8
 from pipeline.types import Box, Colour, Found, Frame, Region
@@ -88,9 +89,11 @@ def test_a_mosaic_ends_with_the_last_frame_that_shows_it() -> None:
 def test_what_is_expected_of_a_frame_ends_with_the_shot(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def spy(luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region]) -> list[Region]:
+    def spy(
+        luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region], pool: Pool
+    ) -> list[Region]:
         asked.append(len(expected))
-        return find(luma, settings, expected)
+        return find(luma, settings, expected, pool)
 
     monkeypatch.setattr(find_mosaics_stage, "find", spy)
     dark, light = np.full((240, 300), 30, dtype=np.uint8), np.full((240, 300), 220, dtype=np.uint8)

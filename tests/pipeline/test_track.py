@@ -217,6 +217,14 @@ def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
         assert (box.x0, box.x1) == pytest.approx((x, x + 120))
 
 
+def test_two_pitches_as_often_as_each_other_still_give_a_lattice() -> None:
+    rows: list[tuple[Region, ...]] = [(region(pitch=12.0 if t % 2 else 24.0),) for t in range(8)]
+    for item in track(founds(rows), settings=SETTINGS):
+        grid = item.regions[0].region.grid
+        assert grid is not None
+        assert grid.x.pitch in (12.0, 24.0)
+
+
 def test_regions_without_a_grid_are_tracked_too() -> None:
     rows: list[tuple[Region, ...]] = [(replace(region(), grid=None),)] * 10
     tracked = list(track(founds(rows), settings=SETTINGS))
