@@ -53,6 +53,11 @@ class DynamicDilatedConv(nn.Module):
         if kind != "vanilla":
             self.pixelated = nn.Conv2d(inputs, outputs, kernel, stride, far, dilation, bias=False)
 
+    def start_at_zero(self) -> None:
+        """All weights 0, for the last layer of a residual branch."""
+        for weight in self.parameters():
+            nn.init.zeros_(weight)
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, C, H, W), mask (B, 1, H, W), 1 clean -> (B, C', H / stride, W / stride)."""
         if self.kind == "vanilla":

@@ -151,6 +151,7 @@ class IDN(nn.Module):
         self.loop_first = DynamicDilatedConv(width, width, kernel, dilation, kind=config.conv)
         self.loop_second = DynamicDilatedConv(width, width, kernel, dilation, kind=config.conv)
         self.loop_norm = norm_layer(config.norm, width)
+        self.loop_second.start_at_zero()
         self.reason = Reasoning(config)
         self.expand = nn.Conv2d(width, config.tail * config.stride**2, 1)
         self.tail_first = nn.Conv2d(config.tail + config.channels, config.tail, 3, padding=1)
@@ -190,11 +191,10 @@ class IDN(nn.Module):
         total, weights = torch.zeros_like(stem), torch.zeros_like(clean)
         for i in range(config.recurrences):
             last = i == config.recurrences - 1
-            y = self.loop_first(x, clean)
+            y = F.silu(self.loop_first(self.loop_norm(x), clean))
             clean = grow_mask(clean, config.kernel)
-            y = self.loop_second(y, clean)
+            x = x + self.loop_second(y, clean)
             clean = torch.ones_like(clean) if last else grow_mask(clean, config.kernel)
-            x = x + F.silu(self.loop_norm(y))
             x, score = self.reason(x, score, i)
             if config.reset:
                 x = x * clean + stem * (1 - clean)
