@@ -22,8 +22,8 @@ from pipeline.types import Box
 
 log = logging.getLogger(__name__)
 
-LENGTH = 12
-"""Frames of a segment: a window of 8, and room for a stride of 1 to 2."""
+LENGTH = 20
+"""Frames of a segment: a window of 16, and some room."""
 SIZE_PX = 256
 MARGIN = 1.6
 FINDER_PX = (640, 384)

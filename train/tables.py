@@ -47,7 +47,7 @@ class Table:
 
 
 def _idn(name: str, **config: object) -> Variant:
-    return Variant(name, "idn", {**SMALL, **config})
+    return Variant(name, "idn", {**SMALL, "recurrences": 3, **config})
 
 
 def _strategy(name: str, **blocks: object) -> Variant:
