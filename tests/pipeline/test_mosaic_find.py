@@ -215,3 +215,15 @@ def test_real_footage_has_no_mosaic() -> None:
                     )
                 if index == 40:
                     break
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 6])
+def test_a_box_reaches_over_a_forehead_where_one_line_of_cells_shows(seed: int) -> None:
+    mosaic = fixed((93, 81, 173, 185), 8.0, (5.0, 1.0))
+    face = texture(320, 320, seed, 60.0)
+    face[40:105, 40:230] = 130 + 6 * np.clip((np.arange(40, 230) - 115) / 20, 0, 1)
+    drawn = pixelate(face, mosaic)
+    drawn[81:105, 93:173] = np.where(np.arange(93, 173) < 125, 130, 136)
+    (region, *_) = find(noisy(drawn, seed), SETTINGS)
+    assert abs(region.box.y0 - 81) <= 4
+    assert_right(region, mosaic)
