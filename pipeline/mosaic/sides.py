@@ -46,19 +46,68 @@ def _end(
 ) -> int:
     """Where the columns of the mosaic end, near ``end``. ``lines`` are the lattice's rows."""
     reach = max(round(_REACH * pitch), 2)
+    held = _held(luma, lines, span, end, pitch, reach)
+    return end if held is None else end - reach + int(held.argmax())
+
+
+def loss(luma: NDArray[np.uint8], lattice: Lattice, box: Pixels, moved: Pixels) -> tuple[float, float]:
+    """What a box loses on each axis by moving its sides to those of ``moved``, by less than half a cell.
+
+    In clear columns (or rows) of the mosaic that the worse side leaves outside; those of the surroundings
+    that it takes in weigh _SHARE. 0 where nothing is known or lost.
+    """
+    x0, y0, x1, y1 = box
+    height, width = luma.shape
+    turned = luma.T
+    x, y = lattice.x.pitch, lattice.y.pitch
+    return (
+        max(
+            _lost(luma[:, ::-1], lattice.ys, (y0, y1), x, width - x0, width - moved[0]),
+            _lost(luma, lattice.ys, (y0, y1), x, x1, moved[2]),
+        ),
+        max(
+            _lost(turned[:, ::-1], lattice.xs, (x0, x1), y, height - y0, height - moved[1]),
+            _lost(turned, lattice.xs, (x0, x1), y, y1, moved[3]),
+        ),
+    )
+
+
+def _lost(
+    luma: NDArray[np.uint8],
+    lines: NDArray[np.int64],
+    span: tuple[int, int],
+    pitch: float,
+    end: int,
+    to: int,
+) -> float:
+    """The same of the side at ``end``, columns."""
+    reach = abs(to - end)
+    held = _held(luma, lines, span, end, pitch, reach) if 0 < reach < pitch / 2 else None
+    return 0.0 if held is None else max(float(held[reach] - held[to - end + reach]), 0.0)
+
+
+def _held(
+    luma: NDArray[np.uint8],
+    lines: NDArray[np.int64],
+    span: tuple[int, int],
+    end: int,
+    pitch: float,
+    reach: int,
+) -> NDArray[np.float64] | None:
+    """What a mosaic holds that ends ``reach`` columns before ``end``, one less, ..., as many after it or at
+    the border, in columns of its own d; None where nothing is known."""
     start, stop = max(end - 3 * max(round(pitch), 2), 0), min(end + reach, luma.shape[1])
     part = np.ascontiguousarray(luma[span[0] : span[1], start:stop])
     if part.shape[0] < 3 or end - start < 2 * reach:
-        return end
+        return None
     steps = np.minimum(np.asarray(cv2.absdiff(part[1:], part[:-1])), _CLIP).astype(np.float64)
     on = np.zeros(len(steps), dtype=bool)
     on[lines[(lines > span[0]) & (lines < span[1])] - span[0] - 1] = True
     if not on.any() or on.all():
-        return end
+        return None
     differs = steps[on].mean(axis=0) - _NOISE * steps[~on].mean(axis=0)
     first = end - reach - start
     inside = float(np.median(differs[:first]))
     if inside < _LEAST:
-        return end
-    total = np.concatenate([[0.0], np.cumsum(differs[first:] - _SHARE * inside)])
-    return start + first + int(total.argmax())
+        return None
+    return np.concatenate([[0.0], np.cumsum(differs[first:] / inside - _SHARE)])

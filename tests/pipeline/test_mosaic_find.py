@@ -227,3 +227,12 @@ def test_a_box_reaches_over_a_forehead_where_one_line_of_cells_shows(seed: int) 
     (region, *_) = find(noisy(drawn, seed), SETTINGS)
     assert abs(region.box.y0 - 81) <= 4
     assert_right(region, mosaic)
+
+
+@pytest.mark.parametrize("cut", [3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_strip_of_a_cut_cell_is_not_left_beside_whole_ones(cut: int, seed: int) -> None:
+    mosaic = fixed((107 - cut, 95, 107 + 126, 95 + 154 + cut), 14.0, (9.0, 11.0))
+    (region, *_) = find(noisy(pixelate(texture(400, 400, seed, 60.0), mosaic), seed), SETTINGS)
+    sides = (region.box.x0, region.box.y0, region.box.x1, region.box.y1)
+    assert np.abs(np.subtract(sides, mosaic.box)).max() <= 1
