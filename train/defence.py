@@ -4,16 +4,19 @@ Defences x what happened to the file x attackers, on the same faces, paired. Eve
 users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the
 face moves.
 The judged frame is the one that ``protect`` measures, so that what it shows later costs it nothing.
-Each face's values are kept in a file: a table that was cut goes on with the same command.
+Each face's values are kept in a file, under the hash of all that decides them: a table that was cut goes on
+with the same command, and one of other weights, conditions or blocks begins anew. The page that is made of
+them is ``train.defence_tables``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import nets
+from nets.checkpoint import sha256
 from pipeline.errors import InputError
 from pipeline.faces.book import FaceTrackRecord
 from train.conditions import Scene
@@ -30,7 +35,7 @@ from train.evaluate import Judges
 from train.inversion import Inversion
 from train.methods import BICUBIC, Method, Network
 from train.metric_nets import Identity
-from train.metrics import Interval, interval, psnr
+from train.metrics import psnr
 from train.pixelizer import averaged_cells
 from train.transmission import blur
 
@@ -47,34 +52,11 @@ LONGEST = 16
 """Frames that an attacker looks at"""
 
 
-@dataclass(frozen=True)
-class Metric:
-    key: str
-    title: str
-    digits: int
-
-
-METRICS = (
-    Metric("psnr", "PSNR in the mosaic, dB", 2),
-    Metric("gain", "PSNR over bicubic interpolation of the plain mosaic in the same file, dB", 2),
-    Metric("lpips", "LPIPS in the mosaic", 3),
-    Metric("identity", "identity similarity", 3),
-    Metric("distance", "identity distance", 3),
-    Metric("same", "same person (distance below 0.6)", 2),
-    Metric("rank1", "rank 1 among the test's faces", 2),
-    Metric("to_mosaic", "PSNR against the plain mosaic, dB (the paper's Table 5)", 2),
-)
-LOWER = ("lpips", "distance")
-"""Metrics of which the attacker wants little"""
-BESTS = ("psnr", "gain", "lpips", "identity", "distance", "same")
-"""Metrics of which the best attacker is told"""
-PRINTED = ("gain", "lpips", "identity", "rank1", "to_mosaic")
-"""Metrics on the page; the JSON has all"""
-SHOWN = "x264 crf 23"
 COVERED = "covered"
 """The picture itself, which is no attack"""
-BEST = "best of these, face by face"
 RETRAINED = "IDN, retrained on such mosaics"
+Values = dict[str, dict[str, object]]
+"""Of a face: ``defence / channel / attacker`` -> metric -> value"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +65,8 @@ class Defence:
     settings: Settings
     adapted: str = ""
     """which retrained attacker has seen it in training"""
+    weights: Path | None = None
+    """of its perturbation; the engine in ``settings`` was made of them"""
 
 
 @dataclass(frozen=True)
@@ -96,23 +80,46 @@ class Plan:
     judges: Judges
     count: int
     seed: int = 0
+    people: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """by source: who is in each picture or clip; a source that is not here does not know"""
 
     def attackers(self, defence: Defence) -> list[Method]:
         """In the tables' order."""
         adapted = [self.retrained[defence.adapted]] if defence.adapted in self.retrained else []
         return [BICUBIC, *self.networks, *adapted, Inversion(1, "known"), Inversion(LONGEST, "known")]
 
+    def weights(self) -> dict[str, str]:
+        """Every network of the table, attackers and perturbations, and the SHA-256 of its file."""
+        files = {n.name: n.path for n in self.networks}
+        files |= {n.name: n.path for n in self.retrained.values()}
+        files |= {f"perturbation of {d.name}": d.weights for d in self.defences if d.weights}
+        return {name: sha256(path) for name, path in files.items()}
+
+    def key(self) -> str:
+        """Of all that decides a face's values but the face: 12 hexadecimal digits."""
+        decides = {
+            "weights": self.weights(),
+            "defences": [(d.name, d.settings.mode, d.settings.blocks, d.adapted) for d in self.defences],
+            "channels": list(self.channels),
+            "judges": [self.judges.lpips is not None, self.judges.identity is not None],
+            "seed": self.seed,
+            # What a NAR makes of its window is code, not weights.
+            "nets": [p.read_text() for p in sorted(Path(nets.__file__).parent.glob("*.py"))],
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
 
 def measure(
     plan: Plan, source: Stills | Segments, kind: str, folder: Path, told: Callable[[str], None] = log.info
-) -> list[dict[str, dict[str, object]]]:
-    """Values of every face: ``defence / channel / attacker`` -> metric -> value."""
-    kept = folder / f"values-{kind}"
+) -> list[Values]:
+    """Values of every face."""
+    kept = folder / f"values-{kind}-{plan.key()}"
     kept.mkdir(parents=True, exist_ok=True)
-    out: list[dict[str, dict[str, object]]] = []
+    out: list[Values] = []
     # Some are left out, as the camera moves faster than the finder follows: the next ones take their places.
     for n, clip in enumerate(footage(source, 2 * plan.count, folder / f"footage-{kind}", plan.seed)):
-        path = kept / f"{clip.index}.json"
+        shown = hashlib.sha256(clip.frames.numpy().tobytes()).hexdigest()[:8]
+        path = kept / f"{clip.index}-{shown}.json"
         if not path.exists():
             began = time.monotonic()
             try:
@@ -124,6 +131,8 @@ def measure(
             told(f"{kind}, {len(out) + 1} of {plan.count}: {time.monotonic() - began:.0f} s")
         values = json.loads(path.read_text())
         if values:
+            for row in values.values() if kind in plan.people else ():
+                row["person"] = plan.people[kind][clip.index]
             out.append(values)
         if len(out) == plan.count:
             break
@@ -131,12 +140,12 @@ def measure(
 
 
 @torch.no_grad()
-def measure_one(plan: Plan, clip: Footage, sheet: Path | None = None) -> dict[str, dict[str, object]]:
+def measure_one(plan: Plan, clip: Footage, sheet: Path | None = None) -> Values:
     """One face under all defences, channels and attackers."""
     track = find(clip)
     judged = min(max((track.reference_frame or 0) - track.first_frame, 0), len(clip.frames) - 1)
     H, W = clip.frames.shape[-2:]
-    values: dict[str, dict[str, object]] = {}
+    values: Values = {}
     rows: list[Tensor] = []
     plain: dict[str, Tensor] = {}
     for defence in plan.defences:
@@ -200,14 +209,14 @@ def _scores(
     identified: Sequence[str],
     bicubic: Tensor,
     mosaic: Tensor,
-) -> dict[str, dict[str, object]]:
+) -> Values:
     """Of every picture; identity, which costs most, of those that are ``identified``."""
     judged = list(one.judged)
     true, weight = one.truth[judged], one.weight[judged]
     judges = plan.judges
     deep = judges.lpips.features(torch.cat([true, *pictures.values()])) if judges.lpips else None
     base = psnr(bicubic, true, weight)
-    out: dict[str, dict[str, object]] = {}
+    out: Values = {}
     for n, (name, picture) in enumerate(pictures.items(), 1):
         inside = psnr(picture, true, weight)
         out[name] = {
@@ -229,98 +238,3 @@ def _scores(
             out[name] |= {"identity": cosine, "distance": distance, "same": float(distance < Identity.SAME)}
             out[name] |= {"embedding": own.round(4).tolist(), "true": wanted.round(4).tolist()}
     return out
-
-
-def best(face: Mapping[str, Mapping[str, object]], prefix: str, metric: Metric) -> float:
-    """What the best attacker of a face gets under ``defence / channel``; NaN where none has the metric."""
-    values = [
-        float(row[metric.key])  # type: ignore[arg-type]
-        for key, row in face.items()
-        if key.startswith(f"{prefix} / ") and not key.endswith(f" / {COVERED}") and metric.key in row
-    ]
-    if not values:
-        return float("nan")
-    return min(values) if metric.key in LOWER else max(values)
-
-
-def summary(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, dict[str, Interval]]:
-    """``defence / channel / attacker`` -> metric -> mean and interval over faces; BEST among attackers."""
-    out: dict[str, dict[str, Interval]] = {}
-    for key in faces[0] if faces else ():
-        rows = [face[key] for face in faces if key in face]
-        out[key] = {
-            m.key: interval([float(r[m.key]) for r in rows])  # type: ignore[arg-type]
-            for m in METRICS
-            if m.key in rows[0]
-        }
-        if "embedding" in rows[0]:
-            probes, gallery = (np.array([r[k] for r in rows], float) for k in ("embedding", "true"))
-            nearest = np.linalg.norm(probes[:, None] - gallery[None], axis=-1).argmin(1)
-            out[key]["rank1"] = interval((nearest == np.arange(len(rows))).astype(float).tolist())
-    for prefix in dict.fromkeys(key.rpartition(" / ")[0] for key in out):
-        of_best = {m.key: interval([best(f, prefix, m) for f in faces]) for m in METRICS if m.key in BESTS}
-        out[f"{prefix} / {BEST}"] = {k: v for k, v in of_best.items() if not np.isnan(v.mean)}
-    return out
-
-
-def table(values: Mapping[str, Mapping[str, Interval]], metric: Metric, defences: Sequence[str]) -> str:
-    """Markdown: rows are what happened to the file and who attacks, columns are defences."""
-    lines = [f"| file | attacker | {' | '.join(defences)} |", "|---" * (len(defences) + 2) + "|"]
-    rows = dict.fromkeys(key.partition(" / ")[2] for key in values)
-    for row in sorted(rows, key=lambda r: CHANNELS.index(r.partition(" / ")[0])):
-        channel, _, attacker = row.partition(" / ")
-        found = [values.get(f"{defence} / {row}", {}).get(metric.key) for defence in defences]
-        if any(f is not None for f in found):
-            lines.append(f"| {channel} | {attacker} | {' | '.join(_cell(f, metric) for f in found)} |")
-    return "\n".join(lines)
-
-
-def _cell(found: Interval | None, metric: Metric) -> str:
-    if found is None or np.isnan(found.mean):
-        return ""
-    sign, digits = "+" if metric.key == "gain" else "", metric.digits
-    return f"{found.mean:{sign}.{digits}f} [{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"
-
-
-def differences(
-    faces: Sequence[Mapping[str, Mapping[str, object]]], names: Sequence[str], channel: str, metric: Metric
-) -> str:
-    """Markdown: what each defence leaves more (+) or less (-) than the first one, paired over faces."""
-    keys = {n: [k for k in faces[0] if k.startswith(f"{n} / {channel} / ")] for n in names}
-    attackers = dict.fromkeys(k.rpartition(" / ")[2] for k in keys[names[0]])
-    lines = [f"| attacker | {' | '.join(names[1:])} |", "|---" * len(names) + "|"]
-    for attacker in [a for a in attackers if a != COVERED] + [BEST]:
-
-        def of(face: Mapping[str, Mapping[str, object]], name: str, attacker: str = attacker) -> float:
-            prefix = f"{name} / {channel}"
-            if attacker == BEST:
-                return best(face, prefix, metric)
-            return float(face[f"{prefix} / {attacker}"].get(metric.key, np.nan))  # type: ignore[arg-type]
-
-        cells = []
-        for name in names[1:]:
-            i = interval([of(face, name) - of(face, names[0]) for face in faces])
-            digits = metric.digits
-            cells.append(f"{i.mean:+.{digits}f} [{i.low:+.{digits}f}, {i.high:+.{digits}f}]")
-        if not all("nan" in c for c in cells):
-            lines.append(f"| {attacker} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def page(plan: Plan, results: Mapping[str, Sequence[Mapping[str, Mapping[str, object]]]]) -> str:
-    """All tables in Markdown."""
-    names = [d.name for d in plan.defences]
-    blocks = plan.defences[0].settings.blocks
-    parts = [f"## Table 5: what attackers recover, {blocks} blocks across the face"]
-    for kind, faces in results.items():
-        if not faces:
-            continue
-        for metric in (m for m in METRICS if m.key in ("gain", "identity")):
-            if len(names) > 1 and any(metric.key in row for row in faces[0].values()):
-                title = f"### {kind}, {len(faces)}: {metric.title}, less that of {names[0]}; {SHOWN}"
-                parts += [title, differences(faces, names, SHOWN, metric)]
-        values = summary(faces)
-        for metric in METRICS:
-            if metric.key in PRINTED and any(metric.key in v for v in values.values()):
-                parts += [f"### {kind}, {len(faces)}: {metric.title}", table(values, metric, names)]
-    return "\n\n".join(parts) + "\n"

@@ -83,26 +83,29 @@ def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     return np.stack(out)
 
 
-def pack(folder: Path, target: Path) -> int:
-    """Writes all segments of the clips in ``folder`` to ``target`` (.npy); returns their number."""
+def pack(folder: Path, target: Path) -> list[int]:
+    """Writes all segments of the clips in ``folder`` to ``target`` (.npy); returns the clip of each, counted
+    in order of their names."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; wanted one with clips")
     clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
     if not clips:
         raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
     finder = open_finder("centerface", FINDER_PX, "onnxruntime", threads=1)
-    runs = []
-    for path in clips:
+    runs: list[NDArray[np.uint8]] = []
+    origin: list[int] = []
+    for n, path in enumerate(clips):
         found = segments(path, finder)
         log.info("%s: %d segments", path.name, len(found))
         runs += found
+        origin += [n] * len(found)
     if not runs:
         raise InputError(
             f"no face in any of the {len(clips)} clips in {folder}; wanted shots of {LENGTH} frames and more "
             "with a face"
         )
     np.save(target, np.stack(runs))
-    return len(runs)
+    return origin
 
 
 def main(arguments: list[str]) -> int:
@@ -112,7 +115,7 @@ def main(arguments: list[str]) -> int:
         log.error("wanted two arguments: python -m train.pack CLIPS OUT.npy")
         return 2
     try:
-        count = pack(Path(arguments[0]), Path(arguments[1]))
+        count = len(pack(Path(arguments[0]), Path(arguments[1])))
     except VidpipeError as error:
         log.error("%s", error)  # noqa: TRY400 - one line
         return error.exit_code

@@ -1,52 +1,58 @@
-"""The attacker that adapts: an IDN, trained further on mosaics as a defence makes them (short, by design)."""
+"""The attacker that adapts: an IDN, trained further on mosaics as a defence makes them, with the optimizer,
+schedule, loss and batch of ``vidpipe train idn --start``. It knows how many blocks there are."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nets import losses
 from nets.checkpoint import save
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from train.data import Stills
+from train.muon import Muon
 from train.pixelizer import Recipe, attack, attacker, change, draw, transmit
+from train.recipe import Recipe as Schedule
+from train.state import follow, set_rate
 
 log = logging.getLogger(__name__)
 
-RATE = 3e-4
-"""A third of that of a first training"""
+STEPS = 300
 AVERAGING = 0.5
 """Share of steps on which it sees averaged cells: it has to restore both"""
-LEAST_STEPS = 5
+SPREAD = (0.85, 1.2)
+"""Of the number of cells about the defence's own: boxes are found, and cells are whole"""
 
 
 def retrain(
     weights: Path,
     faces: Stills,
     against: Pixelizer | None,
-    minutes: float,
     target: Path,
     device: torch.device,
-    steps: int | None = None,
+    cells: float,
+    steps: int = STEPS,
     seed: int = 2,
-) -> int:
-    """Trains on lattices that ``against`` has changed (None: plain ones), for ``minutes`` or a number of
-    ``steps``, and writes ``target``. Returns the steps. Raises CheckpointError for weights of no IDN."""
-    net = attacker(weights, device).requires_grad_(True)
-    recipe = Recipe(against.config if against else PixelizerConfig(), seed=seed)
-    optimizer = torch.optim.Adam(net.parameters(), RATE, betas=(0.9, 0.99))
-    began, step = time.monotonic(), 0
-    while True:
-        spent = (time.monotonic() - began) / max(minutes * 60, 1e-6)
-        progress = spent if steps is None else step / steps
-        if progress >= 1 and step >= LEAST_STEPS:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+) -> None:
+    """Trains for ``steps`` on lattices of about ``cells`` across the mosaic's shorter side that ``against``
+    has changed (None: plain ones), and writes the averaged weights. Raises CheckpointError for weights of no
+    IDN."""
+    warmup = max(1, min(Schedule.warmup, steps // 3))
+    schedule = Schedule("idn", steps=steps, rate=Schedule.rate / 2, warmup=warmup)
+    recipe = Recipe(
+        against.config if against else PixelizerConfig(),
+        batch=schedule.batch,
+        blocks=(cells * SPREAD[0], cells * SPREAD[1]),
+        seed=seed,
+    )
+    net, average = attacker(weights, device).requires_grad_(True), attacker(weights, device)
+    nn.Module.to(net, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = Muon(net.parameters(), schedule.rate, betas=(0.9, schedule.beta2))
+    for step in range(steps):
+        set_rate(optimizer, schedule, step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         covered = draw(recipe, faces, generator)
         with torch.no_grad():
@@ -56,10 +62,10 @@ def retrain(
         loss = losses.PIXELIZED * losses.pixelized(restored, covered.truth, covered.mask)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
         optimizer.step()
-        step += 1
+        follow(average, net, min(schedule.ema, (1 + step) / (10 + step)))
+        if (step + 1) % 50 == 0:
+            log.info("%s: step %d of %d", target.name, step + 1, steps)
     target.parent.mkdir(parents=True, exist_ok=True)
-    save(target, net)
-    log.info("%s: %d steps", target.name, step)
-    return step
+    save(target, average)

@@ -90,8 +90,23 @@ def section(kind: str, outcome: Outcome) -> str:
     return f"### {kind}, {outcome.condition.name}, {outcome.count} scenes\n\n{report.markdown(outcome)}\n"
 
 
-def cut(folder: Path) -> Segments:
-    """Segments of the clips in a folder, as ``python -m train.pack`` cuts them, in memory."""
+def sources(
+    faces: Path | None, clips: Path | None
+) -> dict[str, tuple[Stills | Segments, Sequence[int] | None]]:
+    """``faces``, ``clips``: what is measured on, and who is in each of it, where that is known: every picture
+    is of somebody else, all segments of a clip are of one person; a packed file does not say."""
+    out: dict[str, tuple[Stills | Segments, Sequence[int] | None]] = {}
+    if faces is not None:
+        stills = Stills.load(faces, 256)
+        out["faces"] = stills, range(len(stills.pictures))
+    if clips is not None:
+        out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), None)
+    return out
+
+
+def cut(folder: Path) -> tuple[Segments, list[int]]:
+    """Segments of the clips in a folder, as ``python -m train.pack`` cuts them, in memory, and the clip of
+    each."""
     if not any(p.suffix.lower() in CLIPS for p in folder.iterdir()):
         raise InputError(f"no clip in {folder}; wanted {', '.join(CLIPS)}, or a file of python -m train.pack")
     try:
@@ -102,5 +117,5 @@ def cut(folder: Path) -> Segments:
         ) from error
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "segments.npy"
-        pack(folder, target)
-        return Segments(np.load(target))
+        clips = pack(folder, target)
+        return Segments(np.load(target)), clips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 import skimage
 import torch
 
+from nets.checkpoint import save
+from nets.idn import IDN, IDNConfig
 from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Stills
-from train.defence import BEST, CHANNELS, Defence, Metric, Plan, best, differences, measure, page, summary
+from train.defence import CHANNELS, Defence, Plan, measure
+from train.defence_tables import BEST, Metric, best, differences, page, strangers, summary
 from train.evaluate import Judges
+from train.methods import read_networks
 from train.metrics import psnr
 from train.pixelizer import averaged_cells
 
@@ -75,11 +80,52 @@ def test_a_table_resumes_and_names_who_attacked(portrait: Stills, tmp_path: Path
     faces = measure(plan, portrait, "faces", tmp_path, told.append)
     assert len(faces) == 1 and len(told) == 1
     assert measure(plan, portrait, "faces", tmp_path, told.append) == faces and len(told) == 1
+    measure(replace(plan, channels=("raw",)), portrait, "faces", tmp_path, told.append)
+    assert len(told) == 2, "other conditions are measured anew"
     text = page(plan, {"faces": faces})
     assert "inversion, 16 frames, known motion" in text and "cannot be undone" not in text
     values = summary(faces)
     assert values["pixelize / raw / bicubic"]["gain"].mean == pytest.approx(0, abs=1e-6)
     assert values["pixelize / raw / covered"]["to_mosaic"].mean == pytest.approx(100)
+
+
+def test_kept_values_are_of_these_weights_conditions_and_blocks(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.safetensors" for n in range(2)]
+    for n, file in enumerate(files):
+        torch.manual_seed(n)
+        save(file, IDN(IDNConfig(width=8, widths=(16, 24), tail=8)))
+
+    def plan(
+        attacker: int = 0, adapted: int = 0, changed: int = 0, blocks: int = 6, channel: str = "raw"
+    ) -> Plan:
+        a, b = (
+            read_networks([str(files[n])], [1], torch.device("cpu"), ["idn"])[0] for n in (attacker, adapted)
+        )
+        defence = Defence("protect", Settings("protect", blocks), "none", files[changed])
+        return Plan([defence], (channel,), [a], {"none": replace(b, name="adapted")}, Judges(), 1)
+
+    others = [plan(attacker=1), plan(adapted=1), plan(changed=1), plan(blocks=5), plan(channel="blur")]
+    keys = [p.key() for p in (plan(), *others)]
+    assert len(set(keys)) == 6
+    assert replace(plan(), count=9).key() == keys[0], "a longer table goes on from a shorter one"
+    text = page(plan(), {"faces": [{"protect / raw / idn": {"gain": 1.0}}]})
+    assert all(digest[:16] in text for digest in plan().weights().values())
+    assert len(set(plan(attacker=1).weights().values())) == 2
+
+
+def test_the_level_of_strangers_leaves_the_same_person_out() -> None:
+    truths = [[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]]
+    faces: list[dict[str, dict[str, object]]] = [
+        {"a / raw / one": {"true": truth, "embedding": [0.0, 2.0], "identity": 0.0, "person": person}}
+        for truth, person in zip(truths, (0, 0, 1), strict=True)
+    ]
+    level = strangers(faces)
+    assert level is not None and level.mean == pytest.approx(0.6)
+    row = summary(faces)["a / raw / one"]
+    assert row["others"].mean == pytest.approx((0.8 + 0.8 + 0.0) / 3)
+    assert row["rank1"].mean == pytest.approx(1 / 3)
+    unknown = [{k: {m: v for m, v in row.items() if m != "person"} for k, row in f.items()} for f in faces]
+    assert strangers(unknown) is None and "others" not in summary(unknown)["a / raw / one"]
 
 
 def test_the_best_attacker_is_taken_face_by_face() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from vidpipe.cli import options
+from vidpipe.cli import evaloptions, options
 
 if TYPE_CHECKING:
     import torch
@@ -19,93 +19,26 @@ if TYPE_CHECKING:
 
 DEFAULT_CONDITIONS = "clean-8,clean-10,clean-12,wild"
 
-Nets = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[NET...]", help="Weights files, or idn and nar for the shipped ones.", show_default=False
-    ),
-]
-Faces = Annotated[
-    Path | None,
-    typer.Option("--faces", metavar="FOLDER", help="Square crops of 1.6 x the face.", show_default=False),
-]
-Clips = Annotated[
-    Path | None,
-    typer.Option(
-        "--clips", metavar="PATH", help="Folder of clips, or a train.pack file.", show_default=False
-    ),
-]
-Conditions = Annotated[
-    str | None,
-    typer.Option(
-        "--conditions",
-        metavar="LIST",
-        help="clean-N, wild, wild-N, -moving behind it; default: clean-8,clean-10,clean-12,wild.",
-        show_default=False,
-    ),
-]
-TableName = Annotated[
-    str | None,
-    typer.Option("--table", metavar="1|2|3|4|5|nar", help="A table of the papers.", show_default=False),
-]
-Budget = Annotated[
-    float | None,
-    typer.Option(
-        "--budget-minutes",
-        metavar="N",
-        min=0,
-        help="Time to train a table's networks in, all together.",
-        show_default=False,
-    ),
-]
-TrainFaces = Annotated[
-    Path | None,
-    typer.Option("--train-faces", metavar="FOLDER", help="What they are trained on.", show_default=False),
-]
-TrainClips = Annotated[
-    Path | None,
-    typer.Option("--train-clips", metavar="NPY", help="What python -m train.pack wrote.", show_default=False),
-]
-FramesList = Annotated[
-    str, typer.Option("--frames", metavar="LIST", help="Frames that a network with a window may look at.")
-]
-Invert = Annotated[bool, typer.Option("--inversion", help="Also measure inversion, which needs no network.")]
-Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Pictures or clips per condition.")]
-Metrics = Annotated[
-    str,
-    typer.Option("--metrics", metavar="auto|LIST", help="Of lpips, identity, fd-vgg; PSNR and SSIM always."),
-]
-Alexnet = Annotated[
-    Path | None,
-    typer.Option("--alexnet", metavar="FILE", help="AlexNet's weights, for LPIPS.", show_default=False),
-]
-Vgg16 = Annotated[
-    Path | None,
-    typer.Option("--vgg16", metavar="FILE", help="VGG16's weights, for FD-VGG.", show_default=False),
-]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Gets eval.md, eval.json, sheet-*.png.")
-]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the draw of mosaics; one seed, one test.")]
-
 
 def evaluate(
-    nets: Nets = None,
-    faces: Faces = None,
-    clips: Clips = None,
-    conditions: Conditions = None,
-    frames: FramesList = "1,5,16",
-    inversion: Invert = False,
-    table: TableName = None,
-    budget_minutes: Budget = None,
-    train_faces: TrainFaces = None,
-    train_clips: TrainClips = None,
-    count: Count = 60,
-    metrics: Metrics = "auto",
-    alexnet: Alexnet = None,
-    vgg16: Vgg16 = None,
-    output: Output = Path("eval"),
-    seed: Seed = 0,
+    nets: evaloptions.Nets = None,
+    faces: evaloptions.Faces = None,
+    clips: evaloptions.Clips = None,
+    conditions: evaloptions.Conditions = None,
+    frames: evaloptions.FramesList = "1,5,16",
+    inversion: evaloptions.Invert = False,
+    table: evaloptions.TableName = None,
+    budget_minutes: evaloptions.Budget = None,
+    train_faces: evaloptions.TrainFaces = None,
+    train_clips: evaloptions.TrainClips = None,
+    blocks: evaloptions.Blocks = None,
+    retrain_steps: evaloptions.RetrainSteps = None,
+    count: evaloptions.Count = 60,
+    metrics: evaloptions.Metrics = "auto",
+    alexnet: evaloptions.Alexnet = None,
+    vgg16: evaloptions.Vgg16 = None,
+    output: evaloptions.Output = Path("eval"),
+    seed: evaloptions.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
@@ -126,12 +59,19 @@ def evaluate(
     if table == "5":
         if inversion:
             raise UsageError("--table 5 has its own attackers, inversion is one; leave --inversion out")
-        from vidpipe.cli.table5 import table5
+        if budget_minutes is not None:
+            raise UsageError(
+                "--table 5 retrains attackers with --train-faces FOLDER for --retrain-steps N each; leave "
+                "--budget-minutes out"
+            )
+        from vidpipe.cli.table5 import Asked, table5
 
         judges = _judges(metrics, alexnet, vgg16)
-        told = (conditions, train_faces, budget_minutes, judges, count, seed, output, _place(device), as_json)
-        table5(nets, _sources(faces, clips), *told)
+        asked = Asked(nets, (faces, clips), conditions, train_faces, retrain_steps, blocks, count, seed)
+        table5(asked, judges, output, _place(device), as_json)
         return
+    if blocks is not None or retrain_steps is not None:
+        raise UsageError("--blocks and --retrain-steps are options of --table 5")
     chosen = _table(table, nets, budget_minutes, train_faces, conditions)
     suite = _suite(
         nets or (["idn"] if chosen and not chosen.variants else []),
@@ -300,12 +240,6 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 def _sources(faces: Path | None, clips: Path | None) -> dict[str, Stills | Segments]:
-    from train.data import Segments, Stills
-    from train.suite import cut
+    from train.suite import sources
 
-    sources: dict[str, Stills | Segments] = {}
-    if faces is not None:
-        sources["faces"] = Stills.load(faces, 256)
-    if clips is not None:
-        sources["clips"] = cut(clips) if clips.is_dir() else Segments.load(clips)
-    return sources
+    return {kind: source for kind, (source, _) in sources(faces, clips).items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,56 +13,71 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from train.data import Segments, Stills
     from train.defence import Defence
     from train.evaluate import Judges
     from train.methods import Network
 
 NAMES = {"none": "protect", "block": "protect + block", "pixel": "protect + pixel"}
+BLOCKS = 6
+"""The command's default"""
 
 
-def table5(
-    nets: list[str] | None,
-    sources: dict[str, Stills | Segments],
-    conditions: str | None,
-    train_faces: Path | None,
-    minutes: float | None,
-    judges: Judges,
-    count: int,
-    seed: int,
-    output: Path,
-    device: torch.device,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of the table."""
+
+    nets: list[str] | None
+    data: tuple[Path | None, Path | None]
+    """faces, clips"""
+    conditions: str | None
+    train_faces: Path | None
+    """None: nobody is retrained"""
+    steps: int | None
+    blocks: int | None
+    count: int
+    seed: int
+
+
+def table5(asked: Asked, judges: Judges, output: Path, device: torch.device, as_json: bool) -> None:
     """Retrains the adaptive attackers, measures, prints and writes ``table.md`` and ``eval.json``."""
     from nets.checkpoint import WEIGHTS
     from pipeline.errors import UsageError
-    from train.defence import CHANNELS, Plan, measure, page, summary
+    from train.defence import CHANNELS, Plan, measure
+    from train.defence_tables import page, strangers, summary
     from train.methods import read_networks
+    from train.retrain import STEPS
+    from train.suite import sources
     from vidpipe import __version__
 
-    channels = CHANNELS if conditions is None else tuple(c.strip() for c in conditions.split(","))
+    channels = CHANNELS
+    if asked.conditions is not None:
+        channels = tuple(c.strip() for c in asked.conditions.split(","))
     if unknown := [c for c in channels if c not in CHANNELS]:
         raise UsageError(f"--conditions has {unknown[0]!r}; --table 5 knows {', '.join(CHANNELS)}")
-    if (train_faces is None) != (minutes is None):
-        raise UsageError(
-            "--table 5 retrains attackers with --train-faces FOLDER and --budget-minutes N, both"
-        )
+    if asked.train_faces is None and asked.steps is not None:
+        raise UsageError("--retrain-steps retrains attackers of --table 5 with --train-faces FOLDER, both")
+    found = sources(*asked.data)
     output.mkdir(parents=True, exist_ok=True)
-    defences = _defences()
-    networks = read_networks(nets or ["idn", "nar"], [16], device)
+    defences = _defences(asked.blocks or BLOCKS)
+    networks = read_networks(asked.nets or ["idn", "nar"], [16], device)
     weights = next((n.path for n in networks if n.name == "idn"), WEIGHTS / "idn.safetensors")
-    retrained, steps = _retrained(weights, train_faces, minutes, output, device)
-    plan = Plan(defences, channels, networks, retrained, judges, count, seed)
-    results = {kind: measure(plan, source, kind, output) for kind, source in sources.items()}
+    steps = asked.steps or STEPS if asked.train_faces else None
+    retrained = _retrained(defences, weights, asked.train_faces, steps or 0, output, device)
+    people = {kind: who for kind, (_, who) in found.items() if who is not None}
+    plan = Plan(defences, channels, networks, retrained, judges, asked.count, asked.seed, people)
+    results = {kind: measure(plan, source, kind, output) for kind, (source, _) in found.items()}
     text = page(plan, results)
     (output / "table.md").write_text(text)
+    levels = {kind: strangers(faces) for kind, faces in results.items()}
     facts = {
         "version": __version__,
-        "seed": seed,
+        "seed": asked.seed,
+        "blocks": asked.blocks or BLOCKS,
         "networks": [n.facts() for n in networks],
+        "weights": plan.weights(),
         "retrained_steps": steps,
         "left_out": list(judges.missing),
+        "strangers": {kind: asdict(level) for kind, level in levels.items() if level is not None},
         "results": {
             kind: {key: {m: asdict(i) for m, i in row.items()} for key, row in summary(faces).items()}
             for kind, faces in results.items()
@@ -71,50 +87,65 @@ def table5(
     typer.echo(json.dumps(facts) if as_json else text)
 
 
-def _defences() -> list[Defence]:
+def _defences(blocks: int) -> list[Defence]:
     """Plain pixelize first, to which all are compared; perturbations as far as their weights are here."""
     from export.cache import engine_file
     from export.networks import shipped
+    from nets.checkpoint import WEIGHTS
     from train.covered import Settings
     from train.defence import Defence
 
     out = [
-        Defence("pixelize", Settings("pixelize"), "none"),
-        Defence(NAMES["none"], Settings("protect"), "none"),
+        Defence("pixelize", Settings("pixelize", blocks), "none"),
+        Defence(NAMES["none"], Settings("protect", blocks), "none"),
     ]
     for kind in ("block", "pixel"):
-        if f"pixelizer-{kind}" in shipped():
-            network = engine_file(f"pixelizer-{kind}")
-            settings = Settings("protect", perturb=kind, network=network)
-            out.append(Defence(NAMES[kind], settings, kind))
+        if (net := f"pixelizer-{kind}") in shipped():
+            settings = Settings("protect", blocks, perturb=kind, network=engine_file(net))
+            out.append(Defence(NAMES[kind], settings, kind, WEIGHTS / f"{net}.safetensors"))
     return out
 
 
 def _retrained(
-    weights: Path, train_faces: Path | None, minutes: float | None, output: Path, device: torch.device
-) -> tuple[dict[str, Network], int | None]:
-    """One IDN for each kind of mosaic, all trained on for the same number of steps."""
-    from export.networks import shipped
-    from nets.checkpoint import WEIGHTS, load
+    defences: list[Defence],
+    weights: Path,
+    train_faces: Path | None,
+    steps: int,
+    output: Path,
+    device: torch.device,
+) -> dict[str, Network]:
+    """One IDN for each kind of mosaic, kept under the hash of what it was made from."""
+    from nets.checkpoint import load, sha256
     from nets.pixelizer import Pixelizer
     from train.data import Stills
+    from train.defence import SCALE
     from train.methods import read_networks
     from train.retrain import retrain
 
-    if train_faces is None or minutes is None:
-        return {}, None
-    kinds = ["none", *(k for k in ("block", "pixel") if f"pixelizer-{k}" in shipped())]
-    paths = {kind: output / f"retrained-{kind}.safetensors" for kind in kinds}
-    told = output / "retrained.json"
-    steps: int | None = json.loads(told.read_text())["steps"] if told.exists() else None
-    missing = [kind for kind in kinds if not paths[kind].exists()]
-    faces = Stills.load(train_faces, 256) if missing else None
-    for kind in missing:
-        assert faces is not None
-        net = load(WEIGHTS / f"pixelizer-{kind}.safetensors") if kind != "none" else None
+    if train_faces is None:
+        return {}
+    faces: Stills | None = None
+    paths: dict[str, Path] = {}
+    for defence in defences:
+        kind, changed = defence.adapted, defence.weights
+        if kind in paths:
+            continue
+        blocks = defence.settings.blocks
+        made_of = [
+            sha256(weights),
+            sha256(changed) if changed else "",
+            blocks,
+            steps,
+            str(train_faces.resolve()),
+        ]
+        key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+        paths[kind] = output / f"retrained-{kind}-{key}.safetensors"
+        if paths[kind].exists():
+            continue
+        faces = faces or Stills.load(train_faces, 256)
+        net = load(changed) if changed else None
         against = net if isinstance(net, Pixelizer) else None
-        steps = retrain(weights, faces, against, minutes / len(kinds), paths[kind], device, steps)
-        told.write_text(json.dumps({"steps": steps}) + "\n")
-    files = [str(paths[kind]) for kind in kinds]
-    networks = read_networks(files, [1], device, [f"retrained-{kind}" for kind in kinds])
-    return dict(zip(kinds, networks, strict=True)), steps
+        retrain(weights, faces, against, paths[kind], device, blocks * SCALE, steps)
+    files = [str(path) for path in paths.values()]
+    networks = read_networks(files, [1], device, [f"IDN, retrained on {NAMES[kind]}" for kind in paths])
+    return dict(zip(paths, networks, strict=True))
