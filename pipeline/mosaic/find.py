@@ -15,7 +15,7 @@ from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.pool import Pool
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import axis, describe, grid
-from pipeline.mosaic.screen import Sampled, candidates, remaining
+from pipeline.mosaic.screen import Sampled, Steps, candidates, remaining
 from pipeline.mosaic.shape import outline
 from pipeline.types import Box, Grid, Region
 
@@ -61,7 +61,7 @@ def find(
     found = [r for e in expected if (r := again(luma, e, settings)) is not None]
     # A weak one may be something else in truth: its place is searched as well.
     whole = [r.box.pixels(width, height) for r in found if r.score >= _SURE]
-    steps = Sampled.of(luma)
+    steps: Steps = luma.steps() if isinstance(luma, DeviceLuma) else Sampled.of(np.asarray(luma))
     for box in whole:
         steps.erase(box)
     if pool is not None:
@@ -70,8 +70,7 @@ def find(
         if hinted:
             pool.seen()
         found += hinted
-    parts = candidates(luma, whole) if isinstance(luma, DeviceLuma) else candidates(steps)
-    for x0, y0, x1, y1 in parts:
+    for x0, y0, x1, y1 in candidates(steps):
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
         right, bottom = min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)
         evidence = Evidence.of(luma[top:bottom, left:right])

@@ -1,13 +1,13 @@
 """Screening of a picture that lies on a GPU, and the parts of it that the finder looks at.
 
 The same as ``steps.isolated_steps`` and ``screen``, in integers, so the same to the last bit. The picture
-stays where it is; what comes to the host is the strength of each 16 px block, and the parts in which
-something was found.
+and its steps stay where they are, also summed up over frames; what comes to the host is the strength of each
+16 px block, profiles of one number a column or row, and the parts in which something may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.mosaic.evidence import Pixels
+from pipeline.mosaic.screen import BLOCK_PX, NEED, STRIDE_PX, looked_at
 from pipeline.mosaic.steps import MIN_STEP
 
 
@@ -38,39 +39,54 @@ class DeviceLuma:
     def __getitem__(self, part: Any, /) -> NDArray[np.uint8]:
         return np.asarray(self.plane[part].contiguous().cpu().numpy(), np.uint8)
 
-    def steps(self, stride_px: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Isolated steps of every ``stride_px``-th row and, turned, column, copied to the host."""
-        vertical = isolated_steps(self.plane[::stride_px])
-        horizontal = isolated_steps(self.plane[:, ::stride_px].T)
-        return np.asarray(vertical.cpu().numpy()), np.asarray(horizontal.contiguous().cpu().numpy())
+    def steps(self) -> DeviceSampled:
+        """Isolated steps of every second row and column, on the device."""
+        height, width = self.shape
+        vertical = isolated_steps(self.plane[::STRIDE_PX])
+        horizontal = isolated_steps(self.plane[:, ::STRIDE_PX].T)
+        return DeviceSampled(vertical, horizontal, (height, width))
 
-    def strength(
-        self,
-        known: Sequence[Pixels],
-        *,
-        stride_px: int,
-        block_px: int,
-        segment: int,
-        need: Sequence[tuple[int, int]],
-    ) -> NDArray[np.float32]:
-        """What ``screen._strength`` gives of the isolated steps without those of ``known``."""
-        vertical = isolated_steps(self.plane[::stride_px])
-        horizontal = isolated_steps(self.plane[:, ::stride_px].T)
-        for x0, y0, x1, y1 in known:
-            vertical[y0 // stride_px : y1 // stride_px + 1, x0 : x1 + 1] = 0
-            horizontal[x0 // stride_px : x1 // stride_px + 1, y0 : y1 + 1] = 0
-        if min(vertical.shape[1], horizontal.shape[1]) < 2 * block_px:
+
+@dataclass(frozen=True, slots=True)
+class DeviceSampled:
+    """``screen.Steps`` on a device; its fields are those of ``screen.Sampled``."""
+
+    vertical: Tensor
+    horizontal: Tensor
+    size: tuple[int, int]
+
+    def copy(self) -> DeviceSampled:
+        return DeviceSampled(self.vertical.clone(), self.horizontal.clone(), self.size)
+
+    def add(self, other: DeviceSampled) -> None:
+        self.vertical.add_(other.vertical)
+        self.horizontal.add_(other.horizontal)
+
+    def erase(self, box: Pixels) -> None:
+        x0, y0, x1, y1 = box
+        self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX + 1, x0 : x1 + 1] = 0
+        self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX + 1, y0 : y1 + 1] = 0
+
+    def across(self, box: Pixels) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return _profile(self.vertical[looked_at(y0, y1), x0:x1])
+
+    def down(self, box: Pixels) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return _profile(self.horizontal[looked_at(x0, x1), y0:y1])
+
+    def strength(self, need: int) -> NDArray[np.float32]:
+        if min(self.size) < 2 * BLOCK_PX:
             return np.zeros((0, 0), dtype=np.float32)
-        across = _segments(vertical, stride_px, block_px, segment)
-        down = _segments(horizontal, stride_px, block_px, segment).T
+        across, down = _segments(self.vertical, need), _segments(self.horizontal, need).T
         rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
         both = torch.stack([across[:rows, :cols], down[:rows, :cols]]).unsqueeze(1)
         out = torch.zeros(rows, cols, device=both.device)
-        for size, wanted in need:
+        for size, segments in NEED:
             before = size // 2  # where OpenCV has the middle of a kernel of even size
             padded = F.pad(both, (before, size - 1 - before, before, size - 1 - before))
             sums = F.conv2d(padded, torch.ones(1, 1, size, size, device=both.device))
-            out = torch.maximum(out, sums.amin(0)[0] / wanted)
+            out = torch.maximum(out, sums.amin(0)[0] / segments)
         return np.asarray(out.cpu().numpy(), np.float32)
 
 
@@ -85,11 +101,16 @@ def isolated_steps(luma: Tensor) -> Tensor:
     return out
 
 
-def _segments(steps: Tensor, stride_px: int, block_px: int, segment: int) -> Tensor:
+def _segments(steps: Tensor, need: int) -> Tensor:
     """``screen._segments``: float32, exact small integers."""
-    rows, cols = steps.shape[0] * stride_px // block_px, steps.shape[1] // block_px
-    per_block = block_px // stride_px
-    steps = steps[: rows * per_block, : cols * block_px]
-    half = steps.reshape(rows, per_block, -1).to(torch.int32).sum(1)
-    line = half[1:] + half[:-1] >= segment
-    return line.reshape(rows - 1, cols, block_px).to(torch.float32).sum(2)
+    rows, cols = steps.shape[0] * STRIDE_PX // BLOCK_PX, steps.shape[1] // BLOCK_PX
+    per_block = BLOCK_PX // STRIDE_PX
+    steps = steps[: rows * per_block, : cols * BLOCK_PX]
+    half = steps.reshape(rows, per_block, -1).sum(1, dtype=torch.int32)
+    line = half[1:] + half[:-1] >= need
+    return line.reshape(rows - 1, cols, BLOCK_PX).sum(2, dtype=torch.float32)
+
+
+def _profile(steps: Tensor) -> NDArray[np.float64]:
+    """Sums per column; int64 is exact, the copy to the host is one number a column."""
+    return steps.sum(0).cpu().numpy().astype(np.float64)

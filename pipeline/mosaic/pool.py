@@ -19,7 +19,7 @@ from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Pixels
 from pipeline.mosaic.extent import span
 from pipeline.mosaic.known import near
-from pipeline.mosaic.screen import STRIDE_PX, Sampled, pooled_candidates
+from pipeline.mosaic.screen import STRIDE_PX, Steps, pooled_candidates
 from pipeline.types import Axis, Box, Grid
 
 _FRAMES = 4
@@ -40,9 +40,9 @@ class Pool:
     def __init__(self, max_cell_px: float) -> None:
         """``max_cell_px``: widest cell."""
         self._max_cell_px = max_cell_px
-        self._new: Sampled | None = None
+        self._new: Steps | None = None
         """Sums of the frames since the last search, and of those before"""
-        self._old: Sampled | None = None
+        self._old: Steps | None = None
         self._frames = 0
         """in ``_new``"""
         self._found: list[tuple[Box, Grid]] = []
@@ -51,12 +51,12 @@ class Pool:
         self._turns = 0
         """times that a search was due since the last one"""
 
-    def add(self, steps: Sampled) -> None:
+    def add(self, steps: Steps) -> None:
         """A frame's steps, those of mosaics that are known erased. All frames have one size."""
         if self._frames == _FRAMES:
             self._old, self._new, self._frames = self._new, None, 0
         if self._new is None:
-            self._new = Sampled(steps.vertical.copy(), steps.horizontal.copy(), steps.size)
+            self._new = steps.copy()
         else:
             self._new.add(steps)
         self._frames += 1
@@ -76,7 +76,7 @@ class Pool:
         """A frame showed one of ``lattices``: searching is worth its time."""
         self._vain = 0
 
-    def _search(self, steps: Sampled, frames: int) -> list[tuple[Box, Grid]]:
+    def _search(self, steps: Steps, frames: int) -> list[tuple[Box, Grid]]:
         height, width = steps.size
         found: list[tuple[Box, Grid]] = []
         parts = pooled_candidates(steps, frames)[:_MOST_PARTS]
@@ -91,16 +91,16 @@ class Pool:
                     found.append((box, grid))
         return found
 
-    def _combs(self, steps: Sampled, part: Pixels, frames: int) -> list[tuple[Comb, Comb]]:
+    def _combs(self, steps: Steps, part: Pixels, frames: int) -> list[tuple[Comb, Comb]]:
         """Pairs of combs of a part, in px of the picture: the best of each axis where the other one is, and
         both at the pitch of one of these."""
         x0, y0, x1, y1 = part
 
         def across(first: int, last: int) -> tuple[NDArray[np.float64], int]:
-            return _profile(steps.vertical, (y0 + first, y0 + last), (x0, x1), frames)
+            return steps.across((x0, y0 + first, x1, y0 + last)), _lines(y0 + first, y0 + last, frames)
 
         def down(first: int, last: int) -> tuple[NDArray[np.float64], int]:
-            return _profile(steps.horizontal, (x0 + first, x0 + last), (y0, y1), frames)
+            return steps.down((x0 + first, y0, x0 + last, y1)), _lines(x0 + first, x0 + last, frames)
 
         pairs: list[tuple[Comb | None, Comb | None]] = []
         x = comb.fit(*across(0, y1 - y0), self._max_cell_px)
@@ -120,12 +120,9 @@ class Pool:
         ]
 
 
-def _profile(
-    steps: NDArray[np.uint8], rows: tuple[int, int], cols: tuple[int, int], frames: int
-) -> tuple[NDArray[np.float64], int]:
-    """Steps per pixel of a span of one axis, within one of the other, and over how many lines."""
-    start, end = rows[0] // STRIDE_PX, rows[1] // STRIDE_PX
-    return steps[start:end, cols[0] : cols[1]].sum(axis=0, dtype=np.float64), max((end - start) * frames, 1)
+def _lines(first: int, last: int, frames: int) -> int:
+    """Rows or columns over which a profile is summed up."""
+    return max((last // STRIDE_PX - first // STRIDE_PX) * frames, 1)
 
 
 def _last(c: Comb) -> float:

@@ -8,8 +8,8 @@ counted per neighbourhood on both axes; footage has few, and rarely both. Over f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.mosaic.evidence import Pixels
-from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.steps import isolated_steps, turned
 
-_BLOCK_PX = 16
+BLOCK_PX = 16
 STRIDE_PX = 2
 """Every second row (for vertical edges) or column is looked at: cells are at least 4 px."""
 _SEGMENT = 5
@@ -28,10 +27,10 @@ _SEGMENT = 5
 %)."""
 _POOLED_SEGMENT = 2.9
 """The same per frame where POOLED_FRAMES are summed up (18 %). Of 38 unpixelated training clips 32 stay below
-_NEED for 8 frames; of 61 faint mosaics (contrast 0.3 to 0.8, crf 28) 53 reach it."""
+NEED for 8 frames; of 61 faint mosaics (contrast 0.3 to 0.8, crf 28) 53 reach it."""
 POOLED_FRAMES = 12
 """Most frames that can be summed up: 16 steps of each fit into a byte."""
-_NEED = ((4, 5), (8, 9))
+NEED = ((4, 5), (8, 9))
 """(window in blocks, segments needed on each axis in it). On 38 training clips: mosaics have 7 to 28 in
 windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every
 frame."""
@@ -40,9 +39,41 @@ _LEVELS = ((3.0, 1), (2.0, 1), (1.0, 1), (1.0, 9))
 100 px."""
 
 
+class Steps(Protocol):
+    """Isolated steps of every second row and column of a picture, or their sums over some pictures, where the
+    picture lies: ``Sampled``, or ``ondevice.DeviceSampled``."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H and W in px."""
+        ...
+
+    def copy(self) -> Self: ...
+    def add(self, other: Self, /) -> None:
+        """Sum up, into this one."""
+        ...
+
+    def erase(self, box: Pixels) -> None:
+        """Forget the steps of a region and of its right and lower sides."""
+        ...
+
+    def across(self, box: Pixels) -> NDArray[np.float64]:
+        """(x1 - x0,): steps of the box per column, in the rows that are looked at."""
+        ...
+
+    def down(self, box: Pixels) -> NDArray[np.float64]:
+        """(y1 - y0,): the same per row."""
+        ...
+
+    def strength(self, need: int) -> NDArray[np.float32]:
+        """Segments, of ``need`` steps each, around each block of 16 px over those needed, of the axis with
+        fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Isolated steps of every second row and column of a picture, or their sums over some pictures."""
+    """``Steps`` in the host's memory."""
 
     vertical: NDArray[np.uint8]
     """(H / STRIDE_PX, W): along rows"""
@@ -52,24 +83,53 @@ class Sampled:
     """H and W in px"""
 
     @staticmethod
-    def of(luma: Luma) -> Sampled:
-        """Measured on ``luma`` (H, W) uint8, where that lies."""
+    def of(luma: NDArray[np.uint8]) -> Sampled:
+        """Measured on ``luma`` (H, W) uint8."""
         height, width = luma.shape
-        if isinstance(luma, DeviceLuma):
-            return Sampled(*luma.steps(STRIDE_PX), (height, width))
         columns = isolated_steps(turned(luma[:, ::STRIDE_PX]))
         return Sampled(isolated_steps(luma[::STRIDE_PX]), columns, (height, width))
 
+    def copy(self) -> Sampled:
+        return Sampled(self.vertical.copy(), self.horizontal.copy(), self.size)
+
     def add(self, other: Sampled) -> None:
-        """Sum up, into this one."""
         np.add(self.vertical, other.vertical, out=self.vertical)
         np.add(self.horizontal, other.horizontal, out=self.horizontal)
 
     def erase(self, box: Pixels) -> None:
-        """Forget the steps of a region and of its right and lower sides."""
         x0, y0, x1, y1 = box
         self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX + 1, x0 : x1 + 1] = 0
         self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX + 1, y0 : y1 + 1] = 0
+
+    def across(self, box: Pixels) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return np.asarray(self.vertical[looked_at(y0, y1), x0:x1].sum(axis=0, dtype=np.float64))
+
+    def down(self, box: Pixels) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return np.asarray(self.horizontal[looked_at(x0, x1), y0:y1].sum(axis=0, dtype=np.float64))
+
+    def strength(self, need: int) -> NDArray[np.float32]:
+        if min(self.size) < 2 * BLOCK_PX:
+            return np.zeros((0, 0), dtype=np.float32)
+        across, down = _segments(self.vertical, need), _segments(self.horizontal, need).T
+        rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
+        out = np.zeros((rows, cols), dtype=np.float32)
+        for size, segments in NEED:
+            kernel = np.ones((size, size), dtype=np.float32)  # sums of small integers are exact
+            sums = [
+                cv2.filter2D(
+                    np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT
+                )
+                for c in (across, down)
+            ]
+            np.maximum(out, np.minimum(*sums) / np.float32(segments), out=out)
+        return out
+
+
+def looked_at(first: int, last: int) -> slice:
+    """Of the rows (or columns) ``first`` to ``last`` of a picture those that ``Steps`` have."""
+    return slice(first // STRIDE_PX, last // STRIDE_PX)
 
 
 def _segments(steps: NDArray[np.uint8], need: int) -> NDArray[np.float32]:
@@ -77,51 +137,26 @@ def _segments(steps: NDArray[np.uint8], need: int) -> NDArray[np.float32]:
 
     ``steps`` (H / STRIDE_PX, W) uint8 are the isolated steps of every second row; a segment has ``need``.
     """
-    rows, cols = steps.shape[0] * STRIDE_PX // _BLOCK_PX, steps.shape[1] // _BLOCK_PX
-    per_block = _BLOCK_PX // STRIDE_PX
-    steps = steps[: rows * per_block, : cols * _BLOCK_PX]
+    rows, cols = steps.shape[0] * STRIDE_PX // BLOCK_PX, steps.shape[1] // BLOCK_PX
+    per_block = BLOCK_PX // STRIDE_PX
+    steps = steps[: rows * per_block, : cols * BLOCK_PX]
     half = np.add.reduce(steps.reshape(rows, per_block, -1), axis=1, dtype=np.uint8)
     line = half[1:] + half[:-1] >= need
-    return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, _BLOCK_PX), axis=2), dtype=np.float32)
+    return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, BLOCK_PX), axis=2), dtype=np.float32)
 
 
-def _strength(steps: Sampled, need: int) -> NDArray[np.float32]:
-    """Segments around each block of 16 px over those needed, of the axis with fewer: (H / 16 - 1, W / 16
-    - 1). Empty below 32 px.
-    """
-    if min(steps.size) < 2 * _BLOCK_PX:
-        return np.zeros((0, 0), dtype=np.float32)
-    across, down = _segments(steps.vertical, need), _segments(steps.horizontal, need).T
-    rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
-    out = np.zeros((rows, cols), dtype=np.float32)
-    for size, segments in _NEED:
-        kernel = np.ones((size, size), dtype=np.float32)  # sums of small integers are exact
-        sums = [
-            cv2.filter2D(np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT)
-            for c in (across, down)
-        ]
-        np.maximum(out, np.minimum(*sums) / np.float32(segments), out=out)
-    return out
-
-
-def candidates(luma: Luma | Sampled, known: Sequence[Pixels] = ()) -> list[Pixels]:
-    """Boxes in px that may hold mosaics other than those ``known``, the tight ones first; often empty.
+def candidates(steps: Steps) -> list[Pixels]:
+    """Boxes in px that may hold mosaics, the tight ones first; often empty.
 
     The levels of _LEVELS part mosaics from each other and from busy surroundings. Boxes that repeat another
     are left out. They begin at multiples of 16 px.
     """
-    if isinstance(luma, DeviceLuma):
-        strength = luma.strength(known, stride_px=STRIDE_PX, block_px=_BLOCK_PX, segment=_SEGMENT, need=_NEED)
-        return _boxes(strength, luma.shape)
-    steps = luma if isinstance(luma, Sampled) else Sampled.of(luma)
-    for box in known:
-        steps.erase(box)
-    return _boxes(_strength(steps, _SEGMENT), steps.size)
+    return _boxes(steps.strength(_SEGMENT), steps.size)
 
 
-def pooled_candidates(steps: Sampled, frames: int) -> list[Pixels]:
+def pooled_candidates(steps: Steps, frames: int) -> list[Pixels]:
     """The same from steps that are sums over ``frames`` pictures, up to POOLED_FRAMES."""
-    return _boxes(_strength(steps, math.ceil(_POOLED_SEGMENT * frames)), steps.size)
+    return _boxes(steps.strength(math.ceil(_POOLED_SEGMENT * frames)), steps.size)
 
 
 def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[Pixels]:
@@ -143,10 +178,10 @@ def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[Pixels
         labels, _ = ndimage.label(joined)
         for rows, cols in ndimage.find_objects(labels):
             box = (
-                cols.start * _BLOCK_PX,
-                rows.start * _BLOCK_PX,
-                min((cols.stop + 1) * _BLOCK_PX, width),
-                min((rows.stop + 1) * _BLOCK_PX, height),
+                cols.start * BLOCK_PX,
+                rows.start * BLOCK_PX,
+                min((cols.stop + 1) * BLOCK_PX, width),
+                min((rows.stop + 1) * BLOCK_PX, height),
             )
             if box not in boxes:
                 boxes.append(box)

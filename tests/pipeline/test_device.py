@@ -27,7 +27,7 @@ from pipeline.lattice import measure
 from pipeline.mosaic import ondevice
 from pipeline.mosaic.find import FindSettings
 from pipeline.mosaic.ondevice import DeviceLuma
-from pipeline.mosaic.screen import candidates
+from pipeline.mosaic.screen import Sampled, candidates, pooled_candidates
 from pipeline.mosaic.steps import isolated_steps
 from pipeline.stages.crop import crop
 from pipeline.stages.cuts import to8
@@ -209,8 +209,19 @@ def test_screening_is_the_same_to_the_bit(device: str, size: tuple[int, int]) ->
     with entered(device) as (place, _):
         there = DeviceLuma(torch.from_numpy(luma).to(place))
         for without in ([], known):
-            assert candidates(luma, without) == candidates(there, without)
-        assert bool(candidates(luma)) == (min(size) > 200)
+            ours, theirs = Sampled.of(luma), there.steps()
+            for box in without:
+                ours.erase(box)
+                theirs.erase(box)
+            assert candidates(ours) == candidates(theirs)
+            for _ in range(4):
+                ours.add(Sampled.of(luma))
+                theirs.add(there.steps())
+            assert pooled_candidates(ours, 5) == pooled_candidates(theirs, 5)
+            part = (size[1] // 5, size[0] // 7, size[1] - 1, size[0])
+            assert np.array_equal(ours.across(part), theirs.across(part))
+            assert np.array_equal(ours.down(part), theirs.down(part))
+        assert bool(candidates(Sampled.of(luma))) == (min(size) > 200)
         assert np.array_equal(there[: size[0] // 2, 1:], luma[: size[0] // 2, 1:])
         steps = ondevice.isolated_steps(there.plane).cpu().numpy()
     assert np.array_equal(steps, isolated_steps(luma))
