@@ -80,6 +80,8 @@ class IDNConfig:
     attention_level: int = 0
     """0: at the bottom; 1: after the first step up"""
     fusion: Literal["cross", "mean", "last"] = "cross"
+    lead: bool = False
+    """add the three features after the first CHANNELS, a better guess less the base, by a gate (nets.nar)"""
     reset: bool = False
     """outside the mask, reset the loop's features to the stem's after each recurrence, as RFR does"""
 
@@ -155,7 +157,7 @@ class IDN(nn.Module):
         self.reason = Reasoning(config)
         self.expand = nn.Conv2d(width, config.tail * config.stride**2, 1)
         self.tail_first = nn.Conv2d(config.tail + config.channels, config.tail, 3, padding=1)
-        self.tail_last = nn.Conv2d(config.tail, 3, 3, padding=1)
+        self.tail_last = nn.Conv2d(config.tail, 4 if config.lead else 3, 3, padding=1)
         self.trust = nn.Linear(width, 1)
         nn.init.normal_(self.tail_last.weight, std=1e-3)
         nn.init.zeros_(self.tail_last.bias)  # type: ignore[arg-type]
@@ -182,7 +184,10 @@ class IDN(nn.Module):
         trust = torch.sigmoid(self.trust(fused.mean((-2, -1)))).squeeze(-1)
         y = F.leaky_relu(F.pixel_shuffle(self.expand(fused), config.stride), 0.1)
         y = F.leaky_relu(self.tail_first(torch.cat([y, features], dim=1)), 0.1)
-        return self.tail_last(y), trust
+        out = self.tail_last(y)
+        if config.lead:
+            out = out[:, :3] + torch.sigmoid(out[:, 3:]) * features[:, CHANNELS : CHANNELS + 3]
+        return out, trust
 
     def _recur(self, stem: Tensor, clean: Tensor) -> Tensor:
         """Dynamic feature recovering, then cross-stage fusion: (B, width, h, w)."""

@@ -41,7 +41,7 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
     for sigma, steps in LEVELS:
         smooth = blur(flat, sigma)
         target = smooth.unflatten(0, (B, T))[:, reference]
-        jacobian = _jacobian(target)
+        slope = _jacobian(target)
         gate = inside.unflatten(0, (B, T))[:, reference]
         for _ in range(steps):
             places = grid_of(similarity(parameters), smooth)
@@ -49,8 +49,8 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
             error = moved[:, :, :C] - target.unsqueeze(1)
             trust = moved[:, :, C] * gate
             trust = trust / (1 + (error.abs().mean(2) / SCALE) ** 2)
-            normal = torch.einsum("bichw,bjchw,bthw->btij", jacobian, jacobian, trust)
-            right = torch.einsum("bichw,btchw,bthw->bti", jacobian, error, trust)
+            normal = torch.einsum("bichw,bjchw,bthw->btij", slope, slope, trust)
+            right = torch.einsum("bichw,btchw,bthw->bti", slope, error, trust)
             diagonal = torch.diagonal(normal, dim1=-2, dim2=-1)
             normal = normal + torch.diag_embed(DAMPING * diagonal + 1e-4)
             step = torch.linalg.solve(normal, right).flatten(0, 1)

@@ -7,11 +7,11 @@ frame, supported by its aligned neighbours, is encoded, then decoded.
 What differs from the paper, and why:
 - The motion is measured (nets.motion), not predicted: the learned spatial transformer of nets.nar_seed gained
   nothing from its neighbours in an hour of training on two cores, while registration needs none.
-- What the aligned frames say together is worked out by back-projection (nets.fusion): the measurement
+- What the aligned frames say together is worked out by least squares (nets.fusion): the measurement
   is linear and known, so no weight has to learn it. It runs in float32 outside of the engine.
-- The encoder and decoder are those of nets.idn, over more features: the common picture in place of the
-  interpolation of one frame, how that differs, what the samples still contradict, where samples lie. So a
-  NAR starts from an IDN and, where nothing moves, is nearly one.
+- The encoder and decoder are those of nets.idn, over more features: how the common picture differs from the
+  interpolation of one frame, what the samples still contradict, where samples lie. A gate, pixel by pixel,
+  says how much of that difference is taken. So a NAR starts from an IDN and, of one frame, makes the same.
 - Hence any number of frames: ``core`` and ``context`` are what training and runtime use, no weight
   depends on them. The seed's own sizes are in nets.nar_seed.
 
@@ -62,6 +62,7 @@ class NARConfig:
             recurrences=self.recurrences,
             middle=self.middle,
             tail=self.tail,
+            lead=True,
         )
 
 
@@ -100,10 +101,8 @@ class NAR(nn.Module):
 
     @torch.no_grad()
     def start_from(self, idn: IDN) -> None:
-        """Takes over an IDN's weights; what reads the further features starts at 0."""
+        """Takes over an IDN's weights; what reads the further features starts at 0, the gate half open."""
         given = idn.state_dict()
         for name, tensor in self.restorer.state_dict().items():
-            if tensor.shape == given[name].shape:
-                tensor.copy_(given[name])
-            else:  # the further features come last in every layer that reads features
-                tensor.zero_()[:, : given[name].shape[1]] = given[name]
+            # Further features come last in every layer that reads features, the gate last in what is put out.
+            tensor.zero_()[tuple(slice(n) for n in given[name].shape)] = given[name]

@@ -176,8 +176,8 @@ def _move(clips: Tensor, real: Tensor, generator: torch.Generator) -> Clips:
     def draw(spread: float) -> Tensor:
         return (torch.rand(B, 1, generator=generator) * 2 - 1) * spread
 
-    # Motion in shares of the half picture: speeds of 0 to about 3 px a frame at 256 px.
-    speed = torch.rand(B, 1, generator=generator) ** 2 * 0.06 * (~real).unsqueeze(-1)
+    # Motion in shares of the half picture: speeds of 0 to about 4 px a frame at 256 px.
+    speed = torch.rand(B, 1, generator=generator) ** 1.5 * 0.08 * (~real).unsqueeze(-1)
     curves = [smooth_noise(B, T, generator) for _ in range(4)]
     zoom = torch.exp(draw(0.27) - 0.15 + speed * 0.5 * curves[2])
     turn = draw(0.12) + speed * 0.6 * curves[3]

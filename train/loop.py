@@ -107,7 +107,9 @@ def draw(
     window = draw_window(recipe, generator)
     if rank:  # PyTorch's CPU generator takes the lowest 32 bits: ranks must differ in those
         generator.manual_seed(recipe.seed * 1_000_003 + step + rank * 0x9E3779B1)
-    clips = draw_clips(sources, recipe.batch, window, recipe.real_share, generator)
+    # A step restores as many frames whatever their windows, else single frames would count for little.
+    count = recipe.batch * (recipe.restored if recipe.net == "nar" and window == 1 else 1)
+    clips = draw_clips(sources, count, window, recipe.real_share, generator)
     truth = jitter(clips.frames, generator)
     example = degrade(truth, recipe.size_px, CELLS, recipe.degradation, generator)
     return Batch(example.to(device), clips.still.to(device), clips.placement.to(device))

@@ -18,7 +18,8 @@ class Recipe:
     """fields of the network's configuration; empty: the shipped size"""
     steps: int = 20_000
     batch: int = 8
-    """clips per step; a clip is one frame for idn, a window for nar"""
+    """clips per step; a clip is one frame for idn, a window for nar; ``restored`` times as many where nar's
+    windows are single frames"""
     size_px: int = 128
     """S of the crops; pictures are finer, up to their own size"""
     rate: float = 3e-3
@@ -39,7 +40,7 @@ class Recipe:
     """weight of 1 - cosine of the embeddings of ``nets.embedding``, which no metric uses"""
     motion: float = 2.0
     """weight of the supervision of nar-seed's affines by known camera motion"""
-    windows: tuple[int, ...] = (1, 5, 5, 16, 16)
+    windows: tuple[int, ...] = (1, 1, 5, 16, 16)
     """numbers of frames of nar's windows, one drawn per step"""
     restored: int = 3
     """frames of a window that nar restores in a step, at most"""

@@ -96,7 +96,7 @@ def take_over(state: State, path: Path) -> None:
 
 def same_sizes(one: IDNConfig, other: IDNConfig) -> bool:
     """Whether two IDN differ in what they read alone."""
-    return replace(one, channels=0) == replace(other, channels=0)
+    return replace(one, channels=0, lead=False) == replace(other, channels=0, lead=False)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:

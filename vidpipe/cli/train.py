@@ -35,6 +35,16 @@ Batch = Annotated[
     int | None,
     typer.Option("--batch", metavar="N", min=1, help="Clips per step; default 8 for idn, 3 for others."),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="N",
+        min=1e-6,
+        max=0.1,
+        help="Learning rate at its peak; default 0.003, with --start a quarter.",
+    ),
+]
 Minutes = Annotated[
     float | None,
     typer.Option("--max-minutes", metavar="N", min=0, help="Stop after this time; --resume goes on."),
@@ -96,6 +106,7 @@ def train(
     output: Output = None,
     steps: Steps = 3200,
     batch: Batch = None,
+    rate: Rate = None,
     max_minutes: Minutes = None,
     resume: Resume = False,
     seed: Seed = 1,
@@ -147,10 +158,10 @@ def train(
     torch.set_num_threads(threads)  # batches are large: all cores serve
     limit = math.inf if max_minutes is None else max_minutes
     if net == "pixelizer":
-        if clips or start or vgg or identity or adversarial or tv or tensorboard:
+        if clips or rate or start or vgg or identity or adversarial or tv or tensorboard:
             raise UsageError(
-                "a pixelizer is trained on pictures alone, by its own losses; leave --clips, --start, --vgg, "
-                "--identity, --adversarial, --tv and --tensorboard out"
+                "a pixelizer is trained on pictures alone, by its own losses and rate; leave --clips, "
+                "--rate, --start, --vgg, --identity, --adversarial, --tv and --tensorboard out"
             )
         place = _place(device)
         _pixelizer(perturb or "block", against, faces, folder, steps, batch, limit, resume, seed, place)
@@ -161,8 +172,7 @@ def train(
         net,
         steps=steps,
         batch=batch or (8 if net == "idn" else 3),
-        rate=Recipe.rate / 2 if start else Recipe.rate,
-        real_share=0.35 if net == "idn" else 0.5,
+        rate=rate or (Recipe.rate / 4 if start else Recipe.rate),
         perceptual=losses.PERCEPTUAL if vgg else 0.0,
         style=losses.STYLE if vgg else 0.0,
         tv=losses.TV if tv else 0.0,

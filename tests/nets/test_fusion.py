@@ -1,0 +1,128 @@
+"""Frames of a window seen together: what they gain, and what must not cost anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import skimage.data
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nets import pixelation as px
+from nets.fusion import SUPPORT, fuse, support
+from nets.grid import CHANNELS, HALF_STEP, Observation, observe
+from nets.motion import grid_of, similarity
+from nets.pixelation import Operator
+
+SIZE = 96
+CELL = 8.0
+
+
+def portrait() -> Tensor:
+    """(3, 160, 160): a face, RGB in [0, 1]."""
+    whole = torch.from_numpy(skimage.data.astronaut()[10:234, 112:336].copy()).permute(2, 0, 1).float() / 255
+    return F.interpolate(whole[None], (160, 160), mode="area")[0]
+
+
+def filmed(
+    shifts: list[tuple[float, float]], operator: Operator = Operator.AREA
+) -> tuple[Tensor, Observation]:
+    """A face that moves by ``shifts`` px under a mosaic that stands still: truth (T, 3, S, S), observed."""
+    T = len(shifts)
+    like = torch.zeros(T, 3, 160, 160)
+    moved = similarity(torch.tensor([(0.0, 0.0, x / 80, y / 80) for x, y in shifts]))
+    pictures = portrait().expand(T, -1, -1, -1)
+    truth = F.grid_sample(pictures, grid_of(moved, like), "bilinear", "border", align_corners=False)
+    truth = truth[..., 32:128, 32:128]
+    index = px.axis_index(SIZE, CELL, 20.0)
+    index = torch.where((index >= 0) & (index < 7), index, -1)
+    rows = px.membership(index, 16).expand(T, -1, -1)
+    inside = (index >= 0).float()
+    weight = (inside[:, None] * inside[None]).expand(T, 1, -1, -1)
+    samples = torch.round(px.sample(truth, rows, rows, operator) * 255) / 255
+    image = torch.where(weight > 0, px.replicate(samples, rows, rows), truth)
+    means = torch.full((T,), float(operator is Operator.AREA))
+    return truth, observe(image, 1 - weight, rows, rows, means)
+
+
+def gain_db(picture: Tensor, truth: Tensor, obs: Observation, at: int) -> float:
+    """What a picture (3, S, S) of frame ``at`` has over the interpolation of that frame, in the mosaic."""
+    weight = obs.weight[at]
+
+    def error(x: Tensor) -> Tensor:
+        return ((x - truth[at]) ** 2 * weight).sum()
+
+    return float(10 * torch.log10(error(obs.base[at]) / error(picture)))
+
+
+PATH = [(0.0, 0.0), (2.4, 1.1), (4.3, 3.2), (6.1, 5.9), (8.7, 6.8)]
+
+
+def test_five_frames_of_a_moving_face_show_more_than_one() -> None:
+    truth, obs = filmed(PATH)
+    fused = fuse(obs, 5)
+    for at in range(5):
+        assert gain_db(fused.picture[0, at], truth, obs, at) > 2.5
+
+
+def test_point_samples_gain_too() -> None:
+    truth, obs = filmed(PATH, Operator.CENTRE)
+    fused = fuse(obs, 5)
+    for at in range(5):
+        assert gain_db(fused.picture[0, at], truth, obs, at) > 0.3
+
+
+def test_a_frame_that_shows_something_else_does_no_harm() -> None:
+    truth, obs = filmed(PATH)
+    alone = gain_db(fuse(obs, 5).picture[0, 2], truth, obs, 2)
+    parts = [obs.base, obs.samples]
+    for part in parts:
+        part[4] = 1 - part[4]  # a negative
+    spoilt = replace(obs, base=parts[0], samples=parts[1])
+    assert gain_db(fuse(spoilt, 5).picture[0, 2], truth, spoilt, 2) > alone - 1.0
+
+
+def test_what_one_mosaic_hides_another_frame_may_show() -> None:
+    """The mosaic covers 56 px; a face that moves by 40 px leaves most of it bare."""
+    truth, obs = filmed([(0.0, 0.0), (1.0, 0.0), (2.0, 0.0)])
+    shown = obs.base.clone()
+    shown[0] = truth[0]
+    weight = obs.weight.clone()
+    weight[0, :, 48:] = 0
+    half = replace(obs, base=torch.where(weight > 0, obs.base, truth), weight=weight)
+    fused = fuse(half, 3).picture[0, 1]
+    lower = (slice(None), slice(56, 72), slice(30, 66))
+    before = (half.base[1] - truth[1])[lower].abs().mean()
+    after = (fused - truth[1])[lower].abs().mean()
+    assert float(after) < 0.25 * float(before)
+
+
+def test_clean_pixels_stay_and_windows_do_not_mix() -> None:
+    _, obs = filmed(PATH)
+    _, other = filmed(PATH[::-1], Operator.AREA)
+    both = Observation(
+        *(torch.cat([a, b]) for a, b in zip(vars(obs).values(), vars(other).values(), strict=True))
+    )
+    together, alone = fuse(both, 5), fuse(obs, 5)
+    assert torch.allclose(together.picture[0], alone.picture[0], atol=1e-5)
+    clean = obs.weight == 0
+    assert torch.equal(alone.picture[0][clean.expand(-1, 3, -1, -1)], obs.base[clean.expand(-1, 3, -1, -1)])
+    assert not alone.misfit[0][clean.expand(-1, 2, -1, -1)].any()
+
+
+def test_features_are_those_of_an_idn_and_what_the_window_adds() -> None:
+    _, obs = filmed(PATH)
+    read = support(obs, 5, [1, 3])
+    assert read.features.shape == (2, CHANNELS + SUPPORT, SIZE, SIZE)
+    assert torch.equal(read.features[:, :CHANNELS], obs.features[[1, 3]])
+    assert torch.equal(read.base, obs.base[[1, 3]])
+    common = read.base + read.features[:, CHANNELS : CHANNELS + 3]
+    missing = px.block_means(common, read.rows, read.cols, read.weight) - read.samples
+    assert (
+        float((missing.abs() * (px.coverage(read.rows, read.cols, read.weight) > 0.98)).max())
+        < HALF_STEP + 1e-5
+    )
+    of_one = support(obs, 1, [0])
+    assert torch.equal(of_one.features[:, :CHANNELS], obs.features)
+    assert not of_one.features[:, CHANNELS:].any()
