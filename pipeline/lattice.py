@@ -100,17 +100,35 @@ def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion)
     rows, columns = _own(down), _own(across)
     means = np.empty((convert.format.colour_planes, *cells), np.float32)
     for mean, plane, (y, x) in zip(means, frame.planes, axes, strict=False):
-        content = plane[y.start : y.stop, x.start : x.stop].cpu().numpy()
-        if not content.size:
-            mean[:] = plane.cpu().numpy().mean()
+        content = plane[y.start : y.stop, x.start : x.stop]
+        if not content.numel():
+            mean[:] = int(plane.to(torch.int32).sum()) / plane.numel()
             continue
         counts = y.counts, x.counts
-        sums = _summed(_summed(content, y, 0), x, 1)
+        sums = _cell_sums(content, y, x)
         # A cell that has pixels but no sample of chroma shows its neighbour's.
         own = (sums / np.maximum(np.outer(*counts), 1))[_own(counts[0], 1)][:, _own(counts[1], 1)]
         mean[:] = own[rows][:, columns]
     samples = convert.samples_to_rgb(torch.from_numpy(means))
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
+
+
+def _cell_sums(content: Tensor, y: _Axis, x: _Axis) -> NDArray[np.int64]:
+    """(R, C): samples of each cell added up where they lie; the sums come to the host."""
+    if content.device.type == "cpu":
+        return _summed(_summed(content.numpy(), y, 0), x, 1)
+    rows, columns = (torch.from_numpy(_members(axis.edges)).to(content.device) for axis in (y, x))
+    # uint16 has few operations on a GPU; integers of any picture are exact in float64
+    sums = rows @ content.to(torch.int32).to(torch.float64) @ columns.T
+    return np.asarray(sums.cpu().numpy(), np.int64)
+
+
+@lru_cache(maxsize=256)
+def _members(edges: tuple[int, ...]) -> NDArray[np.float64]:
+    """(cells, samples): 1 where a sample lies in a cell, which begins at an edge and ends at the next."""
+    at = np.arange(edges[0], edges[-1])
+    bounds = np.array(edges)[:, None]
+    return np.asarray((at >= bounds[:-1]) & (at < bounds[1:]), np.float64)
 
 
 def _summed(values: NDArray[Any], axis: _Axis, along: int) -> NDArray[np.int64]:
