@@ -210,6 +210,11 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
         yield from out
 
 
+def place_of(config: RunConfig) -> torch.device:
+    """Where frames lie: faces are found on the CPU, so they go to a GPU where that is asked for only."""
+    return cuda.place("cpu" if config.device == "auto" else config.device)
+
+
 def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> CoverReport:
     """Does the job. ``on_frame`` is called after each frame written, and each one that the gate has seen.
 
@@ -218,8 +223,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     ``pipeline.errors``.
     """
     config, started, meters = settings.config, perf_counter(), Meters()
-    # Faces are found on the CPU: frames go to a GPU where that is asked for only.
-    device = cuda.place("cpu" if config.device == "auto" else config.device)
+    device = place_of(config)
     with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))

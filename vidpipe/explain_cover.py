@@ -9,7 +9,7 @@ import os
 from pydantic import BaseModel
 
 from pipeline.config import Resolved, RunConfig
-from pipeline.cover import CoverJob, CoverPlan, make_plan, track_settings
+from pipeline.cover import CoverJob, CoverPlan, make_plan, place_of, track_settings
 from pipeline.decode import open_decoder
 from pipeline.faces import replay
 from pipeline.faces.picture import NET_FACE_PX, Scales, SmallPicture
@@ -67,7 +67,8 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
     """Opens the input, and runs nothing. Raises what the run would raise that early."""
     config = settings.config
     with heard(logging.INFO) as decisions:
-        with open_decoder(job.source, decoder=config.decode.decoder) as decoder:
+        device = str(place_of(config))
+        with open_decoder(job.source, device, decoder=config.decode.decoder) as decoder:
             info, decoded_by = decoder.info, decoder.name
         plan = make_plan(job, info, config)
     if job.tracks is None:

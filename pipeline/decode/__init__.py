@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from pipeline.errors import MissingError, UsageError
+from pipeline.errors import UsageError
 from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
@@ -41,31 +41,24 @@ def open_decoder(
 ) -> Decoder:
     """Open a decoder. ``stream`` is an index over streams of all kinds, None for the best.
 
-    ``device`` is cpu or cuda:N. PyAV's frames always lie on the CPU, DALI's on the device. ``auto`` takes
-    DALI on a GPU for streams that it gives right, else PyAV, and logs which and why. Raises InputError for a
-    file that cannot be read, UsageError for a device without a decoder, MissingError where DALI was asked for
-    and is missing or does not decode the codec.
+    ``device`` is cpu or cuda:N. PyAV's frames always lie on the CPU, DALI's on the device. ``auto`` is PyAV
+    on a GPU as well: a pixel outside every region must stay as it is, and what NVDEC's reader does to chroma
+    cannot be undone to the bit (``undo``). Raises InputError for a file that cannot be read, UsageError for a
+    device without a decoder, MissingError where DALI was asked for and is missing or does not decode the
+    codec.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UsageError(f"device {device} has no decoder; use cpu or cuda:N")
-    if decoder == "pyav" or (decoder == "auto" and device == "cpu"):
-        log.info("decoder: PyAV, %s", "as asked" if decoder == "pyav" else "for the CPU")
-        return _pyav(path, stream)
-    from pipeline.decode.dali import ADVICE, DaliDecoder, UnsuitedError  # noqa: PLC0415
+    if decoder == "dali":
+        from pipeline.decode.dali import DaliDecoder  # noqa: PLC0415
 
-    try:
         opened = DaliDecoder(path, device, stream)
-    except (MissingError, UnsuitedError) as error:
-        if decoder == "dali":
-            raise
-        log.info("decoder: PyAV on the CPU, because %s", str(error).removesuffix(ADVICE))
-        return _pyav(path, stream)
-    why = "as asked" if decoder == "dali" else "which gives this stream right"
-    log.info("decoder: DALI on %s, %s", device, why)
-    return opened
-
-
-def _pyav(path: Path, stream: int | None) -> Decoder:
+        log.info("decoder: DALI on %s, as asked", device)
+        return opened
     from pipeline.decode.pyav import PyAVDecoder  # noqa: PLC0415
 
+    reason = "as asked" if decoder == "pyav" else "for the CPU"
+    if decoder == "auto" and device != "cpu":
+        reason = f"every sample exact, sent to {device} from pinned memory; --decoder dali decodes there"
+    log.info("decoder: PyAV, %s", reason)
     return PyAVDecoder(path, stream)

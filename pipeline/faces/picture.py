@@ -160,9 +160,10 @@ def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _small(plane: Tensor, bits: int, width: int, height: int) -> Plane:
-    """The plane at that size, 8 bits, on the host; resized where it lies."""
-    if plane.device.type == "cpu":
-        return _resized(plane.numpy(), bits, width, height)
+    """The plane at that size, 8 bits, on the host; made smaller where it lies, larger on the host."""
+    rows, columns = plane.shape
+    if plane.device.type == "cpu" or rows * columns <= width * height:
+        return _resized(plane.cpu().numpy(), bits, width, height)
     return np.asarray(shrink.linear(plane, bits, width, height).cpu().numpy(), np.uint8)
 
 
