@@ -5,15 +5,20 @@
 # The wheels, fetched where there is a network, for the GPU machine's Python (here 3.12):
 #   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS \
-#     -c requirements/constraints.txt -r benchmarks/gpu-wheels.txt
+#     -c requirements/constraints.txt -r benchmarks/gpu-wheels.txt -r benchmarks/gpu-wheels-nvidia.txt
+#   NVIDIA_TENSORRT_DISABLE_INTERNAL_PIP=1 python3 -m pip wheel --no-deps -w WHEELS tensorrt-cu12
+# Tests marked gpu, dali and trt may not be skipped: without the second list set VIDPIPE_REQUIRE=gpu.
 set -u
 wheels=${1:?folder of wheels}; out=${2:?folder for gpu.json}; shift 2
 root=$(cd "$(dirname "$0")/.." && pwd); python=${PYTHON:-python3}
 site=$(mktemp -d); mkdir -p "$out"; trap 'rm -rf "$site"' EXIT
 for wheel in "$wheels"/*.whl; do
   [ -e "$wheel" ] || { echo "$wheels holds no wheels" >&2; break; }
-  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$wheel" \
-    2>>"$out/wheels.log" || echo "left out: $(basename "$wheel") (see wheels.log)" >&2
+  # each by itself, then put together: --target would replace a folder that two share, such as nvidia
+  one=$(mktemp -d "$site/one.XXXXXX")
+  if "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$one" "$wheel" \
+    2>>"$out/wheels.log"; then cp -a "$one/." "$site/"; else echo "left out: $(basename "$wheel") (see wheels.log)" >&2; fi
+  rm -rf "$one"
 done
 # vidpipe runs from its checkout; its version is what importlib.metadata is asked for.
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/vidpipe/__init__.py")

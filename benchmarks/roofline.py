@@ -9,7 +9,10 @@ bytes that cross from or to the host over the link's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
+import onnx
+import onnx.shape_inference
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from export.networks import find, shipped, spec_of
 from export.onnx import Body
 from pipeline.engines.metadata import input_shapes
+from pipeline.faces.centerface import _model
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,30 @@ def network(name: str, size_px: int, batch: int) -> Work:
         outputs = body(*inputs)
     frames = batch * spec.core
     numbers = sum(x.numel() for x in (*inputs, *outputs)) + parameters(body)
-    what = f"{name}, {size_px} px, {batch} window{'s' if batch > 1 else ''} a call"
+    what = f"{name}, {spec.size_px} px, {batch} window{'s' if batch > 1 else ''} a call"
     return Work(what, counter.get_total_flops() / frames, numbers / frames)
+
+
+def finder(width: int, height: int) -> Work:
+    """CenterFace on a picture of that size, counted over the nodes of its ONNX file."""
+    model = onnx.load_from_string(_model())
+    picture = next(x for x in model.graph.input if x.name == model.graph.node[0].input[0])
+    for dim, size in zip(picture.type.tensor_type.shape.dim, (1, 3, height, width), strict=True):
+        dim.dim_value = size
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    weights = {x.name: tuple(x.dims) for x in inferred.initializer}
+    shapes = {
+        x.name: [d.dim_value for d in x.type.tensor_type.shape.dim]
+        for x in (picture, *inferred.value_info, *inferred.output)
+    }
+    flop = 0
+    for node in inferred.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            # each weight meets every position of the output (of the input, where it is enlarged)
+            at = node.output[0] if node.op_type == "Conv" else node.input[0]
+            flop += 2 * prod(weights[node.input[1]]) * prod(shapes[at][2:])
+    numbers = sum(prod(shape) for shape in weights.values()) + 3 * width * height
+    return Work(f"centerface, {width}x{height}", flop, numbers + width * height // 16 * 15)
 
 
 def parameters(module: nn.Module) -> int:
@@ -78,13 +104,21 @@ def parameters(module: nn.Module) -> int:
 
 
 def stages(width: int, height: int, face_px: int, size_px: int, cells: int) -> list[Work]:
-    """Of a yuv420p frame with one square mosaic; every tensor that must be is read and written once."""
+    """Of a yuv420p frame with one square mosaic or face; every tensor that must be is read and written once.
+
+    Operations are counted by hand: so many a sample, as the comments say.
+    """
     luma, frame = width * height, width * height * 3 // 2
     face, side, crop = face_px**2, (face_px * 8 // 5) ** 2, size_px**2
+    near = (face_px + 2 * (24 + face_px // cells)) ** 2  # what ``known`` looks at around a mosaic
     return [
         Work("upload (without NVDEC)", 0, 0, 0, frame),
         Work("find: screening of every second line both ways", luma * 6, 0, luma),
         Work("find: thumbnail", frame * 2, 0, frame),
+        # steps along both axes (6 each), activity (6), faint steps and those beside them (4 x 12)
+        Work("find: a known mosaic examined, on the host", near * 66, 0, near * 8, near),
+        # the luma of a look, and both planes of chroma, halved and interpolated (5), made RGB (15)
+        Work("find faces: picture for the finder", frame * 5 + luma * 15, 0, frame + luma * 3, frame),
         Work(
             "crop: surroundings, samples",
             side * 30 + 2 * 4 * face * cells,
@@ -96,6 +130,8 @@ def stages(width: int, height: int, face_px: int, size_px: int, cells: int) -> l
             "paste: resized, held to samples, converted", face * size_px * 6 + face * cells * 12, 0, face * 40
         ),
         Work("paste: copy of the frame", 0, 0, 2 * frame),
+        Work("pixelize: colours of the cells", face * 1.5, 0, face * 1.5),
+        Work("paint: cells into a copy of the frame", 0, 0, 2 * frame + face * 1.5),
         Work("download", 0, 0, 0, frame),
     ]
 
@@ -114,9 +150,10 @@ def table(rows: list[Work], devices: tuple[Device, ...]) -> str:
 
 
 def main() -> None:
-    nets = [name for name in shipped() if name in ("idn", "nar")]
-    rows = [network(name, size, batch) for name in nets for size in (128, 256) for batch in (1, 16)]
-    print("Networks, per restored frame\n")
+    rows = [network(name, size, batch) for name in shipped() for size in (128, 256) for batch in (1, 16)]
+    rows = list(dict.fromkeys(rows))  # a pixelizer has one size
+    rows += [finder(1792, 1024), finder(416, 256)]
+    print("Networks, per restored frame, pixelizers per measured lattice, CenterFace per look\n")
     print(table(rows, (H100, CORES)))
     print("\nStages, per 1080p frame with one face of 300 px in 10 x 10 cells\n")
     print(table(stages(1920, 1080, 300, 128, 10), (H100, CORES)))
