@@ -114,6 +114,32 @@ def test_the_wheels_are_all_that_a_machine_with_pytorch_lacks() -> None:
     assert wanted <= {re.split(r"[^\w-]", line)[0] for line in listed}
 
 
+def test_several_gpus_have_a_process_each(tmp_path: Path) -> None:
+    """The command of docs/roofline.md: every file once, no GPU with two at a time, a failure seen."""
+    command = next(x for x in (ROOT / "docs/roofline.md").read_text().splitlines() if "process-slot-var" in x)
+    (tmp_path / "archive").mkdir()
+    names = [f"archive/clip {i}.mp4" for i in range(6)]
+    for name in names:
+        (tmp_path / name).touch()
+    stub = tmp_path / "vidpipe"
+    # A folder can be made by one at a time; the file's name is the last of the log's words.
+    stub.write_text("""#!/bin/sh
+mkdir "busy $4" || echo clash >>log
+sleep 0.2
+echo "$1 $3 $4 $2" >>log
+rmdir "busy $4"
+case "$2" in *5.mp4) exit 1;; esac
+""")
+    stub.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=False)
+    lines = [line.split(" ", 3) for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(line[-1] for line in lines) == names
+    assert {tuple(line[:2]) for line in lines} == {("run", "--device")}
+    assert {line[2] for line in lines} == {"cuda:0", "cuda:1"}
+    assert ended.returncode == 123
+
+
 def test_floors_follow_the_graph() -> None:
     """A 2x larger picture costs 4x; a floor is the slower of arithmetic and memory."""
     small, large = network("idn", 128, 1), network("idn", 256, 1)
