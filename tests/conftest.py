@@ -18,8 +18,10 @@ from tests.fixtures import mosaic_clip, network, plain_clip
 __all__ = ["mosaic_clip", "network", "plain_clip"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-TORCH_THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
-"""Two at most by default: more threads than idle cores make PyTorch's small operations many times slower."""
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+TORCH_THREADS = int(os.environ.get("OMP_NUM_THREADS", "1" if WORKER else "2"))
+"""Two at most by default, one in each of several processes: more threads than idle cores make PyTorch's small
+operations many times slower."""
 
 
 def _has_shared() -> bool:

@@ -19,12 +19,19 @@ from pipeline.errors import MissingError
 from train.conditions import Condition, Scene, scenes
 from train.data import Segments, Stills
 from train.methods import Method
-from train.metric_nets import LPIPS, Identity, VGGFeatures, find_package_file, find_trunk
+from train.metric_nets import (
+    LPIPS,
+    Identity,
+    InceptionFeatures,
+    VGGFeatures,
+    find_package_file,
+    find_trunk,
+)
 from train.metrics import Interval, frechet, interval, psnr, ssim, warping_error
 
 log = logging.getLogger(__name__)
 
-OPTIONAL = ("lpips", "identity", "fd-vgg")
+OPTIONAL = ("lpips", "identity", "fd-vgg", "fid")
 """Metrics that need networks which are not ours to ship."""
 
 
@@ -52,6 +59,7 @@ METRICS = (
     Metric("rank1", "rank 1", True, 3),
     Metric("warp", "warping error, 1e-3", False, 3),
     Metric("fd_vgg", "FD-VGG", False, 2),
+    Metric("fid", "FID", False, 2),
 )
 
 
@@ -62,11 +70,14 @@ class Judges:
     lpips: LPIPS | None = None
     identity: Identity | None = None
     vgg: VGGFeatures | None = None
+    inception: InceptionFeatures | None = None
     missing: tuple[str, ...] = ()
     """why metrics are left out, a line each"""
 
     @staticmethod
-    def find(wanted: Sequence[str], asked: bool, alexnet: Path | None, vgg: Path | None) -> Judges:
+    def find(
+        wanted: Sequence[str], asked: bool, alexnet: Path | None, vgg: Path | None, inception: Path | None
+    ) -> Judges:
         """Opens what ``wanted`` names of ``OPTIONAL``. What is missing is left out with a word, or, where it
         was ``asked`` for by name, raises MissingError."""
         found: dict[str, object] = {}
@@ -80,6 +91,7 @@ class Judges:
             ),
             "identity": ("identity", Identity),
             "fd-vgg": ("vgg", lambda: VGGFeatures(find_trunk("vgg16", vgg))),
+            "fid": ("inception", lambda: InceptionFeatures(inception)),
         }
         for name in wanted:
             attribute, make = makers[name]
@@ -91,6 +103,11 @@ class Judges:
                 missing.append(f"{name} is left out: {error}")
         return Judges(missing=tuple(missing), **found)  # type: ignore[arg-type]
 
+    def features(self, pictures: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Per Frechet distance, the features (M, D) of pictures (M, 3, H, W) in [0, 1]."""
+        nets = {"fd_vgg": self.vgg, "fid": self.inception}
+        return {key: net(pictures).double().numpy() for key, net in nets.items() if net is not None}
+
 
 @dataclass
 class Scores:
@@ -98,20 +115,25 @@ class Scores:
 
     values: dict[str, list[float]] = field(default_factory=dict)
     """per metric, one value per scene; NaN where a scene has none"""
-    fd_vgg: float | None = None
+    distances: dict[str, float] = field(default_factory=dict)
+    """Frechet distances to the truth, of all scenes together"""
     embeddings: list[NDArray[np.float64]] = field(default_factory=list)
-    features: list[NDArray[np.float64]] = field(default_factory=list)
+    features: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
 
     def add(self, **values: float) -> None:
         for key, value in values.items():
             self.values.setdefault(key, []).append(value)
 
+    def part(self, truth: Scores) -> None:
+        """Sets the Frechet distances."""
+        for key, own in self.features.items():
+            self.distances[key] = frechet(np.stack(own), np.stack(truth.features[key]))
+
     def summary(self) -> dict[str, Interval]:
-        """Mean and interval per metric; the Frechet distance has no interval (resampling would bias it)."""
+        """Mean and interval per metric; Frechet distances have no interval (resampling would bias them)."""
         out = {key: interval(values) for key, values in self.values.items()}
-        if self.fd_vgg is not None:
-            out["fd_vgg"] = Interval(self.fd_vgg, float("nan"), float("nan"))
-        return out
+        nan = float("nan")
+        return out | {key: Interval(value, nan, nan) for key, value in self.distances.items()}
 
 
 @dataclass(frozen=True)
@@ -155,8 +177,7 @@ def evaluate(
     if judges.identity is not None:
         _recognise(scores, truth)
     for each in scores.values():
-        if each.features:
-            each.fd_vgg = frechet(np.concatenate(each.features), np.concatenate(truth.features))
+        each.part(truth)
     made = len(scores[methods[0].name].values["psnr"])
     return Outcome(condition, made, scores, tuple(shown))
 
@@ -174,11 +195,11 @@ def _score(
     K = len(judged)
     everything = torch.cat([true, *restored.values()])
     deep = judges.lpips.features(everything) if judges.lpips else None
-    features = judges.vgg(everything[::K]).double().numpy() if judges.vgg else None
+    for key, features in judges.features(everything[::K]).items():
+        for owner, own in zip((truth, *(scores[name] for name in restored)), features, strict=True):
+            owner.features.setdefault(key, []).append(own)
     # Embeddings of the first judged frame alone: a dlib forward costs as much as a network's.
     embeddings = judges.identity.embed(everything[::K], true[0]) if judges.identity else None
-    if features is not None:
-        truth.features.append(features[:1])
     if embeddings is not None:
         truth.embeddings.append(embeddings[0])
     base = psnr(restored["bicubic"], true, weight).mean()
@@ -198,8 +219,6 @@ def _score(
             each.add(lpips=float(within.mean()), lpips_frame=float(frame.mean()))
         if embeddings is not None:
             each.embeddings.append(embeddings[n])
-        if features is not None:
-            each.features.append(features[n : n + 1])
         if K > 1:
             each.add(warp=float(warping_error(picture, true, weight).mean()))
 

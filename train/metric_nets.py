@@ -162,6 +162,33 @@ class VGGFeatures(nn.Module):
         return out
 
 
+class InceptionFeatures:
+    """Inception's 2048 features of the Frechet Inception Distance (Heusel et al., arXiv 1706.08500).
+
+    ``path`` is the TorchScript file that StyleGAN's metrics and clean-fid use, the network of the first FID
+    with its resizing inside.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        if path is None:
+            raise MissingError(
+                "no Inception: give --inception FILE, inception-2015-12-05.pt of StyleGAN's metrics"
+            )
+        try:
+            self._net = torch.jit.load(str(path), map_location="cpu").eval()
+            self(torch.zeros(1, 3, 32, 32))
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"{path} is no Inception in TorchScript ({reason}); see --inception") from error
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """(M, 3, H, W) in [0, 1] -> (M, 2048)."""
+        pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+        out: Tensor = self._net(pixels, return_features=True)
+        return out.float()
+
+
 class Identity:
     """dlib's face recognition network (128-d; LFW 99.38 % at a distance of 0.6).
 

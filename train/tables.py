@@ -40,7 +40,7 @@ class Table:
     variants: tuple[Variant, ...]
     """empty: the networks that are given are measured"""
     conditions: tuple[str, ...]
-    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips", "distance", "fd_vgg")
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips", "distance", "fd_vgg", "fid")
     """keys of ``train.evaluate.METRICS``"""
     windows: tuple[int, ...] = (1,)
     inversion: bool = False

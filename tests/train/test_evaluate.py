@@ -195,3 +195,15 @@ def test_noise_and_gamma_come_after_pixelation() -> None:
     inside = (clean.image > 0.2) & (clean.image < 0.8)
     assert float((noisy.image - clean.image)[inside].std()) * 255 == pytest.approx(10, rel=0.1)
     assert torch.allclose(bright.truth, clean.truth**0.5) and torch.allclose(bright.image, clean.image**0.5)
+
+
+def test_frechet_distances_stand_in_the_table() -> None:
+    class Means:
+        def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+            return pictures.mean((2, 3))
+
+    judges = Judges(inception=Means())  # type: ignore[arg-type]
+    outcome = evaluate(stills(), Condition.parse("clean-8"), TRIVIAL, judges, 4, size_px=64)
+    of = {name: scores.summary() for name, scores in outcome.scores.items()}
+    assert all(of[m.name]["fid"].mean >= 0 and "fd_vgg" not in of[m.name] for m in TRIVIAL)
+    assert len({of[m.name]["fid"].mean for m in TRIVIAL}) == len(TRIVIAL)

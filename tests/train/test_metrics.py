@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 from pipeline.errors import InputError, MissingError
 from train.data import Stills
-from train.metric_nets import LPIPS, Identity, VGGFeatures, find_package_file, find_trunk
+from train.metric_nets import LPIPS, Identity, InceptionFeatures, VGGFeatures, find_package_file, find_trunk
 from train.metrics import frechet, interval, psnr, ssim, warping_error
 
 HAS_LPIPS = importlib.util.find_spec("lpips") is not None
@@ -105,6 +105,27 @@ def test_missing_networks_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(InputError, match="no weights that can be read"):
         VGGFeatures(tmp_path / "text.safetensors")
+
+
+class Scripted(torch.nn.Module):
+    """Takes what the scripted Inception takes."""
+
+    def forward(self, pixels: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        assert pixels.dtype == torch.uint8
+        return pixels.float().mean((2, 3)) if return_features else pixels.float()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_fid_reads_a_scripted_inception(tmp_path: Path) -> None:
+    torch.jit.script(Scripted()).save(str(tmp_path / "inception.pt"))
+    features = InceptionFeatures(tmp_path / "inception.pt")
+    flat = torch.tensor([0.1, 0.5, 1.2]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
+    assert torch.equal(features(flat), torch.tensor([[26.0, 128.0, 255.0]] * 2))
+    (tmp_path / "text.pt").write_text("no network")
+    with pytest.raises(InputError, match="is no Inception"):
+        InceptionFeatures(tmp_path / "text.pt")
+    with pytest.raises(MissingError, match="--inception FILE"):
+        InceptionFeatures(None)
 
 
 @pytest.mark.shared

@@ -37,6 +37,7 @@ def evaluate(
     metrics: evaloptions.Metrics = "auto",
     alexnet: evaloptions.Alexnet = None,
     vgg16: evaloptions.Vgg16 = None,
+    inception: evaloptions.Inception = None,
     output: evaloptions.Output = Path("eval"),
     seed: evaloptions.Seed = 0,
     device: options.Device = None,
@@ -66,7 +67,7 @@ def evaluate(
             )
         from vidpipe.cli.table5 import Asked, table5
 
-        judges = _judges(metrics, alexnet, vgg16)
+        judges = _judges(metrics, alexnet, vgg16, inception)
         asked = Asked(nets, (faces, clips), conditions, train_faces, retrain_steps, blocks, count, seed)
         table5(asked, judges, output, _place(device), as_json)
         return
@@ -80,7 +81,7 @@ def evaluate(
         ",".join(map(str, chosen.windows)) if chosen else frames,
         bool(chosen and chosen.inversion) or inversion,
         count,
-        _judges(metrics, alexnet, vgg16),
+        _judges(metrics, alexnet, vgg16, inception),
         seed,
         device,
     )
@@ -122,14 +123,15 @@ def _table(
     return table
 
 
-def _judges(metrics: str, alexnet: Path | None, vgg16: Path | None) -> Judges:
+def _judges(metrics: str, alexnet: Path | None, vgg16: Path | None, inception: Path | None) -> Judges:
     from pipeline.errors import UsageError
     from train.evaluate import OPTIONAL, Judges
 
-    names = OPTIONAL if metrics == "auto" else tuple(m.strip() for m in metrics.split(",") if m.strip())
+    auto = OPTIONAL if inception else OPTIONAL[:-1]  # FID is not had by a package: nobody misses it
+    names = auto if metrics == "auto" else tuple(m.strip() for m in metrics.split(",") if m.strip())
     if unknown := [m for m in names if m not in OPTIONAL]:
         raise UsageError(f"--metrics has {unknown[0]!r}; known are auto and {', '.join(OPTIONAL)}")
-    return Judges.find(names, metrics != "auto", alexnet, vgg16)
+    return Judges.find(names, metrics != "auto", alexnet, vgg16, inception)
 
 
 def _suite(

@@ -61,7 +61,9 @@ Invert = Annotated[bool, typer.Option("--inversion", help="Also measure inversio
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Pictures or clips per condition.")]
 Metrics = Annotated[
     str,
-    typer.Option("--metrics", metavar="auto|LIST", help="Of lpips, identity, fd-vgg; PSNR and SSIM always."),
+    typer.Option(
+        "--metrics", metavar="auto|LIST", help="Of lpips, identity, fd-vgg, fid; PSNR and SSIM always."
+    ),
 ]
 Alexnet = Annotated[
     Path | None,
@@ -70,6 +72,12 @@ Alexnet = Annotated[
 Vgg16 = Annotated[
     Path | None,
     typer.Option("--vgg16", metavar="FILE", help="VGG16's weights, for FD-VGG.", show_default=False),
+]
+Inception = Annotated[
+    Path | None,
+    typer.Option(
+        "--inception", metavar="FILE", help="Inception in TorchScript, for FID.", show_default=False
+    ),
 ]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Gets eval.md, eval.json, sheet-*.png.")
