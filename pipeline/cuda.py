@@ -1,8 +1,10 @@
 """NVIDIA GPUs: which one a run takes, and how frames get there and back.
 
-The only file that knows streams, events and pinned memory. Stages compute on the device's default stream,
-from any thread; copies run on streams of their own, and wait and are waited for by events. A device that is
-no GPU (the CPU, or the tests' pretended one) has none of these: the same functions copy at once.
+The only file of the pipeline that knows streams, events and pinned memory, but for the stream that
+``engines.tensorrt`` runs on, ordered after its caller's and before what the caller does next. Stages compute
+on the device's default stream, from any thread; copies run on streams of their own, and wait and are waited
+for by events. A device that is no GPU (the CPU, or the tests' pretended one) has none of these: the same
+functions copy at once.
 """
 
 from __future__ import annotations

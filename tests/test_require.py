@@ -49,6 +49,17 @@ def test_without_it_skips_are_skips(markers: pytest.Pytester, monkeypatch: pytes
     assert outcomes(markers, monkeypatch, "") == {"skipped": 3}
 
 
+def test_what_also_needs_something_that_nobody_promised_may_skip(
+    markers: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conftest = markers.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + 'NEEDS["trt"] = (lambda: False, "none here")\n')
+    monkeypatch.setenv("VIDPIPE_REQUIRE", "gpu")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    markers.makepyfile("import pytest\n@pytest.mark.gpu\n@pytest.mark.trt\ndef test_both(): ...")
+    assert markers.runpytest_subprocess("-p", "no:cacheprovider").parseoutcomes() == {"skipped": 1}
+
+
 def test_an_unknown_name_is_an_error(markers: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDPIPE_REQUIRE", "gqu")
     markers.makepyfile("def test_one(): ...")

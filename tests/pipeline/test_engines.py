@@ -111,6 +111,11 @@ def fixed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_onnx(tmp_path_factory.mktemp("fixed") / "fixed.onnx", {KEY: to_json(spec)})
 
 
+ON_A_GPU = [
+    pytest.param("onnxruntime cuda", marks=pytest.mark.gpu),
+    pytest.param("module cuda", marks=pytest.mark.gpu),
+    pytest.param("tensorrt", marks=[pytest.mark.gpu, pytest.mark.trt]),
+]
 ENGINES = [
     "module",
     "pt2",
@@ -118,9 +123,7 @@ ENGINES = [
     "onnxruntime, 2 or 3",
     "openvino",
     "openvino IR",
-    pytest.param("onnxruntime cuda", marks=pytest.mark.gpu),
-    pytest.param("module cuda", marks=pytest.mark.gpu),
-    pytest.param("tensorrt", marks=[pytest.mark.gpu, pytest.mark.trt]),
+    *ON_A_GPU,
 ]
 
 
@@ -176,9 +179,8 @@ def test_engine_gives_what_the_network_computes(engine: Engine) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("engine", ON_A_GPU, indirect=True)
 def test_results_lie_where_the_inputs_do(engine: Engine) -> None:
-    if not any(kind in engine.name for kind in ("cuda", "tensorrt")):
-        pytest.skip("runs on the CPU only")
     feed = {name: value.to("cuda:0") for name, value in inputs(3, 1).items()}
     residual, trust = Tiny()(*inputs(3, 1).values())
     outputs = engine.infer(feed)
