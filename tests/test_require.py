@@ -53,7 +53,7 @@ def test_what_also_needs_something_that_nobody_promised_may_skip(
     markers: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conftest = markers.path / "conftest.py"
-    conftest.write_text(conftest.read_text() + 'NEEDS["trt"] = (lambda: False, "none here")\n')
+    conftest.write_text(conftest.read_text() + '\nNEEDS["trt"] = (lambda: False, "none here")\n')
     monkeypatch.setenv("VIDPIPE_REQUIRE", "gpu")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     markers.makepyfile("import pytest\n@pytest.mark.gpu\n@pytest.mark.trt\ndef test_both(): ...")
