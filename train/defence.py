@@ -4,9 +4,9 @@ Defences x what happened to the file x attackers, on the same faces, paired. Eve
 users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the
 face moves.
 The judged frame is the one that ``protect`` measures, so that what it shows later costs it nothing.
-Each face's values are kept in a file, under the hash of all that decides them: a table that was cut goes on
-with the same command, and one of other weights, conditions or blocks begins anew. The page that is made of
-them is ``train.defence_tables``.
+Each face's values are kept in a file, every row with a hash of the weights, blocks and condition that it was
+made from: a table that was cut goes on with the same command, and what has changed is measured anew, no
+more. Code is not hashed. The page that is made of them is ``train.defence_tables``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-import nets
 from nets.checkpoint import sha256
 from pipeline.errors import InputError
 from pipeline.faces.book import FaceTrackRecord
@@ -33,7 +33,7 @@ from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Segments, Stills
 from train.evaluate import Judges
 from train.inversion import Inversion
-from train.methods import BICUBIC, Method, Network
+from train.methods import BICUBIC, NEAREST, Method, Network
 from train.metric_nets import Identity
 from train.metrics import psnr
 from train.pixelizer import averaged_cells
@@ -55,6 +55,13 @@ LONGEST = 16
 COVERED = "covered"
 """The picture itself, which is no attack"""
 RETRAINED = "IDN, retrained on such mosaics"
+LEFT_OUT = "left out"
+"""The one row of a clip that cannot be measured"""
+SHEETS = 6
+"""Faces of which a sheet of pictures is drawn; all their rows are made anew where one is missing"""
+ONE = Inversion(1, "known")
+UNIDENTIFIED = (BICUBIC.name, ONE.name)
+"""Attackers whose identity is not measured, to save time"""
 Values = dict[str, dict[str, object]]
 """Of a face: ``defence / channel / attacker`` -> metric -> value"""
 
@@ -83,10 +90,13 @@ class Plan:
     people: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """by source: who is in each picture or clip; a source that is not here does not know"""
 
-    def attackers(self, defence: Defence) -> list[Method]:
-        """In the tables' order."""
-        adapted = [self.retrained[defence.adapted]] if defence.adapted in self.retrained else []
-        return [BICUBIC, *self.networks, *adapted, Inversion(1, "known"), Inversion(LONGEST, "known")]
+    def attackers(self, defence: Defence) -> dict[str, Method]:
+        """By name, in the tables' order. Retrained ones have one name, whatever they have seen."""
+        out: dict[str, Method] = {COVERED: NEAREST, BICUBIC.name: BICUBIC}
+        out |= {n.name: n for n in self.networks}
+        if defence.adapted in self.retrained:
+            out[RETRAINED] = self.retrained[defence.adapted]
+        return out | {i.name: i for i in (ONE, Inversion(LONGEST, "known"))}
 
     def weights(self) -> dict[str, str]:
         """Every network of the table, attackers and perturbations, and the SHA-256 of its file."""
@@ -95,90 +105,105 @@ class Plan:
         files |= {f"perturbation of {d.name}": d.weights for d in self.defences if d.weights}
         return {name: sha256(path) for name, path in files.items()}
 
-    def key(self) -> str:
-        """Of all that decides a face's values but the face: 12 hexadecimal digits."""
-        decides = {
-            "weights": self.weights(),
-            "defences": [(d.name, d.settings.mode, d.settings.blocks, d.adapted) for d in self.defences],
-            "channels": list(self.channels),
-            "judges": [self.judges.lpips is not None, self.judges.identity is not None],
-            "seed": self.seed,
-            # What a NAR makes of its window is code, not weights.
-            "nets": [p.read_text() for p in sorted(Path(nets.__file__).parent.glob("*.py"))],
-        }
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+    def rows(self) -> dict[str, str]:
+        """All rows of a face's values, and a hash of what decides each but the face: 16 digits."""
+        weights, out = self.weights(), {}
+        measures = [self.judges.lpips is not None, self.judges.identity is not None]
+        for defence in self.defences:
+            s = defence.settings
+            changed = weights[f"perturbation of {defence.name}"] if defence.weights else ""
+            for channel in self.channels:
+                for name, attacker in self.attackers(defence).items():
+                    own = weights[attacker.name] if isinstance(attacker, Network) else ""
+                    decides = [s.mode, s.blocks, s.perturb, changed, channel, name, own, measures]
+                    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+                    out[f"{defence.name} / {channel} / {name}"] = digest
+        return out
 
 
 def measure(
     plan: Plan, source: Stills | Segments, kind: str, folder: Path, told: Callable[[str], None] = log.info
 ) -> list[Values]:
     """Values of every face."""
-    kept = folder / f"values-{kind}-{plan.key()}"
+    kept = folder / f"values-{kind}"
     kept.mkdir(parents=True, exist_ok=True)
+    rows = plan.rows()
     out: list[Values] = []
     # Some are left out, as the camera moves faster than the finder follows: the next ones take their places.
     for n, clip in enumerate(footage(source, 2 * plan.count, folder / f"footage-{kind}", plan.seed)):
         shown = hashlib.sha256(clip.frames.numpy().tobytes()).hexdigest()[:8]
         path = kept / f"{clip.index}-{shown}.json"
-        if not path.exists():
+        known: Values = json.loads(path.read_text()) if path.exists() else {}
+        missing = {r for r, digest in rows.items() if known.get(r, {}).get("made_of") != digest}
+        if LEFT_OUT not in known and missing:
             began = time.monotonic()
+            sheet = folder / f"sheet-{kind}-{n}.png" if n < SHEETS else None
             try:
-                values = measure_one(plan, clip, folder / f"sheet-{kind}-{n}.png" if n < 6 else None)
+                made = measure_one(plan, clip, set(rows) if sheet else missing, sheet)
+                known |= {r: row | {"made_of": rows[r]} for r, row in made.items()}
             except InputError as error:
                 log.warning("left out: %s", error)
-                values = {}
-            path.write_text(json.dumps(values))
+                known = {LEFT_OUT: {"why": str(error)}}
+            path.write_text(json.dumps(known))
             told(f"{kind}, {len(out) + 1} of {plan.count}: {time.monotonic() - began:.0f} s")
-        values = json.loads(path.read_text())
-        if values:
-            for row in values.values() if kind in plan.people else ():
-                row["person"] = plan.people[kind][clip.index]
-            out.append(values)
+        if LEFT_OUT not in known:
+            person = plan.people[kind][clip.index] if kind in plan.people else None
+            out.append(_finished({r: known[r] for r in rows}, plan.defences[0].name, person))
         if len(out) == plan.count:
             break
     return out
 
 
+def _finished(values: Values, plain: str, person: int | None) -> Values:
+    """With what a row says beside others: the gain over bicubic interpolation of the plain mosaic; and who it
+    is."""
+    out: Values = {}
+    for name, row in values.items():
+        channel = name.split(" / ")[1]
+        base = values[f"{plain} / {channel} / {BICUBIC.name}"]["psnr"]
+        out[name] = row | {"gain": float(row["psnr"]) - float(base)}  # type: ignore[arg-type]
+        if person is not None:
+            out[name]["person"] = person
+    return out
+
+
 @torch.no_grad()
-def measure_one(plan: Plan, clip: Footage, sheet: Path | None = None) -> Values:
-    """One face under all defences, channels and attackers."""
+def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path | None = None) -> Values:
+    """The ``wanted`` rows of one face."""
     track = find(clip)
     judged = min(max((track.reference_frame or 0) - track.first_frame, 0), len(clip.frames) - 1)
     H, W = clip.frames.shape[-2:]
     values: Values = {}
-    rows: list[Tensor] = []
-    plain: dict[str, Tensor] = {}
+    shown: list[Tensor] = []
+    judge: _Judge | None = None
     for defence in plan.defences:
         place = Place.of(track, defence.settings.blocks, SCALE, SIZE_PX, (H, W))
-        lossless = cover(clip, track, defence.settings, 0)
+        lossless: Tensor | None = None
         for channel in plan.channels:
-            seen = _received(clip, track, defence, channel, lossless)
-            one = scene(clip, seen, place, judged)
+            rows = {n: f"{defence.name} / {channel} / {n}" for n in plan.attackers(defence)}
+            attackers = {n: a for n, a in plan.attackers(defence).items() if rows[n] in wanted}
+            if judge is not None and not attackers:
+                continue
+            if lossless is None:
+                lossless = cover(clip, track, defence.settings, 0)
+            if judge is None:
+                judge = _Judge.of(plan.judges, scene(clip, lossless, place, judged))
+            if not attackers:
+                continue
+            one = scene(clip, _received(clip, track, defence, channel, lossless), place, judged)
             if channel == CHANNELS[-1]:
                 image = averaged_cells(one.image, one.mask, one.rows, one.cols)
                 one = replace(one, image=image)
-            pictures = {COVERED: one.image[[judged]]}
-            pictures |= {a.name: a(one).clamp(0, 1) for a in plan.attackers(defence)}
-            pictures = {_shared(name, plan): p for name, p in pictures.items()}
-            identified = [n for n in pictures if n not in (BICUBIC.name, Inversion(1, "known").name)]
-            if defence is plan.defences[0]:
-                plain[channel] = pictures[BICUBIC.name]
-            mosaic = plain.setdefault("mosaic", one.image[[judged]])
-            for name, of_one in _scores(plan, one, pictures, identified, plain[channel], mosaic).items():
-                values[f"{defence.name} / {channel} / {name}"] = of_one
+            pictures = {n: a(one).clamp(0, 1) for n, a in attackers.items()}
+            values |= {rows[n]: judge.scores(p, n not in UNIDENTIFIED) for n, p in pictures.items()}
             if channel in ("raw", "x264 crf 23"):
-                rows.append(torch.cat([one.truth[judged], *(p[0] for p in pictures.values())], -1))
+                shown.append(torch.cat([one.truth[judged], *(p[0] for p in pictures.values())], -1))
     if sheet is not None:
-        widest = max(r.shape[-1] for r in rows)
-        padded = [torch.nn.functional.pad(r, (0, widest - r.shape[-1])) for r in rows]
+        widest = max(r.shape[-1] for r in shown)
+        padded = [torch.nn.functional.pad(r, (0, widest - r.shape[-1])) for r in shown]
         bytes_ = (torch.cat(padded, -2).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).flip(-1)
         cv2.imwrite(str(sheet), np.ascontiguousarray(bytes_.numpy()))
     return values
-
-
-def _shared(name: str, plan: Plan) -> str:
-    """Retrained attackers have one row, whatever they have seen."""
-    return RETRAINED if name in {n.name for n in plan.retrained.values()} else name
 
 
 def _received(
@@ -202,39 +227,48 @@ def _jpeg(frame: Tensor) -> Tensor:
     return torch.from_numpy(back).flip(-1).permute(2, 0, 1).float() / 255
 
 
-def _scores(
-    plan: Plan,
-    one: Scene,
-    pictures: Mapping[str, Tensor],
-    identified: Sequence[str],
-    bicubic: Tensor,
-    mosaic: Tensor,
-) -> Values:
-    """Of every picture; identity, which costs most, of those that are ``identified``."""
-    judged = list(one.judged)
-    true, weight = one.truth[judged], one.weight[judged]
-    judges = plan.judges
-    deep = judges.lpips.features(torch.cat([true, *pictures.values()])) if judges.lpips else None
-    base = psnr(bicubic, true, weight)
-    out: Values = {}
-    for n, (name, picture) in enumerate(pictures.items(), 1):
-        inside = psnr(picture, true, weight)
-        out[name] = {
-            "psnr": float(inside),
-            "gain": float(inside - base),
-            "to_mosaic": float(psnr(picture, mosaic, weight)),
+@dataclass(frozen=True)
+class _Judge:
+    """Compares pictures with the truth of one face."""
+
+    judges: Judges
+    true: Tensor
+    """(1, 3, S, S)"""
+    weight: Tensor
+    mosaic: Tensor
+    """the plain one, of a file without loss"""
+    deep: list[Tensor]
+    """LPIPS's features of the truth"""
+    wanted: NDArray[np.float64] | None
+    """the truth's embedding"""
+
+    @staticmethod
+    def of(judges: Judges, plain: Scene) -> _Judge:
+        at = list(plain.judged)
+        true = plain.truth[at]
+        deep = judges.lpips.features(true) if judges.lpips else []
+        wanted = judges.identity.embed(_inner(true), _inner(true)[0])[0] if judges.identity else None
+        return _Judge(judges, true, plain.weight[at], plain.image[at], deep, wanted)
+
+    def scores(self, picture: Tensor, identified: bool) -> dict[str, object]:
+        """Of (1, 3, S, S); identity, which costs most, where it is to be ``identified``."""
+        out: dict[str, object] = {
+            "psnr": float(psnr(picture, self.true, self.weight)),
+            "to_mosaic": float(psnr(picture, self.mosaic, self.weight)),
         }
-        if judges.lpips and deep is not None:
-            _, within = judges.lpips([x[[n]] for x in deep], [x[[0]] for x in deep], weight)
-            out[name]["lpips"] = float(within)
-    if judges.identity is not None:
-        # Its network wants crops of 1.6 x the face; these show SCALE x as much.
-        edge = round(SIZE_PX * (1 - 1 / SCALE) / 2)
-        inner = torch.cat([true, *(pictures[name] for name in identified)])[..., edge:-edge, edge:-edge]
-        wanted, *embedded = judges.identity.embed(inner, inner[0])
-        for name, own in zip(identified, embedded, strict=True):
-            distance = float(np.linalg.norm(own - wanted))
-            cosine = float(own @ wanted / np.linalg.norm(own) / np.linalg.norm(wanted))
-            out[name] |= {"identity": cosine, "distance": distance, "same": float(distance < Identity.SAME)}
-            out[name] |= {"embedding": own.round(4).tolist(), "true": wanted.round(4).tolist()}
-    return out
+        if self.judges.lpips is not None:
+            _, within = self.judges.lpips(self.judges.lpips.features(picture), self.deep, self.weight)
+            out["lpips"] = float(within)
+        if identified and self.judges.identity is not None and self.wanted is not None:
+            (own,) = self.judges.identity.embed(_inner(picture), _inner(self.true)[0])
+            distance = float(np.linalg.norm(own - self.wanted))
+            cosine = float(own @ self.wanted / np.linalg.norm(own) / np.linalg.norm(self.wanted))
+            out |= {"identity": cosine, "distance": distance, "same": float(distance < Identity.SAME)}
+            out |= {"embedding": own.round(4).tolist(), "true": self.wanted.round(4).tolist()}
+        return out
+
+
+def _inner(pictures: Tensor) -> Tensor:
+    """The identity network wants crops of 1.6 x the face; these show SCALE x as much."""
+    edge = round(SIZE_PX * (1 - 1 / SCALE) / 2)
+    return pictures[..., edge:-edge, edge:-edge]

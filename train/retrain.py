@@ -1,5 +1,5 @@
 """The attacker that adapts: an IDN, trained further on mosaics as a defence makes them, with the optimizer,
-schedule, loss and batch of ``vidpipe train idn --start``. It knows how many blocks there are."""
+schedule, loss and batch of ``vidpipe train idn``. It knows how many blocks there are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from train.state import follow, set_rate
 
 log = logging.getLogger(__name__)
 
-STEPS = 300
+STEPS = 200
+"""At the rate of a first training, 3e-3: 100 steps gain 3.4 dB on mosaics with a block perturbation (96
+training pictures, mosaics not seen), at half of it 2.8"""
 AVERAGING = 0.5
 """Share of steps on which it sees averaged cells: it has to restore both"""
 SPREAD = (0.85, 1.2)
@@ -41,7 +43,7 @@ def retrain(
     has changed (None: plain ones), and writes the averaged weights. Raises CheckpointError for weights of no
     IDN."""
     warmup = max(1, min(Schedule.warmup, steps // 3))
-    schedule = Schedule("idn", steps=steps, rate=Schedule.rate / 2, warmup=warmup)
+    schedule = Schedule("idn", steps=steps, warmup=warmup)
     recipe = Recipe(
         against.config if against else PixelizerConfig(),
         batch=schedule.batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Stills
-from train.defence import CHANNELS, Defence, Plan, measure
+from train.defence import CHANNELS, RETRAINED, Defence, Plan, measure
 from train.defence_tables import BEST, Metric, best, differences, page, strangers, summary
 from train.evaluate import Judges
 from train.methods import read_networks
@@ -73,15 +74,29 @@ def test_placements_of_crops_lead_into_the_still(clip: Footage, portrait: Stills
     assert float(psnr(seen, one.truth, inside).min()) > 28
 
 
-def test_a_table_resumes_and_names_who_attacked(portrait: Stills, tmp_path: Path) -> None:
+def test_a_table_resumes_and_names_who_attacked(
+    portrait: Stills, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     defences = [Defence("pixelize", Settings("pixelize")), Defence("protect", Settings("protect"))]
     plan = Plan(defences, ("raw", "JPEG 75", CHANNELS[-1]), [], {}, Judges(), 1, SEED)
     told: list[str] = []
     faces = measure(plan, portrait, "faces", tmp_path, told.append)
     assert len(faces) == 1 and len(told) == 1
     assert measure(plan, portrait, "faces", tmp_path, told.append) == faces and len(told) == 1
-    measure(replace(plan, channels=("raw",)), portrait, "faces", tmp_path, told.append)
-    assert len(told) == 2, "other conditions are measured anew"
+    assert measure(replace(plan, channels=("raw",)), portrait, "faces", tmp_path, told.append)[0] == {
+        name: row for name, row in faces[0].items() if " / raw / " in name
+    }
+    assert len(told) == 1, "what is known is not measured again"
+    (file,) = (tmp_path / "values-faces").glob("*.json")
+    known = json.loads(file.read_text())
+    known["protect / raw / bicubic"] |= {"psnr": 1.0}
+    known["pixelize / raw / bicubic"] |= {"psnr": 2.0, "made_of": "other weights"}
+    file.write_text(json.dumps(known))
+    monkeypatch.setattr("train.defence.SHEETS", 0)
+    again = measure(plan, portrait, "faces", tmp_path, told.append)[0]
+    assert len(told) == 2
+    assert again["pixelize / raw / bicubic"] == faces[0]["pixelize / raw / bicubic"], "measured anew"
+    assert again["protect / raw / bicubic"]["psnr"] == 1.0, "kept"
     text = page(plan, {"faces": faces})
     assert "inversion, 16 frames, known motion" in text and "cannot be undone" not in text
     values = summary(faces)
@@ -105,9 +120,12 @@ def test_kept_values_are_of_these_weights_conditions_and_blocks(tmp_path: Path) 
         return Plan([defence], (channel,), [a], {"none": replace(b, name="adapted")}, Judges(), 1)
 
     others = [plan(attacker=1), plan(adapted=1), plan(changed=1), plan(blocks=5), plan(channel="blur")]
-    keys = [p.key() for p in (plan(), *others)]
-    assert len(set(keys)) == 6
-    assert replace(plan(), count=9).key() == keys[0], "a longer table goes on from a shorter one"
+    name = "protect / raw / idn"
+    digests = [p.rows().get(name) for p in (plan(), *others)]
+    assert digests[2] == digests[0], "another attacker's weights do not decide it"
+    assert digests[5] is None and len({digests[n] for n in (0, 1, 3, 4)}) == 4
+    adapted = [p.rows()[f"protect / raw / {RETRAINED}"] for p in others[:2]]
+    assert adapted[0] == plan().rows()[f"protect / raw / {RETRAINED}"] != adapted[1]
     text = page(plan(), {"faces": [{"protect / raw / idn": {"gain": 1.0}}]})
     assert all(digest[:16] in text for digest in plan().weights().values())
     assert len(set(plan(attacker=1).weights().values())) == 2

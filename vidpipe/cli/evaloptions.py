@@ -95,7 +95,7 @@ RetrainSteps = Annotated[
         "--retrain-steps",
         metavar="N",
         min=1,
-        help="Training steps of each adaptive attacker of table 5; default 300.",
+        help="Training steps of each adaptive attacker of table 5; default 200.",
         show_default=False,
     ),
 ]
