@@ -3,7 +3,9 @@
 Defences x what happened to the file x attackers, on the same faces, paired. Every defence is the run that
 users start (``train.covered``); the attacker is told where the mosaic lies, how many cells it has, how the
 face moves.
-The judged frame is the one that ``protect`` measures, so that what it shows later costs it nothing.
+The judged frame is the one on which the colours that ``protect`` holds come nearest to what they would be if
+measured there: its worst. On others its mask, which moves smoothly, lies up to half a block beside the face
+as it was when it was measured, which leads attackers astray who do not allow for it.
 Each face's values are kept in a file, every row with a hash of the weights, blocks and condition that it was
 made from: a table that was cut goes on with the same command, and what has changed is measured anew, no
 more. Code is not hashed. The page that is made of them is ``train.defence_tables``.
@@ -57,7 +59,7 @@ COVERED = "covered"
 RETRAINED = "IDN, retrained on such mosaics"
 LEFT_OUT = "left out"
 """The one row of a clip that cannot be measured"""
-SHEETS = 6
+SHEETS = 3
 """Faces of which a sheet of pictures is drawn; all their rows are made anew where one is missing"""
 ONE = Inversion(1, "known")
 UNIDENTIFIED = (BICUBIC.name, ONE.name)
@@ -171,8 +173,8 @@ def _finished(values: Values, plain: str, person: int | None) -> Values:
 def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path | None = None) -> Values:
     """The ``wanted`` rows of one face."""
     track = find(clip)
-    judged = min(max((track.reference_frame or 0) - track.first_frame, 0), len(clip.frames) - 1)
     H, W = clip.frames.shape[-2:]
+    judged = worst_frame(clip, track, plan.defences[0].settings.blocks)
     values: Values = {}
     shown: list[Tensor] = []
     judge: _Judge | None = None
@@ -204,6 +206,13 @@ def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path |
         bytes_ = (torch.cat(padded, -2).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).flip(-1)
         cv2.imwrite(str(sheet), np.ascontiguousarray(bytes_.numpy()))
     return values
+
+
+def worst_frame(clip: Footage, track: FaceTrackRecord, blocks: int) -> int:
+    """Where ``protect``, unchanged, differs least from ``pixelize``."""
+    place = Place.of(track, blocks, SCALE, SIZE_PX, (clip.frames.shape[-2], clip.frames.shape[-1]))
+    plain, held = (place.crop(cover(clip, track, Settings(m, blocks), 0)) for m in ("pixelize", "protect"))
+    return int(psnr(held, plain, place.weight).argmax())
 
 
 def _received(

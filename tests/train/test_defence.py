@@ -15,7 +15,7 @@ from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Stills
-from train.defence import CHANNELS, RETRAINED, Defence, Plan, measure
+from train.defence import CHANNELS, RETRAINED, Defence, Plan, measure, worst_frame
 from train.defence_tables import BEST, Metric, best, differences, page, strangers, summary
 from train.evaluate import Judges
 from train.methods import read_networks
@@ -57,6 +57,16 @@ def test_a_scene_is_the_mosaic_that_the_file_shows(clip: Footage) -> None:
     colours = [s.image[[2, 12]] * s.weight[[2, 12]] for s in (plain, held)]
     moved = [float((c[0] - c[1]).abs().mean()) for c in colours]
     assert moved[1] < 0.6 * moved[0], "held colours do not change while the face moves over its cells"
+
+
+def test_the_judged_frame_is_the_worst_of_protect(clip: Footage) -> None:
+    track = find(clip)
+    H, W = clip.frames.shape[-2:]
+    place = Place.of(track, 6, 1.3, 128, (H, W))
+    plain, held = (place.crop(cover(clip, track, Settings(m), 0)) for m in ("pixelize", "protect"))
+    errors = [float(((a - b) ** 2 * w).mean()) for a, b, w in zip(plain, held, place.weight, strict=True)]
+    judged = worst_frame(clip, track, 6)
+    assert errors[judged] == min(errors) and errors[judged] < 0.3 * max(errors)
 
 
 def test_placements_of_crops_lead_into_the_still(clip: Footage, portrait: Stills) -> None:
