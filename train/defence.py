@@ -80,7 +80,7 @@ class Defence:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared. ``retrained``: by ``Defence.adapted``."""
+    """What is compared, all with as many blocks. ``retrained``: by ``Defence.adapted``."""
 
     defences: Sequence[Defence]
     channels: Sequence[str]
@@ -173,26 +173,21 @@ def _finished(values: Values, plain: str, person: int | None) -> Values:
 def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path | None = None) -> Values:
     """The ``wanted`` rows of one face."""
     track = find(clip)
-    H, W = clip.frames.shape[-2:]
-    judged = worst_frame(clip, track, plan.defences[0].settings.blocks)
+    plain = plan.defences[0].settings
+    size = (clip.frames.shape[-2], clip.frames.shape[-1])
+    place = Place.of(track, plain.blocks, SCALE, SIZE_PX, size)
+    files = Files(clip, track)
+    judged = worst_frame(files, place, plain.blocks)
+    judge = _Judge.of(plan.judges, scene(clip, files.covered(plain), place, judged))
     values: Values = {}
     shown: list[Tensor] = []
-    judge: _Judge | None = None
     for defence in plan.defences:
-        place = Place.of(track, defence.settings.blocks, SCALE, SIZE_PX, (H, W))
-        lossless: Tensor | None = None
         for channel in plan.channels:
             rows = {n: f"{defence.name} / {channel} / {n}" for n in plan.attackers(defence)}
             attackers = {n: a for n, a in plan.attackers(defence).items() if rows[n] in wanted}
-            if judge is not None and not attackers:
-                continue
-            if lossless is None:
-                lossless = cover(clip, track, defence.settings, 0)
-            if judge is None:
-                judge = _Judge.of(plan.judges, scene(clip, lossless, place, judged))
             if not attackers:
                 continue
-            one = scene(clip, _received(clip, track, defence, channel, lossless), place, judged)
+            one = scene(clip, files.received(defence.settings, channel), place, judged)
             if channel == CHANNELS[-1]:
                 image = averaged_cells(one.image, one.mask, one.rows, one.cols)
                 one = replace(one, image=image)
@@ -208,24 +203,34 @@ def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path |
     return values
 
 
-def worst_frame(clip: Footage, track: FaceTrackRecord, blocks: int) -> int:
+@dataclass(frozen=True)
+class Files:
+    """What a run writes of a clip, made once."""
+
+    clip: Footage
+    track: FaceTrackRecord
+    made: dict[tuple[Settings, int], Tensor] = field(default_factory=dict)
+
+    def covered(self, settings: Settings, crf: int = 0) -> Tensor:
+        """(T, 3, H, W), as ``train.covered.cover``."""
+        if (settings, crf) not in self.made:
+            self.made[settings, crf] = cover(self.clip, self.track, settings, crf)
+        return self.made[settings, crf]
+
+    def received(self, settings: Settings, channel: str) -> Tensor:
+        """The frames as an attacker has them."""
+        if channel.startswith("x264"):
+            return self.covered(settings, int(channel.rpartition(" ")[2]))
+        frames = self.covered(settings)
+        if channel == "JPEG 75":
+            return torch.stack([_jpeg(frame) for frame in frames])
+        return blur(frames, BLUR_PX) if channel == "blur" else frames
+
+
+def worst_frame(files: Files, place: Place, blocks: int) -> int:
     """Where ``protect``, unchanged, differs least from ``pixelize``."""
-    place = Place.of(track, blocks, SCALE, SIZE_PX, (clip.frames.shape[-2], clip.frames.shape[-1]))
-    plain, held = (place.crop(cover(clip, track, Settings(m, blocks), 0)) for m in ("pixelize", "protect"))
+    plain, held = (place.crop(files.covered(Settings(m, blocks))) for m in ("pixelize", "protect"))
     return int(psnr(held, plain, place.weight).argmax())
-
-
-def _received(
-    clip: Footage, track: FaceTrackRecord, defence: Defence, channel: str, lossless: Tensor
-) -> Tensor:
-    """The frames as an attacker has them."""
-    if channel.startswith("x264"):
-        return cover(clip, track, defence.settings, int(channel.rpartition(" ")[2]))
-    if channel == "JPEG 75":
-        return torch.stack([_jpeg(frame) for frame in lossless])
-    if channel == "blur":
-        return blur(lossless, BLUR_PX)
-    return lossless
 
 
 def _jpeg(frame: Tensor) -> Tensor:

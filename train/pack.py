@@ -7,6 +7,7 @@ access suits it (and which is used nowhere else).
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -84,8 +85,8 @@ def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 
 def pack(folder: Path, target: Path) -> list[int]:
-    """Writes all segments of the clips in ``folder`` to ``target`` (.npy); returns the clip of each, counted
-    in order of their names."""
+    """Writes all segments of the clips in ``folder`` to ``target`` (.npy) and, beside it as .json, the clip
+    of each, counted in order of their names; returns those."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; wanted one with clips")
     clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
@@ -105,6 +106,7 @@ def pack(folder: Path, target: Path) -> list[int]:
             "with a face"
         )
     np.save(target, np.stack(runs))
+    target.with_suffix(".json").write_text(json.dumps(origin) + "\n")
     return origin
 
 

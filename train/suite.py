@@ -94,13 +94,16 @@ def sources(
     faces: Path | None, clips: Path | None
 ) -> dict[str, tuple[Stills | Segments, Sequence[int] | None]]:
     """``faces``, ``clips``: what is measured on, and who is in each of it, where that is known: every picture
-    is of somebody else, all segments of a clip are of one person; a packed file does not say."""
+    is of somebody else, all segments of a clip are of one person, and ``train.pack`` keeps beside a file
+    which clip they are of."""
     out: dict[str, tuple[Stills | Segments, Sequence[int] | None]] = {}
     if faces is not None:
         stills = Stills.load(faces, 256)
         out["faces"] = stills, range(len(stills.pictures))
     if clips is not None:
-        out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), None)
+        origin = clips.with_suffix(".json")
+        known = json.loads(origin.read_text()) if not clips.is_dir() and origin.exists() else None
+        out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), known)
     return out
 
 

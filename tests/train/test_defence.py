@@ -15,7 +15,7 @@ from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from train.covered import Footage, Place, Settings, cover, find, footage, scene
 from train.data import Stills
-from train.defence import CHANNELS, RETRAINED, Defence, Plan, measure, worst_frame
+from train.defence import CHANNELS, RETRAINED, Defence, Files, Plan, measure, worst_frame
 from train.defence_tables import BEST, Metric, best, differences, page, strangers, summary
 from train.evaluate import Judges
 from train.methods import read_networks
@@ -65,7 +65,7 @@ def test_the_judged_frame_is_the_worst_of_protect(clip: Footage) -> None:
     place = Place.of(track, 6, 1.3, 128, (H, W))
     plain, held = (place.crop(cover(clip, track, Settings(m), 0)) for m in ("pixelize", "protect"))
     errors = [float(((a - b) ** 2 * w).mean()) for a, b, w in zip(plain, held, place.weight, strict=True)]
-    judged = worst_frame(clip, track, 6)
+    judged = worst_frame(Files(clip, track), place, 6)
     assert errors[judged] == min(errors) and errors[judged] < 0.3 * max(errors)
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,9 +11,10 @@ from nets.checkpoint import load
 from pipeline.errors import InputError, UsageError
 from tests.train.test_evaluate import SMALL, stills
 from train.conditions import Condition
+from train.data import Segments
 from train.evaluate import METRICS, Judges
 from train.methods import read_networks
-from train.suite import Suite
+from train.suite import Suite, sources
 from train.tables import TABLES, Table, Variant
 from train.variants import page, recipe_of, slug, train_variants
 
@@ -71,3 +73,21 @@ def test_a_variant_that_cannot_be_made_is_refused_before_the_first_step(tmp_path
         with pytest.raises(UsageError, match=wrong.name):
             train_variants(Table("", (*TINY.variants, wrong), ()), (stills(), None), 0.0, tmp_path, CPU)
     assert not list(tmp_path.iterdir())
+
+
+def test_it_is_known_who_is_in_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = pytest.importorskip("train.pack")  # decord is optional
+    runs = {"a.mp4": 2, "b.mp4": 0, "c.mp4": 1}
+    picture = np.zeros((pack.LENGTH, pack.SIZE_PX, pack.SIZE_PX, 3), np.uint8)
+    monkeypatch.setattr(pack, "open_finder", lambda *_, **__: None)
+    monkeypatch.setattr(pack, "segments", lambda path, _: [picture] * runs[path.name])
+    for name in runs:
+        (tmp_path / name).touch()
+    packed = tmp_path / "out" / "segments.npy"
+    packed.parent.mkdir()
+    assert pack.pack(tmp_path, packed) == [0, 0, 2]
+    for path in (tmp_path, packed):
+        segments, people = sources(None, path)["clips"]
+        assert isinstance(segments, Segments) and len(segments.frames) == 3 and people == [0, 0, 2]
+    packed.with_suffix(".json").unlink()
+    assert sources(None, packed)["clips"][1] is None
