@@ -26,6 +26,10 @@ _DEPTH = 3
 _MAX_OVERLAP = 0.1
 _BLOCKING_SHARE = 0.6
 _CUT_PX = 8
+_GROWTHS = 8
+"""Times that a mosaic is looked for around itself, by a cell and 24 px at a time."""
+_SAME = 0.9
+"""Share of the smaller box in common from which a wider region holds the one that it grew from."""
 _KNOWN = 0.7
 """Share of the least score that an expected mosaic needs. At 0.6, what a codec leaves of a mosaic on the
 first frame without it passed once in 20 training clips."""
@@ -76,9 +80,13 @@ def find(
         evidence = Evidence.of(luma[top:bottom, left:right])
         for a, b, c, d in whole:
             evidence.erase((max(a - left, 0), max(b - top, 0), max(c - left, 0), max(d - top, 0)))
-        regions = _regions(evidence, (left, top), settings)
-        found += regions
         part, picture = (left, top, right, bottom), (0, 0, width, height)
+        regions = [
+            _grown(luma, r, settings) if _is_cut(r.box, part, picture) else r
+            for r in _regions(evidence, (left, top), settings)
+        ]
+        regions = [r for r in regions if _is_enough(r, settings.min_score, settings.min_cells)]
+        found += regions
         whole += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
     found.sort(key=lambda r: -r.score * r.box.width * r.box.height)
     kept: list[Region] = []
@@ -121,6 +129,23 @@ def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
     return any(abs(side - end) <= _CUT_PX and end != border for side, end, border in sides)
 
 
+def _grown(luma: Luma, region: Region, settings: FindSettings) -> Region:
+    """A mosaic that was seen up to the end of a part, which says nothing of where it ends itself.
+
+    Its lattice is looked for around it until no more comes: a large mosaic in wide cells has few steps, and
+    the screening may fire in its liveliest corner only.
+    """
+    for _ in range(_GROWTHS):
+        wider = None if region.grid is None else locate(luma, region.box, region.grid)
+        if wider is None or wider.score < settings.min_score:
+            break
+        gained = wider.box.width * wider.box.height - region.box.width * region.box.height
+        if gained <= 0.0 or _overlap(wider.box, region.box) < _SAME:
+            break
+        region = wider
+    return region
+
+
 def _is_blocking(region: Region, height: int, width: int) -> bool:
     """True for most of a picture in cells of 8 px from its corner: a codec that kept the means only."""
     large = region.box.width * region.box.height >= _BLOCKING_SHARE * height * width
@@ -150,20 +175,21 @@ def _regions(
 ) -> list[Region]:
     """Mosaics in a part of the picture: the clearest, then those in the candidates that are left without it.
 
-    Erases the steps of each.
+    Erases the steps of each. Those that the part cuts may have fewer cells than wanted.
     """
     best = fit(evidence, settings.max_cell_px) if remaining(evidence.vertical, evidence.horizontal) else None
     if best is None:
         return []
     x0, y0, x1, y1 = best.extent.box
+    height, width = evidence.size
     score = rate(evidence, best.lattice, best.extent)
     cells = min((x1 - x0) / best.lattice.x.pitch, (y1 - y0) / best.lattice.y.pitch)
-    if score < settings.min_score or cells < settings.min_cells - 0.5:
+    is_cut = min(x0, y0, width - x1, height - y1) <= _CUT_PX
+    if score < settings.min_score or (cells < settings.min_cells - 0.5 and not is_cut):
         return []
     box, shape = outline(evidence, best.lattice, best.extent)
     regions = [describe(evidence, best.lattice, box, shape, score, offset)]
     evidence.erase(box)
-    height, width = evidence.size
     left_over = remaining(evidence.vertical, evidence.horizontal) if depth else []
     for x0, y0, x1, y1 in left_over:
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)

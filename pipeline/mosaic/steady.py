@@ -56,7 +56,8 @@ def steady(seen: Mapping[int, Region], at: int) -> Region:
     times = np.array(sorted(seen), dtype=np.float64) - at
     regions = [seen[t] for t in sorted(seen)]
     boxes = np.array([(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in regions])
-    x0, y0, x1, y1 = (_smooth(times, boxes[:, k]) for k in range(4))
+    x0, x1 = _sides(times, boxes[:, 0], boxes[:, 2])
+    y0, y1 = _sides(times, boxes[:, 1], boxes[:, 3])
     box = Box(x0, y0, max(x1, x0 + 1.0), max(y1, y0 + 1.0))
     box, grid = _grid(times, regions, box)
     score = regions[sorted(seen).index(near)].score
@@ -91,6 +92,24 @@ def _smooth(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
         return mean_v - slope * mean_t
     tilt = float((weight * (times - mean_t) * (values - mean_v)).sum() / weight.sum()) / spread
     return mean_v - tilt * mean_t
+
+
+def _sides(
+    times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Both sides of one axis at time 0.
+
+    A side's errors are its own, motion is common to both. So where the frame's own box is as long as the
+    frames around expect, and yet lies elsewhere, it has moved as no line does, and goes where it is.
+    """
+    start, end = _smooth(times, starts), _smooth(times, ends)
+    now = np.flatnonzero(times == 0.0)
+    if now.size:
+        off = float(starts[now[0]]) - start, float(ends[now[0]]) - end
+        if abs(off[0] - off[1]) <= _OUTLIER_PX and min(off, key=abs) ** 2 > _OUTLIER_PX**2:
+            shift = (off[0] + off[1]) / 2
+            return start + shift, end + shift
+    return start, end
 
 
 def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[Box, Grid | None]:
