@@ -201,7 +201,7 @@ class _AxisHistory:
         The frame's own lattice if its box has whole cells, taken to the sides that the frames around expect;
         else the usual number of cells between sides in whole px.
         """
-        usual = [round(_smooth(self._times[self._usual], s)) for s in self._sides[self._usual].T]
+        usual = [round(s) for s in _sides(self._times[self._usual], *self._sides[self._usual].T)]
         now = np.flatnonzero(self._whole & (self._times == 0.0))
         if now.size:
             pitch = float(self._pitch[now[0]])

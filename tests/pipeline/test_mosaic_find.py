@@ -236,3 +236,16 @@ def test_a_strip_of_a_cut_cell_is_not_left_beside_whole_ones(cut: int, seed: int
     (region, *_) = find(noisy(pixelate(texture(400, 400, seed, 60.0), mosaic), seed), SETTINGS)
     sides = (region.box.x0, region.box.y0, region.box.x1, region.box.y1)
     assert np.abs(np.subtract(sides, mosaic.box)).max() <= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wide_cells_are_followed_out_of_their_liveliest_corner(seed: int) -> None:
+    """The screening fires where cells differ most: here in 4 x 4 of 10 x 10."""
+    mosaic = fixed((103, 75, 583, 555), 48.0, (7.0, 27.0))
+    cells = np.random.default_rng(seed).integers(-3, 4, (10, 10)) * 3.0
+    cells[6:, 6:] *= 5.0
+    picture = np.full((700, 720), 128, dtype=np.uint8)
+    picture[75:555, 103:583] = 128 + np.kron(cells, np.ones((48, 48)))
+    (region, *others) = find(noisy(picture, seed, 0.5), SETTINGS)
+    assert not others
+    assert_right(region, mosaic)

@@ -193,6 +193,17 @@ def test_jitter_goes_and_motion_does_not_lag() -> None:
     assert abs(errors[10:-10].mean() - jitter[10:-10].mean()) < 0.3
 
 
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_box_that_starts_to_move_is_where_it_was_seen(locked: bool) -> None:
+    """A line through the frames around overshoots at the end of a motion that speeds up or stops."""
+    places = 100.0 + 28.0 * np.maximum(np.arange(20) - 1, 0)
+    rows: list[tuple[Region, ...]] = [
+        (region(x=float(x)) if locked else fixed(float(x), 0.0),) for x in places
+    ]
+    for item, x in zip(track(founds(rows), settings=SETTINGS), places, strict=True):
+        assert abs(item.regions[0].region.box.x0 - x) <= 6.0
+
+
 def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
     rows: list[tuple[Region, ...]] = [(fixed(100.0 + 3 * t, 0.0),) for t in range(40)]
     rows[20] = (fixed(160.0, 0.0, pitch=7.5, phase=1.0),)
