@@ -17,6 +17,8 @@ _CLIP = 12
 """Grey levels; one strong edge must not outweigh a column."""
 _REACH = 1.0
 """Cells; how far a side may move."""
+_FAR = 1.5
+"""Cells; of moves this far it is known what they lose."""
 _LEAST = 0.5
 """Grey levels; where cells differ by less, nothing is known and nobody sees the difference."""
 _NOISE = 1.45
@@ -51,7 +53,7 @@ def _end(
 
 
 def loss(luma: NDArray[np.uint8], lattice: Lattice, box: Pixels, moved: Pixels) -> tuple[float, float]:
-    """What a box loses on each axis by moving its sides to those of ``moved``, by less than half a cell.
+    """What a box loses on each axis by moving its sides to those of ``moved``, by up to _FAR cells.
 
     In clear columns (or rows) of the mosaic that the worse side leaves outside; those of the surroundings
     that it takes in weigh _SHARE. 0 where nothing is known or lost.
@@ -82,7 +84,7 @@ def _lost(
 ) -> float:
     """The same of the side at ``end``, columns."""
     reach = abs(to - end)
-    held = _held(luma, lines, span, end, pitch, reach) if 0 < reach < pitch / 2 else None
+    held = _held(luma, lines, span, end, pitch, reach) if 0 < reach < _FAR * pitch else None
     return 0.0 if held is None else max(float(held[reach] - held[to - end + reach]), 0.0)
 
 

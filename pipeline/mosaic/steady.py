@@ -41,6 +41,9 @@ _OWN_PITCH = 0.03
 region's size."""
 _SAME_PHASE = 0.25
 """Cells; and at least two px. A frame's own phase this near the expected one is kept."""
+_IN_BOX_PX = 1.0
+"""A frame's own phase is kept, too, where it lies in the frame's own box as in those of the frames around:
+both have moved, as no line does."""
 
 T = TypeVar("T")
 
@@ -236,7 +239,8 @@ class _AxisHistory:
             if abs(own_pitch / pitch - 1.0) < _OWN_PITCH:
                 pitch = own_pitch
             gap = float(_wrapped(np.array((own - line) / pitch))) * pitch
-            if abs(gap) <= max(_SAME_PHASE * pitch, 2.0):
+            in_box = abs(float(_wrapped(relative[now[0]] - usual))) * pitch <= _IN_BOX_PX
+            if abs(gap) <= max(_SAME_PHASE * pitch, 2.0) or (pitch == own_pitch and in_box):
                 line = own
         moved = []
         for k in (0, 1):
