@@ -6,6 +6,7 @@ What is named may not be skipped at all: a test that skips itself fails then, to
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from tests.fixtures import mosaic_clip, network, plain_clip
+from vidpipe.cli.log import OURS
 
 __all__ = ["mosaic_clip", "network", "plain_clip"]
 
@@ -81,6 +83,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def _required() -> set[str]:
     return set(filter(None, os.environ.get("VIDPIPE_REQUIRE", "").split(",")))
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Generator[None]:
+    """A command that runs in this process sets up its logs: no later test may find them so."""
+    loggers = [logging.getLogger(name) for name in OURS]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (logger.handlers, level, logger.propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
