@@ -65,14 +65,15 @@ def fuse(obs: Observation, window: int) -> Fusion:
     """``obs`` holds (B * T, ...) frames, windows one after the other; T is ``window``."""
     seen = Measurement(obs, window)
     trust = _trust(seen.lack(seen.split(seen.own)[:, seen.reference]), seen.whole, window)
-    share, clean = seen.share(trust), seen.clean(trust)
-    ahead = picture = torch.lerp(seen.start(trust), *clean)
+    share, ahead = seen.share(trust), seen.start(trust)
+    clean = seen.clean(trust, ahead)
+    ahead = picture = torch.lerp(ahead, *clean)
     for step in range(STEPS):
         lack = seen.lack(ahead)
         if step in DOUBTING:
             trust = _trust(lack, seen.whole, window)
             seen.refine(ahead, lack)
-            share, clean = seen.share(trust), seen.clean(trust)
+            share, clean = seen.share(trust), seen.clean(trust, ahead)
         change = seen.split(sample(seen.spread(lack * seen.cell_trust(lack)), seen.there) * share).sum(1)
         change = GAIN * (change + STRENGTH * _smoother(ahead)) * (seen.of_means if step >= FEW else 1)
         after = torch.lerp(ahead + change, *clean)

@@ -171,11 +171,19 @@ class Measurement:
         total = self.split(weight).sum(1).clamp_min(LEAST)
         return weight / total.repeat_interleave(self.window, 0)
 
-    def clean(self, trust: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, h, w): what frames show of the reference beside their mosaics; (B, 1, h, w): how surely."""
+    def clean(self, trust: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, h, w): what frames show of the reference beside their mosaics; (B, 1, h, w): how surely.
+
+        The less so, the more a cell of the reference contradicts that, with ``picture`` (B, 3, h, w) for the
+        rest of the cell: where a head turns, others show what it hides.
+        """
         weight = self.split(self.bare * trust)
         total = weight.sum(1)
-        return (self.split(self.shown) * weight).sum(1) / total.clamp_min(1e-3), total.clamp_max(1)
+        shown, sure = (self.split(self.shown) * weight).sum(1) / total.clamp_min(1e-3), total.clamp_max(1)
+        mixed = torch.lerp(picture, shown, sure)
+        lack = self.lack(mixed).square().mean(1, keepdim=True)
+        doubt = self.split((self.up @ lack @ self.across) * self.weight)[:, self.reference].clamp_min(0)
+        return shown, sure / (1 + doubt / CELL_DOUBT**2)
 
     def start(self, trust: Tensor) -> Tensor:
         """(B, 3, h, w): mean of the interpolated frames."""

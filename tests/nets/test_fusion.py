@@ -98,6 +98,20 @@ def test_what_one_mosaic_hides_another_frame_may_show() -> None:
     assert float(after) < 0.25 * float(before)
 
 
+def test_what_a_frame_shows_is_not_believed_against_the_cells() -> None:
+    """Where a head turns, neighbours show the wall that it now hides."""
+    truth, obs = filmed([(0.0, 0.0), (1.0, 0.0), (2.0, 0.0)])
+    weight = obs.weight.clone()
+    weight[::2, :, 48:] = 0
+    wall = torch.where(weight > 0, obs.base, torch.ones_like(truth))
+    wall[1] = obs.base[1]
+    fused = fuse(replace(obs, base=wall, weight=weight), 3).picture[0, 1]
+    lower = (slice(None), slice(56, 72), slice(30, 66))
+    before = (obs.base[1] - truth[1])[lower].abs().mean()
+    assert float((fused - truth[1])[lower].abs().mean()) < 1.1 * float(before)
+    assert float((fused - obs.base[1])[lower].abs().max()) < 0.4
+
+
 def test_clean_pixels_stay_and_windows_do_not_mix() -> None:
     _, obs = filmed(PATH)
     _, other = filmed(PATH[::-1], Operator.AREA)
