@@ -24,6 +24,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE_PX = 96
 """A smaller picture holds less than two pixels per cell at 20 blocks: nothing to learn from."""
 
+JPEG_TAIL = 4096
+"""Bytes at the end of a JPEG file among which its end marker stands; some append notes of their own."""
+
 
 @dataclass(frozen=True)
 class Clips:
@@ -61,9 +64,19 @@ class Stills:
         return Stills(torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous())
 
 
+def _is_cut(data: bytes) -> bool:
+    """Whether a JPEG file breaks off, which decoders fill up with gray."""
+    return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-JPEG_TAIL:]
+
+
 def read_picture(path: Path, size_px: int) -> NDArray[np.uint8] | None:
     """(S, S, 3) RGB, the middle square resized; None with a log line where it cannot serve."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""
+    whole = data and not _is_cut(data)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole else None
     if picture is None:
         log.warning("%s: not a picture that can be read; left out", path)
         return None

@@ -17,6 +17,7 @@ from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
 from nets.fusion import support
 from nets.grid import HALF_STEP, compose, observe
 from nets.nar import NAR
+from nets.pixelizer import Pixelizer
 from pipeline.errors import InputError
 from train.conditions import Scene
 
@@ -142,6 +143,8 @@ def read_networks(
             net = load(path).to(device)
         except CheckpointError as error:
             raise InputError(str(error)) from error
+        if isinstance(net, Pixelizer):
+            raise InputError(f"{path} holds a pixelizer, which restores nothing; give an IDN or a NAR")
         span = window(net)
         for count in sorted(set(frames)) if span > 1 else (1,):
             name = f"{label}, {count} frame{'s' if count > 1 else ''}" if span > 1 else label

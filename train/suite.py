@@ -76,6 +76,9 @@ def write(
 ) -> dict[str, object]:
     """``eval.md``, ``eval.json`` and a sheet for each outcome into ``folder``; what the JSON holds."""
     folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("faces", "clips"):
+        for old in folder.glob(f"sheet-{kind}-*.png"):  # of conditions that an earlier test had
+            old.unlink()
     results = [{"data": kind, **report.to_json(outcome)} for kind, outcome in outcomes]
     everything = {**facts, "results": results}
     (folder / "eval.md").write_text("\n".join(section(kind, outcome) for kind, outcome in outcomes))

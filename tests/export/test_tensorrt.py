@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -156,6 +157,15 @@ def _children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A process of pytest-xdist ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_of_a_process_leaves_nothing(tiny: Path, cache_folder: Path, noise: Faces) -> None:
     """SIGINT while the builder is at work; it is a child of ours, so that it can be seen."""
     main = threading.main_thread().ident

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nets.checkpoint import WEIGHTS
 from vidpipe.cli.main import Interrupts, run_command
 
 
@@ -69,6 +70,10 @@ def test_a_missing_metric_network_is_said_before_the_first_step(
         (("--faces", "{faces}", "--metrics", "fid"), 5, "--inception FILE"),
         (("--faces", "{faces}", "--inception", "none.pt"), 1, "none.pt is no Inception"),
         (("--faces", "{faces}", "--alexnet", "none"), 1, "alexnet"),
+        (("--faces", "{faces}", "--device", "tpu"), 2, "wanted auto, cpu or cuda:N"),
+        (("--faces", "{faces}", "--device", "cuda:99"), 5, "give cpu"),
+        (("--faces", "{faces}", "--seed", -1), 2, "--seed"),
+        ((WEIGHTS / "pixelizer-block.safetensors", "--faces", "{faces}"), 1, "holds a pixelizer"),
         (("--faces", "{faces}", "--table", "9"), 2, "known are 1, 2, 3, 4, nar, 5"),
         (("--faces", "{faces}", "--table", "5", "--conditions", "x264 crf 99"), 2, "x264 crf 28"),
         (("--faces", "{faces}", "--table", "5", "--budget-minutes", 1), 2, "--retrain-steps"),
@@ -90,6 +95,33 @@ def test_what_cannot_be_measured(
     captured = capsys.readouterr()
     assert says in captured.err and len(captured.err.strip().splitlines()) == 1
     assert not (faces.parent / "out").exists()
+
+
+def test_an_output_that_is_no_folder_is_refused_before_anything_is_measured(
+    faces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.suite.evaluate", lambda *given, **options: pytest.fail("measured"))
+    assert command("eval", "--faces", faces, "-o", faces / "0.png", "--metrics", "") == 1
+    assert "give another --output" in capsys.readouterr().err
+
+
+def test_sheets_of_an_earlier_test_go(faces: Path, tmp_path: Path) -> None:
+    for condition in ("clean-8", "clean-9"):
+        arguments = ("eval", "--faces", faces, "-o", tmp_path / "out", "--metrics", "", "--count", 1, "-q")
+        assert command(*arguments, "--conditions", condition) == 0
+    assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["sheet-faces-clean-9.png"]
+
+
+def test_a_picture_that_breaks_off_is_left_out(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = cv2.imencode(".jpg", cv2.imread(str(faces / "0.png")))[1].tobytes()
+    (faces / "whole.jpg").write_bytes(whole)
+    (faces / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    arguments = ("eval", "--faces", faces, "-o", tmp_path / "out", "--metrics", "", "--conditions", "clean-8")
+    assert command(*arguments) == 0
+    said = capsys.readouterr().err
+    assert "cut.jpg: not a picture that can be read" in said and "whole.jpg" not in said
 
 
 def test_a_table_of_given_networks(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,6 @@ import typer
 from vidpipe.cli import evaloptions, options
 
 if TYPE_CHECKING:
-    import torch
-
     from train.data import Segments, Stills
     from train.evaluate import Judges
     from train.suite import Suite
@@ -69,7 +67,7 @@ def evaluate(
 
         judges = _judges(metrics, alexnet, vgg16, inception)
         asked = Asked(nets, (faces, clips), conditions, train_faces, retrain_steps, blocks, count, seed)
-        table5(asked, judges, output, _place(device), as_json)
+        table5(asked, judges, output, options.place(device), as_json)
         return
     if blocks is not None or retrain_steps is not None:
         raise UsageError("--blocks and --retrain-steps are options of --table 5")
@@ -88,6 +86,7 @@ def evaluate(
     material = _material(train_faces, train_clips) if chosen and chosen.variants else None
     for line in suite.judges.missing:
         console.print(f"vidpipe: warning: {line}", soft_wrap=True, markup=False, highlight=False)
+    _make(output)
     plan = None
     if chosen and material:
         suite, plan = _trained(chosen, suite, material, budget_minutes or 0.0, output, device)
@@ -152,7 +151,7 @@ def _suite(
 
     wanted = [Condition.parse(text.strip()) for text in conditions.split(",")]
     windows = _numbers(frames, "--frames")
-    networks = read_networks(nets, windows, _place(device))
+    networks = read_networks(nets, windows, options.place(device))
     return Suite(_sources(*data), wanted, networks, judges, windows, inversion, count, seed)
 
 
@@ -179,7 +178,7 @@ def _trained(
     from train.methods import read_networks
     from train.variants import train_variants
 
-    place = _place(device)
+    place = options.place(device)
     files = train_variants(table, material, minutes, output, place)
     names = [v.name for v in table.variants]
     made = read_networks([str(f) for f in files], suite.windows, place, names)
@@ -221,12 +220,16 @@ def _report(
         typer.echo(json.dumps(result))
 
 
-def _place(device: str | None) -> torch.device:
-    import torch
+def _make(folder: Path) -> None:
+    """What cannot be written into is refused before hours of measuring."""
+    from pipeline.errors import OutputError
 
-    if device is None or device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be made a folder: {error.strerror}; give another --output"
+        ) from error
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -82,7 +82,9 @@ Inception = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Gets eval.md, eval.json, sheet-*.png.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the draw of mosaics; one seed, one test.")]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of mosaics; one seed, one test.")
+]
 Blocks = Annotated[
     int | None,
     typer.Option(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from pipeline.config import Given
 
 Input = Annotated[Path, typer.Argument(help="Video file to read.", show_default=False)]
@@ -165,3 +167,20 @@ def given(**flags: str | float | None) -> dict[str, Given]:
         for flag, value in flags.items()
         if value is not None
     }
+
+
+def place(device: str | None) -> torch.device:
+    """The PyTorch device of ``--device``, ``auto`` if not given. Raises UsageError, or MissingError."""
+    import torch
+
+    from pipeline.errors import MissingError, UsageError
+
+    if device is None or device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"--device is {device!r}; wanted auto, cpu or cuda:N") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise MissingError(f"--device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; give cpu")
+    return chosen

@@ -33,7 +33,9 @@ Output = Annotated[
 Steps = Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Length of the schedule.")]
 Batch = Annotated[
     int | None,
-    typer.Option("--batch", metavar="N", min=1, help="Clips per step; default 8 for idn, 3 for others."),
+    typer.Option(
+        "--batch", metavar="N", min=1, max=4096, help="Clips per step; default 8 for idn, 3 for others."
+    ),
 ]
 Rate = Annotated[
     float | None,
@@ -163,7 +165,7 @@ def train(
                 "a pixelizer is trained on pictures alone, by its own losses and rate; leave --clips, "
                 "--rate, --start, --vgg, --identity, --adversarial, --tv and --tensorboard out"
             )
-        place = _place(device)
+        place = options.place(device)
         _pixelizer(perturb or "block", against, faces, folder, steps, batch, limit, resume, seed, place)
         return
     if perturb or against:
@@ -182,7 +184,7 @@ def train(
         seed=seed,
         degradation=Degradation(filmed=filmed),
     )
-    with join(_place(device)) as (workers, place):
+    with join(options.place(device)) as (workers, place):
         if not workers.first:
             logging.getLogger().setLevel(logging.ERROR)
         frozen = _frozen(vgg, identity, place)
@@ -238,19 +240,3 @@ def _frozen(vgg: Path | None, identity: Path | None, place: torch.device) -> Fro
         )
     except LossNetworkError as error:
         raise UsageError(str(error)) from error
-
-
-def _place(device: str | None) -> torch.device:
-    import torch
-
-    from pipeline.errors import MissingError, UsageError
-
-    if device is None or device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"--device is {device!r}; wanted auto, cpu or cuda:N") from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise MissingError(f"--device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; give cpu")
-    return place
