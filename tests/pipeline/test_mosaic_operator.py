@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,6 +46,20 @@ def test_values_without_relation_are_samples_and_a_wave_is_means() -> None:
     wave = 120 + 80 * np.sin(np.arange(300) / 40)[None, :] + 30 * np.sin(np.arange(280) / 30)[:, None]
     smooth = pixelate(wave.astype(np.uint8), mosaic)
     assert classify(smooth, mosaic.x, mosaic.y, BOX) is Operator.AREA
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("cells", [10, 16, 20])
+def test_most_training_faces_are_told_right_in_coarse_and_in_fine_cells(cells: int, shared: Path) -> None:
+    right = {Operator.AREA: 0, Operator.CENTRE: 0}
+    paths = sorted((shared / "data" / "faces" / "train").rglob("*.jpg"))[::100][:40]
+    for path in paths:
+        face = cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (300, 280))
+        for operator in right:
+            mosaic = locked(BOX, (cells, cells), operator=operator)
+            told = classify(pixelate(face, mosaic), mosaic.x, mosaic.y, BOX)
+            right[operator] += told is operator
+    assert min(right.values()) >= 0.7 * len(paths) > 0
 
 
 @pytest.mark.parametrize("box", [(0, 0, 0, 0), (30, 20, 60, 50)])
