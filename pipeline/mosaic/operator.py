@@ -22,10 +22,10 @@ _LINES = ((0.73, 0.025), (0.58, 0.0095))
 _LOWEST, _HIGHEST = 0.35, 0.60
 """Border between means and samples: the higher of two lines, a - b * cells across, kept within the limits.
 The finer the cells, the smoother their values. The first line is of 38 training clips, 8 to 12 cells across
-the face, crf 18 to 28, where codec noise raises r: 89 % of single frames are told right. The second is of frames
-of 160 segments of training clips without a codec, 6 to 24 cells across 0.8 to 1.3 faces: at 12, 16, 20, 24
-cells means have 0.36, 0.33, 0.31, 0.30 on average, samples 0.58, 0.53, 0.49, 0.47, and it tells 89, 89, 93,
-93 % of them right, where the first alone told 87, 75, 75, 74."""
+the face, crf 18 to 28, where codec noise raises r: 89 % of single frames are told right. The second is of
+frames of 160 segments of training clips without a codec, 6 to 24 cells across 0.8 to 1.3 faces: at 12, 16,
+20, 24 cells means have 0.36, 0.33, 0.31, 0.30 on average, samples 0.58, 0.53, 0.49, 0.47, and it tells 89,
+89, 93, 93 % of them right, where the first alone told 87, 75, 75, 74."""
 
 
 def cell_values(
