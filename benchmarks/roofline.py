@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from export.networks import find, shipped, spec_of
 from export.onnx import Body
 from pipeline.engines.metadata import input_shapes
-from pipeline.faces.centerface import _model
+from pipeline.faces import centerface
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def network(name: str, size_px: int, batch: int) -> Work:
 
 def finder(width: int, height: int) -> Work:
     """CenterFace on a picture of that size, counted over the nodes of its ONNX file."""
-    model = onnx.load_from_string(_model())
+    model = onnx.load_from_string(centerface.network())
     picture = next(x for x in model.graph.input if x.name == model.graph.node[0].input[0])
     for dim, size in zip(picture.type.tensor_type.shape.dim, (1, 3, height, width), strict=True):
         dim.dim_value = size

@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from pipeline import cuda
+from pipeline import build, cuda
 from pipeline.build import Progress
 from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
@@ -20,10 +20,10 @@ from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import GateError, InputError, OutputError, UsageError
-from pipeline.faces import FaceFinder, open_finder
+from pipeline.faces import open_finder
 from pipeline.faces.book import FaceTrackRecord, TrackBook
 from pipeline.faces.gate import Uncovered, confirmed, scan
-from pipeline.faces.picture import Scales, SmallPicture, scales
+from pipeline.faces.picture import Eye, Scales, SmallPicture, scales
 from pipeline.faces.replay import replay
 from pipeline.faces.report import (
     NOTICE,
@@ -42,7 +42,7 @@ from pipeline.ledger import StageRecord, file_record, heard, setting_records, wr
 from pipeline.mosaic.find import FindSettings
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import absolute, span
-from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
+from pipeline.stages.find_faces import FaceLooker, LookSettings
 from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
@@ -211,8 +211,13 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
 
 
 def place_of(config: RunConfig) -> torch.device:
-    """Where frames lie: faces are found on the CPU, so they go to a GPU where that is asked for only."""
-    return cuda.place("cpu" if config.device == "auto" else config.device)
+    """Where frames and face finder lie; "auto" takes a GPU only where the finder runs on one.
+
+    Raises MissingError and UsageError as ``build.place_of``.
+    """
+    if config.device == "auto" and config.faces.finder != "centerface":
+        return cuda.place("cpu")
+    return build.place_of(config)
 
 
 def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> CoverReport:
@@ -230,8 +235,8 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
-        looker = _looker(job, plan, config) if job.tracks is None else None
-        second = _open(config, plan.scales.gate) if config.gate.scan else None
+        looker = _looker(job, plan, config, device) if job.tracks is None else None
+        second = _open(config, plan.scales.gate, device) if config.gate.scan else None
         output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
         encoder = make_encoder(info, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
@@ -302,13 +307,14 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
     for path in (job.sheet, job.preview_report):
         if path.exists() and not job.overwrite:
             raise OutputError(f"{path} exists; choose another --output or add --overwrite")
-    with ExitStack() as stack:
+    device = place_of(config)  # of the finder: what the sheet shows lies on the host
+    with cuda.memory_errors(device), ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
         decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
         _check_tracks(job, info)
-        looker = _looker(job, plan, config) if job.tracks is None else None
+        looker = _looker(job, plan, config, device) if job.tracks is None else None
         stages = Stages(info, job, config, plan, looker, Pixelizer(info, mask_settings(job.mode, config)))
         decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
         frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
@@ -350,13 +356,11 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
     return report
 
 
-def _open(config: RunConfig, picture: SmallPicture) -> FaceFinder:
+def _open(config: RunConfig, picture: SmallPicture, device: torch.device) -> Eye:
     restore = config.restore
-    if config.device.startswith("cuda"):
-        log.info("face finder: on the CPU, which gets a small picture of each frame")
-    return open_finder(
-        config.faces.finder, picture.size_px, graph_library(restore.engine), restore.threads or None
-    )
+    library = restore.engine if restore.engine in ("openvino", "onnxruntime", "torch") else "auto"
+    threads = restore.threads or None
+    return Eye(open_finder(config.faces.finder, picture.size_px, library, threads, device), picture)
 
 
 def _network(job: CoverJob, config: RunConfig) -> Engine:
@@ -369,10 +373,10 @@ def _network(job: CoverJob, config: RunConfig) -> Engine:
     return open_engine(job.network, device="cpu", library=library, threads=config.restore.threads or None)
 
 
-def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig) -> FaceLooker:
+def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.device) -> FaceLooker:
     faces, sizes = config.faces, plan.scales
-    fine = Eye(_open(config, sizes.fine), sizes.fine)
-    quick = fine if sizes.quick is sizes.fine else Eye(_open(config, sizes.quick), sizes.quick)
+    fine = _open(config, sizes.fine, device)
+    quick = fine if sizes.quick is sizes.fine else _open(config, sizes.quick, device)
     settings = LookSettings(faces.every_s, faces.fine_every_s, faces.min_score)
     return FaceLooker(
         fine, quick, settings, FindSettings(**config.find.model_dump()) if job.mode == "protect" else None
@@ -406,7 +410,7 @@ def _gate(
     plan: CoverPlan,
     config: RunConfig,
     book: TrackBook,
-    finder: FaceFinder,
+    eye: Eye,
     on_seen: Callable[[int], None],
 ) -> GateRecord:
     """Looks through the output."""
@@ -423,8 +427,7 @@ def _gate(
             frames,
             book,
             plan.choice,
-            finder,
-            plan.scales.gate,
+            eye,
             min_score=config.gate.min_score,
             mask_scale=config.mask.scale,
             times_s=times_s,
@@ -435,7 +438,7 @@ def _gate(
                 seen += faces
                 examined += 1
             on_seen(decoded)
-        return examined, confirmed(seen, source, finder, plan.scales.gate)
+        return examined, confirmed(seen, source, eye)
 
     examined, left = look(config.gate.every_s)
     if left and examined < len(frames):  # then all of them are named
@@ -450,7 +453,7 @@ def _gate(
         for face in left
     ]
     return GateRecord(
-        finder=finder.name,
+        finder=eye.finder.name,
         frames_decoded=len(frames),
         frames_examined=examined,
         uncovered=uncovered,

@@ -199,6 +199,13 @@ class _Lane:
         return pinned, event
 
 
+def sent(frame: Frame, device: torch.device) -> Frame:
+    """One frame on a device, copied at once; the same object where it lies there."""
+    if frame.device == device:
+        return frame
+    return replace(frame, planes=tuple(plane.to(device) for plane in frame.planes))
+
+
 def to_device(frames: Iterable[Frame], device: torch.device) -> Iterator[Frame]:
     """Frames on a device; those that lie there pass as the same object."""
     lane: _Lane | None = None

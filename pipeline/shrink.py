@@ -11,6 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.color import Model, pixel_format
+from pipeline.types import Frame
+
+
+def is_full_range(frame: Frame) -> bool:
+    """Whether luma has all of 0..255 (at 8 bits), not 16..235."""
+    return frame.colour.range == "pc" or frame.pix_fmt.startswith("yuvj")
+
 
 def to8(plane: Tensor, bits: int) -> Tensor:
     """(H, W) of ``bits`` -> (H, W) uint8, scaled and rounded; the same object at 8 bits."""
@@ -38,6 +46,27 @@ def linear(plane: Tensor, bits: int, width: int, height: int) -> Tensor:
         small = torch.floor(halved + 0.5)
     small = F.interpolate(small[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
     return torch.round(small.round_() / (1 << max(bits - 8, 0))).clamp_(0, 255).to(torch.uint8)
+
+
+def rgb(frame: Frame, width: int, height: int) -> Tensor:
+    """(3, height, width) float32, whole levels 0..255: the whole frame, about right in colour.
+
+    BT.601 whatever the tag, as ``faces.picture`` has OpenCV do it on the CPU, with its factors.
+    """
+    fmt = pixel_format(frame.pix_fmt)
+    planes = [linear(p, fmt.bits, width, height).to(torch.float32) for p in frame.planes[: fmt.colour_planes]]
+    match fmt.model:
+        case Model.GRAY:
+            return planes[0].expand(3, -1, -1)
+        case Model.RGB:
+            return torch.stack(planes)
+        case Model.YUV:
+            y, u, v = planes
+            if not is_full_range(frame):  # 16..235 to 0..255
+                y = ((y - 16) * (255 / 219)).round().clamp(0, 255)
+            u, v = u - 128, v - 128
+            colours = [y + 1.403 * v, y - 0.714 * v - 0.344 * u, y + 1.773 * u]
+            return torch.stack(colours).round_().clamp_(0, 255)
 
 
 @lru_cache(maxsize=32)

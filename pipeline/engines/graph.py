@@ -46,7 +46,7 @@ class Graph:
         for i, (compute, names, result) in enumerate(self._steps):
             read = [self._weights[n] if n in self._weights else values[n] for n in names]
             values[result] = compute(*read)
-            for name in names:  # what nobody reads again is let go of, else all layers lie in memory at a time
+            for name in names:  # what nobody reads again is let go of, else all layers stay in memory
                 if self._last_use[name] == i and name not in self._outputs:
                     values.pop(name, None)
         return [values[name].to(torch.float32) for name in self._outputs]

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
+from pipeline.cuda import settle
 from pipeline.engines.batches import in_parts
 from pipeline.engines.metadata import INPUTS, OUTPUTS, read_onnx
 from pipeline.errors import InputError, MissingError
@@ -34,6 +35,61 @@ def full_memory() -> Iterator[None]:
         raise
 
 
+def open_session(
+    model: str | bytes, what: str, device: torch.device, threads: int | None
+) -> ort.InferenceSession:
+    """A session for a file's path or its content, which is called ``what`` in errors.
+
+    Raises MissingError for a GPU that the library cannot use, InputError for a graph that it cannot load.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only: its warnings speak of graph optimisation
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    provider: str | tuple[str, dict[str, int | str]] = "CPUExecutionProvider"
+    if device.type != "cpu":
+        if not has_cuda():
+            raise MissingError(f"device {device}: onnxruntime has no CUDA here; install onnxruntime-gpu")
+        # Memory as it is asked for, not doubled each time: another run may share the GPU.
+        provider = (_CUDA, {"device_id": device.index or 0, "arena_extend_strategy": "kSameAsRequested"})
+    try:
+        with full_memory():
+            session = ort.InferenceSession(model, options, providers=[provider])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # its classes share no base but Exception
+        raise InputError(
+            f"{what}: onnxruntime cannot load it ({error}); delete it, the next run makes it anew"
+        ) from error
+    if device.type != "cpu" and _CUDA not in session.get_providers():
+        raise MissingError(f"device {device}: onnxruntime could not use it (driver, CUDA, cuDNN)")
+    return session
+
+
+def run_bound(
+    session: ort.InferenceSession,
+    device: torch.device,
+    inputs: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor],
+) -> None:
+    """Reads and writes float32 tensors where they lie, by their addresses: no copy to the host.
+
+    ``inputs`` and ``outputs`` lie on ``device``; outputs are contiguous and of the right shapes.
+    """
+    index = device.index or 0
+    binding = session.io_binding()
+    held = {name: x.contiguous() for name, x in inputs.items()}
+    for name, x in held.items():
+        binding.bind_input(name, device.type, index, np.float32, tuple(x.shape), x.data_ptr())
+    for name, x in outputs.items():
+        binding.bind_output(name, device.type, index, np.float32, tuple(x.shape), x.data_ptr())
+    # The library has a stream of its own: what made the inputs must be done, and so must it.
+    settle(device)
+    with full_memory():
+        session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
+
+
 class OnnxRuntimeEngine:
     """One session; any batch size that the file leaves free.
 
@@ -47,25 +103,7 @@ class OnnxRuntimeEngine:
         kind = "float32" if self.spec.precision == "fp32" else self.spec.precision
         self.name = f"onnxruntime {device} {kind}"
         self._device = torch.device(device)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only: its warnings speak of graph optimisation
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        provider: str | tuple[str, dict[str, int | str]] = "CPUExecutionProvider"
-        if device != "cpu":
-            if not has_cuda():
-                raise MissingError(f"device {device}: onnxruntime has no CUDA here; install onnxruntime-gpu")
-            # Memory as it is asked for, not doubled each time: another run may share the GPU.
-            arena = "kSameAsRequested"
-            provider = (_CUDA, {"device_id": self._device.index or 0, "arena_extend_strategy": arena})
-        try:
-            session = ort.InferenceSession(str(path), options, providers=[provider])
-        except Exception as error:  # its classes share no base but Exception
-            raise InputError(
-                f"{path}: onnxruntime cannot load it ({error}); delete it, the next run makes it anew"
-            ) from error
-        if device != "cpu" and _CUDA not in session.get_providers():
-            raise MissingError(f"device {device}: onnxruntime could not use it (driver, CUDA, cuDNN)")
+        session = open_session(str(path), str(path), self._device, threads)
         self._session: ort.InferenceSession | None = session
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,17 +131,6 @@ class OnnxRuntimeEngine:
             "residual": (count, spec.core, 3, spec.size_px, spec.size_px),
             "trust": (count, spec.core),
         }
-        index = self._device.index or 0
-        binding = self._session.io_binding()
-        held = {name: inputs[name].contiguous() for name in INPUTS}
-        for name, x in held.items():
-            binding.bind_input(name, "cuda", index, np.float32, tuple(x.shape), x.data_ptr())
         outputs = {name: torch.empty(shape, device=self._device) for name, shape in shapes.items()}
-        for name, x in outputs.items():
-            binding.bind_output(name, "cuda", index, np.float32, tuple(x.shape), x.data_ptr())
-        # The library has a stream of its own: what made the inputs must be done, and so must it.
-        torch.cuda.current_stream(self._device).synchronize()
-        with full_memory():
-            self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        run_bound(self._session, self._device, {name: inputs[name] for name in INPUTS}, outputs)
         return outputs

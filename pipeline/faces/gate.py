@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import cast
 
 from pipeline.decode import Decoder, open_decoder
-from pipeline.faces import FaceFinder
 from pipeline.faces.book import TrackBook
-from pipeline.faces.picture import SmallPicture
+from pipeline.faces.picture import Eye
 from pipeline.faces.select import Choice
 from pipeline.flow import prefetch
 from pipeline.types import Box, Frame
@@ -54,8 +53,7 @@ def scan(
     frames: Sequence[int],
     book: TrackBook,
     choice: Choice,
-    finder: FaceFinder,
-    picture: SmallPicture,
+    eye: Eye,
     *,
     min_score: float,
     mask_scale: float,
@@ -76,7 +74,7 @@ def scan(
             if not look:
                 yield None
                 continue
-            seen = [picture.back(face) for face in finder(picture.of(frame), min_score)]
+            seen = eye.faces(frame, min_score)
             covered, left = book.on_frame(index)
             masks = [box.scaled(1.0 if track < 0 else mask_scale) for track, box in covered]
             yield [
@@ -104,9 +102,7 @@ def is_covered(face: Box, masks: Sequence[Box]) -> bool:
     return any(m.x0 <= x < m.x1 and m.y0 <= y < m.y1 and face.covered(m) >= COVERED_SHARE for m in masks)
 
 
-def confirmed(
-    seen: Sequence[Uncovered], source: Decoder, finder: FaceFinder, picture: SmallPicture
-) -> list[Uncovered]:
+def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: Eye) -> list[Uncovered]:
     """Those of the uncovered faces that are faces in the source as well, found in the same setting."""
     if not seen:
         return []
@@ -117,7 +113,7 @@ def confirmed(
     sure = []
     for frame in source.frames(pts[min(by_frame)], pts[max(by_frame)] + 1):
         for face in by_frame.get(frame.index, []):
-            there = (picture.back(f) for f in finder(picture.of(frame), CONFIRMED_SCORE))
+            there = eye.faces(frame, CONFIRMED_SCORE)
             if any(face.box.iou(other.box) >= _SAME_PLACE for other in there):
                 sure.append(face)
     return sure

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import shrink
 from pipeline.color import Model, pixel_format
-from pipeline.faces import Face
+from pipeline.cuda import sent
+from pipeline.faces import Face, FaceFinder
 from pipeline.stages.cuts import to8
 from pipeline.types import Box, Frame, StreamInfo
 
@@ -70,6 +73,15 @@ class SmallPicture:
         out[: small.shape[0], : small.shape[1]] = small
         return out
 
+    def there(self, frame: Frame) -> Tensor:
+        """``of`` as (1, 3, H, W) float32 of whole levels, made and left where the frame lies."""
+        small = shrink.rgb(frame, self.width, self.height)
+        small = torch.rot90(small, self.rotation // 90, (1, 2))  # counter-clockwise
+        if self.mirrored:
+            small = small.flip(2)
+        full_width, full_height = self.size_px
+        return F.pad(small, (0, full_width - small.shape[2], 0, full_height - small.shape[1]))[None]
+
     def back(self, face: Face) -> Face:
         """A face of the picture in px of the frame as coded."""
         box = face.box
@@ -95,6 +107,22 @@ class SmallPicture:
             case 270:
                 x, y = y, self.height - x
         return np.stack([x * self.frame_width / self.width, y * self.frame_height / self.height], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """A finder and the picture that it looks at."""
+
+    finder: FaceFinder
+    picture: SmallPicture
+
+    def faces(self, frame: Frame, min_score: float) -> list[Face]:
+        """In px of the frame as coded. The picture is made where the finder runs, or comes to it."""
+        if self.finder.device.type == "cpu":
+            seen = self.finder(self.picture.of(frame), min_score)
+        else:
+            seen = self.finder(self.picture.there(sent(frame, self.finder.device)), min_score)
+        return [self.picture.back(face) for face in seen]
 
 
 def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) -> SmallPicture:
@@ -146,7 +174,6 @@ def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
     """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no finder minds."""
     fmt = pixel_format(frame.pix_fmt)
     small = [_small(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
-    full = frame.colour.range == "pc" or frame.pix_fmt.startswith("yuvj")
     match fmt.model:
         case Model.GRAY:
             return np.asarray(cv2.merge([small[0]] * 3), np.uint8)
@@ -154,7 +181,7 @@ def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
             return np.asarray(cv2.merge(small), np.uint8)
         case Model.YUV:
             y, u, v = small
-            if not full:  # 16..235 to 0..255
+            if not shrink.is_full_range(frame):  # 16..235 to 0..255
                 y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
             return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
 

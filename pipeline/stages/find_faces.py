@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.faces import Face, FaceFinder
-from pipeline.faces.picture import SmallPicture
+from pipeline.faces import Face
+from pipeline.faces.picture import Eye
 from pipeline.mosaic.find import FindSettings, find
 from pipeline.stages.cuts import Cuts, thumbnail
 from pipeline.stages.find_mosaics import luma8
@@ -31,18 +31,6 @@ _CHANGE_LEVELS = 10.0
 """Mean difference of two thumbnails, of 255; a third of what makes a cut."""
 _SLACK_S = 1e-6
 """Times are fractions in floating point."""
-
-
-@dataclass(frozen=True, slots=True)
-class Eye:
-    """A finder and the picture that it looks at."""
-
-    finder: FaceFinder
-    picture: SmallPicture
-
-    def faces(self, frame: Frame, min_score: float) -> list[Face]:
-        """In px of the frame as coded."""
-        return [self.picture.back(face) for face in self.finder(self.picture.of(frame), min_score)]
 
 
 @dataclass(frozen=True, slots=True)

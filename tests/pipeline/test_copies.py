@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from numpy.typing import NDArray
 
 from pipeline.config import TrackConfig, resolve
 from pipeline.cover import Mode, mask_settings, track_settings
-from pipeline.cuda import to_host
-from pipeline.faces import Face
-from pipeline.faces.picture import SmallPicture, scales
+from pipeline.cuda import CPU, to_host
+from pipeline.faces import Face, FaceFinder, open_finder
+from pipeline.faces.ondevice import MOST, DeviceCenterFace
+from pipeline.faces.picture import Eye, Scales, SmallPicture, scales
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
+from pipeline.stages.find_faces import FaceLooker, LookSettings
 from pipeline.stages.find_mosaics import FindSettings, find_mosaics, looked_for
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
@@ -25,11 +27,11 @@ from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
 from pipeline.stages.track_faces import track_faces
 from pipeline.stages.window import window
-from pipeline.types import Box, Frame, StreamInfo
+from pipeline.types import Box, Found, Frame, StreamInfo
 from tests.mosaics import fixed, locked, noisy, pixelate, texture
 from tests.pipeline.faces_scene import noise_frame, stream_info
 from tests.pipeline.scene import CubicEngine
-from tests.pretend import Counted, pretended_device, sent
+from tests.pretend import PRETENDED, pretended_device, sent
 
 WIDTH, HEIGHT, FRAMES = 640, 480, 16
 LUMA, CHROMA = WIDTH * HEIGHT, WIDTH * HEIGHT // 4
@@ -89,61 +91,92 @@ def test_reconstructing_fetches_what_it_examines_and_nothing_else() -> None:
         assert all((x.int() - y.int()).abs().max() <= 1 for x, y in zip(a.planes, b.planes, strict=True))
 
 
+@pytest.mark.parametrize("mode", ["pixelize", "protect"])
+@pytest.mark.parametrize("look", ["mosaic", "blur"])
+def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -> None:
+    """With the finder itself on the device: of a picture that it looks at come 16 numbers a likely place."""
+    source, info = with_a_face(frames()), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
+    config = resolve().config
+    config = config.model_copy(update={"mask": config.mask.model_copy(update={"look": look})})
+    sizes = scales(info, 50.0)
+    every = LookSettings(config.faces.every_s, config.faces.fine_every_s, config.faces.min_score)
+
+    def covered(eyes: tuple[Eye, Eye], given: Iterable[Frame], seen: list[Box]) -> Iterator[Frame]:
+        looker = FaceLooker(*eyes, every)
+
+        def counted() -> Iterator[Found]:
+            for item in looker(given):
+                seen.extend(region.box for region in item.regions)
+                yield item
+
+        followed = track_faces(counted(), settings=track_settings(config), info=info)
+        yield from paint(Pixelizer(info, mask_settings(mode, config))(followed))
+        assert 0 < looker.looks.fine < FRAMES / 2
+
+    here: list[Box] = []
+    finders = [open_finder("centerface", picture.size_px, "onnxruntime", 1) for picture in eyes_at(sizes)]
+    assert len(list(covered(pair(finders, sizes), iter(source), here))) == FRAMES
+    with pretended_device() as counted:
+        there: list[Box] = []
+        eyes = pair([DeviceCenterFace(picture.size_px, PRETENDED) for picture in eyes_at(sizes)], sizes)
+        counted.to_host.clear()
+        painted = list(covered(eyes, (sent(f) for f in source), there))
+        copies = list(counted.to_host)
+        counted.to_host.clear()
+        back = list(to_host(painted))
+        assert sum(counted.to_host) == FRAMES * (LUMA + 2 * CHROMA)  # the counter counts
+    places = 4 * 16 * MOST
+    assert max(copies) == places < CHROMA
+    assert copies.count(THUMBNAIL) == 3 * FRAMES
+    looks = copies.count(places)
+    assert 0 < looks < FRAMES
+    assert sum(copies) - looks * places < FRAMES * (3 * THUMBNAIL + 8192)
+    assert len(here) == len(there) > 0
+    assert all(a.iou(b) > 0.98 for a, b in zip(here, there, strict=True))
+    for a, b in zip(source, back, strict=True):
+        assert not torch.equal(a.planes[0], b.planes[0])
+
+
+def with_a_face(made: list[Frame]) -> list[Frame]:
+    """The frames with a portrait in the lower left corner."""
+    portrait = skimage.color.rgb2gray(skimage.data.astronaut()[40:240, 120:320])
+    luma = torch.from_numpy((16 + 219 * portrait).astype(np.uint8))
+    for frame in made:
+        frame.planes[0][260:460, 40:240] = luma
+    return made
+
+
+def eyes_at(sizes: Scales) -> list[SmallPicture]:
+    return [sizes.fine] if sizes.quick is sizes.fine else [sizes.fine, sizes.quick]
+
+
+def pair(finders: Sequence[FaceFinder], sizes: Scales) -> tuple[Eye, Eye]:
+    """The fine eye and the quick one."""
+    eyes = [Eye(finder, picture) for finder, picture in zip(finders, eyes_at(sizes), strict=True)]
+    return eyes[0], eyes[-1]
+
+
 @dataclass(slots=True)
 class Told:
-    """Sees the face that it was told of."""
+    """Sees the face that it was told of, on the CPU."""
 
     name: str = "told"
+    device: torch.device = CPU
 
     def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
         height, width, _ = picture.shape
         return [Face(0.9, Box(width / 4, height / 4, width / 2, height / 1.5), None)]
 
 
-@dataclass(slots=True)
-class Watched:
-    """A small picture, and what is fetched for it."""
-
-    inner: SmallPicture
-    counted: Counted
-    fetched: list[Sequence[int]] = field(default_factory=list)
-    """Bytes of the copies of each look"""
-
-    def of(self, frame: Frame) -> NDArray[np.uint8]:
-        before = len(self.counted.to_host)
-        picture = self.inner.of(frame)
-        self.fetched.append(self.counted.to_host[before:])
-        del self.counted.to_host[before:]
-        return picture
-
-    def back(self, face: Face) -> Face:
-        return self.inner.back(face)
-
-
-@pytest.mark.parametrize("mode", ["pixelize", "protect"])
-@pytest.mark.parametrize("look", ["mosaic", "blur"])
-def test_covering_fetches_thumbnails_colours_and_the_finders_picture(mode: Mode, look: str) -> None:
-    """Faces are found on the CPU: what the finder looks at comes to it, of the frames that it looks at."""
+def test_a_finder_on_the_cpu_gets_its_picture_and_no_more() -> None:
+    """Those of face-alignment run there: a small picture comes to them, made on the device."""
     source, info = frames(), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
-    config = resolve().config
-    config = config.model_copy(update={"mask": config.mask.model_copy(update={"look": look})})
     small = scales(info, 50.0).fine
+    eye = Eye(Told(), small)  # type: ignore[arg-type]
+    looker = FaceLooker(eye, eye, LookSettings(0.12, 0.28))
     with pretended_device() as counted:
-        watched = Watched(small, counted)
-        eye = Eye(Told(), watched)  # type: ignore[arg-type]
-        every = LookSettings(every_s=config.faces.every_s, fine_every_s=config.faces.fine_every_s)
-        followed = track_faces(
-            FaceLooker(eye, eye, every)(sent(f) for f in source),
-            settings=track_settings(config),
-            info=info,
-        )
-        painted = list(paint(Pixelizer(info, mask_settings(mode, config))(followed)))
-        copies = list(counted.to_host)
-        back = list(to_host(painted))
-    assert max(copies) <= THUMBNAIL, sorted(copies)[-5:]
-    assert copies.count(THUMBNAIL) == 3 * FRAMES
-    assert 0 < len(watched.fetched) < FRAMES / 2
-    assert all(sum(planes) == 3 * small.width * small.height for planes in watched.fetched)
-    assert small.width * small.height < LUMA / 4
-    for a, b in zip(source, back, strict=True):
-        assert not torch.equal(a.planes[0], b.planes[0])
+        assert len(list(looker(sent(f) for f in source))) == FRAMES
+        plane = small.width * small.height
+        assert 0 < looker.looks.fine < FRAMES / 2
+        assert sum(counted.to_host) == FRAMES * 3 * THUMBNAIL + looker.looks.fine * 3 * plane
+        assert plane < LUMA / 4

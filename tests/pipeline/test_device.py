@@ -49,8 +49,8 @@ DEVICES = ["pretended", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 @contextmanager
 def entered(device: str) -> Iterator[tuple[torch.device, Counted | None]]:
-    if device == "cuda":
-        yield torch.device("cuda:0"), None
+    if device != "pretended":
+        yield torch.device("cuda:0" if device == "cuda" else device), None
         return
     with pretended_device() as counted:
         yield PRETENDED, counted
@@ -276,16 +276,24 @@ def test_covering_is_the_same_to_the_bit(device: str, pix_fmt: str, smooth: bool
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp", "gray"])
 @pytest.mark.parametrize("rotation", [0, 90])
 def test_the_face_finder_sees_the_same_picture(device: str, pix_fmt: str, rotation: int) -> None:
+    """Where frames come to it, and where it runs on the device itself."""
     shot = scene(pix_fmt=pix_fmt, rotation=rotation, size=(320, 260))
-    small = small_picture(shot.info, min_face_px=50)
-    here = small.of(shot.frame).astype(int)
-    with entered(device) as (place, _):
-        (frame,) = to_device([shot.frame], place)
-        there = small.of(frame).astype(int)
-    assert here.shape == there.shape
-    # A level of luma is 255 / 219 of blue, one of chroma 1.77, and three roundings may each go another way.
-    assert np.abs(here - there).max() <= 4
-    assert np.abs(here - there).mean() < 0.3
+    for mirrored in (False, True):
+        small = small_picture(shot.info, 50, mirrored)
+        here = small.of(shot.frame).astype(int)
+        with entered(device) as (place, counted):
+            (frame,) = to_device([shot.frame], place)
+            fetched = small.of(frame).astype(int)
+            before = 0 if counted is None else len(counted.to_host)
+            left = small.there(frame)
+            assert counted is None or len(counted.to_host) == before
+            assert (left.device, left.dtype) == (place, torch.float32)
+            there = left.cpu()[0].permute(1, 2, 0).numpy()
+        assert here.shape == fetched.shape == there.shape
+        # A level of luma is 255 / 219 of blue, one of chroma 1.77, and three roundings may go another way.
+        for other in (fetched, there):
+            assert np.abs(here - other).max() <= 4
+            assert np.abs(here - other).mean() < 0.3
 
 
 class Full:

@@ -20,10 +20,10 @@ from pipeline.faces import Face, open_finder
 from pipeline.faces.alignment import FaceAlignmentFinder
 from pipeline.faces.book import TrackBook
 from pipeline.faces.gate import is_covered
-from pipeline.faces.picture import SmallPicture, scales, small_picture
+from pipeline.faces.picture import Eye, SmallPicture, scales, small_picture
 from pipeline.faces.replay import frames_held, replay
 from pipeline.geometry import as_coded
-from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
+from pipeline.stages.find_faces import FaceLooker, LookSettings
 from pipeline.stages.track_faces import FaceTrackSettings, track_faces
 from pipeline.types import Box, Frame
 from tests.pipeline.faces_scene import COLOUR, RATE, face, found, noise_frame, stream_info

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.faces import Face
 from pipeline.faces.gate import looked_at
-from pipeline.faces.picture import SmallPicture, small_picture
-from pipeline.stages.find_faces import Eye, FaceLooker, LookSettings
+from pipeline.faces.picture import Eye, SmallPicture, small_picture
+from pipeline.stages.find_faces import FaceLooker, LookSettings
 from pipeline.types import Box, Found, Frame
 from tests.pipeline.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
 
@@ -27,6 +27,7 @@ class _Finder:
     """Sees the faces that it was told of, and counts its looks."""
 
     name = "told"
+    device = torch.device("cpu")
 
     def __init__(self, faces: Sequence[Face] = ()) -> None:
         self.faces = list(faces)
