@@ -1,10 +1,9 @@
 """NVIDIA GPUs: which one a run takes, and how frames get there and back.
 
-The only file of the pipeline that knows streams, events and pinned memory, but for the stream that
-``engines.tensorrt`` runs on, ordered after its caller's and before what the caller does next. Stages compute
-on the device's default stream, from any thread; copies run on streams of their own, and wait and are waited
-for by events. A device that is no GPU (the CPU, or the tests' pretended one) has none of these: the same
-functions copy at once.
+The only file that knows streams, events, graphs and pinned memory. Stages compute on the device's default
+stream, from any thread; copies run on streams of their own, and wait and are waited for by events; so does
+a library that wants a stream of its own (``OwnStream``). A device that is no GPU (the CPU, or the tests'
+pretended one) has none of these: the same functions copy at once.
 """
 
 from __future__ import annotations
@@ -144,7 +143,7 @@ def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            log.warning("%s: no CUDA graph (%s); each call is launched by itself", name, _first_line(error))
+            _no_graph(name, error)
             return call
 
     def replay() -> T:
@@ -152,6 +151,61 @@ def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable
         return answer
 
     return replay
+
+
+class OwnStream:
+    """A stream for a library that wants one to itself, ordered after what its caller has computed and before
+    what the caller computes next."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device)
+
+    @property
+    def handle(self) -> int:
+        """What CUDA calls it by."""
+        return int(self._stream.cuda_stream)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within, what is computed is computed on this stream."""
+        caller = torch.cuda.current_stream(self.device)
+        with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
+            self._stream.wait_stream(caller)
+            yield
+        caller.wait_stream(self._stream)
+
+    def reads(self, x: Tensor) -> None:
+        """The caller may let go of ``x`` while it is still read in a turn."""
+        x.record_stream(self._stream)
+
+    def gives(self, x: Tensor) -> None:
+        """``x``, made in a turn, is the caller's."""
+        x.record_stream(torch.cuda.current_stream(self.device))
+
+    def captured(self, call: Callable[[], None], name: str) -> Callable[[], None]:
+        """``call``, made in a turn, as a CUDA graph to replay in one; itself where that cannot be, which is
+        said."""
+        call()  # what the library does once for a shape is no part of the graph
+        self._stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                call()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            _no_graph(name, error)
+            return call
+        return graph.replay
+
+    def wait(self) -> None:
+        """Until all turns are done."""
+        self._stream.synchronize()
+
+
+def _no_graph(name: str, error: Exception) -> None:
+    log.warning("%s: no CUDA graph (%s); each call is launched by itself", name, _first_line(error))
 
 
 def _first_line(error: Exception) -> str:
@@ -204,6 +258,13 @@ def sent(frame: Frame, device: torch.device) -> Frame:
     if frame.device == device:
         return frame
     return replace(frame, planes=tuple(plane.to(device) for plane in frame.planes))
+
+
+def pinned_to(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; from the host through pinned memory, without waiting for it."""
+    if x.device == device:
+        return x
+    return (x.pin_memory() if x.device.type == "cpu" else x).to(device, non_blocking=True)
 
 
 def to_device(frames: Iterable[Frame], device: torch.device) -> Iterator[Frame]:

@@ -7,7 +7,7 @@ Written against the documented API of TensorRT 10 and 11 and of TensorRT for RTX
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pipeline import cuda
 from pipeline.engines import enginefile, trt
 from pipeline.engines.batches import in_parts
 from pipeline.engines.enginefile import AGAIN, EngineFile, Header, machine
@@ -32,7 +33,7 @@ class Program:
     """Buffers of one batch size, and what was captured over them."""
 
     buffers: dict[str, Tensor]
-    graph: torch.cuda.CUDAGraph | None
+    call: Callable[[], None]
 
 
 def fits(header: Header, path: Path, version: str, capability: str) -> None:
@@ -83,7 +84,7 @@ class TensorRtEngine:
         self._captures = header.library == "tensorrt"  # tensorrt_rtx captures by itself
         self._heard: list[str] = []
         with torch.cuda.device(self._device):
-            self._stream = torch.cuda.Stream(self._device)
+            self._stream = cuda.OwnStream(self._device)
             self._logger = trt.logger(module, self._heard)
             self._runtime, self._engine = _deserialised(module, self._logger, header, opened)
             self._runtime_cache = _RuntimeCache(header, self._device) if not self._captures else None
@@ -95,7 +96,7 @@ class TensorRtEngine:
         if self._context is None:
             raise ValueError(f"{self.name}: closed")
         where = inputs["mask"].device
-        here = {name: self._moved(inputs[name]) for name in INPUTS}
+        here = {name: cuda.pinned_to(inputs[name], self._device) for name in INPUTS}
         outputs = in_parts(here, self.spec, self._run)
         return {name: value.to(where) for name, value in outputs.items()}
 
@@ -103,37 +104,24 @@ class TensorRtEngine:
         """Graphs first, then the context, then the engine: each uses the next."""
         if self._context is None:
             return
-        self._stream.synchronize()
+        self._stream.wait()
         if self._runtime_cache is not None:
             self._runtime_cache.save()
         self._programs.clear()
         del self._context, self._engine, self._runtime
         self._context = self._engine = self._runtime = None
 
-    def _moved(self, x: Tensor) -> Tensor:
-        """On the GPU: as it is, or copied from pinned memory."""
-        if x.device == self._device:
-            return x
-        return (x.pin_memory() if x.device.type == "cpu" else x).to(self._device, non_blocking=True)
-
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """On the engine's own stream, ordered after and before the caller's."""
-        caller = torch.cuda.current_stream(self._device)
-        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            self._stream.wait_stream(caller)
+        with self._stream.turn():
             program = self._program(inputs["mask"].shape[0])
             for name, x in inputs.items():
                 program.buffers[name].copy_(x)
-                x.record_stream(self._stream)  # the caller may let go of it while it is still read
-            if program.graph is not None:
-                program.graph.replay()
-            else:
-                self._bind(program)
-                self._execute()
+                self._stream.reads(x)
+            program.call()
             outputs = {name: program.buffers[name].clone() for name in OUTPUTS}
-        caller.wait_stream(self._stream)
         for value in outputs.values():
-            value.record_stream(caller)
+            self._stream.gives(value)
         return outputs
 
     def _program(self, size: int) -> Program:
@@ -144,37 +132,26 @@ class TensorRtEngine:
                 "trust": (size, spec.core),
             }
             buffers = {name: torch.zeros(shape, device=self._device) for name, shape in shapes.items()}
-            program = Program(buffers, None)
-            if self._captures:
-                program.graph = self._captured(program)
-            self._programs[size] = program
+
+            def call() -> None:
+                self._bind(buffers)
+                self._execute()
+
+            captured = self._stream.captured(call, self.name) if self._captures else call
+            self._programs[size] = Program(buffers, captured)
         return self._programs[size]
 
-    def _captured(self, program: Program) -> torch.cuda.CUDAGraph | None:
-        """The calls of one batch as a CUDA graph; None where they cannot be captured, which is said."""
-        self._bind(program)
-        self._execute()  # what the library does once for a shape is no part of the graph
-        self._stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                self._execute()
-        except RuntimeError as error:
-            log.warning("%s: no CUDA graph (%s); each call is launched by itself", self.name, error)
-            return None
-        return graph
-
-    def _bind(self, program: Program) -> None:
+    def _bind(self, buffers: dict[str, Tensor]) -> None:
         assert self._context is not None
         for name in INPUTS:
-            if not self._context.set_input_shape(name, tuple(program.buffers[name].shape)):
-                raise ValueError(f"{self.name}: refuses {name} of {tuple(program.buffers[name].shape)}")
-        for name, buffer in program.buffers.items():
+            if not self._context.set_input_shape(name, tuple(buffers[name].shape)):
+                raise ValueError(f"{self.name}: refuses {name} of {tuple(buffers[name].shape)}")
+        for name, buffer in buffers.items():
             self._context.set_tensor_address(name, buffer.data_ptr())
 
     def _execute(self) -> None:
         assert self._context is not None
-        if not self._context.execute_async_v3(self._stream.cuda_stream):
+        if not self._context.execute_async_v3(self._stream.handle):
             why = f"{self.name}: the call failed: {' '.join(self._heard[-1:])}"
             raise torch.OutOfMemoryError(why) if "memory" in why.lower() else RuntimeError(why)
 
