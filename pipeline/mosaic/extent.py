@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ the share of boxes more than 5 px short at the top went from 5.3 to 3.0 %, of th
 to 1.0 %."""
 _LINE = 0.3
 """Share of its pixels that a line across earns at most: a long edge of the surroundings may lie on one."""
+_CLIP = 40
+"""Grey levels; a few strong edges must not outweigh all others."""
 _CHANCE_PX = 5
 """Columns over which the steps halfway between the rows are averaged, which footage has by chance."""
 
@@ -43,6 +46,8 @@ class Extent:
     """0..1, share of the other pixels in the box that are isolated steps"""
     active: float
     """0..1, share of the pixels between the lattice that are active"""
+    ripple: float
+    """Mean difference of neighbours between the lattice's lines over that on them, of the axis with more"""
 
 
 def _run(
@@ -117,4 +122,11 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
         on=(float(v[:, on_x].mean()) + float(h[on_y].mean())) / 2,
         off=(float(v[:, ~on_x].mean()) + float(h[~on_y].mean())) / 2,
         active=float(active[part][np.ix_(~on_y, ~on_x)].mean()),
+        ripple=max(_ripple(evidence.luma[part], on_x), _ripple(evidence.luma[part].T, on_y)),
     )
+
+
+def _ripple(luma: NDArray[np.uint8], on: NDArray[np.bool_]) -> float:
+    """``Extent.ripple`` along the rows of (H, W); ``on`` (W,) are the columns where cells begin."""
+    steps = np.minimum(cv2.absdiff(luma[:, 1:], luma[:, :-1]), _CLIP).mean(axis=0, dtype=np.float64)
+    return float(steps[~on[1:]].mean() / max(float(steps[on[1:]].mean()), 1e-6)) if on[1:].any() else 1.0

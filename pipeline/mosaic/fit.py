@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +12,16 @@ from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Evidence, Lattice, lines
 from pipeline.mosaic.extent import Extent, extent, span
+from pipeline.mosaic.known import near
+from pipeline.mosaic.rate import rate
 from pipeline.mosaic.steps import faint_steps
+from pipeline.types import Axis
 
 _FULL = 0.5
 """Lines of a finer lattice must be this full, relative to those of the coarser, for it to be taken."""
+_SQUARE = 1.15
+"""Ratio of the pitches from which both axes are tried at that of either, too: cells are square as a rule, and
+of a faint mosaic one axis often shows every second or fifth line only, or a stronger comb beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +47,43 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
         y = comb.fit(evidence.profiles((left, 0, right, height))[1], right - left, max_pitch_px)
     if x is None or y is None:
         return None
+    pairs = [(x, y)]
+    if max(x.pitch, y.pitch) > _SQUARE * min(x.pitch, y.pitch):
+        pairs += _square(evidence, x, y)
+    fits = [f for a, b in pairs if (f := _over(evidence, a, b)) is not None]
+    return max(fits, key=lambda f: rate(evidence, f.lattice, f.extent), default=None)
+
+
+def _square(evidence: Evidence, x: Comb, y: Comb) -> Iterator[tuple[Comb, Comb]]:
+    """The combs again where both have the pitch of one of them, looked for where that one is."""
+    height, width = evidence.size
+    left, right = span(x, width)
+    top, bottom = span(y, height)
+    down = near(evidence.profiles((left, 0, right, height))[1], right - left, Axis(x.pitch, 0.0))
+    across = near(evidence.profiles((0, top, width, bottom))[0], bottom - top, Axis(y.pitch, 0.0))
+    if down is not None:
+        yield x, down
+    if across is not None:
+        yield across, y
+
+
+def _over(evidence: Evidence, x: Comb, y: Comb) -> Fit | None:
+    """The region of a pair of combs, which are fitted again to it."""
+    height, width = evidence.size
     first = Lattice.over(evidence, x, y)
     found = extent(evidence, first)
     if found is None:
         return None
     x0, y0, x1, y1 = found.box
     across, down = evidence.profiles(found.box)
-    x = _refit(across[x0:x1], y1 - y0, x, x0, evidence.luma[y0:y1], 1)
-    y = _refit(down[y0:y1], x1 - x0, y, y0, evidence.luma[:, x0:x1], 0)
-    if x is None or y is None:
+    new_x = _refit(across[x0:x1], y1 - y0, x, x0, evidence.luma[y0:y1], 1)
+    new_y = _refit(down[y0:y1], x1 - x0, y, y0, evidence.luma[:, x0:x1], 0)
+    if new_x is None or new_y is None:
         return None
-    if np.array_equal(lines(x, width), first.xs) and np.array_equal(lines(y, height), first.ys):
-        lattice = replace(first, x=x, y=y)
+    if np.array_equal(lines(new_x, width), first.xs) and np.array_equal(lines(new_y, height), first.ys):
+        lattice = replace(first, x=new_x, y=new_y)
     else:
-        lattice = Lattice.over(evidence, x, y)
+        lattice = Lattice.over(evidence, new_x, new_y)
     found = extent(evidence, lattice)
     return None if found is None else Fit(lattice, found)
 

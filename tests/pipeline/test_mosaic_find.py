@@ -259,3 +259,29 @@ def test_whole_cells_do_not_cut_off_most_of_a_cell(seed: int) -> None:
     (region, *_) = find(noisy(pixelate(texture(300, 320, seed, 60.0), mosaic), seed), SETTINGS)
     sides = (region.box.x0, region.box.y0, region.box.x1, region.box.y1)
     assert np.abs(np.subtract(sides, mosaic.box)).max() <= 2
+
+
+def test_small_cells_are_flat_though_a_codec_ripples_at_their_sides() -> None:
+    """At 4 to 5 px a cell most pixels lie next to a step, where its rest is above codec noise."""
+    found = 0
+    for seed in range(8):
+        mosaic = fixed((81, 67, 141, 137), 5.3, (1.3, 2.2), operator=Operator.CENTRE)
+        regions = find(jpeg(pixelate(texture(240, 240, seed, 60.0), mosaic), 75), SETTINGS)
+        found += any(iou(r, mosaic) > 0.8 and r.score > 0.5 for r in regions)
+    assert found >= 7
+
+
+def test_cells_are_square_where_one_axis_hides_most_of_its_lines() -> None:
+    """Two halves of 7 rows of cells differ by far more than cells do: lines seem 7 cells apart."""
+    mosaic, right = fixed((80, 66, 152, 150), 6.0, (80.0, 66.0)), 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        rows = 120 + 12 * np.repeat(rng.permutation(8)[:2], 7)
+        cells = rows[:, None] + rng.normal(0.0, 5.0, (14, 12))
+        picture = texture(240, 240, seed, 20.0)
+        picture[66:150, 80:152] = np.clip(np.kron(cells, np.ones((6, 6))), 0, 255)
+        regions = find(noisy(picture, seed, 1.5), SETTINGS)
+        right += any(
+            iou(r, mosaic) > 0.8 and r.grid is not None and abs(r.grid.y.pitch - 6) < 0.2 for r in regions
+        )
+    assert right >= 5
