@@ -6,7 +6,8 @@ Theil-Sen line left out) and read at the frame itself: past and future weigh the
 *Grid.* Frames whose pitch is far from the median are left out. Then one of two models holds per track:
 
 - *fixed in the frame*: all phases agree at one place of the picture. Pitch and phase are pooled, and the
-  lattice stays put while the box moves.
+  lattice stays put while the box moves. A box that follows its face in steps of whole cells of it is where
+  each frame shows it: no line in time leads over a jump.
 - *locked to the region*: they do not. The pitch follows a line in time, as it grows with the region; the
   phase is the frame's own if it agrees with the phases relative to the box elsewhere, else theirs. The
   sides of the box keep their distance to the lattice, so that both move together.
@@ -36,6 +37,12 @@ _FIXED_PX = 0.8
 _ONE_LATTICE_PX = 0.7
 """Mean distance of all frames' outer lines to one pooled lattice up to which that lattice is theirs, even
 where single boxes happen to be whole cells: with 4 to 7 px any box nearly is, and its pitch is pulled off."""
+_SNAPPED_PX = 0.5
+"""The same, and a side's distance from a line, up to which a box counts as one of whole cells that jumps."""
+_SNAPPED = 0.6
+"""Share of frames whose box lies on lines."""
+_USUAL = 0.25
+"""Share of frames with as many cells that are no misreading: half of them where a box grows by a cell."""
 _OWN_PITCH = 0.03
 """Relative. A frame's own pitch this near the line through its neighbours' is kept: it follows the
 region's size."""
@@ -134,6 +141,12 @@ def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[
         axis_x, side_x = x.locked((box.x0, box.x1))
         axis_y, side_y = y.locked((box.y0, box.y1))
         box = Box(side_x[0], side_y[0], side_x[1], side_y[1])
+    if (snapped := x.snapped()) is not None:
+        axis_x, side_x = snapped
+        box = Box(side_x[0], box.y0, side_x[1], box.y1)
+    if (snapped := y.snapped()) is not None:
+        axis_y, side_y = snapped
+        box = Box(box.x0, side_y[0], box.x1, side_y[1])
     return box, Grid(axis_x, axis_y, _majority([g.operator for g in grids]), confidence)
 
 
@@ -222,6 +235,35 @@ class _AxisHistory:
         mean = _circular_mean(phase)
         mean += float(np.median(_wrapped(phase - mean)))
         return _anchored(pitch, place + mean * pitch, start)
+
+    def snapped(self) -> tuple[Axis, tuple[float, float]] | None:
+        """Pooled lattice and sides at time 0 of a box that jumps by whole cells of it; None if it does not.
+
+        Both sides jump together: a frame is believed if its box has as many cells as others have. If not, it
+        has the box of the frame before or after, whichever is nearer to what it shows.
+        """
+        pitch, place, phase = self._place()
+        mean = _circular_mean(phase)
+        if _wrapped(phase - mean).std() * pitch > _SNAPPED_PX:
+            return None
+        place += mean * pitch
+        at = (self._sides - place) / pitch
+        cells = np.round(at)
+        count = cells[:, 1] - cells[:, 0]
+        usual = (count[:, None] == count).mean(axis=1) >= _USUAL
+        good = usual & (np.abs(at - cells) * pitch <= _SNAPPED_PX).all(axis=1)
+        if good.mean() < _SNAPPED or np.ptp(cells[good, 0]) == 0:
+            return None
+        now = np.flatnonzero(self._times == 0.0)
+        if now.size and good[now[0]]:
+            best = int(now[0])
+        else:
+            times = np.where(good, self._times, np.nan)
+            beside = [*np.flatnonzero(times < 0)[-1:], *np.flatnonzero(times > 0)[:1]]
+            far = np.abs(at[beside] - at[now[0]]).sum(axis=1) if now.size else np.abs(self._times[beside])
+            best = int(beside[int(far.argmin())])
+        start, end = (place + float(c) * pitch for c in cells[best])
+        return _anchored(pitch, start, start), (start, end)
 
     def locked(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
         """Lattice at time 0 and the sides of the box at their usual distance to it."""

@@ -228,6 +228,29 @@ def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
         assert (box.x0, box.x1) == pytest.approx((x, x + 120))
 
 
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_box_that_jumps_by_whole_cells_is_where_each_frame_shows_it(growing: bool) -> None:
+    """It follows a face in steps of a lattice that is fixed in the frame: no strip of it may stay uncovered."""
+    starts = 100.0 + 20.0 * np.floor(np.array([2.3 * np.sin(t / 5) + t / 15 for t in range(60)]))
+    starts[33] += 20.0  # there and back
+    ends = starts + 120.0 + 20.0 * (growing and np.arange(60) >= 30)
+    rows = [(on_lines(a, b),) for a, b in zip(starts, ends, strict=True)]
+    rows[20] = (on_lines(starts[20] + 20.0, ends[20]),)  # a flat column missed
+    rows[40] = (on_lines(starts[40], ends[40] + 7.0),)  # beyond the last line
+    for item, start, end in zip(track(founds(rows), settings=SETTINGS), starts, ends, strict=True):
+        grid, box = item.regions[0].region.grid, item.regions[0].region.box
+        assert (box.x0, box.x1) == pytest.approx((start, end))
+        assert (box.y0, box.y1) == pytest.approx((80.0, 200.0))
+        assert grid is not None
+        assert (grid.x.pitch, (grid.x.origin - 100.0) % 20.0) == pytest.approx((20.0, 0.0), abs=1e-6)
+
+
+def on_lines(start: float, end: float) -> Region:
+    """A mosaic from x ``start`` to ``end`` px on a lattice of 20 px."""
+    grid = Grid(Axis(20.0, start), Axis(20.0, 80.0), Operator.AREA, 0.8)
+    return Region(Box(start, 80.0, end, 200.0), Kind.MOSAIC, Shape.RECTANGLE, 0.8, grid)
+
+
 def test_two_pitches_as_often_as_each_other_still_give_a_lattice() -> None:
     rows: list[tuple[Region, ...]] = [(region(pitch=12.0 if t % 2 else 24.0),) for t in range(8)]
     for item in track(founds(rows), settings=SETTINGS):
