@@ -230,7 +230,7 @@ def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
 
 @pytest.mark.parametrize("growing", [False, True])
 def test_a_box_that_jumps_by_whole_cells_is_where_each_frame_shows_it(growing: bool) -> None:
-    """It follows a face in steps of a lattice that is fixed in the frame: no strip of it may stay uncovered."""
+    """It follows a face in steps of a lattice fixed in the frame: no strip of it may stay uncovered."""
     starts = 100.0 + 20.0 * np.floor(np.array([2.3 * np.sin(t / 5) + t / 15 for t in range(60)]))
     starts[33] += 20.0  # there and back
     ends = starts + 120.0 + 20.0 * (growing and np.arange(60) >= 30)
