@@ -235,6 +235,14 @@ def engines() -> dict[str, Any]:
     return {"device": str(device), "torch": torch.__version__, "engines": results}
 
 
+def faces() -> dict[str, Any]:
+    """Milliseconds per look of the face finder."""
+    from benchmarks.facefinders import measured
+    from pipeline.cuda import place
+
+    return measured(place("auto"), _ms)
+
+
 def end_to_end() -> dict[str, Any]:
     """From the decoder to frames in the host's memory, encoding left out; then with it, stage by stage."""
     import torch
@@ -294,11 +302,18 @@ def profile() -> dict[str, Any]:
     import torch
 
     from pipeline.cuda import place
-    from tests.launches import counted_per_frame
+    from tests.launches import counted_per_frame, covering_per_frame
 
     device = place("auto")
     if device.type != "cuda":
-        return {"device": "pretended", **counted_per_frame(make_clip(), "nar")}
+        clip = make_clip()
+        larger = counted_per_frame(clip, "nar", frames=32, batch_frames=32)["per_frame"]["restore"]
+        return {
+            "device": "pretended",
+            **counted_per_frame(clip, "nar"),
+            "restore_in_batches_of_32": larger,
+            "protect": covering_per_frame(clip),
+        }
     from torch.profiler import ProfilerActivity
 
     with torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
@@ -326,7 +341,7 @@ def two_runs() -> dict[str, Any]:
 
 PIECES: dict[str, Callable[[], dict[str, Any]]] = {
     piece.__name__: piece
-    for piece in (machine, transfer, decode, engines, profile, end_to_end, two_runs, tests)
+    for piece in (machine, transfer, decode, engines, faces, profile, end_to_end, two_runs, tests)
 }
 
 
