@@ -21,6 +21,7 @@ from export.networks import find, shipped, spec_of
 from export.onnx import Body
 from pipeline.engines.metadata import input_shapes
 from pipeline.faces import centerface
+from pipeline.faces.ondevice import MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def stages(width: int, height: int, face_px: int, size_px: int, cells: int) -> l
         # steps along both axes (6 each), activity (6), faint steps and those beside them (4 x 12)
         Work("find: a known mosaic examined, on the host", near * 66, 0, near * 8, near),
         # the luma of a look, and both planes of chroma, halved and interpolated (5), made RGB (15)
-        Work("find faces: picture for the finder", frame * 5 + luma * 15, 0, frame + luma * 3, frame),
+        Work("find faces: picture for the finder", frame * 5 + luma * 15, 0, frame + luma * 3),
+        # 15 maps of a 16th of the picture; 16 float32 of each place come to the host
+        Work("find faces: the likeliest places", 0, luma / 16 * 15, 0, 16 * 4 * MOST),
         Work(
             "crop: surroundings, samples",
             side * 30 + 2 * 4 * face * cells,

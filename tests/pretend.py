@@ -80,6 +80,8 @@ class _Device(TorchDispatchMode):
             (self._counted.to_host if there else self._counted.to_device).append(out.nbytes)
         elif name == "aten::_local_scalar_dense" and there:
             self._counted.to_host.append(there[0].inner.element_size())
+        elif name == "aten::_linalg_check_errors" and there:  # within, the host asks
+            self._counted.to_host.append(there[0].inner.element_size())
         elif on_device and not func.is_view and name not in _VIEWS_OF_NOTHING:
             self._counted.launches += 1
         if not on_device:
