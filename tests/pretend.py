@@ -21,6 +21,8 @@ from pipeline.types import Frame
 
 PRETENDED = torch.device("meta")
 _CPU = torch.device("cpu")
+_ASKING = ("aten::_local_scalar_dense", "aten::_linalg_check_errors")
+"""Within, the host waits for a number."""
 _VIEWS_OF_NOTHING = ("aten::view", "aten::detach", "aten::alias", "aten::_unsafe_view", "aten::unsqueeze")
 
 
@@ -78,9 +80,7 @@ class _Device(TorchDispatchMode):
         on_device = asked == PRETENDED if asked is not None else bool(there)
         if name == "aten::_to_copy" and asked is not None and on_device != bool(there):
             (self._counted.to_host if there else self._counted.to_device).append(out.nbytes)
-        elif name == "aten::_local_scalar_dense" and there:
-            self._counted.to_host.append(there[0].inner.element_size())
-        elif name == "aten::_linalg_check_errors" and there:  # within, the host asks
+        elif name in _ASKING and there:
             self._counted.to_host.append(there[0].inner.element_size())
         elif on_device and not func.is_view and name not in _VIEWS_OF_NOTHING:
             self._counted.launches += 1
