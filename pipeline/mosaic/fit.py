@@ -19,6 +19,10 @@ from pipeline.types import Axis
 
 _FULL = 0.5
 """Lines of a finer lattice must be this full, relative to those of the coarser, for it to be taken."""
+_FULL_IF_SQUARE = 0.2
+"""The same where the cells become square by it. Of 25 frames of dark training faces (8 px a cell) that were
+read at twice to four times the pitch of one axis the lines between have 0.27 to 0.69; of 20 training clips in
+cells that are two to five times as high as wide 0.003 at most."""
 _SQUARE = 1.15
 """Ratio of the pitches from which both axes are tried at that of either, too: cells are square as a rule, and
 of a faint mosaic one axis often shows every second or fifth line only, or a stronger comb beside it."""
@@ -76,9 +80,11 @@ def _over(evidence: Evidence, x: Comb, y: Comb) -> Fit | None:
         return None
     x0, y0, x1, y1 = found.box
     across, down = evidence.profiles(found.box)
-    new_x = _refit(across[x0:x1], y1 - y0, x, x0, evidence.luma[y0:y1], 1)
-    new_y = _refit(down[y0:y1], x1 - x0, y, y0, evidence.luma[:, x0:x1], 0)
-    if new_x is None or new_y is None:
+    new_x = _refit(across[x0:x1], y1 - y0, x, x0, evidence.luma[y0:y1], 1, y.pitch)
+    if new_x is None:
+        return None
+    new_y = _refit(down[y0:y1], x1 - x0, y, y0, evidence.luma[:, x0:x1], 0, new_x.pitch)
+    if new_y is None:
         return None
     if np.array_equal(lines(new_x, width), first.xs) and np.array_equal(lines(new_y, height), first.ys):
         lattice = replace(first, x=new_x, y=new_y)
@@ -89,33 +95,43 @@ def _over(evidence: Evidence, x: Comb, y: Comb) -> Fit | None:
 
 
 def _refit(
-    profile: NDArray[np.float64], count: int, c: Comb, start: int, luma: NDArray[np.uint8], axis: int
+    profile: NDArray[np.float64],
+    count: int,
+    c: Comb,
+    start: int,
+    luma: NDArray[np.uint8],
+    axis: int,
+    other_pitch: float,
 ) -> Comb | None:
     """The comb fitted again to the profile of the region, which begins at ``start``; divided if need be."""
     again = comb.refit(profile, count, c.pitch, c.origin - start)
     if again is None:
         return None
-    finest = _finest(replace(again, origin=again.origin + start), luma, axis, (start, start + len(profile)))
+    whole = (start, start + len(profile))
+    finest = _finest(replace(again, origin=again.origin + start), luma, axis, whole, other_pitch)
     if finest.pitch != again.pitch:
         again = comb.refit(profile, count, finest.pitch, finest.origin - start)
     return None if again is None else replace(again, origin=again.origin + start)
 
 
-def _finest(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int]) -> Comb:
+def _finest(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int], other_pitch: float) -> Comb:
     """The comb, or the finer one whose teeth were lost in its surroundings: a half, a third, a fifth, ...
 
     A dark mosaic may show every other line only. The lines between are as full as the comb's own when faint
-    steps count too.
+    steps count too, or a part of that where they make the cells square.
     """
-    for parts in (2, 3, 5):
+    square = round(c.pitch / other_pitch)
+    is_multiple = square >= 2 and abs(c.pitch / square / other_pitch - 1.0) < _SQUARE - 1.0
+    for parts in ((square,) if is_multiple else ()) + (2, 3, 5):
         pitch = c.pitch / parts
         finer = replace(c, pitch=pitch, teeth=(c.teeth - 1) * parts + 1)
         if pitch < comb.MIN_PITCH_PX:
             break
+        full = _FULL_IF_SQUARE if is_multiple and parts == square else _FULL
         at = lines(finer, luma.shape[axis])
         steps = faint_steps(luma, at, pitch, axis).sum(axis=1 - axis, dtype=np.float64)
         at = at[(at > span[0]) & (at < span[1])]
         own = np.isin(at, lines(c, luma.shape[axis]))
-        if own.any() and not own.all() and steps[at[~own]].mean() > _FULL * steps[at[own]].mean():
-            return _finest(finer, luma, axis, span)
+        if own.any() and not own.all() and steps[at[~own]].mean() > full * steps[at[own]].mean():
+            return _finest(finer, luma, axis, span, other_pitch)
     return c

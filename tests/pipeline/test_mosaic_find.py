@@ -285,3 +285,19 @@ def test_cells_are_square_where_one_axis_hides_most_of_its_lines() -> None:
             iou(r, mosaic) > 0.8 and r.grid is not None and abs(r.grid.y.pitch - 6) < 0.2 for r in regions
         )
     assert right >= 5
+
+
+@pytest.mark.parametrize("high", [8, 16])
+def test_half_of_the_lines_are_nearly_hidden_or_not_there(high: int) -> None:
+    """Rows of dark cells that differ in pairs: cells are square if there is anything between the pairs."""
+    right = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        rows = 58 + 12 * rng.permutation(8)[:7]
+        detail = rng.normal(0.0, 1.0, (112 // high, 12))
+        cells = np.repeat(rows, 16 // high)[:, None] + 6.0 * rng.integers(-1, 2, 12) + detail
+        picture = texture(240, 240, seed, 10.0) // 2
+        picture[66:178, 80:176] = np.clip(np.kron(cells, np.ones((high, 8))), 0, 255)
+        grids = [r.grid for r in find(noisy(picture, seed, 0.8), SETTINGS) if r.grid is not None]
+        right += any(abs(g.x.pitch - 8) < 0.2 and abs(g.y.pitch / high - 1) < 0.03 for g in grids)
+    assert right >= 7
