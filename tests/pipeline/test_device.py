@@ -387,17 +387,18 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         place("gpu")
 
 
-@pytest.mark.gpu
-def test_two_runs_share_a_gpu() -> None:
-    """Each on a thread of its own; what they make does not mix."""
-    shot = scene()
-    device = place("cuda:0")
-    wanted = restored(shot, [shot.frame])
+@pytest.mark.parametrize("device", DEVICES)
+def test_two_runs_share_a_gpu(device: str) -> None:
+    """Each on a thread of its own; what they make, and what they keep for later, does not mix."""
+    shots = [scene(), scene(pix_fmt="yuv422p10le", shape=Shape.RECTANGLE, phase=(0.3, 0.1))]
+    wanted = [restored(shot, [shot.frame]) for shot in shots]
 
-    def once(_: int) -> list[Frame]:
-        return list(to_host(restored(shot, list(to_device([shot.frame], device)))))
+    def once(turn: int) -> list[Frame]:
+        shot = shots[turn % 2]
+        with entered(device) as (place, _):
+            return list(to_host(restored(shot, list(to_device([shot.frame], place)))))
 
     with ThreadPoolExecutor(2) as pool:
-        for frames in pool.map(once, range(16)):
-            for a, b in zip(frames[0].planes, wanted[0].planes, strict=True):
+        for turn, frames in enumerate(pool.map(once, range(16))):
+            for a, b in zip(frames[0].planes, wanted[turn % 2][0].planes, strict=True):
                 assert (a.int() - b.int()).abs().max() <= TOLERANCE_LEVELS

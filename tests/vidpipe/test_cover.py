@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -14,10 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from export.choose import engine_for
+from pipeline.decode import open_decoder
 from pipeline.faces import Face
+from pipeline.faces.ondevice import MOST
 from pipeline.faces.report import CoverReport, read_report
+from pipeline.stages.paint import paint
+from pipeline.types import Frame, Masked
 from tests.clips import Audio, Extras, write_clip
 from tests.fixtures import MOSAIC_BOX
+from tests.pretend import PRETENDED, pretended_device
 from tests.vidpipe.conftest import Cli
 
 FRAMES = 50
@@ -245,6 +250,44 @@ def test_on_a_gpu_the_same_faces_are_covered(
     (one,), (two,) = here.tracks, there.tracks
     for a, b in zip(one.boxes, two.boxes, strict=True):
         assert a == pytest.approx(b, abs=2)
+
+
+def test_a_whole_run_on_a_device(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that pretends, in one thread: what comes to the host before the encoder, and the same mask."""
+    here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
+    arguments = ["--mode", "pixelize", "--engine", "onnxruntime"]
+    assert cli("run", portrait_clip, "-o", here, *arguments) == 0
+    painted: list[int] = []
+
+    def paint_watched(items: Iterator[Masked]) -> Iterator[Frame]:
+        for frame in paint(items):
+            assert frame.device == PRETENDED
+            painted.append(len(counted.to_host))
+            yield frame
+
+    monkeypatch.setattr("pipeline.cover.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.faces.gate.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.cover.open_decoder", lambda path, *_, **how: open_decoder(path, **how))
+    monkeypatch.setattr("pipeline.cover.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.cover.paint", paint_watched)
+    with pretended_device() as counted:
+        assert cli("run", portrait_clip, "-o", there, "--mode", "pixelize") == 0
+    # Luma of each frame when it is painted; else places of faces at most, nothing of a plane's size.
+    luma, places = SIZE[0] * SIZE[1], 4 * 16 * MOST
+    large = [at for at, size in enumerate(counted.to_host) if size > places]
+    assert large == painted
+    assert [counted.to_host[at] for at in large] == FRAMES * [luma]
+    assert 0 < counted.to_host.count(places) < 2 * FRAMES
+    one, two = _report(here), _report(there)
+    assert two.finder is not None and f"torch {PRETENDED}" in two.finder
+    assert two.gate is not None and two.gate.passed and f"torch {PRETENDED}" in two.gate.finder
+    assert two.frames_covered == FRAMES
+    for a, b in zip(one.tracks[0].boxes, two.tracks[0].boxes, strict=True):
+        assert a == pytest.approx(b, abs=1)
+    for index in (0, 25, 49):
+        assert _change(portrait_clip, there, index)[0] > 6
 
 
 @pytest.mark.parametrize("looks", [0, 3])
