@@ -17,20 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets import pixelation
-from nets.grid import HALF_STEP, Observation, take
+from nets.grid import Observation, take
 from nets.measure import Measurement
 from nets.motion import sample
 
 STEPS = 20
-GAIN = 1.5
+GAIN = 2.0
 """of a step"""
 
 FEW = 1
 """Steps where cells are point samples. A picture fits those whatever the motion, so that nothing tells when
 it is wrong; and it is wrong more often, since point samples alias."""
 
-STRENGTH = 0.001
+STRENGTH = 0.0015
 """of total variation. At half of it real footage loses, at twice moved stills"""
 
 EDGE = 0.01
@@ -54,7 +53,8 @@ class Fusion:
     """What a window knows of each of its frames. B windows of T frames."""
 
     picture: Tensor
-    """(B, T, 3, H, W) RGB: the common picture, seen from each frame; its own clean pixels outside"""
+    """(B, T, 3, H, W) RGB: the common picture, seen from each frame and held to its samples; its own clean
+    pixels outside"""
     misfit: Tensor
     """(B, T, 2, H, W): what the frame's own samples, and what those of all frames, still contradict; 0..1"""
     density: Tensor
@@ -66,23 +66,23 @@ def fuse(obs: Observation, window: int) -> Fusion:
     seen = Measurement(obs, window)
     trust = _trust(seen.lack(seen.split(seen.own)[:, seen.reference]), seen.whole, window)
     share, ahead = seen.share(trust), seen.start(trust)
-    clean = seen.clean(trust, ahead)
+    clean = seen.clean(trust)
     ahead = picture = torch.lerp(ahead, *clean)
     for step in range(STEPS):
         lack = seen.lack(ahead)
         if step in DOUBTING:
             trust = _trust(lack, seen.whole, window)
             seen.refine(ahead, lack)
-            share, clean = seen.share(trust), seen.clean(trust, ahead)
+            share, clean = seen.share(trust), seen.clean(trust)
         change = seen.split(sample(seen.spread(lack * seen.cell_trust(lack)), seen.there) * share).sum(1)
         change = GAIN * (change + STRENGTH * _smoother(ahead)) * (seen.of_means if step >= FEW else 1)
-        after = torch.lerp(ahead + change, *clean)
+        after = torch.lerp((ahead + change).clamp(0, 1), *clean)
         ahead, picture = after + step / (step + 3) * (after - picture) * seen.of_means, after
     own = seen.spread(seen.lack(picture)).abs().mean(1, keepdim=True)
     common = seen.split(sample(torch.cat([own, seen.sharp], dim=1), seen.there) * share).sum(1)
     planes = sample(torch.cat([picture, common], dim=1).repeat_interleave(window, 0), seen.back)
     frames, others = obs.base.clone(), torch.zeros_like(obs.base)
-    frames[..., seen.part[0], seen.part[1]] = torch.lerp(seen.own, planes[:, :3], seen.weight)
+    frames[..., seen.part[0], seen.part[1]] = seen.hold(torch.lerp(seen.own, planes[:, :3], seen.weight))
     others[..., seen.part[0], seen.part[1]] = torch.cat([own, planes[:, 3:]], dim=1) * seen.weight
     return Fusion(seen.split(frames), seen.split(others[:, :2]), seen.split(others[:, 2:]))
 
@@ -107,9 +107,8 @@ def _trust(lack: Tensor, whole: Tensor, window: int) -> Tensor:
 def support(obs: Observation, window: int, frames: list[int]) -> Observation:
     """What a NAR reads of some ``frames`` of each window: (B * len(frames), ...) of (B * T, ...).
 
-    An IDN's features, then SUPPORT further ones: how the common picture, held to each frame's own samples,
-    differs from ``base``; how much it is contradicted; where samples lie. They are 0 for windows of one
-    frame, which have nothing to add.
+    An IDN's features, then SUPPORT further ones: how the common picture differs from ``base``; how much it is
+    contradicted; where samples lie. They are 0 for windows of one frame, which have nothing to add.
     """
     picked = obs.pick(window, frames)
     if window == 1:
@@ -119,7 +118,5 @@ def support(obs: Observation, window: int, frames: list[int]) -> Observation:
     picture, misfit, density = (
         take(x, frames).flatten(0, 1) for x in (fusion.picture, fusion.misfit, fusion.density)
     )
-    held = pixelation.project(picture, picked.samples, picked.rows, picked.cols, picked.weight, HALF_STEP)
-    common = torch.where(picked.means.view(-1, 1, 1, 1) > 0, held, picture)
-    further = [common - picked.base, misfit * MISFIT, density]
+    further = [picture - picked.base, misfit * MISFIT, density]
     return replace(picked, features=torch.cat([picked.features, *further], dim=1))

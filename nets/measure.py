@@ -48,6 +48,18 @@ STIFF = 0.2
 """How much neighbouring control points are held together, in shares of what cells say of one. At a sixth,
 real clips gain 0.1 dB from 16 frames and moved stills lose 0.25."""
 
+DISAGREEING = 0.5
+"""What the variance of clean pixels of several frames counts beside what cells contradict."""
+
+CODED = 1 / 255
+"""What a sample may differ from the picture, as it was coded."""
+
+GIVEN_UP = 0.05
+"""What a frame's cell may lack of the common picture, 13 grey levels, before half of that is given up."""
+
+PLACE = slice(7, 9)
+"""Of ``nets.grid.Observation.features``: a pixel's place in its cell, down and across, -1..1."""
+
 MARGIN_PX = 4
 """About the mosaics of a batch: what lies farther out is left out of the work."""
 
@@ -71,11 +83,14 @@ class Measurement:
         self.reading = read[0].unsqueeze(-3), read[1].unsqueeze(-3).transpose(-1, -2)
         tall, wide = self.reading[0].sum(-1, keepdim=True), self.reading[1].sum(-2, keepdim=True)
         self.size = (tall * wide).clamp_min(1)
-        # Means go back to all of their pixels, point samples between the places where they were read.
+        # Two ways back from cells to pixels, on each axis: between their centres, and to all of their pixels.
         up = pixelation.interpolation(rows, (present.sum(-1) > 0).to(cover.dtype).squeeze(-2)).unsqueeze(-3)
         across = pixelation.interpolation(cols, (present.sum(-2) > 0).to(cover.dtype).squeeze(-2))
-        self.up = torch.where(points, up, rows.unsqueeze(-3).transpose(-1, -2))
-        self.across = torch.where(points, across.unsqueeze(-3).transpose(-1, -2), cols.unsqueeze(-3))
+        self.smooth = up, across.unsqueeze(-3).transpose(-1, -2)
+        self.flat = rows.unsqueeze(-3).transpose(-1, -2), cols.unsqueeze(-3)
+        place = obs.features[:, PLACE, self.part[0], self.part[1]] * torch.pi
+        self.phase = torch.cat([place.cos() * weight, place.sin() * weight, weight], dim=1)
+        self.crossed = torch.zeros_like(weight)
         self.bumps = _bumps(base.shape[-2], base), _bumps(base.shape[-1], base)
         self.at_cells = tuple(
             torch.einsum("mnp,kp->mkn", r, bumps) / r.sum(-1).clamp_min(1).unsqueeze(1)
@@ -162,28 +177,58 @@ class Measurement:
         return trust.flatten(0, 1)
 
     def spread(self, cells: Tensor) -> Tensor:
-        """(M, 3, n, n) -> (M, 3, h, w), in the mosaic."""
-        return (self.up @ cells @ self.across) * self.weight
+        """(M, 3, n, n) -> (M, 3, h, w), in the mosaic: flat over means that others cross, else smooth."""
+        smooth, flat = self._between(cells), self.flat[0] @ cells @ self.flat[1]
+        return torch.lerp(smooth, flat, self.crossed) * self.weight
+
+    def _between(self, cells: Tensor) -> Tensor:
+        """(M, C, n, n) -> (M, C, h, w): interpolated."""
+        return self.smooth[0] @ cells @ self.smooth[1]
 
     def share(self, trust: Tensor) -> Tensor:
-        """(M, 1, h, w): what each frame's cells count for a pixel of the picture; ``trust`` (M, 1, 1, 1)."""
+        """(M, 1, h, w): what each frame's cells count for a pixel of the picture; ``trust`` (M, 1, 1, 1).
+
+        From now on cells are spread by that: flat, which is the gradient, only as far as the cells of several
+        frames lie apart there, on both axes. What one frame says alone, or all about the same cells, would
+        leave hard edges. How far apart is the circular variance of a pixel's places in its cells.
+        """
         weight = self.near * trust
         total = self.split(weight).sum(1).clamp_min(LEAST)
-        return weight / total.repeat_interleave(self.window, 0)
+        share = weight / total.repeat_interleave(self.window, 0)
+        phase = (self.split(sample(self.phase, self.there)) * share.unflatten(0, (-1, self.window))).sum(1)
+        cos, sin, seen = phase.split((2, 2, 1), dim=1)
+        alike = ((cos**2 + sin**2) / seen.clamp_min(1e-3) ** 2).amax(1, keepdim=True)
+        apart = (1 - alike).clamp(0, 1).repeat_interleave(self.window, 0)
+        self.crossed = sample(apart, self.back) * (1 - self.points.to(apart.dtype))
+        return share
 
-    def clean(self, trust: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, h, w): what frames show of the reference beside their mosaics; (B, 1, h, w): how surely.
+    def clean(self, trust: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, h, w): what frames show of the reference beside their mosaics; (B, 1, h, w): what share of
+        the way a step goes there.
 
-        The less so, the more a cell of the reference contradicts that, with ``picture`` (B, 3, h, w) for the
-        rest of the cell: where a head turns, others show what it hides.
+        The less, the more a cell of the reference contradicts that, with its interpolation for the rest of
+        the cell (a picture that is being fitted would make up for what is wrong), and the more frames
+        contradict each other: a background does not move with the head, and a head that turns hides what
+        others show. Squared, as every step goes there: small shares would add up.
         """
         weight = self.split(self.bare * trust)
-        total = weight.sum(1)
-        shown, sure = (self.split(self.shown) * weight).sum(1) / total.clamp_min(1e-3), total.clamp_max(1)
-        mixed = torch.lerp(picture, shown, sure)
-        lack = self.lack(mixed).square().mean(1, keepdim=True)
-        doubt = self.split((self.up @ lack @ self.across) * self.weight)[:, self.reference].clamp_min(0)
-        return shown, sure / (1 + doubt / CELL_DOUBT**2)
+        total, own = weight.sum(1), self.split(self.own)[:, self.reference]
+        frames = self.split(self.shown)
+        shown, sure = (frames * weight).sum(1) / total.clamp_min(1e-3), total.clamp_max(1)
+        lack = self.lack(torch.lerp(own, shown, sure)).square().mean(1, keepdim=True)
+        doubt = self.split(self._between(lack) * self.weight)[:, self.reference].clamp_min(0)
+        apart = (frames - shown.unsqueeze(1)).square().mean(2, keepdim=True)
+        doubt = doubt + DISAGREEING * (apart * weight).sum(1) / total.clamp_min(1e-3)
+        return shown, (sure / (1 + doubt / CELL_DOUBT**2)) ** 2
+
+    def hold(self, frames: Tensor) -> Tensor:
+        """The common picture seen from each frame, (M, 3, h, w), brought nearer to the frame's own samples:
+        smoothly by what it lacks, and back to the frame's own interpolation where it lacks much."""
+        lack = (self.samples - self.read(frames)) * self.whole
+        wrong = lack.square().mean(1, keepdim=True)
+        given_up = self._between(wrong / (wrong + GIVEN_UP**2)) * self.weight
+        held = frames + self.spread(lack - lack.clamp(-CODED, CODED))
+        return torch.lerp(held, self.own, given_up.clamp(0, 1))
 
     def start(self, trust: Tensor) -> Tensor:
         """(B, 3, h, w): mean of the interpolated frames."""
@@ -239,5 +284,5 @@ def _sampling(member: tuple[Tensor, Tensor], points: Tensor) -> tuple[Tensor, Te
 
 def _sharpness(obs: Observation) -> Tensor:
     """(M, 1, H, W): 1 in the middle of a cell, falling off as a Gaussian of the distance in cells."""
-    place = obs.features[:, 7:9] / 2 / SHARP
+    place = obs.features[:, PLACE] / 2 / SHARP
     return torch.exp(-0.5 * (place**2).sum(1, keepdim=True)) * obs.weight
