@@ -72,7 +72,9 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 }
 # superfast leaves out the look-ahead over macroblocks, which costs little and saves a quarter of the file.
 # With it files are 1 to 25 % larger and 0.1 to 0.8 dB worse than at veryfast, for half of the processor time.
-_SUPERFAST = {"preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10"}
+# Where B-frames go is not decided: on eight clips always three made files 11 % smaller to 12 % larger (mean
+# 2 % smaller) at 0.5 dB less to 0.7 dB more (mean 0.1 more), in 0 to 17 % less time.
+_SUPERFAST = {"preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10:b-adapt=0"}
 _QUICK: dict[str, dict[str, str]] = {
     "libx264": _SUPERFAST,
     "libx264rgb": _SUPERFAST,

@@ -7,7 +7,7 @@ moves: it may have stopped, or gone on.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,10 @@ _HELD = 0.9
 """Share of the box as seen that the smoothed one contains at least; the mask's scale covers the rest."""
 
 
+_SLACK_S = 1e-6
+"""Times are fractions in floating point."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """How far from where it was seen a face is covered, in seconds."""
@@ -43,16 +47,14 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     ``times`` ascend and belong to ``boxes``, the sights of one track in one shot. Between two sights that
     ``reach`` joins the box moves evenly from one to the other.
     """
-    slack = 1e-6  # times are fractions in floating point
-    after = bisect_left(times, time_s - slack)
-    if after < len(times) and abs(times[after] - time_s) <= slack:
+    after = bisect_left(times, time_s - _SLACK_S)
+    if after < len(times) and times[after] - time_s <= _SLACK_S:
         return _smoothed(after, times, boxes)
-    last = times[after - 1] if after else None
-    following = times[after] if after < len(times) else None
-    behind = last is not None and time_s - last <= reach.after_s + slack
-    ahead = following is not None and following - time_s <= reach.before_s + slack
+    behind, ahead = _near(time_s, after, times, reach)
     if not (behind or ahead):
         return None
+    last = times[after - 1] if after else None
+    following = times[after] if after < len(times) else None
     if last is not None and following is not None and following - last <= reach.before_s + reach.after_s:
         share = (time_s - last) / (following - last)
         a, b = (_smoothed(i, times, boxes) for i in (after - 1, after))
@@ -64,6 +66,17 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     if from_behind is not None and from_ahead is not None:
         return from_behind.hull(from_ahead)
     return from_behind or from_ahead
+
+
+def is_reached(time_s: float, times: Sequence[float], reach: Reach) -> bool:
+    """Whether ``box_at`` has a box at that time."""
+    return any(_near(time_s, bisect_left(times, time_s - _SLACK_S), times, reach))
+
+
+def _near(time_s: float, after: int, times: Sequence[float], reach: Reach) -> tuple[bool, bool]:
+    """Whether the last sight before a time and the first one from it on, ``after``, are near enough."""
+    behind = after > 0 and time_s - times[after - 1] <= reach.after_s + _SLACK_S
+    return behind, after < len(times) and times[after] - time_s <= reach.before_s + _SLACK_S
 
 
 def _sides(box: Box) -> tuple[float, float, float, float]:
@@ -78,10 +91,18 @@ def _smoothed(at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
     seen = boxes[at]
     if reach < 1:
         return seen
-    near = np.array([_sides(boxes[i]) for i in range(at - reach, at + reach + 1)])
-    weights = np.array([reach + 1 - abs(i) for i in range(-reach, reach + 1)], np.float64)
-    mean = Box(*(weights @ near / weights.sum()).tolist())
-    return mean.hull(seen.scaled(_HELD))
+    # Of some four numbers NumPy's sums take several times as long.
+    near = [boxes[i] for i in range(at - reach, at + reach + 1)]
+    weights = [reach + 1 - abs(i) for i in range(-reach, reach + 1)]
+    whole = sum(weights)
+
+    def mean(sides: Iterable[float]) -> float:
+        return sum(weight * side for weight, side in zip(weights, sides, strict=True)) / whole
+
+    middle = Box(
+        mean(b.x0 for b in near), mean(b.y0 for b in near), mean(b.x1 for b in near), mean(b.y1 for b in near)
+    )
+    return middle.hull(seen.scaled(_HELD))
 
 
 def _gone_on(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
@@ -89,7 +110,7 @@ def _gone_on(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box
     seen, away_s = boxes[at], time_s - times[at]
     vx, vy = _speed(at, times, boxes, past=away_s > 0)
     farthest = _FARTHEST * max(seen.width, seen.height)
-    dx, dy = (float(np.clip(v * away_s, -farthest, farthest)) for v in (vx, vy))
+    dx, dy = (max(-farthest, min(v * away_s, farthest)) for v in (vx, vy))
     moved = Box(seen.x0 + dx, seen.y0 + dy, seen.x1 + dx, seen.y1 + dy)
     return seen.hull(moved).scaled(1 + _GROWTH_PER_S * abs(away_s))
 

@@ -21,7 +21,7 @@ import numpy as np
 from norfair import Detection, NoFilterFactory, Tracker
 from norfair.tracker import TrackedObject
 
-from pipeline.faces.fill import SMOOTH_S, Reach, box_at
+from pipeline.faces.fill import SMOOTH_S, Reach, box_at, is_reached
 from pipeline.types import Box, Found, Kind, Reference, Region, Shape, StreamInfo, TrackedFaces, TrackedRegion
 
 _FARTHEST_MATCH = 0.9
@@ -76,9 +76,14 @@ class _Track:
         self.best = max(self.best, region.score)
 
     def at(self, time_s: float, reach: Reach) -> Box | None:
-        if time_s < self.start_s or (self.end_s is not None and time_s >= self.end_s):
-            return None
-        return box_at(time_s, self.times, self.boxes, reach)
+        return box_at(time_s, self.times, self.boxes, reach) if self._in_shot(time_s) else None
+
+    def is_on(self, time_s: float, reach: Reach) -> bool:
+        """Whether ``at`` has a box."""
+        return self._in_shot(time_s) and is_reached(time_s, self.times, reach)
+
+    def _in_shot(self, time_s: float) -> bool:
+        return self.start_s <= time_s and (self.end_s is None or time_s < self.end_s)
 
     def forget(self, before_s: float) -> None:
         """Sights that nothing will ask for any more; the last one stays."""
@@ -158,8 +163,8 @@ def track_faces(
                 numbers += 1
                 track.number = numbers
                 references[numbers] = _reference(track, item, held)
-            following = None if next_s is None else track.at(next_s, reach)
-            regions.append(_region(track, time_s, box, born=born, last=following is None))
+            last = next_s is None or not track.is_on(next_s, reach)
+            regions.append(_region(track, time_s, box, born=born, last=last))
         horizon_s = time_s - max(reach.after_s, SMOOTH_S) - 1.0
         for track in tracks:
             track.forget(horizon_s)
