@@ -63,7 +63,7 @@ def _axis(low: float, high: float, cells: int, size: int, step: int) -> _Axis:
     start = min(max(math.floor(low) // step, 0), size)
     stop = max(min(-(-math.ceil(high) // step), size), start)
     inner = cell_edges(max((high - low) / cells, 1e-6), low, 1, cells - 2) if cells > 1 else []
-    edges = (start, *(min(max(-(-edge // step), start), stop) for edge in inner), stop)
+    edges = (start, *[min(max(-(-edge // step), start), stop) for edge in inner], stop)
     bounds = np.array(edges) - start
     counts = bounds[1:] - bounds[:-1]
     return _Axis(edges, bounds, counts, _own(counts, 1))
@@ -106,28 +106,33 @@ def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion)
     rows, columns = _own(down), _own(across)
     means = np.empty((convert.format.colour_planes, *cells), np.float32)
     for mean, plane, (y, x) in zip(means, frame.planes, axes, strict=False):
-        content = plane[y.start : y.stop, x.start : x.stop]
-        if not content.numel():
+        if _is_empty(y, x):
             mean[:] = int(plane.to(torch.int32).sum()) / plane.numel()
             continue
-        own = _cell_sums(content, y, x) / np.maximum(y.counts[:, None] * x.counts, 1)
+        own = _cell_sums(plane, y, x) / np.maximum(y.counts[:, None] * x.counts, 1)
         # A cell that has pixels but no sample of chroma shows its neighbour's.
         mean[:] = own[y.filled[rows][:, None], x.filled[columns]]
     samples = convert.samples_to_rgb(torch.from_numpy(means))
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
 
 
-def _cell_sums(content: Tensor, y: _Axis, x: _Axis) -> NDArray[np.float64]:
+def _is_empty(y: _Axis, x: _Axis) -> bool:
+    return y.start == y.stop or x.start == x.stop
+
+
+def _cell_sums(plane: Tensor, y: _Axis, x: _Axis) -> NDArray[np.float64]:
     """(R, C): samples of each cell added up where they lie; the sums come to the host.
 
     float64 holds the sums of any picture's integers exactly.
     """
-    if content.device.type == "cpu":
-        table = cv2.integral(content.numpy(), sdepth=cv2.CV_64F)[y.bounds[:, None], x.bounds]
+    if plane.device.type == "cpu":
+        content = plane.numpy()[y.start : y.stop, x.start : x.stop]
+        table = cv2.integral(content, sdepth=cv2.CV_64F)[y.bounds[:, None], x.bounds]
         return np.asarray(table[1:, 1:] - table[:-1, 1:] - table[1:, :-1] + table[:-1, :-1], np.float64)
     rows, columns = (torch.from_numpy(_members(axis.edges)).to(content.device) for axis in (y, x))
     # uint16 has few operations on a GPU
-    sums = rows @ content.to(torch.int32).to(torch.float64) @ columns.T
+    part = plane[y.start : y.stop, x.start : x.stop]
+    sums = rows @ part.to(torch.int32).to(torch.float64) @ columns.T
     return np.asarray(sums.cpu().numpy(), np.float64)
 
 
@@ -162,23 +167,24 @@ def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
     inside = _covered(mask, axes[0], cells)
     inside_chroma = _any(inside, axes[0], convert)
     for index, (plane, (y, x)) in enumerate(zip(frame.planes, axes, strict=False)):
-        target = plane[y.start : y.stop, x.start : x.stop]
-        if not target.numel():
+        if _is_empty(y, x):
             continue
-        dtype = np.uint8 if target.dtype is torch.uint8 else np.uint16
+        dtype = np.uint8 if plane.dtype is torch.uint8 else np.uint16
         if mask.smooth:
             steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
             values = _interpolated(codes[index], mask.box, (y, x), steps, convert.format.bits)
         else:
             values = _spread(codes[index].astype(dtype), y, x)
-        _write(target, values.astype(dtype, copy=False), inside_chroma if index else inside)
+        place = slice(y.start, y.stop), slice(x.start, x.stop)
+        _write(plane, place, values.astype(dtype, copy=False), inside_chroma if index else inside)
 
 
-def _write(target: Tensor, values: NDArray[Any], where: NDArray[np.bool_]) -> None:
+def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], where: NDArray[np.bool_]) -> None:
     """Values into a part of a plane where it lies: what is painted was worked out on the host."""
-    if target.device.type == "cpu":
-        np.copyto(target.numpy(), values, where=where)
+    if plane.device.type == "cpu":
+        np.copyto(plane.numpy()[place], values, where=where)
         return
+    target = plane[place]
     # PyTorch has no where() of uint16 on a GPU: int32 in between
     painted, mask = (torch.from_numpy(np.ascontiguousarray(x)).to(target.device) for x in (values, where))
     target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
