@@ -129,7 +129,7 @@ def _cell_sums(plane: Tensor, y: _Axis, x: _Axis) -> NDArray[np.float64]:
         content = plane.numpy()[y.start : y.stop, x.start : x.stop]
         table = cv2.integral(content, sdepth=cv2.CV_64F)[y.bounds[:, None], x.bounds]
         return np.asarray(table[1:, 1:] - table[:-1, 1:] - table[1:, :-1] + table[:-1, :-1], np.float64)
-    rows, columns = (torch.from_numpy(_members(axis.edges)).to(content.device) for axis in (y, x))
+    rows, columns = (torch.from_numpy(_members(axis.edges)).to(plane.device) for axis in (y, x))
     # uint16 has few operations on a GPU
     part = plane[y.start : y.stop, x.start : x.stop]
     sums = rows @ part.to(torch.int32).to(torch.float64) @ columns.T
