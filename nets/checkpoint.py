@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from nets.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
 from nets.idn import IDN, IDNConfig
@@ -76,7 +76,7 @@ def save(path: Path, net: Net, half: bool = True) -> None:
     }
     metadata = {"net": NAMES[type(net)], "config": json.dumps(asdict(net.config))}
     part = path.with_suffix(".part")
-    save_file(state, part, metadata=metadata)
+    part.write_bytes(to_bytes(state, metadata=metadata))
     part.replace(path)
 
 

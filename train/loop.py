@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 
 from nets.nar_seed import SeedNARConfig
 from pipeline.errors import OutputError
+from train import begun
 from train.data import Segments, Stills, check_sizes, draw_clips, jitter
 from train.degrade import degrade
 from train.parallel import Workers
@@ -46,10 +46,11 @@ def train(
 ) -> State:
     """Trains into ``out``: ``state.pt``, ``{net}.safetensors``, ``log.csv``, ``strip_*.png``.
 
-    A fresh run takes over the weights of ``start``: a network of the same kind, or an IDN for a NAR. Raises
-    CheckpointError where those or a state to resume do not fit, InputError for segments of another size than
-    the stills, OutputError where no folder can be made, MissingError without TensorBoard, ValueError for
-    losses without their networks; all before the first step.
+    A fresh run takes over the weights of ``start``: a network of the same kind, or an IDN for a NAR. An
+    interrupt between two steps loses none. Raises CheckpointError where those weights, or a state to resume
+    or its recipe, do not fit, InputError for segments of another size than the stills, OutputError where no
+    folder can be made, MissingError without TensorBoard, ValueError for losses without their networks; all
+    before the first step.
     """
     frozen, workers = frozen or Frozen(), workers or Workers()
     frozen.check(recipe)
@@ -62,6 +63,7 @@ def train(
         ) from error
     state = State.fresh(recipe, device)
     if resume and (out / STATE).exists():
+        begun.check(out, recipe)
         state.load(out / STATE)
         log.info("resumed at step %d", state.step)
     elif start is not None:
@@ -70,33 +72,55 @@ def train(
     progress = Progress(out, recipe.steps, state.step, board)
     if workers.first:
         progress.begin()
-        (out / "recipe.txt").write_text(repr(asdict(recipe)) + "\n")
-    saved = time.monotonic()
-    while state.step < recipe.steps:
-        batch = draw(recipe, sources, state.step, workers.rank, device)
-        set_rate(state.optimizer, recipe, state.step)
-        made = restore(state, recipe, batch)
-        terms = compare(state, recipe, made, batch, frozen, workers)
-        state.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        workers.average(state.net)
-        nn.utils.clip_grad_norm_(state.net.parameters(), 0.5)
-        state.optimizer.step()
-        follow(state.average, state.net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
-        state.step += 1
-        if workers.first:
-            progress.add(state.step, {**{n: float(t.detach()) for n, t in terms.items()}, **gain_db(made)})
-            progress.show(state.step, made.example, made.obs.base, made.frames.detach())
-        if workers.any(progress.minutes() > max_minutes, device):
-            break
-        if workers.first and time.monotonic() - saved > SAVE_MINUTES * 60:
-            state.keep(out, recipe.net)
-            saved = time.monotonic()
-    if workers.first:
-        state.keep(out, recipe.net)
-    if board is not None:
-        board.close()
+        begun.write(out, recipe)
+    try:
+        _run(state, recipe, sources, out, max_minutes, frozen, workers, progress)
+    finally:
+        if board is not None:
+            board.close()
     return state
+
+
+def _run(
+    state: State,
+    recipe: Recipe,
+    sources: tuple[Stills, Segments | None],
+    out: Path,
+    max_minutes: float,
+    frozen: Frozen,
+    workers: Workers,
+    progress: Progress,
+) -> None:
+    """Steps until the schedule or the time ends, kept every two minutes."""
+    device, saved, whole = state.device, time.monotonic(), True
+    try:
+        while state.step < recipe.steps:
+            batch = draw(recipe, sources, state.step, workers.rank, device)
+            set_rate(state.optimizer, recipe, state.step)
+            made = restore(state, recipe, batch)
+            whole = state.adversary is None  # which makes its own step
+            terms = compare(state, recipe, made, batch, frozen, workers)
+            state.optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()
+            workers.average(state.net)
+            nn.utils.clip_grad_norm_(state.net.parameters(), 0.5)
+            whole = False
+            state.optimizer.step()
+            follow(state.average, state.net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
+            state.step += 1
+            whole = True
+            if workers.first:
+                values = {n: float(t.detach()) for n, t in terms.items()}
+                progress.add(state.step, {**values, **gain_db(made)})
+                progress.show(state.step, made.example, made.obs.base, made.frames.detach())
+            if workers.any(progress.minutes() > max_minutes, device):
+                break
+            if workers.first and time.monotonic() - saved > SAVE_MINUTES * 60:
+                state.keep(out, recipe.net)
+                saved = time.monotonic()
+    finally:
+        if workers.first and whole:
+            state.keep(out, recipe.net)
 
 
 def draw(

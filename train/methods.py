@@ -137,6 +137,9 @@ def read_networks(
     """Networks of files or shipped ones by name, those that take a window once for each of ``frames``.
     ``titles`` are their names in tables, else their files'. Raises InputError."""
     paths = [WEIGHTS / f"{name}.safetensors" if name in SHIPPED else Path(name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if not path.exists():
+            raise InputError(f"{name!r} is no weights file, nor one of the shipped {', '.join(SHIPPED)}")
     networks = []
     for path, label in zip(paths, titles or labels(paths), strict=True):
         try:

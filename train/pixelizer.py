@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from nets.checkpoint import CheckpointError, load, save
 from nets.grid import compose, observe
 from nets.idn import IDN
 from nets.pixelizer import Pixelizer, PixelizerConfig
+from train import begun
 from train.data import Stills, draw_clips, jitter
 from train.loop import CELLS
 from train.metrics import psnr
@@ -150,10 +151,11 @@ def train(
     weights = out / f"pixelizer-{recipe.config.perturb}.safetensors"
     state = State.fresh(recipe, device)
     if resume and (out / "state.pt").exists():
+        begun.check(out, recipe)
         state.load(out / "state.pt")
         log.info("resumed at step %d", state.step)
-    (out / "recipe.txt").write_text(repr(asdict(recipe)) + "\n")
-    began, last_saved, window, first = time.monotonic(), time.monotonic(), [], state.step
+    begun.write(out, recipe)
+    started, last_saved, window, first = time.monotonic(), time.monotonic(), [], state.step
     while state.step < recipe.steps:
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
         covered = draw(recipe, faces, generator)
@@ -185,7 +187,7 @@ def train(
                 recipe.steps,
                 [*terms, *MEASURED],
                 window,
-                time.monotonic() - began,
+                time.monotonic() - started,
                 first,
             )
             window = []
@@ -195,7 +197,7 @@ def train(
                 out / f"strip_{state.step:06d}.png",
                 [covered.truth, plain, unchanged, changed.detach(), received.detach(), restored.detach()],
             )
-        if time.monotonic() - began > max_minutes * 60:
+        if time.monotonic() - started > max_minutes * 60:
             break
         if time.monotonic() - last_saved > 120:
             state.save(out / "state.pt")

@@ -105,9 +105,20 @@ def sources(
         out["faces"] = stills, range(len(stills.pictures))
     if clips is not None:
         origin = clips.with_suffix(".json")
-        known = json.loads(origin.read_text()) if not clips.is_dir() and origin.exists() else None
+        known = _people(origin) if not clips.is_dir() and origin.exists() else None
         out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), known)
     return out
+
+
+def _people(origin: Path) -> list[int]:
+    """Which clip each segment is of. Raises InputError."""
+    try:
+        known = json.loads(origin.read_text())
+    except ValueError as error:
+        raise InputError(f"{origin} cannot be read ({error}); python -m train.pack writes it") from error
+    if not isinstance(known, list):
+        raise InputError(f"{origin} holds no list; python -m train.pack writes it")
+    return known
 
 
 def cut(folder: Path) -> tuple[Segments, list[int]]:

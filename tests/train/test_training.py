@@ -1,7 +1,10 @@
 """Data, degradation and the loop: deterministic, resumable, geometrically right."""
 
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,8 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from nets import pixelation
-from nets.checkpoint import load
+from nets.checkpoint import CheckpointError, load
 from pipeline.errors import InputError
+from train import loop
 from train.data import Segments, Stills, draw_clips
 from train.degrade import Degradation, degrade
 from train.loop import train
@@ -91,6 +95,44 @@ def test_a_resumed_run_equals_an_uninterrupted_one(net: str, tmp_path: Path) -> 
     for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(a, b)
     assert load(tmp_path / "whole" / f"{net}.safetensors").config == whole.net.config
+
+
+def test_other_settings_are_not_resumed(tmp_path: Path) -> None:
+    recipe = Recipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=2)
+    cpu, sources = torch.device("cpu"), (stills(128), None)
+    train(recipe, sources, tmp_path, cpu, max_minutes=1e-9)
+    for other in (replace(recipe, rate=1e-4), replace(recipe, degradation=Degradation(filmed=0.5))):
+        with pytest.raises(CheckpointError, match=r"begun with (rate|degradation\.filmed)"):
+            train(other, sources, tmp_path, cpu, resume=True)
+    assert train(replace(recipe, steps=3), sources, tmp_path, cpu, resume=True).step == 3
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train(recipe, sources, tmp_path, cpu, resume=True)
+
+
+def test_an_interrupt_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("idn", config=dict(SMALL), steps=9, batch=1, warmup=2)
+    cpu, sources = torch.device("cpu"), (stills(128), None)
+    drawn = loop.draw
+
+    def interrupted(*args: Any) -> Any:
+        if args[2] == 3:
+            raise KeyboardInterrupt
+        return drawn(*args)
+
+    monkeypatch.setattr(loop, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, sources, tmp_path, cpu)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
+    assert (tmp_path / "idn.safetensors").stat().st_mode & 0o444 == 0o444 & ~umask()
+
+
+def umask() -> int:
+    """The process's, which can be read by setting it alone."""
+    now = os.umask(0o022)
+    os.umask(now)
+    return now
 
 
 def test_training_lowers_the_loss_on_one_batch(tmp_path: Path) -> None:

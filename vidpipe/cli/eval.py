@@ -199,10 +199,6 @@ def _report(
     from vidpipe import __version__
 
     outcomes = []
-    for kind, outcome in suite.outcomes():
-        outcomes.append((kind, outcome))
-        if not as_json and table is None:
-            print(section(kind, outcome), flush=True)
     facts: dict[str, object] = {
         "version": __version__,
         "seed": suite.seed,
@@ -210,7 +206,13 @@ def _report(
         "left_out": list(suite.judges.missing),
         "plan": plan,
     }
-    result = write(outcomes, facts, output)
+    try:
+        for kind, outcome in suite.outcomes():
+            outcomes.append((kind, outcome))
+            if not as_json and table is None:
+                print(section(kind, outcome), flush=True)
+    finally:  # an interrupt keeps what is measured
+        result = write(outcomes, facts, output)
     if table is not None:
         text = page(*table, outcomes, plan)
         (output / "table.md").write_text(text)

@@ -28,7 +28,8 @@ Conditions = Annotated[
     typer.Option(
         "--conditions",
         metavar="LIST",
-        help="clean-N, wild, wild-N, -moving behind it; default: clean-8,clean-10,clean-12,wild.",
+        help="clean-N, wild[-N] or filmed[-N] (a real codec), N cells across; behind it any of -moving, "
+        "-noiseN, -gammaN; default: clean-8,clean-10,clean-12,wild.",
         show_default=False,
     ),
 ]
@@ -41,7 +42,7 @@ Budget = Annotated[
     typer.Option(
         "--budget-minutes",
         metavar="N",
-        min=0,
+        min=0.01,
         help="Time to train a table's networks in, all together.",
         show_default=False,
     ),
