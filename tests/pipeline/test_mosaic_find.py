@@ -70,6 +70,22 @@ def test_the_shape_is_told(shape: Shape) -> None:
     assert right >= 9
 
 
+def test_an_ellipse_is_found_to_the_pixel() -> None:
+    """Pixels of it that are left out stay as a dashed line along its edge."""
+    left_out = taken_in = 0.0
+    for seed in range(8):
+        mosaic = fixed((80, 60, 300, 320), 17.5, (3.0, 5.0), shape=Shape.ELLIPSE)
+        (region, *_) = find(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
+        box, true = region.box, mosaic.mask(400, 400)
+        u = (np.arange(400) + 0.5 - box.centre[0]) / (box.width / 2)
+        v = (np.arange(400) + 0.5 - box.centre[1]) / (box.height / 2)
+        seen = u * u + (v * v)[:, None] <= 1.0
+        left_out += (true & ~seen).sum() / (np.pi * 240) / 8
+        taken_in += (seen & ~true).sum() / (np.pi * 240) / 8
+    assert left_out < 0.02
+    assert taken_in < 1.5
+
+
 def test_several_mosaics_with_lattices_of_their_own() -> None:
     mosaics = [
         locked((20, 30, 180, 200), (10, 10)),
