@@ -82,7 +82,7 @@ def fuse(obs: Observation, window: int) -> Fusion:
     common = seen.split(sample(torch.cat([own, seen.sharp], dim=1), seen.there) * share).sum(1)
     planes = sample(torch.cat([picture, common], dim=1).repeat_interleave(window, 0), seen.back)
     frames, others = obs.base.clone(), torch.zeros_like(obs.base)
-    frames[..., seen.part[0], seen.part[1]] = seen.hold(torch.lerp(seen.own, planes[:, :3], seen.weight))
+    frames[..., seen.part[0], seen.part[1]] = seen.hold(planes[:, :3], trust)
     others[..., seen.part[0], seen.part[1]] = torch.cat([own, planes[:, 3:]], dim=1) * seen.weight
     return Fusion(seen.split(frames), seen.split(others[:, :2]), seen.split(others[:, 2:]))
 

@@ -54,6 +54,9 @@ DISAGREEING = 0.5
 CODED = 1 / 255
 """What a sample may differ from the picture, as it was coded."""
 
+FITS = 0.25
+"""Trust in a frame below which it is given less of the common picture."""
+
 GIVEN_UP = 0.05
 """What a frame's cell may lack of the common picture, 13 grey levels, before half of that is given up."""
 
@@ -221,14 +224,17 @@ class Measurement:
         doubt = doubt + DISAGREEING * (apart * weight).sum(1) / total.clamp_min(1e-3)
         return shown, (sure / (1 + doubt / CELL_DOUBT**2)) ** 2
 
-    def hold(self, frames: Tensor) -> Tensor:
+    def hold(self, frames: Tensor, trust: Tensor) -> Tensor:
         """The common picture seen from each frame, (M, 3, h, w), brought nearer to the frame's own samples:
-        smoothly by what it lacks, and back to the frame's own interpolation where it lacks much."""
+        smoothly by what it lacks, and back to the frame's own interpolation where it lacks much, where the
+        reference does not show the place, or if ``trust`` (M, 1, 1, 1) says that the frame fits badly."""
+        within = (self.back.abs() <= 1).all(-1).unsqueeze(1)
+        frames = torch.lerp(self.own, frames, self.weight * within)
         lack = (self.samples - self.read(frames)) * self.whole
         wrong = lack.square().mean(1, keepdim=True)
         given_up = self._between(wrong / (wrong + GIVEN_UP**2)) * self.weight
         held = frames + self.spread(lack - lack.clamp(-CODED, CODED))
-        return torch.lerp(held, self.own, given_up.clamp(0, 1))
+        return torch.lerp(self.own, held, (1 - given_up.clamp(0, 1)) * (trust / FITS).clamp_max(1))
 
     def start(self, trust: Tensor) -> Tensor:
         """(B, 3, h, w): mean of the interpolated frames."""

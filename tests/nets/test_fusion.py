@@ -164,3 +164,13 @@ def test_features_are_those_of_an_idn_and_what_the_window_adds() -> None:
     of_one = support(obs, 1, [0])
     assert torch.equal(of_one.features[:, :CHANNELS], obs.features)
     assert not of_one.features[:, CHANNELS:].any()
+
+
+def test_a_frame_that_shows_more_than_the_reference_keeps_its_own_there() -> None:
+    """Far frames see places that lie outside of the reference's part of the picture."""
+    truth, obs = filmed([(0.0, 0.0), (9.0, 0.0), (18.0, 0.0), (18.0, 0.0), (18.0, 0.0)])
+    fused = fuse(obs, 5).picture[0, 0]
+    assert gain_db(fused, truth, obs, 0) > 0
+    side = (slice(None), slice(24, 72), slice(20, 28))
+    beside = [float((x[side] - truth[0][side]).abs().max()) for x in (fused, obs.base[0])]
+    assert beside[0] < 1.2 * beside[1]
