@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import cast
 
@@ -16,100 +15,39 @@ from pipeline import build, cuda
 from pipeline.build import Progress
 from pipeline.clock import StageClock, StageTime, bottleneck
 from pipeline.config import Resolved, RunConfig
+from pipeline.covergate import examine, told
+from pipeline.coverjob import CoverJob, CoverPlan, check_tracks, make_plan, mask_settings, track_settings
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
-from pipeline.errors import GateError, InputError, OutputError, UsageError
+from pipeline.errors import GateError, OutputError, UsageError
 from pipeline.faces import open_finder
-from pipeline.faces.book import FaceTrackRecord, TrackBook
-from pipeline.faces.gate import Uncovered, confirmed, scan
-from pipeline.faces.picture import Eye, Scales, SmallPicture, scales
+from pipeline.faces.book import TrackBook
+from pipeline.faces.picture import Eye, SmallPicture
 from pipeline.faces.replay import replay
 from pipeline.faces.report import (
     NOTICE,
     ChoiceRecord,
     CoverReport,
-    GateRecord,
     LooksRecord,
-    Mode,
     ReleaseRecord,
-    UncoveredRecord,
 )
-from pipeline.faces.select import Choice, select
+from pipeline.faces.select import select
 from pipeline.faces.sheet import ContactSheet
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import StageRecord, file_record, heard, setting_records, write_whole
 from pipeline.mosaic.find import FindSettings
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
-from pipeline.plan import absolute, span
 from pipeline.stages.find_faces import FaceLooker, LookSettings
-from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
-from pipeline.stages.pixelize import Hold, Look, MaskSettings, Pixelizer
-from pipeline.stages.track_faces import FaceTrackSettings, track_faces
-from pipeline.types import Frame, Shape, StreamInfo, TrackedFaces
+from pipeline.stages.pixelize import Pixelizer
+from pipeline.stages.track_faces import track_faces
+from pipeline.types import Frame, StreamInfo, TrackedFaces
 
 log = logging.getLogger(__name__)
 
 NO_CHOICE = ChoiceRecord(keep=[], only=None, regions=[], excluded=[], during=[], tracks_from=None)
-_NAMED = 5
-"""Uncovered faces that the error's line names; the report has all."""
-
-
-@dataclass(frozen=True, slots=True)
-class CoverJob:
-    """What is to be done to one file. Times count from the first frame, in seconds."""
-
-    source: Path
-    target: Path
-    mode: Mode
-    keep: tuple[int, ...] = ()
-    only: tuple[int, ...] | None = None
-    regions: tuple[ManualRegion, ...] = ()
-    excluded: tuple[ManualRegion, ...] = ()
-    during: tuple[tuple[float | None, float | None], ...] = ()
-    tracks: tuple[FaceTrackRecord, ...] | None = None
-    """Of an earlier run; None: they are found."""
-    said: ChoiceRecord | None = None
-    """The choice in the user's words."""
-    start_s: float | None = None
-    end_s: float | None = None
-    overwrite: bool = False
-    network: Path | None = None
-    """Engine file of the network that ``protect.perturb`` asks for."""
-
-    @property
-    def sidecar(self) -> Path:
-        """``out.mp4`` -> ``out.mp4.json``."""
-        return self.target.with_name(f"{self.target.name}.json")
-
-    @property
-    def sheet(self) -> Path:
-        """What a preview shows: ``out.preview.png``."""
-        return self.target.with_name(f"{self.target.stem}.preview.png")
-
-    @property
-    def preview_report(self) -> Path:
-        """What a preview knows: ``out.preview.json``."""
-        return self.target.with_name(f"{self.target.stem}.preview.json")
-
-    @property
-    def gate_report(self) -> Path:
-        """What is left where the gate fails: ``out.mp4.gate.json``."""
-        return self.target.with_name(f"{self.target.name}.gate.json")
-
-
-@dataclass(frozen=True, slots=True)
-class CoverPlan:
-    """A job on its file."""
-
-    start_pts: int | None
-    end_pts: int | None
-    frames: int
-    """That will be read and written."""
-    choice: Choice
-    scales: Scales
 
 
 @dataclass(slots=True)
@@ -128,43 +66,6 @@ class Meters:
             "find thread, for room": self.painted.put_s,
             "encode thread, for frames": self.painted.get_s,
         }
-
-
-def make_plan(job: CoverJob, info: StreamInfo, config: RunConfig) -> CoverPlan:
-    """Resolves times and places. Raises UsageError where no frame is left or a region lies outside."""
-    start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
-    first_s = float(info.pts[0] * info.time_base)
-    choice = Choice(
-        keep=frozenset(job.keep),
-        only=None if job.only is None else frozenset(job.only),
-        regions=absolute(job.regions, info),
-        excluded=absolute(job.excluded, info, "--exclude-region"),
-        during=tuple(
-            (None if a is None else a + first_s, None if b is None else b + first_s) for a, b in job.during
-        ),
-    )
-    return CoverPlan(start_pts, end_pts, end - first, choice, scales(info, config.faces.min_face_px))
-
-
-def mask_settings(mode: Mode, config: RunConfig) -> MaskSettings:
-    """What masks look like in a mode."""
-    mask, protect = config.mask, config.protect
-    hold = Hold(protect.hold_s, protect.epsilon, protect.dp_pixels) if mode == "protect" else None
-    return MaskSettings(
-        Look(mask.look),
-        mask.blocks,
-        Shape.ELLIPSE if mask.shape == "ellipse" else Shape.RECTANGLE,
-        mask.scale,
-        hold,
-    )
-
-
-def track_settings(config: RunConfig) -> FaceTrackSettings:
-    faces = config.faces
-    # What lies between two looks is covered however little is to be filled.
-    least = max(faces.every_s, faces.fine_every_s)
-    before, after = max(faces.fill_before_s, least), max(faces.fill_after_s, least)
-    return FaceTrackSettings(faces.birth_score, before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +135,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
-        _check_tracks(job, info)
+        check_tracks(job, info)
         looker = _looker(job, plan, config, device) if job.tracks is None else None
         second = _open(config, plan.scales.gate, device) if config.gate.scan else None
         output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
@@ -257,7 +158,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         meters.clock.add("encode", "encode", perf_counter() - begun)
         gate, looking = None, perf_counter()
         if second is not None:
-            gate = _gate(
+            gate = examine(
                 made, decoder, plan, config, meters.book, second, lambda done: progress(written + done)
             )
         ended = perf_counter()
@@ -292,7 +193,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         )
         if gate is not None and failed:
             write_whole(job.gate_report, report.model_dump_json())
-            raise GateError(_uncovered(job, gate))
+            raise GateError(told(job, gate))
         # It outlasts the closing of the others: an interrupt in there counts, too.
         whole.enter_context(all_or_nothing(job.target, job.sidecar))
         encoder.finish()
@@ -313,7 +214,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
         decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
-        _check_tracks(job, info)
+        check_tracks(job, info)
         looker = _looker(job, plan, config, device) if job.tracks is None else None
         stages = Stages(info, job, config, plan, looker, Pixelizer(info, mask_settings(job.mode, config)))
         decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
@@ -386,94 +287,6 @@ def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.dev
 def _looks(looker: FaceLooker, plan: CoverPlan) -> LooksRecord:
     looks = looker.looks
     return LooksRecord(fine=looks.fine, quick=looks.quick, quick_face_px=plan.scales.quick_face_px)
-
-
-def _check_tracks(job: CoverJob, info: StreamInfo) -> None:
-    """Raises for numbers that no track has, and for tracks that lie beyond the file."""
-    if job.tracks is None:
-        return
-    if any(t.first_frame + len(t.boxes) > len(info.pts) for t in job.tracks):
-        raise InputError(
-            f"{job.source} has {len(info.pts)} frames, fewer than the tracks; they are of another file"
-        )
-    known = {t.track for t in job.tracks}
-    for option, numbers in (("--keep", job.keep), ("--only", job.only or ())):
-        unknown = sorted(set(numbers) - known)
-        if unknown:
-            have = ", ".join(map(str, sorted(known))) or "none"
-            raise UsageError(f"{option} {unknown[0]}: there is no such track; there are {have}")
-
-
-def _gate(
-    made: Path,
-    source: Decoder,
-    plan: CoverPlan,
-    config: RunConfig,
-    book: TrackBook,
-    eye: Eye,
-    on_seen: Callable[[int], None],
-) -> GateRecord:
-    """Looks through the output."""
-    frames, info = book.frames, source.info
-    times_s = [float(info.pts[i] * info.time_base) for i in frames]
-    origin_s = float(info.pts[0] * info.time_base)
-
-    def look(every_s: float) -> tuple[int, list[Uncovered]]:
-        """How many frames were looked at, and what is uncovered there."""
-        seen: list[Uncovered] = []
-        examined = 0
-        passing = scan(
-            made,
-            frames,
-            book,
-            plan.choice,
-            eye,
-            min_score=config.gate.min_score,
-            mask_scale=config.mask.scale,
-            times_s=times_s,
-            every_s=every_s,
-        )
-        for decoded, faces in enumerate(passing, start=1):
-            if faces is not None:
-                seen += faces
-                examined += 1
-            on_seen(decoded)
-        return examined, confirmed(seen, source, eye)
-
-    examined, left = look(config.gate.every_s)
-    if left and examined < len(frames):  # then all of them are named
-        examined, left = look(0.0)
-    uncovered = [
-        UncoveredRecord(
-            frame=face.frame,
-            time_s=round(face.time_s - origin_s, 3),
-            box=(round(face.box.x0), round(face.box.y0), round(face.box.x1), round(face.box.y1)),
-            score=round(face.score, 3),
-        )
-        for face in left
-    ]
-    return GateRecord(
-        finder=eye.finder.name,
-        frames_decoded=len(frames),
-        frames_examined=examined,
-        uncovered=uncovered,
-        passed=not uncovered,
-    )
-
-
-def _uncovered(job: CoverJob, gate: GateRecord) -> str:
-    """One line for the faces that the gate has seen."""
-    frames = len({face.frame for face in gate.uncovered})
-    some = "; ".join(
-        f"frame {f.frame} at {f.time_s:.3f} s, {f.box[0]:.0f},{f.box[1]:.0f} to {f.box[2]:.0f},{f.box[3]:.0f}"
-        for f in gate.uncovered[:_NAMED]
-    )
-    more = "" if len(gate.uncovered) <= _NAMED else f" and {len(gate.uncovered) - _NAMED} more"
-    return (
-        f"{job.target.name} would show a face on {frames} frames ({some}{more}); nothing was released. "
-        f"Look there, then render again with --from {job.gate_report} and --region for what must be covered, "
-        "or --gate off where it is no face"
-    )
 
 
 def _releases(pixelizer: Pixelizer, perturber: Perturber | None, config: RunConfig) -> list[ReleaseRecord]:

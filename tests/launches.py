@@ -13,7 +13,7 @@ import torch
 
 from export.networks import find, spec_of
 from pipeline.config import resolve
-from pipeline.cover import mask_settings, track_settings
+from pipeline.coverjob import mask_settings, track_settings
 from pipeline.cuda import to_device, to_host
 from pipeline.decode import open_decoder
 from pipeline.faces import Face, Picture

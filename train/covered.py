@@ -22,8 +22,8 @@ from nets.pixelation import membership
 from pipeline.cells import index_from
 from pipeline.color import conversion
 from pipeline.config import Given, resolve
-from pipeline.cover import CoverJob
 from pipeline.cover import run as run_cover
+from pipeline.coverjob import CoverJob
 from pipeline.decode import open_decoder
 from pipeline.errors import InputError
 from pipeline.faces.book import FaceTrackRecord

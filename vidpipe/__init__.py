@@ -66,8 +66,8 @@ def cover(
     from pathlib import Path
 
     from pipeline.config import Given, resolve
-    from pipeline.cover import CoverJob
     from pipeline.cover import run as run_cover
+    from pipeline.coverjob import CoverJob
     from vidpipe.reconstruct import default_target, pixelizer_for
 
     resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})

@@ -9,7 +9,8 @@ import os
 from pydantic import BaseModel
 
 from pipeline.config import Resolved, RunConfig
-from pipeline.cover import CoverJob, CoverPlan, make_plan, place_of, track_settings
+from pipeline.cover import place_of
+from pipeline.coverjob import CoverJob, CoverPlan, make_plan, track_settings
 from pipeline.decode import open_decoder
 from pipeline.faces import replay
 from pipeline.faces.picture import NET_FACE_PX, Scales, SmallPicture

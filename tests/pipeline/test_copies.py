@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.config import TrackConfig, resolve
-from pipeline.cover import Mode, mask_settings, track_settings
+from pipeline.coverjob import mask_settings, track_settings
 from pipeline.cuda import CPU, to_host
 from pipeline.faces import Face, FaceFinder, open_finder
 from pipeline.faces.ondevice import MOST, DeviceCenterFace
 from pipeline.faces.picture import Eye, Scales, SmallPicture, scales
+from pipeline.faces.report import Mode
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker, LookSettings
 from pipeline.stages.find_mosaics import FindSettings, find_mosaics, looked_for

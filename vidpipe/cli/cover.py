@@ -12,7 +12,7 @@ from vidpipe.cli.parse import manual_region, numbers, stretch
 
 if TYPE_CHECKING:
     from pipeline.config import Resolved
-    from pipeline.cover import CoverJob
+    from pipeline.coverjob import CoverJob
     from pipeline.faces.report import CoverReport
     from vidpipe.cli.show import Show
 
@@ -67,7 +67,7 @@ def cover(
 def _job(
     source: Path, target: Path, mode: Literal["pixelize", "protect"], asked: Asked, overwrite: bool
 ) -> CoverJob:
-    from pipeline.cover import CoverJob
+    from pipeline.coverjob import CoverJob
     from pipeline.errors import InputError, UsageError
     from pipeline.faces.report import ChoiceRecord, read_report
     from pipeline.ledger import file_record
