@@ -227,14 +227,16 @@ class Measurement:
     def hold(self, frames: Tensor, trust: Tensor) -> Tensor:
         """The common picture seen from each frame, (M, 3, h, w), brought nearer to the frame's own samples:
         smoothly by what it lacks, and back to the frame's own interpolation where it lacks much, where the
-        reference does not show the place, or if ``trust`` (M, 1, 1, 1) says that the frame fits badly."""
+        reference does not show the place, or if ``trust`` (M, 1, 1, 1) says that the frame fits badly. Point
+        samples hold nothing: they say what a pixel was, but not what lies about it."""
         within = (self.back.abs() <= 1).all(-1).unsqueeze(1)
         frames = torch.lerp(self.own, frames, self.weight * within)
         lack = (self.samples - self.read(frames)) * self.whole
         wrong = lack.square().mean(1, keepdim=True)
         given_up = self._between(wrong / (wrong + GIVEN_UP**2)) * self.weight
         held = frames + self.spread(lack - lack.clamp(-CODED, CODED))
-        return torch.lerp(self.own, held, (1 - given_up.clamp(0, 1)) * (trust / FITS).clamp_max(1))
+        held = torch.lerp(self.own, held, (1 - given_up.clamp(0, 1)) * (trust / FITS).clamp_max(1))
+        return torch.where(self.points, frames, held)
 
     def start(self, trust: Tensor) -> Tensor:
         """(B, 3, h, w): mean of the interpolated frames."""
