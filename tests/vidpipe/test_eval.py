@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import torch
 
 from nets.checkpoint import WEIGHTS
+from train import suite
+from train.conditions import Condition
+from train.evaluate import Outcome
 from vidpipe.cli.main import Interrupts, run_command
 
 
@@ -110,6 +114,36 @@ def test_sheets_of_an_earlier_test_go(faces: Path, tmp_path: Path) -> None:
         arguments = ("eval", "--faces", faces, "-o", tmp_path / "out", "--metrics", "", "--count", 1, "-q")
         assert command(*arguments, "--conditions", condition) == 0
     assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["sheet-faces-clean-9.png"]
+
+
+def test_an_interrupt_keeps_what_is_measured(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, evaluate, ended = tmp_path / "out", suite.evaluate, 1
+
+    def interrupted(source: Any, condition: Condition, *rest: Any, **options: Any) -> Outcome:
+        if condition.blocks == 8 + ended:
+            raise KeyboardInterrupt
+        return evaluate(source, condition, *rest, **options)
+
+    monkeypatch.setattr(suite, "evaluate", interrupted)
+    arguments = (
+        "eval",
+        "--faces",
+        faces,
+        "-o",
+        out,
+        "--conditions",
+        "clean-8,clean-9",
+        "--metrics",
+        "",
+        "-q",
+    )
+    assert command(*arguments) == 130
+    assert [r["condition"] for r in json.loads((out / "eval.json").read_text())["results"]] == ["clean-8"]
+    ended = 0
+    assert command(*arguments) == 130
+    assert len(json.loads((out / "eval.json").read_text())["results"]) == 1
 
 
 def test_a_picture_that_breaks_off_is_left_out(

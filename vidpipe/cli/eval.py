@@ -211,8 +211,11 @@ def _report(
             outcomes.append((kind, outcome))
             if not as_json and table is None:
                 print(section(kind, outcome), flush=True)
-    finally:  # an interrupt keeps what is measured
-        result = write(outcomes, facts, output)
+    except BaseException:
+        if outcomes:  # an interrupt keeps what is measured, and an earlier test where nothing is
+            write(outcomes, facts, output)
+        raise
+    result = write(outcomes, facts, output)
     if table is not None:
         text = page(*table, outcomes, plan)
         (output / "table.md").write_text(text)
