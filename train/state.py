@@ -13,6 +13,7 @@ from torch import nn
 from nets.checkpoint import CheckpointError, Net, build, load, save
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR
+from pipeline.errors import OutputError
 from train.adversary import Adversary
 from train.muon import Muon
 from train.recipe import Recipe
@@ -60,9 +61,15 @@ class State:
         part.replace(path)
 
     def keep(self, folder: Path, name: str) -> None:
-        """``state.pt`` and the averaged weights."""
-        self.save(folder / STATE)
-        save(folder / f"{name}.safetensors", self.average)
+        """``state.pt`` and the averaged weights. Raises OutputError where there is no room for them."""
+        weights = folder / f"{name}.safetensors"
+        try:
+            self.save(folder / STATE)
+            save(weights, self.average)
+        except (OSError, RuntimeError) as error:  # PyTorch's own files raise the latter
+            for path in (folder / STATE, weights):
+                path.with_suffix(".part").unlink(missing_ok=True)
+            raise OutputError(f"{folder}: the run cannot be kept there; is the disk full?") from error
 
     def load(self, path: Path) -> None:
         """Raises CheckpointError for a file of another run."""

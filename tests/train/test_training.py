@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from nets import pixelation
 from nets.checkpoint import CheckpointError, load
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from train import loop
 from train.data import Segments, Stills, draw_clips
 from train.degrade import Degradation, degrade
@@ -126,6 +126,22 @@ def test_an_interrupt_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
     assert (tmp_path / "idn.safetensors").stat().st_mode & 0o444 == 0o444 & ~umask()
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"begun")
+        raise RuntimeError("[enforce fail at inline_container.cc:672]")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="is the disk full"):
+        train(
+            Recipe("idn", config=dict(SMALL), steps=1, batch=1),
+            (stills(128), None),
+            tmp_path,
+            torch.device("cpu"),
+        )
+    assert not list(tmp_path.glob("*.part"))
 
 
 def umask() -> int:
