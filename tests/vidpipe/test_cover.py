@@ -252,12 +252,13 @@ def test_on_a_gpu_the_same_faces_are_covered(
         assert a == pytest.approx(b, abs=2)
 
 
+@pytest.mark.parametrize("mode", ["pixelize", "protect"])
 def test_a_whole_run_on_a_device(
-    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     """One that pretends, in one thread: what comes to the host before the encoder, and the same mask."""
     here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
-    arguments = ["--mode", "pixelize", "--engine", "onnxruntime"]
+    arguments = ["--mode", mode, "--engine", "onnxruntime"]
     assert cli("run", portrait_clip, "-o", here, *arguments) == 0
     painted: list[int] = []
 
@@ -273,10 +274,11 @@ def test_a_whole_run_on_a_device(
     monkeypatch.setattr("pipeline.cover.place_of", lambda config: PRETENDED)
     monkeypatch.setattr("pipeline.cover.paint", paint_watched)
     with pretended_device() as counted:
-        assert cli("run", portrait_clip, "-o", there, "--mode", "pixelize") == 0
-    # Luma of each frame when it is painted; else places of faces at most, nothing of a plane's size.
+        assert cli("run", portrait_clip, "-o", there, "--mode", mode) == 0
+    # Luma of each frame when it is painted; else places of faces at most, in protect what may be a mosaic.
     luma, places = SIZE[0] * SIZE[1], 4 * 16 * MOST
-    large = [at for at, size in enumerate(counted.to_host) if size > places]
+    most = {"pixelize": places, "protect": luma - 1}[mode]
+    large = [at for at, size in enumerate(counted.to_host) if size > most]
     assert large == painted
     assert [counted.to_host[at] for at in large] == FRAMES * [luma]
     assert 0 < counted.to_host.count(places) < 2 * FRAMES

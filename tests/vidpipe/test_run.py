@@ -6,18 +6,31 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
+from pipeline import build
 from pipeline.config import RunConfig
+from pipeline.decode import open_decoder
 from pipeline.encode.partfile import PartFile
 from pipeline.ledger import NOTICE, RunReport
+from pipeline.output import stream
+from pipeline.types import Batch, Found, Frame, Patch
 from tests.clips import write_clip
-from tests.fixtures import MOSAIC_BOX
+from tests.fixtures import MOSAIC_BOX, MOSAIC_SIZE
+from tests.pipeline.scene import CubicEngine
+from tests.pretend import PRETENDED, pretended_device
 from tests.vidpipe.conftest import Cli
+
+TOLERANCE_LEVELS = 1
+"""Codes by which a device may differ: sums in another order, rounded."""
 
 
 def _report(output: Path) -> RunReport:
@@ -27,6 +40,13 @@ def _report(output: Path) -> RunReport:
 def _pts(path: Path) -> list[float]:
     with av.open(path) as container:
         return [frame.time for frame in container.decode(video=0) if frame.time is not None]
+
+
+def _pictures(path: Path) -> NDArray[np.float64]:
+    """(frames, H, W) luma of a file."""
+    with av.open(path) as container:
+        lumas = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    return np.stack(lumas).astype(float)
 
 
 def _left(folder: Path) -> list[str]:
@@ -49,6 +69,71 @@ def test_a_mosaic_is_found_restored_and_told_of(cli: Cli, mosaic_clip: Path, tmp
     assert {stage.stage for stage in report.stages} >= {"decode", "find", "restore", "paste", "encode"}
     assert report.bottleneck in {stage.stage for stage in report.stages}
     assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+
+
+def test_a_whole_run_on_a_device(
+    cli: Cli, mosaic_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that pretends, in one thread: frames lie there from the decoder to the encoder, which gets the
+    picture that it gets on the CPU. The network is one of many frames that adds nothing."""
+    found_on: list[torch.device] = []
+    pasted: list[int] = []
+    encoded: list[list[Frame]] = []
+
+    class Watched(build.Stages):
+        def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
+            return super().find(self.seen(frames))
+
+        def seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+            for frame in frames:
+                found_on.append(frame.device)
+                yield frame
+
+        def paste(self, batches: Iterator[Batch[Patch]]) -> Iterator[Frame]:
+            for frame in super().paste(batches):
+                assert frame.device == PRETENDED
+                pasted.append(len(counted.to_host))
+                yield frame
+
+    def stream_watched(frames: Iterator[Frame], *rest: Any) -> tuple[int, float]:
+        encoded.append([])
+
+        def kept() -> Generator[Frame]:
+            for frame in frames:
+                encoded[-1].append(frame)
+                yield frame
+
+        return stream(kept(), *rest)
+
+    def open_cubic(*_: object) -> CubicEngine:
+        return CubicEngine(window=4, context=1, fused=True)
+
+    here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
+    monkeypatch.setattr("pipeline.build.open_restorer", open_cubic)
+    monkeypatch.setattr("pipeline.build.stream", stream_watched)
+    assert cli("run", mosaic_clip, "-o", here) == 0
+    monkeypatch.setattr("pipeline.build.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.build.open_decoder", lambda path, *_, **how: open_decoder(path, **how))
+    monkeypatch.setattr("pipeline.build.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.build.Stages", Watched)
+    with pretended_device() as counted:
+        assert cli("run", mosaic_clip, "-o", there) == 0
+    luma = MOSAIC_SIZE[0] * MOSAIC_SIZE[1]
+    assert found_on == 30 * [PRETENDED]
+    assert counted.to_device.count(luma) == 30
+    assert [counted.to_host[at] for at in pasted] == 30 * [luma], "fetched once pasted"
+    for ours, theirs in zip(*encoded, strict=True):
+        for a, b in zip(ours.planes, theirs.planes, strict=True):
+            assert b.device.type == "cpu"
+            assert (a.int() - b.int()).abs().max() <= TOLERANCE_LEVELS
+    one, two = _report(here), _report(there)
+    assert (two.frames_written, two.frames_restored) == (one.frames_written, one.frames_restored) == (30, 30)
+    assert [track.boxes for track in two.tracks] == [track.boxes for track in one.tracks]
+    assert two.conservation == one.conservation
+    x0, y0, x1, y1 = MOSAIC_BOX
+    before, on_cpu, on_device = (_pictures(path) for path in (mosaic_clip, here, there))
+    assert np.abs(on_device - before)[:, y0:y1, x0:x1].mean() > 3, "restored"
+    assert np.abs(on_device - on_cpu).mean() < TOLERANCE_LEVELS
 
 
 def test_a_file_without_a_mosaic_is_written_as_it_is_and_said_so(
