@@ -3,8 +3,8 @@
 ``bash benchmarks/gpu.sh WHEELS OUT`` makes the environment on a bare machine and calls this;
 ``python -m benchmarks.gpu --out gpu.json`` does where vidpipe is installed. Every piece runs in a process of
 its own, under a limit of its own: one that fails leaves its error in the JSON, and the others go on. The JSON
-is written after each; the exit code is 1 if one failed. Without a GPU the pieces run on the CPU and the JSON
-says so: its figures say nothing about a GPU then.
+is written after each; the exit code is 1 if there is an error in it, of a piece or within one. Without a GPU
+the pieces run on the CPU and the JSON says so: its figures say nothing about a GPU then.
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def tests() -> dict[str, Any]:
         ended = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
-        cases = list(ET.parse(report).getroot().iter("testcase"))  # our own report
+        try:
+            cases = list(ET.parse(report).getroot().iter("testcase"))  # our own report
+        except (OSError, ET.ParseError):
+            said = f"{ended.stdout}\n{ended.stderr}".strip()[-1500:]
+            return {"error": f"pytest ended with {ended.returncode} before its report: {said}"}
     failed = [
         {"test": f"{case.get('classname')}.{case.get('name')}", "why": (bad.get("message") or "")[:400]}
         for case in cases
@@ -180,15 +184,16 @@ def decode() -> dict[str, Any]:
             yield from to_device(decoder.frames(), torch.device(where))
 
     ways["pyav, CPU"] = lambda: ours("cpu", "pyav")
-    ways["pyav, NVDEC"] = pyav_nvdec
-    ways[f"pyav, sent to {device}"] = lambda: ours(device, "pyav")
-    ways[f"dali, {device}"] = lambda: ours(device, "dali")
+    if device != "cpu":
+        ways["pyav, NVDEC"] = pyav_nvdec
+        ways[f"pyav, sent to {device}"] = lambda: ours(device, "pyav")
+        ways[f"dali, {device}"] = lambda: ours(device, "dali")
     results: dict[str, Any] = {}
     for name, way in ways.items():
         try:
             results[name] = _rate(way)
         except Exception as error:  # noqa: BLE001  recorded; the other ways go on
-            results[name] = f"{type(error).__name__}: {_line(error)}"
+            results[name] = _told(error)
     return {"frames": frames(), "fps": results}
 
 
@@ -231,7 +236,7 @@ def engines() -> dict[str, Any]:
                         if size == 256 or own_size:
                             row["times_faster_than_paper"] = PAPER_MS[net] / best
                 except Exception as error:  # noqa: BLE001  recorded; the other engines go on
-                    row["error"] = f"{type(error).__name__}: {_line(error)}"
+                    row.update(_told(error))
     return {"device": str(device), "torch": torch.__version__, "engines": results}
 
 
@@ -279,10 +284,12 @@ def end_to_end() -> dict[str, Any]:
 
     run("auto")  # compiles
     fps, meters, name = run("auto")
-    try:
-        with_dali: float | str = run("dali")[0]
-    except VidpipeError as error:
-        with_dali = _line(error)
+    with_dali: float | dict[str, str] | None = None
+    if gpu:
+        try:
+            with_dali = run("dali")[0]
+        except VidpipeError as error:
+            with_dali = _told(error)
     memory = torch.cuda.max_memory_allocated(device) / 2**20 if gpu else None
     report = measure(job, settings, 240)
     return {
@@ -335,8 +342,10 @@ def two_runs() -> dict[str, Any]:
     """Two processes on one GPU: both finish."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--piece", "end_to_end"]
     runs = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [json.loads(run.communicate()[0].strip().splitlines()[-1]) for run in runs]
-    return {"fps_without_encoding": [a.get("fps_without_encoding", a.get("error")) for a in answers]}
+    said = [run.communicate()[0] for run in runs]
+    answers = [_answer(run.returncode, out, "") for run, out in zip(runs, said, strict=True)]
+    kept = ("fps_without_encoding", "fps_without_encoding_dali", "error", "trace")
+    return {"runs": [{key: answer[key] for key in kept if key in answer} for answer in answers]}
 
 
 PIECES: dict[str, Callable[[], dict[str, Any]]] = {
@@ -420,17 +429,35 @@ def _line(error: BaseException) -> str:
     return lines[0][:400] if lines else ""
 
 
+def _told(error: BaseException) -> dict[str, str]:
+    return {"error": f"{type(error).__name__}: {_line(error)}"}
+
+
+def _answer(code: int, said: str, wrong: str) -> dict[str, Any]:
+    """A piece's last line; where it is none, how the process ended."""
+    try:
+        answer: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": f"ended with {code}: {wrong.strip()[-400:]}"}
+    return answer
+
+
+def errors_in(result: Any) -> list[str]:
+    """Of a piece and of all that it tried."""
+    if isinstance(result, dict):
+        own = [str(result["error"])] if "error" in result else []
+        return own + [error for value in result.values() for error in errors_in(value)]
+    return [error for value in result for error in errors_in(value)] if isinstance(result, list) else []
+
+
 def run_piece(name: str) -> dict[str, Any]:
     """In a process of its own: what it found, or why it did not."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--piece", name]
     begun = perf_counter()
     try:
-        code, said, wrong = _ended(command, LIMIT_S.get(name, USUAL_LIMIT_S))
-        result: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+        result = _answer(*_ended(command, LIMIT_S.get(name, USUAL_LIMIT_S)))
     except subprocess.TimeoutExpired as error:
         result = {"error": f"took longer than {error.timeout:.0f} s"}
-    except (IndexError, ValueError):
-        result = {"error": f"ended with {code}: {wrong.strip()[-400:]}"}
     return {**result, "took_s": round(perf_counter() - begun, 1)}
 
 
@@ -458,18 +485,16 @@ def main() -> None:
         try:
             answer = PIECES[arguments.piece]()
         except BaseException as error:  # noqa: BLE001  it is what the JSON is for
-            answer = {
-                "error": f"{type(error).__name__}: {_line(error)}",
-                "trace": traceback.format_exc()[-1500:],
-            }
+            answer = {**_told(error), "trace": traceback.format_exc()[-1500:]}
         print(json.dumps(answer))
         return
     whole: dict[str, Any] = {}
     for name in arguments.only:
         whole[name] = run_piece(name)
         arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}: {whole[name].get('error', 'done')} ({whole[name]['took_s']} s)", flush=True)
-    if any("error" in piece for piece in whole.values()):
+        told = "; ".join(errors_in(whole[name])) or "done"
+        print(f"{name}: {told} ({whole[name]['took_s']} s)", flush=True)
+    if errors_in(whole):
         sys.exit(1)
 
 

@@ -11,8 +11,9 @@
 # Tests marked gpu, dali and trt may not be skipped: without the second list set VIDPIPE_REQUIRE=gpu.
 set -u
 wheels=${1:?folder of wheels}; out=${2:?folder for gpu.json}; shift 2
+[ -d "$wheels" ] || { echo "$wheels: no such folder of wheels" >&2; exit 1; }
 root=$(cd "$(dirname "$0")/.." && pwd); python=${PYTHON:-python3}
-site=$(mktemp -d); mkdir -p "$out"; trap 'rm -rf "$site"' EXIT
+site=$(mktemp -d); mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1; trap 'rm -rf "$site"' EXIT
 for wheel in "$wheels"/*.whl; do
   [ -e "$wheel" ] || { echo "$wheels holds no wheels" >&2; break; }
   # each by itself, then put together: --target would replace a folder that two share, such as nvidia

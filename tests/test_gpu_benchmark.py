@@ -46,6 +46,67 @@ def test_an_error_inside_a_piece_is_told(
     assert "broken" in answer["trace"]
 
 
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        ({"fps": {"pyav, CPU": 9.0, "dali, cuda:0": {"error": "MissingError: no DALI"}}}, 1),
+        ({"engines": [{"net": "idn"}, {"net": "nar", "error": "OSError: no such luck"}]}, 1),
+        ({"runs": [{"fps_without_encoding": 1.0}, {"error": "ended with -9: "}]}, 1),
+        ({"error": "took longer than 180 s"}, 1),
+        ({"runs": [{"fps_without_encoding": 1.0}, {"fps_without_encoding": 1.0}]}, None),
+    ],
+)
+def test_an_error_within_a_piece_is_one_of_the_whole(
+    result: dict[str, object],
+    code: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(gpu, "run_piece", lambda name: {**result, "took_s": 1.0})
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(out), "--only", "decode"])
+    if code is None:
+        gpu.main()
+    else:
+        with pytest.raises(SystemExit) as ended:
+            gpu.main()
+        assert ended.value.code == code
+    assert ("done" in capsys.readouterr().out) == (code is None)
+    assert json.loads(out.read_text())["decode"] == {**result, "took_s": 1.0}
+
+
+def test_ways_and_engines_and_runs_that_fail_say_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no such luck")
+
+    monkeypatch.setattr(gpu, "make_clip", lambda: tmp_path / "none.mp4")
+    assert all("error" in told for told in gpu.decode()["fps"].values())
+    monkeypatch.setattr("export.job.export", broken)
+    assert {row["error"] for row in gpu.engines()["engines"]} == {"OSError: no such luck"}
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert [run["error"] for run in gpu.two_runs()["runs"]] == 2 * ["ended with 1: "]
+
+
+def test_a_folder_of_wheels_that_is_not_there_ends_it(tmp_path: Path) -> None:
+    command = ["bash", "benchmarks/gpu.sh", tmp_path / "wheels", tmp_path / "out", "--only", "machine"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "no such folder" in ended.stderr
+
+
+def test_tests_that_die_before_their_report_leave_what_they_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, -11, "collected 7 items", "Fatal: Segmentation fault")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    error = gpu.tests()["error"]
+    assert "pytest ended with -11" in error
+    assert error.endswith("Segmentation fault")
+
+
 def test_the_shell_script_says_what_there_is(tmp_path: Path) -> None:
     """Wheels that cannot be installed are named; the rest goes on."""
     (tmp_path / "broken-1.0-py3-none-any.whl").write_bytes(b"no wheel")
