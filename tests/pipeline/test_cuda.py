@@ -32,17 +32,75 @@ OF_STREAMS = {
 OF_TENSORS = {"record_stream", "wait_stream", "wait_event", "pin_memory", "is_pinned", "cuda_stream"}
 
 
+ASKED = {"is_available", "device_count", "get_device_name", "get_device_properties", "OutOfMemoryError"}
+"""What any file may import from it: questions and errors."""
+
+
 def uses(source: str) -> set[str]:
-    """Names of streams, events, graphs and pinned memory in a file."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
+    """Names of streams, events, graphs and pinned memory in a file, whatever it imports them as."""
+    tree = ast.parse(source)
+    known, found = dict[str, str](), set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {name.asname: name.name for name in node.names if name.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            known |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+            if node.module.startswith("torch.cuda"):
+                found |= {name.name for name in node.names} - ASKED
+            if node.module == "torch":
+                found |= {name.name for name in node.names} & {"Stream", "Event"}
+
+    def path(node: ast.AST) -> str:
+        if isinstance(node, ast.Attribute):
+            return f"{path(node.value)}.{node.attr}"
+        return known.get(node.id, node.id) if isinstance(node, ast.Name) else ""
+
+    walked = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in OF_TENSORS:
             found.add(node.arg)
-        if not isinstance(node, ast.Attribute):
-            continue
-        if node.attr in OF_TENSORS or (node.attr in OF_STREAMS and ast.unparse(node.value) == "torch.cuda"):
-            found.add(node.attr)
+        if isinstance(node, ast.Attribute):
+            whole = path(node)
+            of_torch = whole.startswith("torch.cuda.") or whole in ("torch.Stream", "torch.Event")
+            if node.attr in OF_TENSORS or (of_torch and node.attr in OF_STREAMS):
+                found.add(node.attr)
+            if whole == "torch.cuda" and id(node) not in walked:
+                found.add("torch.cuda")  # kept under another name
     return {name for name in found if name is not None}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.cuda.Stream()",
+        "import torch as t\nt.cuda.Stream()",
+        "import torch.cuda as x\nx.Stream()",
+        "from torch import cuda\ncuda.Stream()",
+        "from torch import cuda as x\nx.streams.Stream()",
+        "from torch.cuda import Stream",
+        "from torch.cuda import *",
+        "from torch.cuda.graphs import CUDAGraph as G",
+        "from torch import Stream as S",
+        "import torch\ntorch.Event()",
+        "import torch\nx = torch.cuda",
+        "def f(x): return x.pin_memory()",
+        "def f(x): return x.new_empty(1, pin_memory=True)",
+    ],
+)
+def test_streams_are_seen_whatever_they_are_called(source: str) -> None:
+    assert uses(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.cuda.is_available()",
+        "from torch.cuda import is_available, OutOfMemoryError",
+        "from pipeline import cuda\ncuda.Stream",
+    ],
+)
+def test_questions_are_no_streams(source: str) -> None:
+    assert not uses(source)
 
 
 def test_one_file_knows_streams_and_pinned_memory() -> None:
