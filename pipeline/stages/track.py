@@ -8,13 +8,14 @@ a gap is filled from both sides, and smoothing looks as far ahead as back and do
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from nets.pixelation import Operator
 from pipeline.mosaic.steady import steady
 from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
 
@@ -30,6 +31,9 @@ _STEADY_PITCH = 0.03
 """Relative; pitches this near each other are one lattice's."""
 _STEADY_SCORE = 0.42
 """0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
+
+_OTHERWISE = 0.55
+"""Share of all frames of a track that changes what its cells are taken for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,28 @@ class _Track:
     closed: bool = False
     number: int | None = field(default=None)
     """identity, given when its first frame leaves"""
+    votes: Counter[Operator] = field(default_factory=Counter)
+    """of all frames that showed it so far"""
+    operator: Operator | None = None
+    """what its cells were last taken for"""
+
+    def __post_init__(self) -> None:
+        for region in self.seen.values():
+            self.vote(region)
+
+    def vote(self, region: Region) -> None:
+        if region.grid is not None:
+            self.votes[region.grid.operator] += 1
+
+    def told(self, region: Region) -> Region:
+        """The region with the track's operator. No tool changes it from frame to frame, and single frames
+        are often mistaken: so it changes only where most of all frames so far say otherwise."""
+        if region.grid is None or not self.votes:
+            return region
+        most, count = self.votes.most_common(1)[0]
+        if self.operator is None or count > _OTHERWISE * self.votes.total():
+            self.operator = most
+        return replace(region, grid=replace(region.grid, operator=self.operator))
 
 
 def track(
@@ -123,6 +149,7 @@ def _associate(
             if iou[i, j] >= settings.min_iou:
                 living[i].seen[position] = regions[j]
                 living[i].last = position
+                living[i].vote(regions[j])
                 free.discard(int(j))
     for t in living:
         t.closed = position - t.last > settings.gap_frames
@@ -140,6 +167,7 @@ def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Agai
             return
         new.seen[at] = region
         new.first = at
+        new.vote(region)
 
 
 def _pitch_gap(a: Region, b: Region) -> float:
@@ -197,7 +225,7 @@ def _leave(tracks: list[_Track], item: Found, start: int, settings: TrackSetting
     regions = tuple(
         TrackedRegion(
             track=t.number or 0,
-            region=steady(t.seen, start),
+            region=t.told(steady(t.seen, start)),
             seen=start in t.seen,
             born=start == t.first,
             last=start == t.last,

@@ -268,3 +268,20 @@ def test_regions_without_a_grid_are_tracked_too() -> None:
 
 def test_an_empty_clip() -> None:
     assert list(track([], settings=SETTINGS)) == []
+
+
+def test_what_cells_are_taken_for_does_not_change_from_frame_to_frame() -> None:
+    """Means that a third of the frames, in a run, take for point samples."""
+    rows = []
+    for t in range(40):
+        one = region()
+        assert one.grid is not None
+        operator = Operator.CENTRE if 20 <= t < 33 else Operator.AREA
+        rows.append((replace(one, grid=replace(one.grid, operator=operator)),))
+    told = {
+        r.region.grid.operator
+        for item in track(founds(rows), settings=SETTINGS)
+        for r in item.regions
+        if r.region.grid
+    }
+    assert told == {Operator.AREA}
