@@ -76,14 +76,14 @@ def rate(evidence: Evidence, lattice: Lattice, found: Extent) -> float:
     across, down = evidence.profiles(found.box)
     across, down = across[: found.box[2]], down[: found.box[3]]
     on = found.on
-    is_codec = _is_codec_lattice(x) and _is_codec_lattice(y)
-    if is_codec:
+    of_codec = _is_codec_lattice(x), _is_codec_lattice(y)
+    if all(of_codec):
         on = max(on - _CODEC_STEPS, 0.0)
     contrast = on / (on + _OFF_WEIGHT * (found.off + _OFF_FLOOR))
     filled = min(_filled(across, xs), _filled(down, ys))
     echo = max(_echo(across, xs, x.pitch), _echo(down, ys, y.pitch))
     quiet = (_LOUD - found.active) / (_LOUD - _QUIET)
-    if not is_codec:
+    if not any(of_codec):  # whose blocks are flat, too, and any comb fits the other axis of a plain picture
         quiet = max(quiet, (_ROUGH - found.ripple) / (_ROUGH - _FLAT))
     quiet = min(max(quiet, 0.0), 1.0)
     edges = across[xs].sum() / y.pitch + down[ys].sum() / x.pitch

@@ -88,6 +88,9 @@ def test_a_loss_without_its_network_is_refused_before_the_first_step(
 def test_a_state_of_another_network_or_broken_is_refused_in_a_line(tmp_path: Path) -> None:
     one_step("idn", tmp_path, Frozen())
     other = Recipe("idn", config={**SMALL, "width": 16}, steps=3, batch=1, size_px=64)
+    with pytest.raises(CheckpointError, match=r"begun with config\.width 8"):
+        train(other, (stills(), None), tmp_path, CPU, resume=True)
+    (tmp_path / "recipe.json").unlink()  # as versions left it that kept none
     with pytest.raises(CheckpointError, match="other sizes") as caught:
         train(other, (stills(), None), tmp_path, CPU, resume=True)
     assert "\n" not in str(caught.value)
