@@ -229,11 +229,17 @@ sleep 60 & wait
     command, environment = several_gpus(tmp_path, 6, stub)
     log = tmp_path / "log"
     log.touch()
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist may ignore it
+    )
     try:
         _until(lambda: len(log.read_text().splitlines()) == 2)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.wait(10) != 0
+        assert process.wait(30) != 0
         _until(lambda: len(log.read_text().splitlines()) == 4)
     finally:
         with suppress(ProcessLookupError):
