@@ -234,7 +234,8 @@ sleep 60 & wait
         cwd=tmp_path,
         env=environment,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest-xdist may ignore it
+        # pytest-xdist may ignore it, and what a shell begins ignoring it cannot trap
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread forks
     )
     try:
         _until(lambda: len(log.read_text().splitlines()) == 2)
