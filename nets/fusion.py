@@ -29,7 +29,7 @@ GAIN = 2.0
 """of a step"""
 
 STRENGTH = 0.0015
-"""of total variation. At half of it real footage loses, at twice moved stills"""
+"""of total variation. At twice of it moved stills lose 0.3 dB, at a third more real footage gains 0.02"""
 
 EDGE = 0.01
 """Contrast in the range of 1 below which total variation turns quadratic"""
