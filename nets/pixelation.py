@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 # (i - origin) / pitch may land a rounding error below a whole number, e.g. 90 / (128 / 12.8).
-_EPS = 1e-6
+EPS = 1e-6
+"""In cells: a pixel so near before an edge lies behind it."""
 
 
 class Operator(StrEnum):
@@ -39,12 +40,12 @@ def axis_index(size: int, pitch: float, origin: float) -> Tensor:
     if pitch <= 0:
         raise ValueError(f"pitch is {pitch}; a cell has a positive width in pixels")
     position = torch.arange(size, dtype=torch.float64)
-    return torch.floor((position - origin) / pitch + _EPS).long()
+    return torch.floor((position - origin) / pitch + EPS).long()
 
 
 def cell_edges(pitch: float, origin: float, first: int, count: int) -> list[int]:
     """First pixel of each of ``count`` cells from cell ``first`` on, and the end of the last one."""
-    return [math.ceil(origin + k * pitch - _EPS * pitch) for k in range(first, first + count + 1)]
+    return [math.ceil(origin + k * pitch - EPS * pitch) for k in range(first, first + count + 1)]
 
 
 def membership(index: Tensor, cells: int) -> Tensor:
@@ -66,13 +67,13 @@ def block_means(x: Tensor, rows: Tensor, cols: Tensor, weight: Tensor | None = N
     if weight is None:
         weight = torch.ones_like(x[..., :1, :, :])
     total = _sum_cells(x * weight, rows, cols)
-    return total / _sum_cells(weight, rows, cols).clamp_min(_EPS)
+    return total / _sum_cells(weight, rows, cols).clamp_min(EPS)
 
 
 def coverage(rows: Tensor, cols: Tensor, weight: Tensor) -> Tensor:
     """Share of each cell's pixels that lie in the mosaic: (..., 1, N, N) in [0, 1]."""
     size = _sum_cells(torch.ones_like(weight), rows, cols)
-    return _sum_cells(weight, rows, cols) / size.clamp_min(_EPS)
+    return _sum_cells(weight, rows, cols) / size.clamp_min(EPS)
 
 
 def replicate(samples: Tensor, rows: Tensor, cols: Tensor) -> Tensor:

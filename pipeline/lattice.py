@@ -6,7 +6,7 @@ that the box only touches belong to its outer cells. A chroma sample belongs to 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nets.pixelation import cell_edges
+from pipeline.axes import Place, own, places
 from pipeline.color import Conversion
 from pipeline.types import Box, Frame, Mask, Shape
 
@@ -36,56 +36,6 @@ def cells_across(box: Box, blocks: int, mask_scale: float, sample_aspect: float 
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """One axis of a box on one plane."""
-
-    edges: tuple[int, ...]
-    """First sample of the plane in each cell and the end of the last one, clipped to the plane; ascending."""
-    bounds: NDArray[np.int64]
-    """The same, counted from the first one."""
-    counts: NDArray[np.int64]
-    """Samples of each cell."""
-    filled: NDArray[np.int64]
-    """For each cell the nearest one that has a sample."""
-
-    @property
-    def start(self) -> int:
-        return self.edges[0]
-
-    @property
-    def stop(self) -> int:
-        return self.edges[-1]
-
-
-@lru_cache(maxsize=1024)
-def _axis(low: float, high: float, cells: int, size: int, step: int) -> _Axis:
-    """``size`` samples of ``step`` pixels each; the box spans pixels ``low`` to ``high``."""
-    start = min(max(math.floor(low) // step, 0), size)
-    stop = max(min(-(-math.ceil(high) // step), size), start)
-    inner = cell_edges(max((high - low) / cells, 1e-6), low, 1, cells - 2) if cells > 1 else []
-    edges = (start, *[min(max(-(-edge // step), start), stop) for edge in inner], stop)
-    bounds = np.array(edges) - start
-    counts = bounds[1:] - bounds[:-1]
-    return _Axis(edges, bounds, counts, _own(counts, 1))
-
-
-def _axes(frame: Frame, convert: Conversion, box: Box, cells: tuple[int, int]) -> list[tuple[_Axis, _Axis]]:
-    """(rows, columns) of the box on every plane of colour."""
-
-    def of(plane: int, step_y: int, step_x: int) -> tuple[_Axis, _Axis]:
-        rows, columns = frame.planes[plane].shape
-        return (
-            _axis(box.y0, box.y1, cells[0], rows, step_y),
-            _axis(box.x0, box.x1, cells[1], columns, step_x),
-        )
-
-    fine = of(0, 1, 1)
-    step_y, step_x = convert.format.step_y, convert.format.step_x
-    coarse = fine if (step_y, step_x) == (1, 1) else of(1, step_y, step_x)
-    return [fine] + [coarse] * (convert.format.colour_planes - 1)
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """Mean colours of a lattice's cells."""
 
@@ -99,84 +49,128 @@ class Measured:
     """Pixels of the smallest cell that was averaged."""
 
 
-def measure(frame: Frame, box: Box, cells: tuple[int, int], convert: Conversion) -> Measured:
-    """Means over the pixels of each cell, in the planes' own colours, which is the same as in RGB."""
-    axes = _axes(frame, convert, box, cells)
-    down, across = axes[0][0].counts, axes[0][1].counts
-    rows, columns = _own(down), _own(across)
-    means = np.empty((convert.format.colour_planes, *cells), np.float32)
-    for mean, plane, (y, x) in zip(means, frame.planes, axes, strict=False):
-        if _is_empty(y, x):
-            mean[:] = int(plane.to(torch.int32).sum()) / plane.numel()
-            continue
-        own = _cell_sums(plane, y, x) / np.maximum(y.counts[:, None] * x.counts, 1)
-        # A cell that has pixels but no sample of chroma shows its neighbour's.
-        mean[:] = own[y.filled[rows][:, None], x.filled[columns]]
+def measure(
+    frame: Frame, boxes: Sequence[Box], cells: Sequence[tuple[int, int]], convert: Conversion
+) -> list[Measured]:
+    """Means over the pixels of each cell of each box, which has (rows, columns) of them.
+
+    In the planes' own colours, which is the same as in RGB.
+    """
+    planes = convert.format.colour_planes
+    ends = np.cumsum([0, *(rows * columns for rows, columns in cells)]).tolist()
+    means = np.empty((planes, ends[-1]), np.float32)
+    there = places(frame, convert, boxes, cells)
+    shown = []
+    for i, (fine, coarse) in enumerate(there):
+        ours = own(fine.y), own(fine.x)
+        for index, plane in enumerate(frame.planes[:planes]):
+            mean = means[index, ends[i] : ends[i + 1]].reshape(cells[i])
+            _means(plane, coarse if index else fine, ours, mean)
+        shown.append(ours)
     samples = convert.samples_to_rgb(torch.from_numpy(means))
+    return [
+        _measured(samples[:, ends[i] : ends[i + 1]].view(3, *cells[i]), fine, shown[i])
+        for i, (fine, _) in enumerate(there)
+    ]
+
+
+_Own = tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
+"""Rows and columns whose mean cells show; None: their own."""
+
+
+def _measured(samples: Tensor, fine: Place, shown: _Own) -> Measured:
+    down, across = fine.y.counts, fine.x.counts
+    rows, columns = (
+        np.arange(len(counts)) if cells is None else cells
+        for counts, cells in zip((down, across), shown, strict=True)
+    )
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
 
 
-def _is_empty(y: _Axis, x: _Axis) -> bool:
-    return y.start == y.stop or x.start == x.stop
+def _means(plane: Tensor, place: Place, shown: _Own, out: NDArray[np.float32]) -> None:
+    """(R, C): of the cells of a place on a plane."""
+    if place.is_empty:
+        out[:] = int(plane.to(torch.int32).sum()) / plane.numel()
+        return
+    y, x = place.y, place.x
+    counts = y.counts[:, None] * x.counts
+    if shown[0] is None and shown[1] is None and y.least > 0 and x.least > 0:
+        np.divide(_cell_sums(plane, place), counts, out=out, casting="same_kind")
+        return
+    means = _cell_sums(plane, place) / np.maximum(counts, 1)
+    # A cell that has pixels but no sample of chroma shows its neighbour's.
+    rows, columns = (
+        filled if cells is None else cells if filled is None else filled[cells]
+        for cells, filled in zip(shown, (own(y, 1), own(x, 1)), strict=True)
+    )
+    means = means if rows is None else means[rows]
+    out[:] = means if columns is None else means[:, columns]
 
 
-def _cell_sums(plane: Tensor, y: _Axis, x: _Axis) -> NDArray[np.float64]:
+def _cell_sums(plane: Tensor, place: Place) -> NDArray[np.float64]:
     """(R, C): samples of each cell added up where they lie; the sums come to the host.
 
     float64 holds the sums of any picture's integers exactly.
     """
+    y, x = place.y, place.x
     if plane.device.type == "cpu":
-        content = plane.numpy()[y.start : y.stop, x.start : x.stop]
-        table = cv2.integral(content, sdepth=cv2.CV_64F)[y.bounds[:, None], x.bounds]
-        return np.asarray(table[1:, 1:] - table[:-1, 1:] - table[1:, :-1] + table[:-1, :-1], np.float64)
-    rows, columns = (torch.from_numpy(_members(axis.edges)).to(plane.device) for axis in (y, x))
+        table = cv2.integral(plane.numpy()[place.part], sdepth=cv2.CV_64F)
+        corners = table[y.bounds[:, None], x.bounds]
+        by_row = corners[1:] - corners[:-1]
+        return np.asarray(by_row[:, 1:] - by_row[:, :-1], np.float64)
+    rows, columns = (torch.from_numpy(_members(tuple(a.bounds.tolist()))).to(plane.device) for a in (y, x))
     # uint16 has few operations on a GPU
-    part = plane[y.start : y.stop, x.start : x.stop]
-    sums = rows @ part.to(torch.int32).to(torch.float64) @ columns.T
+    sums = rows @ plane[place.part].to(torch.int32).to(torch.float64) @ columns.T
     return np.asarray(sums.cpu().numpy(), np.float64)
 
 
 @lru_cache(maxsize=256)
-def _members(edges: tuple[int, ...]) -> NDArray[np.float64]:
-    """(cells, samples): 1 where a sample lies in a cell, which begins at an edge and ends at the next."""
-    at = np.arange(edges[0], edges[-1])
-    bounds = np.array(edges)[:, None]
-    return np.asarray((at >= bounds[:-1]) & (at < bounds[1:]), np.float64)
+def _members(bounds: tuple[int, ...]) -> NDArray[np.float64]:
+    """(cells, samples): 1 where a sample lies in a cell, which begins at a bound and ends at the next."""
+    at = np.arange(bounds[-1])
+    ends = np.array(bounds)[:, None]
+    return np.asarray((at >= ends[:-1]) & (at < ends[1:]), np.float64)
 
 
-def _own(counts: NDArray[np.int64], least: float | None = None) -> NDArray[np.int64]:
-    """For each cell of an axis the nearest one with enough samples: ``least``, or half of the fullest's."""
-    wanted = max(counts.max() / 2 if least is None else least, 1)
-    if counts.min() >= wanted:
-        return np.arange(len(counts))
-    enough = np.flatnonzero(counts >= wanted)
-    if not len(enough):
-        return np.zeros(len(counts), np.int64)
-    return np.asarray(enough[np.abs(enough[None, :] - np.arange(len(counts))[:, None]).argmin(1)], np.int64)
-
-
-def paint(frame: Frame, mask: Mask, convert: Conversion) -> None:
-    """Writes a mask into a frame's planes, which must be the caller's own. An alpha plane stays.
+def paint(frame: Frame, masks: Sequence[Mask], convert: Conversion) -> None:
+    """Writes masks into a frame's planes, which must be the caller's own; of two that overlap the later one
+    is seen. An alpha plane stays.
 
     A chroma sample is written where any of its pixels is covered, so that no colour of the face stays at the
     border; there the chroma of up to ``step`` - 1 pixels beyond changes with it.
     """
-    cells = mask.samples.shape[1], mask.samples.shape[2]
-    codes = convert.samples_from_rgb(mask.samples).numpy()
-    axes = _axes(frame, convert, mask.box, cells)
-    inside = _covered(mask, axes[0], cells)
-    inside_chroma = _any(inside, axes[0], convert)
-    for index, (plane, (y, x)) in enumerate(zip(frame.planes, axes, strict=False)):
-        if _is_empty(y, x):
+    cells = [(mask.samples.shape[1], mask.samples.shape[2]) for mask in masks]
+    ends = np.cumsum([0, *(rows * columns for rows, columns in cells)]).tolist()
+    codes = convert.samples_from_rgb(torch.cat([mask.samples.flatten(1) for mask in masks], 1)).numpy()
+    there = places(frame, convert, [mask.box for mask in masks], cells)
+    for i, (mask, (fine, coarse)) in enumerate(zip(masks, there, strict=True)):
+        if fine.is_empty:
             continue
-        dtype = np.uint8 if plane.dtype is torch.uint8 else np.uint16
-        if mask.smooth:
-            steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
-            values = _interpolated(codes[index], mask.box, (y, x), steps, convert.format.bits)
-        else:
-            values = _spread(codes[index].astype(dtype), y, x)
-        place = slice(y.start, y.stop), slice(x.start, x.stop)
-        _write(plane, place, values.astype(dtype, copy=False), inside_chroma if index else inside)
+        own_codes = codes[:, ends[i] : ends[i + 1]].reshape(-1, *cells[i])
+        inside = _covered(mask, fine, cells[i])
+        _paint_plane(frame.planes[0], fine, mask, own_codes[0], inside, (1, 1), convert)
+        steps = convert.format.step_y, convert.format.step_x
+        if len(own_codes) > 1:
+            inside = _any(inside, fine, convert)
+        for plane, code in zip(frame.planes[1:], own_codes[1:], strict=False):
+            _paint_plane(plane, coarse, mask, code, inside, steps, convert)
+
+
+def _paint_plane(
+    plane: Tensor,
+    place: Place,
+    mask: Mask,
+    codes: NDArray[np.int32],
+    inside: NDArray[np.bool_],
+    steps: tuple[int, int],
+    convert: Conversion,
+) -> None:
+    dtype = np.uint8 if plane.dtype is torch.uint8 else np.uint16
+    if mask.smooth:
+        values = _interpolated(codes, mask.box, place, steps, convert.format.bits)
+    else:
+        values = _spread(codes.astype(dtype), place)
+    _write(plane, place.part, values.astype(dtype, copy=False), inside)
 
 
 def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], where: NDArray[np.bool_]) -> None:
@@ -190,22 +184,22 @@ def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], wher
     target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
 
 
-def _covered(mask: Mask, axes: tuple[_Axis, _Axis], cells: tuple[int, int]) -> NDArray[np.bool_]:
+def _covered(mask: Mask, place: Place, cells: tuple[int, int]) -> NDArray[np.bool_]:
     """Pixels of the box that are painted."""
-    y, x = axes
+    y, x = place.y, place.x
     if mask.shape is Shape.RECTANGLE:
         return np.ones((y.stop - y.start, x.stop - x.start), bool)
     if not mask.smooth and cells != (1, 1):
         whole = _touching((cells[0] // mask.fine, cells[1] // mask.fine))
-        return _spread(whole.repeat(mask.fine, 0).repeat(mask.fine, 1), y, x)
+        return _spread(whole if mask.fine == 1 else whole.repeat(mask.fine, 0).repeat(mask.fine, 1), place)
     down = _distance(np.arange(y.start, y.stop), mask.box.y0, mask.box.y1)
     across = _distance(np.arange(x.start, x.stop), mask.box.x0, mask.box.x1)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
 
 
-def _spread(values: NDArray[Any], y: _Axis, x: _Axis) -> NDArray[Any]:
+def _spread(values: NDArray[Any], place: Place) -> NDArray[Any]:
     """The value of its cell for each sample."""
-    return values.repeat(x.counts, 1).repeat(y.counts, 0)
+    return values.repeat(place.x.counts, 1).repeat(place.y.counts, 0)
 
 
 @lru_cache(maxsize=256)
@@ -223,13 +217,12 @@ def _distance(first: NDArray[np.int64], low: float, high: float) -> NDArray[np.f
     return np.asarray(away / ((high - low) / 2))
 
 
-def _any(inside: NDArray[np.bool_], axes: tuple[_Axis, _Axis], convert: Conversion) -> NDArray[np.bool_]:
+def _any(inside: NDArray[np.bool_], place: Place, convert: Conversion) -> NDArray[np.bool_]:
     """Chroma samples of which any pixel is painted."""
     step_y, step_x = convert.format.step_y, convert.format.step_x
     if (step_y, step_x) == (1, 1) or not inside.size:
         return inside
-    y, x = axes
-    top, left = y.start % step_y, x.start % step_x
+    top, left = place.y.start % step_y, place.x.start % step_x
     bottom, right = -(top + inside.shape[0]) % step_y, -(left + inside.shape[1]) % step_x
     rows, columns = inside.shape
     whole = np.zeros((top + rows + bottom, left + columns + right), bool)
@@ -240,11 +233,11 @@ def _any(inside: NDArray[np.bool_], axes: tuple[_Axis, _Axis], convert: Conversi
 
 
 def _interpolated(
-    codes: NDArray[np.int32], box: Box, axes: tuple[_Axis, _Axis], steps: tuple[int, int], bits: int
+    codes: NDArray[np.int32], box: Box, place: Place, steps: tuple[int, int], bits: int
 ) -> NDArray[np.float32]:
     """The lattice interpolated at the samples of one plane, which cover ``steps`` (rows, columns) pixels."""
     rows, columns = codes.shape
-    y, x = axes
+    y, x = place.y, place.x
     # Centres of samples in cells, from the first cell's centre on.
     down = ((np.arange(y.start, y.stop) + 0.5) * steps[0] - box.y0) / (box.height / rows) - 0.5
     across = ((np.arange(x.start, x.stop) + 0.5) * steps[1] - box.x0) / (box.width / columns) - 0.5

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pipeline.color import conversion
-from pipeline.lattice import paint as paint_one
+from pipeline.lattice import paint as paint_all
 from pipeline.types import Frame, Masked
 
 
@@ -20,6 +20,5 @@ def paint(items: Iterable[Masked]) -> Iterator[Frame]:
         height, width = frame.planes[0].shape
         convert = conversion(frame.pix_fmt, frame.colour, width, height)
         painted = replace(frame, planes=tuple(plane.clone() for plane in frame.planes))
-        for mask in item.masks:
-            paint_one(painted, mask, convert)
+        paint_all(painted, item.masks, convert)
         yield painted

@@ -116,22 +116,32 @@ class Pixelizer:
             frame = item.frame
             height, width = frame.planes[0].shape
             convert = conversion(frame.pix_fmt, frame.colour, width, height)
-            yield Masked(frame, tuple(self._mask(item, tracked, convert) for tracked in item.regions))
+            boxes = [self._box(tracked) for tracked in item.regions]
+            colours = self._colours(item, boxes, convert)
+            masks = zip(item.regions, boxes, colours, strict=True)
+            yield Masked(frame, tuple(self._mask(*mask) for mask in masks))
             self._forget(float(frame.pts * frame.time_base))
 
-    def _mask(self, item: TrackedFaces, tracked: TrackedRegion, convert: Conversion) -> Mask:
+    def _box(self, tracked: TrackedRegion) -> Box:
+        return tracked.region.box.scaled(1.0 if tracked.track < 0 else self._settings.scale)
+
+    def _mask(self, tracked: TrackedRegion, box: Box, samples: Tensor) -> Mask:
         settings = self._settings
-        by_hand = tracked.track < 0
-        shape = tracked.region.shape if by_hand else settings.shape
-        box = tracked.region.box.scaled(1.0 if by_hand else settings.scale)
-        if settings.look is Look.SOLID:
-            return Mask(tracked, box, shape, torch.zeros(3, 1, 1), smooth=False)
-        if settings.hold is None:
-            cells = self._cells.setdefault(tracked.track, self._lattice(tracked, tracked.region.box))
-            samples = measure(item.frame, box, cells, convert).samples
-        else:
-            samples = self._held_samples(item, tracked, convert, settings.hold)
+        shape = tracked.region.shape if tracked.track < 0 else settings.shape
         return Mask(tracked, box, shape, samples, smooth=settings.look is Look.BLUR)
+
+    def _colours(self, item: TrackedFaces, boxes: list[Box], convert: Conversion) -> list[Tensor]:
+        """Of each region."""
+        settings, regions = self._settings, item.regions
+        if settings.look is Look.SOLID:
+            return [torch.zeros(3, 1, 1)] * len(regions)
+        if settings.hold is not None:
+            return [self._held_samples(item, tracked, convert, settings.hold) for tracked in regions]
+        for tracked in regions:
+            if tracked.track not in self._cells:
+                self._cells[tracked.track] = self._lattice(tracked, tracked.region.box)
+        cells = [self._cells[tracked.track] for tracked in regions]
+        return [measured.samples for measured in measure(item.frame, boxes, cells, convert)]
 
     def _lattice(self, tracked: TrackedRegion, face: Box) -> tuple[int, int]:
         """(rows, columns) over the mask of a track whose face has this box."""
@@ -166,7 +176,7 @@ class Pixelizer:
     ) -> Tensor:
         """Measures a face once, with its noise."""
         box = face.scaled(1.0 if track < 0 else self._settings.scale)
-        measured = measure(frame, box, cells, convert)
+        (measured,) = measure(frame, [box], [cells], convert)
         samples = measured.samples
         release = self.releases.setdefault(track, Release())
         release.measured += 1

@@ -254,7 +254,7 @@ def test_covering_is_the_same_to_the_bit(device: str, pix_fmt: str, smooth: bool
     shot = scene(pix_fmt=pix_fmt)
 
     def covered(frame: Frame) -> tuple[Frame, Tensor]:
-        samples = measure(frame, box, (6, 5), shot.convert).samples
+        samples = measure(frame, [box], [(6, 5)], shot.convert)[0].samples
         mask = Mask(shot.tracked(), box, Shape.ELLIPSE, samples.clamp(0, 1), smooth)
         (painted,) = paint([Masked(frame, (mask,))])
         return painted, samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def _tracked(box: Box) -> TrackedRegion:
 
 def _painted(frame: Frame, box: Box, shape: Shape, cells: tuple[int, int], smooth: bool = False) -> Frame:
     convert = conversion(frame.pix_fmt, COLOUR, WIDTH, HEIGHT)
-    samples = measure(frame, box, cells, convert).samples
+    samples = measure(frame, [box], [cells], convert)[0].samples
     copy = Frame(
         frame.index,
         frame.pts,
@@ -33,7 +35,7 @@ def _painted(frame: Frame, box: Box, shape: Shape, cells: tuple[int, int], smoot
         frame.time_base,
         True,
     )
-    paint(copy, Mask(_tracked(box), box, shape, samples, smooth), convert)
+    paint(copy, [Mask(_tracked(box), box, shape, samples, smooth)], convert)
     return copy
 
 
@@ -111,9 +113,40 @@ def test_a_box_outside_the_picture_paints_nothing() -> None:
 def test_cells_that_the_picture_cuts_show_their_neighbour_so_that_no_mean_is_over_few_pixels() -> None:
     frame = noise_frame(5)
     convert = conversion(frame.pix_fmt, COLOUR, WIDTH, HEIGHT)
-    measured = measure(frame, Box(-31, 10, 49, 90), (8, 8), convert)  # of column 3 one pixel is left
+    (measured,) = measure(frame, [Box(-31, 10, 49, 90)], [(8, 8)], convert)  # of column 3 one pixel is left
     assert measured.columns.tolist() == [4, 4, 4, 4, 4, 5, 6, 7] or measured.columns[3] == 3
     assert measured.least_pixels >= 10 * 10 // 4
+
+
+@pytest.mark.parametrize("pix_fmt", FORMATS)
+def test_boxes_measured_and_painted_together_are_what_each_is_alone(pix_fmt: str) -> None:
+    frame = noise_frame(6, pix_fmt)
+    convert = conversion(frame.pix_fmt, COLOUR, WIDTH, HEIGHT)
+    boxes = [
+        BOX,
+        Box(-31, 10, 49, 90),
+        Box(500, 500, 540, 540),
+        Box(3.5, 60.2, 8, 64.1),
+        Box(-5, -5, 165, 125),
+    ]
+    cells = [(5, 4), (8, 8), (6, 5), (7, 9), (1, 1)]
+    together = measure(frame, boxes, cells, convert)
+    alone = [measure(frame, [box], [n], convert)[0] for box, n in zip(boxes, cells, strict=True)]
+    for one, other, n in zip(together, alone, cells, strict=True):
+        assert one.samples.shape == (3, *n)
+        torch.testing.assert_close(one.samples, other.samples, rtol=0, atol=1e-6)
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.columns.tolist() == other.columns.tolist()
+        assert one.least_pixels == other.least_pixels
+    masks = [
+        Mask(_tracked(box), box, shape, one.samples, smooth=False)
+        for box, one, shape in zip(boxes, alone, [*Shape, *Shape, Shape.ELLIPSE], strict=True)
+    ]
+    at_once, in_turn = (replace(frame, planes=tuple(p.clone() for p in frame.planes)) for _ in range(2))
+    paint(at_once, masks, convert)
+    for mask in masks:
+        paint(in_turn, [mask], convert)
+    assert all(torch.equal(a, b) for a, b in zip(at_once.planes, in_turn.planes, strict=True))
 
 
 def test_strength_is_told_in_blocks_across_the_face_at_any_size() -> None:

@@ -70,8 +70,8 @@ def test_pixels_are_changed_within_cells_and_cover_what_whole_cells_do() -> None
     convert = conversion("yuv420p", COLOUR, WIDTH, HEIGHT)
     fine, whole = (replace(f, planes=tuple(torch.zeros_like(p) for p in f.planes)) for f in [item.frame] * 2)
     bright = torch.ones_like(mask.samples)
-    paint(fine, replace(mask, samples=bright), convert)
-    paint(whole, replace(mask, samples=torch.ones_like(samples), fine=1), convert)
+    paint(fine, [replace(mask, samples=bright)], convert)
+    paint(whole, [replace(mask, samples=torch.ones_like(samples), fine=1)], convert)
     assert all(torch.equal(a, b) for a, b in zip(fine.planes, whole.planes, strict=True))
 
 

@@ -47,7 +47,7 @@ def test_held_colours_are_those_of_the_best_sight_and_move_with_the_face() -> No
     masks = _masks(settings, _items(8, moving=2.0))
     convert = conversion("yuv420p", COLOUR, WIDTH, HEIGHT)
     cells = masks[0].samples.shape[1], masks[0].samples.shape[2]
-    expected = measure(noise_frame(2), BOX.scaled(settings.scale), cells, convert).samples
+    expected = measure(noise_frame(2), [BOX.scaled(settings.scale)], [cells], convert)[0].samples
     for i, mask in enumerate(masks):
         assert torch.equal(mask.samples, expected)
         assert mask.box.centre[0] == pytest.approx(BOX.centre[0] + 2 * i)
