@@ -66,7 +66,7 @@ class _OpenVino:
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
-        self._request.infer([picture[None]])
+        self._request.infer([picture[None]], share_inputs=True)
         return [self._request.get_output_tensor(i).data for i in range(self._outputs)]
 
 
