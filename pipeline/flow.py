@@ -1,10 +1,13 @@
-"""``prefetch``: the boundary where two parts of a run overlap. The only threads in the project."""
+"""Where parts of a run overlap, and the only threads in the project: ``prefetch``, the boundary between two
+stages, and ``spread``, one stage's work on several items at a time."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
@@ -13,6 +16,10 @@ from typing import Generic, TypeVar
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 4
+"""Items that ``spread`` takes ahead for each of its threads."""
 
 
 @dataclass(slots=True)
@@ -33,6 +40,15 @@ class _Item(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class _End:
     error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[T, R]):
+    item: T
+    future: Future[R] | None
+
+    def result(self) -> R | None:
+        return None if self.future is None else self.future.result()
 
 
 def prefetch(items: Iterable[T], depth: int, name: str, waits: Waits | None = None) -> Iterator[T]:
@@ -99,6 +115,43 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
             worker.join()
         if not ended:
             _log_unseen(ready, name)
+
+
+def spread(
+    items: Iterable[tuple[T, Callable[[], R] | None]], workers: int, name: str
+) -> Iterator[tuple[T, R | None]]:
+    """Each item with what its job returns, None where it has no job; in order, ``workers`` jobs at a time.
+
+    At most ``held_by(workers)`` items exist that ``items`` has made and the consumer has not finished with.
+    With one worker jobs run in the consumer's thread, and nothing is taken ahead. An exception of a job
+    reaches the consumer in its place in the order; jobs that have not begun by then, or when the consumer
+    stops early, never run, and those that have are waited for.
+    """
+    waiting: deque[_Waiting[T, R]] = deque()
+    source = iter(items)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name) if workers > 1 else None
+    try:
+        for item, job in source:
+            if pool is None:
+                yield item, None if job is None else job()
+                continue
+            waiting.append(_Waiting(item, None if job is None else pool.submit(job)))
+            del item, job  # else this frame holds the newest one while the oldest is waited for
+            if len(waiting) > AHEAD * workers:
+                oldest = waiting.popleft()
+                yield oldest.item, oldest.result()
+        while waiting:
+            oldest = waiting.popleft()
+            yield oldest.item, oldest.result()
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+        _close(source, None)
+
+
+def held_by(workers: int) -> int:
+    """The most items that ``spread`` holds."""
+    return 1 if workers <= 1 else AHEAD * workers + 1
 
 
 def _close(source: Iterator[T], error: BaseException | None) -> BaseException | None:

@@ -12,8 +12,10 @@ from pipeline.config import Resolved, RunConfig
 from pipeline.cover import place_of
 from pipeline.coverjob import CoverJob, CoverPlan, make_plan, track_settings
 from pipeline.decode import open_decoder
+from pipeline.engines.plain import calls_at_a_time
 from pipeline.faces import replay
 from pipeline.faces.picture import NET_FACE_PX, Scales, SmallPicture
+from pipeline.flow import held_by
 from pipeline.ledger import SettingRecord, heard, setting_records
 from pipeline.memory import CODEC_FRAMES, LIBRARIES_BYTES, MIB, PREFETCH_HANDS, PROGRAMS_BYTES, frame_bytes
 from pipeline.stages.track_faces import frames_held
@@ -27,6 +29,8 @@ _FINDERS_BYTES = 2 * PROGRAMS_BYTES
 """Compiled CenterFaces of the run and of the gate."""
 _ACTIVATION_BYTES = 400
 """Per pixel of the pictures that they look at."""
+_FURTHER_BYTES = 150
+"""The same for each further call that runs at a time: 110 were measured."""
 
 
 class CoverExplanation(BaseModel):
@@ -73,14 +77,16 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
             info, decoded_by = decoder.info, decoder.name
         plan = make_plan(job, info, config)
     if job.tracks is None:
-        held = frames_held(info, track_settings(config).look_ahead_s) + 1
+        looked = held_by(_calls(plan, config, device))
+        held = frames_held(info, track_settings(config).look_ahead_s) + looked
     else:
         held = replay.frames_held(job.tracks)
     decoded = config.decode.prefetch_frames + PREFETCH_HANDS
     painted = config.encode.prefetch_frames + PREFETCH_HANDS
     one = frame_bytes(info)
     tracks = FACES * plan.frames * _TRACK_BYTES
-    finders = _FINDERS_BYTES + _ACTIVATION_BYTES * math.prod(plan.scales.fine.size_px)
+    per_pixel = _ACTIVATION_BYTES + _FURTHER_BYTES * (_calls(plan, config, device) - 1)
+    finders = _FINDERS_BYTES + per_pixel * math.prod(plan.scales.fine.size_px)
     total = (decoded + held + painted + CODEC_FRAMES) * one + tracks + finders + LIBRARIES_BYTES
     formula = (
         f"({decoded} decoded + {held} in the look-ahead + {painted} painted + {CODEC_FRAMES} codec) frames x "
@@ -99,6 +105,14 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         memory_bytes=total,
         memory_formula=formula,
     )
+
+
+def _calls(plan: CoverPlan, config: RunConfig, device: str) -> int:
+    """Looks that run at a time."""
+    if config.faces.finder != "centerface" or device != "cpu":
+        return 1
+    width, height = plan.scales.fine.size_px
+    return calls_at_a_time((height, width), config.restore.threads or None)
 
 
 def _stages(

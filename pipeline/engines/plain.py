@@ -5,24 +5,42 @@ A restoring network is opened with ``open_engine``; this is for finders, whose f
 
 from __future__ import annotations
 
+import os
+import threading
 from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+_MOST_CALLS = 4
+_MOST_PIXELS = 2 * 1792 * 1024
+"""In all pictures of the calls that run at a time: each has activations of its own, in CenterFace about 110
+bytes a pixel."""
+
 
 class Program(Protocol):
-    """A compiled network."""
+    """A compiled network, to be called from any thread."""
 
     name: str
     """Library, device and precision."""
+    calls: int
+    """That may run at a time, each from a thread of its own; further ones wait."""
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
-        """(H, W, 3) -> outputs in the order of the file, the library's own until the next call."""
+        """(H, W, 3) -> outputs in the order of the file, the library's own until this thread's next call."""
         ...
+
+
+def calls_at_a_time(shape: tuple[int, int], threads: int | None = None) -> int:
+    """For pictures of ``shape`` (H, W), on ``threads`` cores, None: all that this process may use."""
+    return max(1, min(threads or _cores(), _MOST_CALLS, _MOST_PIXELS // (shape[0] * shape[1])))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compile_plain(
@@ -33,16 +51,18 @@ def compile_plain(
 ) -> Program:
     """Compiles a serialised ONNX model for pictures of ``shape`` = (H, W), on the CPU.
 
-    Its one input is (1, 3, H, W) in 0..255.
-    OpenVINO where it is installed (bf16 where the processor computes in it), else ONNX Runtime.
+    Its one input is (1, 3, H, W) in 0..255. OpenVINO where it is installed (bf16 where the processor computes
+    in it), else ONNX Runtime. ``calls_at_a_time`` share the cores: two threads of one call wait for each
+    other after every layer, and where the decoder and x264 want the cores, too, that was a seventh of a run.
     """
+    calls = calls_at_a_time(shape, threads)
     if library == "openvino" or (library == "auto" and find_spec("openvino") is not None):
-        return _OpenVino(model, shape, threads)
-    return _OnnxRuntime(model, threads)
+        return _OpenVino(model, shape, calls, threads)
+    return _OnnxRuntime(model, calls, threads)
 
 
 class _OpenVino:
-    def __init__(self, model: bytes, shape: tuple[int, int], threads: int | None) -> None:
+    def __init__(self, model: bytes, shape: tuple[int, int], calls: int, threads: int | None) -> None:
         import openvino as ov  # noqa: PLC0415  heavy, maybe not installed
         from openvino.preprocess import PrePostProcessor  # noqa: PLC0415
 
@@ -50,10 +70,9 @@ class _OpenVino:
         bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": calls,
+            "INFERENCE_NUM_THREADS": threads or _cores(),
         }
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
         graph = core.read_model(model, b"")
         graph.reshape({graph.input(0).any_name: [1, 3, *shape]})
         # Bytes become numbers inside: a sixth of the time of a large picture, and the same numbers.
@@ -61,23 +80,32 @@ class _OpenVino:
         wrap.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         wrap.input().model().set_layout(ov.Layout("NCHW"))
         graph = wrap.build()
-        self._request = core.compile_model(graph, "CPU", config).create_infer_request()
+        self._compiled = core.compile_model(graph, "CPU", config)
+        self._requests = threading.local()
         self._outputs = len(graph.outputs)
+        self.calls = calls
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
-        self._request.infer([picture[None]], share_inputs=True)
-        return [self._request.get_output_tensor(i).data for i in range(self._outputs)]
+        request = self._request()
+        request.infer([picture[None]], share_inputs=True)
+        return [request.get_output_tensor(i).data for i in range(self._outputs)]
+
+    def _request(self) -> Any:  # openvino is imported late
+        """This thread's."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._compiled.create_infer_request()
+        return self._requests.own
 
 
 class _OnnxRuntime:
-    def __init__(self, model: bytes, threads: int | None) -> None:
+    def __init__(self, model: bytes, calls: int, threads: int | None) -> None:
         import onnxruntime  # noqa: PLC0415
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = max(1, (threads or _cores()) // calls)
+        self.calls = calls
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.name = "onnxruntime cpu float32"

@@ -34,10 +34,12 @@ class Face:
 
 
 class FaceFinder(Protocol):
-    """Finds faces in upright RGB pictures of one size. Not to be shared between threads."""
+    """Finds faces in upright RGB pictures of one size."""
 
     name: str
     """Network and what runs it."""
+    calls: int
+    """That may run at a time, each in a thread of its own; with 1 all of them belong in one thread."""
     device: torch.device
     """Where it runs, and where a picture must lie."""
 

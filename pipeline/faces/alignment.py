@@ -38,6 +38,7 @@ class FaceAlignmentFinder:
                 f"--finder {backend}: the package is not installed; pip install face-alignment"
             )
         self.device = torch.device("cpu")
+        self.calls = 1
         self.name = f"{backend} of face-alignment on torch cpu float32"
         self._aligner: Any = None
         try:

@@ -28,7 +28,8 @@ SAME_FACE_IOU = 0.3
 
 
 class CenterFace:
-    """Static input of ``size_px`` = (width, height), both multiples of 32. Raises MissingError."""
+    """Static input of ``size_px`` = (width, height), both multiples of 32. To be called from any thread,
+    ``threads`` calls at a time (``plain.compile_plain``). Raises MissingError."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class CenterFace:
         self.device = CPU
         self._shape = (height, width, 3)
         self._program = compile_plain(network(), (height, width), library, threads)
+        self.calls = self._program.calls
         self.name = f"centerface {width}x{height} on {self._program.name}"
 
     def __call__(self, picture: Picture, min_score: float) -> list[Face]:

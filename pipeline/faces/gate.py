@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import cast
 
 from pipeline.decode import Decoder, open_decoder
+from pipeline.faces import Face
 from pipeline.faces.book import TrackBook
 from pipeline.faces.picture import Eye
 from pipeline.faces.select import Choice
-from pipeline.flow import prefetch
+from pipeline.flow import prefetch, spread
 from pipeline.types import Box, Frame
 
 COVERED_SHARE = 0.5
@@ -70,11 +72,19 @@ def scan(
         decoder = stack.enter_context(open_decoder(output))
         decoded = cast("Generator[Frame]", prefetch(decoder.frames(), _AHEAD, "gate"))
         stack.enter_context(closing(decoded))
-        for index, time_s, look, frame in zip(frames, times_s, due, decoded, strict=True):
-            if not look:
+        planned = (
+            ((index, time_s), partial(eye.faces, frame, min_score) if look else None)
+            for index, time_s, look, frame in zip(frames, times_s, due, decoded, strict=True)
+        )
+        looks = cast(
+            "Generator[tuple[tuple[int, float], list[Face] | None]]",
+            spread(planned, eye.finder.calls, "look"),
+        )
+        stack.enter_context(closing(looks))
+        for (index, time_s), seen in looks:
+            if seen is None:
                 yield None
                 continue
-            seen = eye.faces(frame, min_score)
             covered, left = book.on_frame(index)
             masks = [box.scaled(1.0 if track < 0 else mask_scale) for track, box in covered]
             yield [

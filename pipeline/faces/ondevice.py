@@ -58,6 +58,7 @@ class DeviceCenterFace:
         self._shape = (1, 3, height, width)
         self._cells = (height // STRIDE, width // STRIDE)
         self._open(most)
+        self.calls = 1
         self.name = f"centerface {width}x{height} on {self._program.name}"
 
     def __call__(self, picture: Picture, min_score: float) -> list[Face]:

@@ -10,8 +10,9 @@ tracks pass over it from the one to the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.faces import Face
 from pipeline.faces.picture import Eye
+from pipeline.flow import spread
 from pipeline.mosaic.find import FindSettings, find
 from pipeline.stages.cuts import Cuts, thumbnail
 from pipeline.stages.find_mosaics import luma8
@@ -84,11 +86,20 @@ class FaceLooker:
         self.looks = Looks()
         """So far."""
         eyes = [fine] if quick is fine else [fine, quick]
+        self.calls = min(eye.finder.calls for eye in eyes)
+        """Frames that are looked at at a time."""
         self.name = ", ".join(eye.finder.name for eye in eyes)
         """Of what looks."""
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Found]:
-        """Each frame with its faces, in px of the frame as coded, in order; one is held back."""
+        """Each frame with its faces, in px of the frame as coded, in order; ``frames_held`` are held back.
+
+        Where to look depends on the frames alone, so looks at several of them run at a time.
+        """
+        for item, faces in spread(self._planned(frames), self.calls, "look"):
+            yield self._found(item, faces)
+
+    def _planned(self, frames: Iterable[Frame]) -> Iterator[tuple[_Waiting, Callable[[], list[Face]] | None]]:
         cuts = Cuts()
         waiting: _Waiting | None = None
         for frame in frames:
@@ -96,39 +107,46 @@ class FaceLooker:
             cut = cuts.before_thumbnail(frame.index, small)
             time_s = float(frame.pts * frame.time_base)
             if waiting is not None:
-                yield self._found(waiting, None if cut else time_s)
+                yield waiting, self._look(waiting, None if cut else time_s)
             waiting = _Waiting(frame, time_s, cut or waiting is None, small)
         if waiting is not None:
-            yield self._found(waiting, None)
+            yield waiting, self._look(waiting, None)
 
-    def _found(self, item: _Waiting, next_s: float | None) -> Found:
-        """``next_s``: time of the next frame of the same shot, None: there is none."""
+    def _look(self, item: _Waiting, next_s: float | None) -> Callable[[], list[Face]] | None:
+        """The look at a frame that is due for one. ``next_s``: time of the next frame of the same shot, None:
+        there is none."""
         settings = self._settings
         fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + _SLACK_S
         due = fine or next_s is None or next_s - self._looked_s > settings.every_s + _SLACK_S
         if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
-            return Found(item.frame, (), item.cut)
+            return None
         self._looked_s, self._seen = item.time_s, item.thumbnail
-        return Found(item.frame, tuple(self._look(item, fine=fine)), item.cut)
+        if fine or self._quick is self._fine:
+            self._fine_s = item.time_s
+            self.looks.fine += 1
+        else:
+            self.looks.quick += 1
+        return partial(self._faces, item.frame, fine=fine)
 
-    def _look(self, item: _Waiting, *, fine: bool) -> list[Region]:
-        frame, min_score = item.frame, self._settings.min_score
+    def _faces(self, frame: Frame, *, fine: bool) -> list[Face]:
+        min_score = self._settings.min_score
         one_eye = self._quick is self._fine
         faces: list[Face] = [] if fine and one_eye else self._quick.faces(frame, min_score)
         if fine:
             # A face that both see keeps the box of the quick one, whose scale its other sights have.
             all_faces = self._fine.faces(frame, min_score)
             faces += [f for f in all_faces if all(f.box.iou(g.box) < _SAME_FACE_IOU for g in faces)]
-        if fine or one_eye:
-            self._fine_s = item.time_s
-            self.looks.fine += 1
-        else:
-            self.looks.quick += 1
+        return faces
+
+    def _found(self, item: _Waiting, faces: list[Face] | None) -> Found:
+        """``faces`` None: nobody looked."""
+        if faces is None:
+            return Found(item.frame, (), item.cut)
         regions = [Region(f.box, Kind.FACE, Shape.ELLIPSE, f.score, None, f.landmarks) for f in faces]
         if self._mosaics is not None:
-            self._previous = find(luma8(frame), self._mosaics, [] if item.cut else self._previous)
+            self._previous = find(luma8(item.frame), self._mosaics, [] if item.cut else self._previous)
             regions = _joined(regions, self._previous)
-        return regions
+        return Found(item.frame, tuple(regions), item.cut)
 
 
 def _joined(faces: list[Region], mosaics: list[Region]) -> list[Region]:

@@ -162,6 +162,7 @@ class Told:
     """Sees the face that it was told of, on the CPU."""
 
     name: str = "told"
+    calls: int = 1
     device: torch.device = CPU
 
     def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:

@@ -1,17 +1,19 @@
-"""``prefetch`` is specified by its deaths."""
+"""``prefetch`` and ``spread`` are specified by their deaths."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.flow import Waits, prefetch
+from pipeline.flow import Waits, held_by, prefetch, spread
 
 
 class Source:
@@ -162,3 +164,60 @@ def test_waits_name_the_slow_side() -> None:
 def test_depth_zero_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="depth is 0"):
         prefetch([1], 0, "test-j")
+
+
+def _jobs(source: Source, every: int = 1) -> Iterator[tuple[int, Callable[[], int] | None]]:
+    return ((i, partial(_square, i) if i % every == 0 else None) for i in source)
+
+
+def _square(i: int) -> int:
+    return i * i
+
+
+@given(count=st.integers(0, 40), workers=st.integers(1, 5), every=st.integers(1, 4))
+def test_spread_keeps_the_order_and_works_on_items_with_a_job(count: int, workers: int, every: int) -> None:
+    got = list(spread(_jobs(Source(count), every), workers, "test-s"))
+    assert got == [(i, i * i if i % every == 0 else None) for i in range(count)]
+    assert not _alive()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_of_a_job_comes_in_its_place_and_what_waits_behind_it_never_runs(workers: int) -> None:
+    begun = []
+
+    def job(i: int) -> int:
+        begun.append(i)
+        if i == 5:
+            raise OSError("broke at 5")
+        return i
+
+    got = []
+    with pytest.raises(OSError, match="broke at 5"):
+        for item, _ in spread(((i, partial(job, i)) for i in range(1000)), workers, "test-s"):
+            got.append(item)
+    assert got == [0, 1, 2, 3, 4]
+    assert max(begun) < 5 + held_by(workers)
+    assert not _alive()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_consumer_of_spread_that_stops_early_closes_upstream_and_ends_the_threads(workers: int) -> None:
+    source = Source(1000)
+    pairs = cast("Generator[tuple[int, int | None]]", spread(_jobs(source), workers, "test-s"))
+    for _ in range(3):
+        next(pairs)
+    pairs.close()
+    assert source.closed_in is not None
+    assert source.made <= 3 + held_by(workers)
+    assert not _alive()
+
+
+@given(count=st.integers(1, 30), workers=st.integers(1, 4))
+def test_spread_holds_no_more_than_it_says(count: int, workers: int) -> None:
+    source = Source(count)
+    for finished, _ in enumerate(spread(_jobs(source), workers, "test-s")):
+        assert source.made - finished <= held_by(workers)
+
+
+def _alive() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("test-s")]

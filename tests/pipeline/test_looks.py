@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from time import sleep
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +32,8 @@ class _Finder:
     name = "told"
     device = torch.device("cpu")
 
-    def __init__(self, faces: Sequence[Face] = ()) -> None:
+    def __init__(self, faces: Sequence[Face] = (), calls: int = 1) -> None:
+        self.calls = calls
         self.faces = list(faces)
         self.looks = 0
 
@@ -116,6 +120,34 @@ def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     back = _picture().back(_face(Box(10, 10, 50, 60))).box
     assert [region.score for region in found.regions] == [0.4, 0.8]
     assert found.regions[0].box == back
+
+
+@pytest.mark.parametrize("calls", [2, 4])
+def test_looks_that_run_at_a_time_see_what_looks_in_turn_see(calls: int) -> None:
+    """Later looks end first here, and frames still leave in order with the faces of their own look."""
+    frames = _frames([90] * 30)
+
+    class Slow(_Finder):
+        def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
+            with lock:
+                at = self.looks
+                running.append(len(running) + 1 - len(ended))
+                faces = [*super().__call__(picture, min_score), _face(Box(0, 0, 50 + at, 60))]
+            sleep(0.002 * (5 - at % 5))
+            with lock:
+                ended.append(at)
+            return faces
+
+    lock, running, ended = threading.Lock(), list[int](), list[int]()
+    finder = Slow(calls=calls)
+    eye = Eye(finder, _picture())
+    found = list(FaceLooker(eye, eye, EVERY)(frames))
+    assert [item.frame.index for item in found] == list(range(len(frames)))
+    widths = [item.regions[0].box.width for item in found if item.regions]
+    assert len(widths) == finder.looks
+    assert widths == sorted(widths)
+    assert 1 < max(running) <= calls
+    assert ended != sorted(ended)
 
 
 def test_the_gate_looks_between_the_looks_of_the_run() -> None:

@@ -304,7 +304,7 @@ def test_a_gpu_without_room_for_the_finder_ends_with_5(
     """When it is opened, or in the middle of the run."""
 
     class Full:
-        name, device, looks = "full", torch.device("cpu"), 0
+        name, device, calls, looks = "full", torch.device("cpu"), 1, 0
 
         def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
             self.looks += 1
