@@ -177,6 +177,8 @@ class Grid:
     operator: Operator
     confidence: float
     """0..1, how sure the finder is of pitch and phase."""
+    odds: float = 0.0
+    """Log odds that the cells hold point samples, as this one frame says; 0 where nobody asked it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
-from pipeline.mosaic.operator import classify
+from pipeline.mosaic.operator import named, odds
 from pipeline.mosaic.resized import whole_cells
 from pipeline.mosaic.sides import loss
 from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
@@ -66,6 +66,8 @@ def grid(
     part: NDArray[np.uint8], x: Axis, y: Axis, box: Pixels, offset: tuple[int, int], confidence: float
 ) -> Grid:
     """A lattice in px of a part as one in px of the picture, with its operator."""
-    operator = classify(part, x, y, box)
     dx, dy = offset
-    return Grid(replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), operator, confidence)
+    told = odds(part, x, y, box)
+    return Grid(
+        replace(x, origin=x.origin + dx), replace(y, origin=y.origin + dy), named(told), confidence, told
+    )

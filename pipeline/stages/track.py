@@ -8,7 +8,7 @@ a gap is filled from both sides, and smoothing looks as far ahead as back and do
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from nets.pixelation import Operator
+from pipeline.mosaic.operator import named
 from pipeline.mosaic.steady import steady
 from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
 
@@ -32,8 +33,8 @@ _STEADY_PITCH = 0.03
 _STEADY_SCORE = 0.42
 """0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
 
-_OTHERWISE = 0.55
-"""Share of all frames of a track that changes what its cells are taken for."""
+_OTHERWISE = 0.5
+"""Mean log odds over all frames of a track that change what its cells are taken for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +72,29 @@ class _Track:
     closed: bool = False
     number: int | None = field(default=None)
     """identity, given when its first frame leaves"""
-    votes: Counter[Operator] = field(default_factory=Counter)
-    """of all frames that showed it so far"""
+    odds: float = 0.0
+    """that its cells hold point samples: sum of the log odds of all frames that showed it so far"""
+    asked: int = 0
+    """frames that had a grid"""
     operator: Operator | None = None
     """what its cells were last taken for"""
 
     def __post_init__(self) -> None:
         for region in self.seen.values():
-            self.vote(region)
+            self.ask(region)
 
-    def vote(self, region: Region) -> None:
+    def ask(self, region: Region) -> None:
         if region.grid is not None:
-            self.votes[region.grid.operator] += 1
+            self.odds += region.grid.odds
+            self.asked += 1
 
     def told(self, region: Region) -> Region:
         """The region with the track's operator. No tool changes it from frame to frame, and single frames
-        are often mistaken: so it changes only where most of all frames so far say otherwise."""
-        if region.grid is None or not self.votes:
+        are often mistaken: so it changes only where all frames so far, weighed together, say otherwise."""
+        if region.grid is None or self.odds == 0.0:
             return region
-        most, count = self.votes.most_common(1)[0]
-        if self.operator is None or count > _OTHERWISE * self.votes.total():
-            self.operator = most
+        if self.operator is None or abs(self.odds) > _OTHERWISE * self.asked:
+            self.operator = named(self.odds)
         return replace(region, grid=replace(region.grid, operator=self.operator))
 
 
@@ -149,7 +152,7 @@ def _associate(
             if iou[i, j] >= settings.min_iou:
                 living[i].seen[position] = regions[j]
                 living[i].last = position
-                living[i].vote(regions[j])
+                living[i].ask(regions[j])
                 free.discard(int(j))
     for t in living:
         t.closed = position - t.last > settings.gap_frames
@@ -167,7 +170,7 @@ def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Agai
             return
         new.seen[at] = region
         new.first = at
-        new.vote(region)
+        new.ask(region)
 
 
 def _pitch_gap(a: Region, b: Region) -> float:

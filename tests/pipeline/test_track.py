@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nets.pixelation import Operator
+from pipeline.mosaic.operator import named
 from pipeline.stages.track import TrackSettings, track
 from pipeline.types import Axis, Box, Colour, Found, Frame, Grid, Kind, Region, Shape, Tracked
 
@@ -270,18 +272,38 @@ def test_an_empty_clip() -> None:
     assert list(track([], settings=SETTINGS)) == []
 
 
-def test_what_cells_are_taken_for_does_not_change_from_frame_to_frame() -> None:
-    """Means that a third of the frames, in a run, take for point samples."""
+def told(odds: list[float]) -> list[Operator]:
+    """What each frame's cells are taken for, from what single frames say of them."""
     rows = []
-    for t in range(40):
+    for each in odds:
         one = region()
         assert one.grid is not None
-        operator = Operator.CENTRE if 20 <= t < 33 else Operator.AREA
-        rows.append((replace(one, grid=replace(one.grid, operator=operator)),))
-    told = {
-        r.region.grid.operator
-        for item in track(founds(rows), settings=SETTINGS)
-        for r in item.regions
-        if r.region.grid
-    }
-    assert told == {Operator.AREA}
+        rows.append((replace(one, grid=replace(one.grid, operator=named(each), odds=each)),))
+    grids = [r.region.grid for item in track(founds(rows), settings=SETTINGS) for r in item.regions]
+    assert len(grids) == len(odds)
+    return [grid.operator for grid in grids if grid is not None]
+
+
+def test_what_cells_are_taken_for_does_not_change_from_frame_to_frame() -> None:
+    """Means that a third of the frames, in a run, take for point samples."""
+    assert set(told([2.0 if 20 <= t < 33 else -2.0 for t in range(40)])) == {Operator.AREA}
+
+
+def test_few_sure_frames_outweigh_many_that_hardly_lean() -> None:
+    assert set(told([-0.2, 6.0, -0.2, -0.3, 5.0, -0.1, -0.2, -0.3] * 4)) == {Operator.CENTRE}
+
+
+def test_frames_that_know_nothing_leave_it_to_those_that_do() -> None:
+    assert set(told([0.0] * 8 + [3.0] + [0.0] * 30)) == {Operator.CENTRE}
+
+
+def test_what_cells_are_taken_for_changes_once_where_later_frames_are_clear() -> None:
+    """A face that turns to the camera: nine frames mislead, those after them do not."""
+    operators = told([1.0] * 9 + [-4.0] * 60)
+    changes = sum(a is not b for a, b in pairwise(operators))
+    assert (operators[0], operators[-1], changes) == (Operator.CENTRE, Operator.AREA, 1)
+
+
+def test_evidence_about_nothing_changes_nothing() -> None:
+    """The sum crosses 0 again and again."""
+    assert len(set(told([0.3] * 9 + [-0.6, 0.6] * 30))) == 1
