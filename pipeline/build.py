@@ -19,7 +19,7 @@ from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
-from pipeline.flow import Waits, prefetch
+from pipeline.flow import Waits, cores, prefetch
 from pipeline.ledger import (
     NOTICE,
     NetworkRecord,
@@ -41,6 +41,10 @@ from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
 from pipeline.stages.window import window
 from pipeline.types import Batch, Cropped, Found, Frame, Patch, StreamInfo, Tracked, Window
+
+_CALLS = 2
+"""Of the network that run at a time: what is computed around it keeps one core busy for each, and two take
+no longer than cropping and pasting, which come in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         warnings = stack.enter_context(heard(logging.WARNING))
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
-        plan = make_plan(job, decoder.info, engine.spec, config)
+        plan = make_plan(job, decoder.info, engine.spec, config, engine.calls)
         settings_of_output = encode_settings(job, config, NOTICE, device=device)
         encoder = make_encoder(decoder.info, job, plan, settings_of_output)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
@@ -211,4 +215,6 @@ def open_restorer(network: Path, config: RunConfig, device: torch.device) -> Eng
     """The engine that the settings ask for."""
     settings = config.restore
     library = "auto" if network.suffix in (".engine", ".pt2") else graph_library(settings.engine)
-    return open_engine(network, device=str(device), library=library, threads=settings.threads or None)
+    threads = settings.threads or None
+    calls = min(threads or cores(), _CALLS)
+    return open_engine(network, device=str(device), library=library, threads=threads, calls=calls)

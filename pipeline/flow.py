@@ -4,6 +4,7 @@ stages, and ``spread``, one stage's work on several items at a time."""
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 4
-"""Items that ``spread`` takes ahead for each of its threads."""
+"""Items that ``spread`` takes ahead for each of its threads, where the caller says nothing else."""
 
 
 @dataclass(slots=True)
@@ -118,12 +119,12 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
 
 
 def spread(
-    items: Iterable[tuple[T, Callable[[], R] | None]], workers: int, name: str
+    items: Iterable[tuple[T, Callable[[], R] | None]], workers: int, name: str, ahead: int = AHEAD
 ) -> Iterator[tuple[T, R | None]]:
     """Each item with what its job returns, None where it has no job; in order, ``workers`` jobs at a time.
 
-    At most ``held_by(workers)`` items exist that ``items`` has made and the consumer has not finished with.
-    With one worker jobs run in the consumer's thread, and nothing is taken ahead. An exception of a job
+    At most ``held_by(workers, ahead)`` items exist that ``items`` has made and the consumer has not finished
+    with. With one worker jobs run in the consumer's thread, and nothing is taken ahead. An exception of a job
     reaches the consumer in its place in the order; jobs that have not begun by then, or when the consumer
     stops early, never run, and those that have are waited for.
     """
@@ -134,12 +135,14 @@ def spread(
         for item, job in source:
             if pool is None:
                 yield item, None if job is None else job()
+                del item, job  # else this frame holds them while the next one is made
                 continue
             waiting.append(_Waiting(item, None if job is None else pool.submit(job)))
-            del item, job  # else this frame holds the newest one while the oldest is waited for
-            if len(waiting) > AHEAD * workers:
+            del item, job
+            if len(waiting) > ahead * workers:
                 oldest = waiting.popleft()
                 yield oldest.item, oldest.result()
+                del oldest
         while waiting:
             oldest = waiting.popleft()
             yield oldest.item, oldest.result()
@@ -149,9 +152,14 @@ def spread(
         _close(source, None)
 
 
-def held_by(workers: int) -> int:
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def held_by(workers: int, ahead: int = AHEAD) -> int:
     """The most items that ``spread`` holds."""
-    return 1 if workers <= 1 else AHEAD * workers + 1
+    return 1 if workers <= 1 else ahead * workers + 1
 
 
 def _close(source: Iterator[T], error: BaseException | None) -> BaseException | None:

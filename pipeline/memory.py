@@ -35,33 +35,36 @@ class MemoryBound:
     tracked_frames: int
     """At the boundary after the tracker."""
     window_frames: int
+    restored_frames: int
+    """Of batches that are restored at a time, further than the one that ``window_frames`` counts."""
     painted_frames: int
     """At the boundary before the encoder."""
     frame_bytes: int
     crop_bytes: int
     """Of one face on one frame: picture, mask, membership, and the patch that is made of it."""
     engine_bytes: int
-    """Compiled programs, and inputs and activations of one call."""
+    """Compiled programs, and inputs and activations of the calls that run at a time."""
 
     @property
     def frames(self) -> int:
         """Frames alive at a time outside FFmpeg."""
         outside = self.decoded_frames + self.tracked_frames + self.painted_frames
-        return outside + self.track_frames + self.window_frames
+        return outside + self.track_frames + self.window_frames + self.restored_frames
 
     def total_bytes(self, faces: int) -> int:
         """Bound for ``faces`` people in the picture at a time."""
         frames = (self.frames + CODEC_FRAMES) * self.frame_bytes
-        crops = self.window_frames * self.crop_bytes * faces
+        crops = (self.window_frames + self.restored_frames) * self.crop_bytes * faces
         return LIBRARIES_BYTES + frames + crops + self.engine_bytes
 
     def formula(self, faces: int) -> str:
         """The sum with its numbers, for people."""
         return (
             f"({self.decoded_frames} decoded + {self.track_frames} track + {self.tracked_frames} tracked + "
-            f"{self.window_frames} window + {self.painted_frames} painted + {CODEC_FRAMES} codec) frames"
+            f"{self.window_frames} window + {self.restored_frames} restored + "
+            f"{self.painted_frames} painted + {CODEC_FRAMES} codec) frames"
             f" x {_mib(self.frame_bytes)}"
-            f" + {self.window_frames} crops x {_mib(self.crop_bytes)} x {faces} faces"
+            f" + {self.window_frames + self.restored_frames} crops x {_mib(self.crop_bytes)} x {faces} faces"
             f" + engine {_mib(self.engine_bytes)} + libraries {_mib(LIBRARIES_BYTES)}"
             f" = {_mib(self.total_bytes(faces))}"
         )
@@ -84,6 +87,7 @@ def crop_bytes(spec: EngineSpec) -> int:
     return 4 * (3 * side * side + side * side + 2 * spec.cells * side + 3 * side * side)
 
 
-def engine_bytes(spec: EngineSpec, batch_size: int) -> int:
-    """Compiled programs, and one call's inputs and activations. Exporting, on first use, comes on top."""
-    return PROGRAMS_BYTES + batch_size * spec.frames * crop_bytes(spec) * ENGINE_WINDOWS
+def engine_bytes(spec: EngineSpec, batch_size: int, calls: int = 1) -> int:
+    """Compiled programs, and inputs and activations of ``calls`` at a time. Exporting, on first use, comes on
+    top."""
+    return PROGRAMS_BYTES + calls * batch_size * spec.frames * crop_bytes(spec) * ENGINE_WINDOWS

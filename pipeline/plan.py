@@ -14,6 +14,7 @@ from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
 from pipeline.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
 from pipeline.stages.find_mosaics import ManualRegion
+from pipeline.stages.restore import batches_held
 from pipeline.stages.window import frames_held
 from pipeline.types import Box, StreamInfo
 
@@ -55,8 +56,9 @@ class Plan:
     memory: MemoryBound
 
 
-def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -> Plan:
-    """Resolves times to pts and sizes to bounds. Raises UsageError where no frame is left."""
+def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig, calls: int = 1) -> Plan:
+    """Resolves times to pts and sizes to bounds, for an engine that takes ``calls`` at a time. Raises
+    UsageError where no frame is left."""
     start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
     cores = max(1, config.window.batch_frames // spec.core)
     memory = MemoryBound(
@@ -64,10 +66,11 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig) -
         track_frames=config.track.look_ahead_frames + 1,
         tracked_frames=config.crop.prefetch_frames + PREFETCH_HANDS,
         window_frames=frames_held(spec.core, spec.context, cores),
+        restored_frames=(batches_held(calls) - 1) * spec.core * cores,
         painted_frames=config.encode.prefetch_frames + PREFETCH_HANDS,
         frame_bytes=frame_bytes(info),
         crop_bytes=crop_bytes(spec),
-        engine_bytes=engine_bytes(spec, config.restore.batch_size),
+        engine_bytes=engine_bytes(spec, config.restore.batch_size, calls),
     )
     return Plan(start_pts, end_pts, end - first, cores, memory)
 

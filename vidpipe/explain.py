@@ -69,8 +69,8 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
             info, decoded_by = decoder.info, decoder.name
         absolute(job.manual, info)
         with closing(open_restorer(job.network, settings.config, device)) as engine:
-            spec, name = engine.spec, engine.name
-    plan = make_plan(job, info, spec, settings.config)
+            spec, name, calls = engine.spec, engine.name, engine.calls
+    plan = make_plan(job, info, spec, settings.config, calls)
     return Explanation(
         input=_describe(info),
         output=str(job.target),

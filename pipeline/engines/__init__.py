@@ -98,6 +98,8 @@ class Engine(Protocol):
     spec: EngineSpec
     name: str
     """Library, device and precision, e.g. ``openvino CPU bf16``."""
+    calls: int
+    """Of ``infer``, that may run at a time, each in a thread of its own; with 1 all belong in one thread."""
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     def close(self) -> None: ...
@@ -109,13 +111,15 @@ def open_engine(
     device: str = "auto",
     library: Library | Literal["auto"] = "auto",
     threads: int | None = None,
+    calls: int = 1,
 ) -> Engine:
     """Opens a network file: .onnx with OpenVINO or ONNX Runtime, .xml (OpenVINO's IR) with OpenVINO, .pt2
     (``torch.export``) with PyTorch, .engine with TensorRT or TensorRT for RTX, whichever built it.
 
-    ``device`` is "auto", "cpu" or "cuda:N"; ``threads`` of the CPU, None for the library's choice. What
-    "auto" chose is logged with the reason. Raises InputError for a file that is missing or not ours,
-    UsageError for a combination that cannot be, MissingError for a library or device not on this machine.
+    ``device`` is "auto", "cpu" or "cuda:N"; ``threads`` of the CPU, None for the library's choice, which
+    ``calls`` at a time share (on a GPU and with PyTorch it is one at a time). What "auto" chose is logged
+    with the reason. Raises InputError for a file that is missing or not ours, UsageError for a combination
+    that cannot be, MissingError for a library or device not on this machine.
     """
     if not re.fullmatch(r"auto|cpu|cuda:\d+", device):
         raise UsageError(f"device {device!r}: wanted auto, cpu or cuda:N such as cuda:0")
@@ -139,11 +143,11 @@ def open_engine(
                 )
             from pipeline.engines.openvino import OpenVinoEngine  # noqa: PLC0415  heavy, maybe not installed
 
-            engine = OpenVinoEngine(path, threads)
+            engine = OpenVinoEngine(path, threads, calls)
         case "onnxruntime":
             from pipeline.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
 
-            engine = OnnxRuntimeEngine(path, place, threads)
+            engine = OnnxRuntimeEngine(path, place, threads, calls)
         case "torch":
             from pipeline.engines.torch import open_torch  # noqa: PLC0415
 

@@ -15,6 +15,7 @@ from pipeline.cuda import settle
 from pipeline.engines.batches import in_parts
 from pipeline.engines.metadata import INPUTS, OUTPUTS, read_onnx
 from pipeline.errors import InputError, MissingError
+from pipeline.flow import cores
 
 _CUDA = "CUDAExecutionProvider"
 
@@ -93,13 +94,17 @@ def run_bound(
 class OnnxRuntimeEngine:
     """One session; any batch size that the file leaves free.
 
-    ``device`` is "cpu" or "cuda:N"; ``threads`` None leaves their number to the library. Tensors that lie on
+    ``device`` is "cpu" or "cuda:N"; ``threads`` None leaves their number to the library; ``calls`` from as
+    many threads share them. Tensors that lie on
     that GPU are read and written there, by their addresses; others are copied. Raises InputError for a file
     that is no network of ours, MissingError for a device that is not there.
     """
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+    def __init__(self, path: Path, device: str, threads: int | None, calls: int = 1) -> None:
         self.spec = read_onnx(path)
+        self.calls = calls if device == "cpu" else 1
+        if self.calls > 1:
+            threads = max(1, (threads or cores()) // calls)
         kind = "float32" if self.spec.precision == "fp32" else self.spec.precision
         self.name = f"onnxruntime {device} {kind}"
         self._device = torch.device(device)

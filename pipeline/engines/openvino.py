@@ -7,6 +7,7 @@ An ONNX file runs in bfloat16 where the processor computes in it, else in float3
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,11 +29,12 @@ _NAMES = {"f32": "float32", "f16": "float16", "bf16": "bf16"}
 class OpenVinoEngine:
     """Compiles one program of static shape per batch size, when that size first comes.
 
-    Sizes are those of ``batches.fitting``. ``threads`` None leaves their number to the library. Raises
+    Sizes are those of ``batches.fitting``. ``threads`` None leaves their number to the library; ``calls``
+    from as many threads share them. Raises
     InputError for a file that is no network of ours.
     """
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, calls: int = 1) -> None:
         self._core: ov.Core = ov.Core()
         if path.suffix == ".onnx":
             self.spec = read_onnx(path)
@@ -44,17 +46,24 @@ class OpenVinoEngine:
         self.name = f"openvino cpu {'int8, ' if self.spec.precision == 'int8' else ''}{_NAMES[hint]}"
         self._config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": hint,
-            "PERFORMANCE_HINT": "LATENCY",
         }
+        if calls == 1:
+            self._config["PERFORMANCE_HINT"] = "LATENCY"
+        else:
+            self._config["NUM_STREAMS"] = calls
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
+        self.calls = calls
         self._compiled: dict[int, ov.CompiledModel] = {}
+        self._compiling = threading.Lock()
+        self._requests = threading.local()
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return in_parts(inputs, self.spec, self._run)
 
     def close(self) -> None:
         self._compiled.clear()
+        self._requests = threading.local()
 
     def _hint(self, path: Path) -> str:
         """The type that layers compute in, where the graph does not say int8."""
@@ -68,17 +77,26 @@ class OpenVinoEngine:
 
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         feed = {name: inputs[name].contiguous().numpy() for name in INPUTS}
-        outputs = self._program(feed["mask"].shape[0])(feed)
+        outputs = self._request(feed["mask"].shape[0]).infer(feed)
         return {name: torch.from_numpy(np.array(outputs[name])) for name in OUTPUTS}
 
+    def _request(self, size: int) -> ov.InferRequest:
+        """This thread's, for batches of a size."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = {}
+        own: dict[int, ov.InferRequest] = self._requests.own
+        if size not in own:
+            own[size] = self._program(size).create_infer_request()
+        return own[size]
+
     def _program(self, size: int) -> ov.CompiledModel:
-        if size not in self._compiled:
-            log.debug(
-                "%s: compiling %s %s for batches of %d", self.name, self.spec.net, self.spec.version, size
-            )
-            self._model.reshape({n: list(s) for n, s in input_shapes(self.spec, size).items()})
-            self._compiled[size] = self._core.compile_model(self._model, "CPU", self._config)
-        return self._compiled[size]
+        with self._compiling:
+            if size not in self._compiled:
+                which = self.name, self.spec.net, self.spec.version, size
+                log.debug("%s: compiling %s %s for batches of %d", *which)
+                self._model.reshape({n: list(s) for n, s in input_shapes(self.spec, size).items()})
+                self._compiled[size] = self._core.compile_model(self._model, "CPU", self._config)
+            return self._compiled[size]
 
 
 def _read(core: ov.Core, path: Path) -> ov.Model:

@@ -5,13 +5,14 @@ A restoring network is opened with ``open_engine``; this is for finders, whose f
 
 from __future__ import annotations
 
-import os
 import threading
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.flow import cores
 
 Array = NDArray[np.float32]
 
@@ -36,11 +37,7 @@ class Program(Protocol):
 
 def calls_at_a_time(shape: tuple[int, int], threads: int | None = None) -> int:
     """For pictures of ``shape`` (H, W), on ``threads`` cores, None: all that this process may use."""
-    return max(1, min(threads or _cores(), _MOST_CALLS, _MOST_PIXELS // (shape[0] * shape[1])))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(threads or cores(), _MOST_CALLS, _MOST_PIXELS // (shape[0] * shape[1])))
 
 
 def compile_plain(
@@ -71,7 +68,7 @@ class _OpenVino:
         config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "NUM_STREAMS": calls,
-            "INFERENCE_NUM_THREADS": threads or _cores(),
+            "INFERENCE_NUM_THREADS": threads or cores(),
         }
         graph = core.read_model(model, b"")
         graph.reshape({graph.input(0).any_name: [1, 3, *shape]})
@@ -104,7 +101,7 @@ class _OnnxRuntime:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = max(1, (threads or _cores()) // calls)
+        options.intra_op_num_threads = max(1, (threads or cores()) // calls)
         self.calls = calls
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name

@@ -80,6 +80,7 @@ class TensorRtEngine:
         self._device = torch.device(device)
         major, minor = torch.cuda.get_device_capability(self._device)
         fits(header, path, module.__version__, f"{major}.{minor}")
+        self.calls = 1
         self.name = f"{header.library} {device} {self.spec.precision}"
         self._captures = header.library == "tensorrt"  # tensorrt_rtx captures by itself
         self._heard: list[str] = []

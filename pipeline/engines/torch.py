@@ -52,6 +52,7 @@ class TorchEngine:
         dtype = _REDUCED.get(spec.precision)
         self._dtype = None if dtype is torch.float16 and not self._on_gpu else dtype
         kind = "float32" if self._dtype is None else str(self._dtype).removeprefix("torch.")
+        self.calls = 1
         self.name = f"torch {device} {kind}"
         self._module: nn.Module | None = module.to(self._device)
         if self._on_gpu:

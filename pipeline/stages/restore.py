@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,41 +16,68 @@ from pipeline.cuda import let_go
 from pipeline.engines import Engine
 from pipeline.engines.feed import feed
 from pipeline.errors import GateError, InputError
-from pipeline.types import Batch, Crop, Patch, Window
+from pipeline.flow import held_by, spread
+from pipeline.types import Batch, Crop, Frame, Patch, Window
 
 log = logging.getLogger(__name__)
+
+_AHEAD = 1
+"""Batches that are taken ahead for each that is restored at a time: they are large."""
 
 
 def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int) -> Iterator[Batch[Patch]]:
     """Restores the core of every window; frames go on with the patches that belong to them.
 
     At most ``batch_size`` windows go into one call of the engine, fewer from then on where a GPU's memory
-    does not hold them. Windows must be of the engine's T, S and N, else ValueError. Raises InputError where
-    the network does not give what its metadata promise, GateError where it gives NaN or infinity,
-    torch.OutOfMemoryError where there is no room for one window.
+    does not hold them. As many batches are restored at a time as the engine takes calls, each in a thread of
+    its own; ``batches_held`` of them are in here. Windows must be of the engine's T, S and N, else
+    ValueError. Raises InputError where the network does not give what its metadata promise, GateError where
+    it gives NaN or infinity, torch.OutOfMemoryError where there is no room for one window.
     """
+    jobs = _jobs(batches, _Restorer(engine, batch_size))
+    for frames, patches in spread(jobs, engine.calls, "restore", ahead=_AHEAD):
+        yield Batch(frames, tuple(patches or ()))
+        del frames, patches  # else they stay alive while the next batch is made
+
+
+def _jobs(
+    batches: Iterable[Batch[Window]], restorer: _Restorer
+) -> Iterator[tuple[tuple[Frame, ...], Callable[[], list[Patch]] | None]]:
     for batch in batches:
+        yield batch.frames, partial(restorer, batch.items) if batch.items else None
+        del batch
+
+
+def batches_held(calls: int) -> int:
+    """The most batches that ``restore`` holds for an engine that takes so many calls at a time."""
+    return held_by(calls, _AHEAD)
+
+
+@dataclass(slots=True)
+class _Restorer:
+    engine: Engine
+    batch_size: int
+
+    def __call__(self, windows: tuple[Window, ...]) -> list[Patch]:
         patches: list[Patch] = []
-        part: tuple[Window, ...] = ()
         done = 0
-        while done < len(batch.items):
-            part = batch.items[done : done + batch_size]
+        while done < len(windows):
+            part = windows[done : done + self.batch_size]
             try:
-                patches += _restore(part, engine)
+                patches += _restore(part, self.engine)
             except torch.OutOfMemoryError:
                 if len(part) == 1:
                     raise
-                batch_size = len(part) // 2
+                self.batch_size = len(part) // 2
                 log.warning(
                     "the GPU's memory does not hold %d windows at a time; from here on it gets %d",
                     len(part),
-                    batch_size,
+                    self.batch_size,
                 )
                 let_go()
                 continue
             done += len(part)
-        yield Batch(batch.frames, tuple(patches))
-        del batch, part, patches  # else their frames and crops stay alive while the next batch is made
+        return patches
 
 
 def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.crops import make
-from pipeline.engines import Engine, EngineSpec, open_engine, trt
+from pipeline.engines import Engine, EngineSpec, Library, open_engine, trt
 from pipeline.engines.batches import in_parts
 from pipeline.engines.metadata import KEY, from_json, input_shapes, to_json
 from pipeline.engines.reference import Reference, parity
@@ -195,6 +196,19 @@ def test_outputs_belong_to_the_caller(engine: Engine) -> None:
     engine.infer(inputs(2, 2))
     assert all(torch.equal(first[name], kept[name]) for name in kept)
     first["residual"].zero_()  # and may be written to
+
+
+@pytest.mark.parametrize("library", ["openvino", "onnxruntime"])
+def test_two_calls_at_a_time_give_what_calls_in_turn_give(onnx_file: Path, library: Library) -> None:
+    pytest.importorskip(library)
+    engine = open_engine(onnx_file, device="cpu", library=library, threads=2, calls=2)
+    assert engine.calls == 2
+    feeds = [inputs(batch, seed) for seed in range(12) for batch in (1, 2, 3)]
+    in_turn = [engine.infer(feed) for feed in feeds]
+    with ThreadPoolExecutor(2) as pool:
+        at_once = list(pool.map(engine.infer, feeds))
+    for came, wanted in zip(at_once, in_turn, strict=True):
+        assert all(torch.equal(came[name], wanted[name]) for name in wanted)
 
 
 def test_auto_says_what_it_chose_and_why(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from time import sleep
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from nets.grid import compose, observe
 from nets.pixelation import Operator
 from pipeline.errors import GateError, InputError
 from pipeline.stages.crop import crop
-from pipeline.stages.restore import restore
+from pipeline.stages.restore import batches_held, restore
 from pipeline.stages.window import window
 from pipeline.types import Batch, Patch, Tracked, Window
 from tests.pipeline.scene import CubicEngine, scene
@@ -80,6 +82,48 @@ def test_calls_are_batched_and_bounded() -> None:
     made = patches(windows(7, 1, 0, cores=7), engine, batch_size=3)
     assert engine.batches == [3, 3, 1]
     assert len(made) == 7
+
+
+class Several(EchoEngine):
+    """Takes two calls at a time, and the first of two is the slower one."""
+
+    calls = 2
+    running = most = begun = 0
+    lock = threading.Lock()
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with self.lock:
+            self.begun += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+            slow = self.begun % 2
+        sleep(0.03 * slow)
+        with self.lock:
+            self.running -= 1
+        return super().infer(inputs)
+
+
+def test_batches_that_are_restored_at_a_time_leave_in_order_and_as_they_would_in_turn() -> None:
+    batches = windows(12, 1, 0)
+    engine = Several()
+    made, in_turn = patches(batches, engine), patches(batches, EchoEngine())
+    assert engine.most == 2
+    assert [p.crop.frame_index for p in made] == list(range(12))
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(made, in_turn, strict=True))
+
+
+def test_no_more_batches_are_held_than_is_said() -> None:
+    taken = 0
+
+    def counted() -> Iterator[Batch[Window]]:
+        nonlocal taken
+        for batch in windows(12, 1, 0):
+            taken += 1
+            yield batch
+
+    engine = Several()
+    for left, _ in enumerate(restore(counted(), engine=engine, batch_size=4)):
+        assert taken - left <= batches_held(engine.calls)
 
 
 def test_frames_without_windows_pass() -> None:
