@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -156,6 +157,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         begun = perf_counter()
         made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
+        conservation = compared(info, made, encoder, job, plan, output_settings)
         gate, looking = None, perf_counter()
         if second is not None:
             gate = examine(
@@ -163,7 +165,6 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             )
         ended = perf_counter()
         streaming_s += ended - begun
-        conservation = compared(info, made, encoder, job, plan, output_settings)
         failed = gate is not None and not gate.passed
         times = meters.clock.times({"find": meters.decoded.get_s})
         times += [StageTime("gate", "encode", ended - looking)] if gate is not None else []
@@ -208,6 +209,8 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
     for path in (job.sheet, job.preview_report):
         if path.exists() and not job.overwrite:
             raise OutputError(f"{path} exists; choose another --output or add --overwrite")
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"{path} cannot be written there; choose another --output")
     device = place_of(config)  # of the finder: what the sheet shows lies on the host
     with cuda.memory_errors(device), ExitStack() as stack:
         warnings = stack.enter_context(heard(logging.WARNING))
@@ -251,9 +254,14 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
             lost=[],
             warnings=warnings,
         )
-    with all_or_nothing(job.sheet, job.preview_report):
-        sheet.save(job.sheet, report.tracks)
-        write_whole(job.preview_report, report.model_dump_json())
+    try:
+        with all_or_nothing(job.sheet, job.preview_report):
+            sheet.save(job.sheet, report.tracks)
+            write_whole(job.preview_report, report.model_dump_json())
+    except OSError as error:
+        raise OutputError(
+            f"{job.sheet} cannot be written: {error.strerror or error}; choose another --output"
+        ) from error
     return report
 
 

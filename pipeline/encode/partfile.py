@@ -110,7 +110,8 @@ def all_or_nothing(*targets: Path) -> Iterator[None]:
         raise
     finally:
         for older in aside:
-            older.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
+                older.unlink()
 
 
 def _keep(target: Path, older: Path) -> None:

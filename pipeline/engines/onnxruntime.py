@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.cuda import settle
 from pipeline.engines.batches import in_parts
+from pipeline.engines.first import alone_at_first
 from pipeline.engines.metadata import INPUTS, OUTPUTS, read_onnx
 from pipeline.errors import InputError, MissingError
 from pipeline.flow import cores
@@ -123,7 +124,7 @@ class OnnxRuntimeEngine:
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self._session is not None
         feed = {name: np.ascontiguousarray(inputs[name].cpu().numpy()) for name in INPUTS}
-        with full_memory():
+        with full_memory(), alone_at_first("onnxruntime"):
             outputs = self._session.run(list(OUTPUTS), feed)
         where = inputs[INPUTS[0]].device
         return {name: torch.from_numpy(v).to(where) for name, v in zip(OUTPUTS, outputs, strict=True)}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.engines import EngineSpec
 from pipeline.engines.batches import in_parts
+from pipeline.engines.first import alone_at_first
 from pipeline.engines.metadata import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
 from pipeline.errors import InputError
 
@@ -77,8 +78,9 @@ class OpenVinoEngine:
 
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         feed = {name: inputs[name].contiguous().numpy() for name in INPUTS}
-        outputs = self._request(feed["mask"].shape[0]).infer(feed)
-        return {name: torch.from_numpy(np.array(outputs[name])) for name in OUTPUTS}
+        with alone_at_first("engine"):
+            outputs = self._request(feed["mask"].shape[0]).infer(feed)
+            return {name: torch.from_numpy(np.array(outputs[name])) for name in OUTPUTS}
 
     def _request(self, size: int) -> ov.InferRequest:
         """This thread's, for batches of a size."""

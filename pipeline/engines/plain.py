@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.engines.first import alone_at_first
 from pipeline.flow import cores
 
 Array = NDArray[np.float32]
@@ -84,9 +85,10 @@ class _OpenVino:
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
-        request = self._request()
-        request.infer([picture[None]], share_inputs=True)
-        return [request.get_output_tensor(i).data for i in range(self._outputs)]
+        with alone_at_first("plain"):
+            request = self._request()
+            request.infer([picture[None]], share_inputs=True)
+            return [request.get_output_tensor(i).data for i in range(self._outputs)]
 
     def _request(self) -> Any:  # openvino is imported late
         """This thread's."""
@@ -109,4 +111,5 @@ class _OnnxRuntime:
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
         blob = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)
-        return [np.asarray(value) for value in self._session.run(None, {self._input: blob})]
+        with alone_at_first("plain, onnxruntime"):
+            return [np.asarray(value) for value in self._session.run(None, {self._input: blob})]

@@ -122,8 +122,9 @@ def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: Eye) -> list[Unco
     pts = source.info.pts
     sure = []
     for frame in source.frames(pts[min(by_frame)], pts[max(by_frame)] + 1):
-        for face in by_frame.get(frame.index, []):
-            there = eye.faces(frame, CONFIRMED_SCORE)
-            if any(face.box.iou(other.box) >= _SAME_PLACE for other in there):
-                sure.append(face)
+        left = by_frame.get(frame.index)
+        if left is None:
+            continue
+        there = eye.faces(frame, CONFIRMED_SCORE)
+        sure += [face for face in left if any(face.box.iou(other.box) >= _SAME_PLACE for other in there)]
     return sure

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import logging
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,7 @@ from pipeline.engines.reference import Reference, parity
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import InputError, MissingError, UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
 
 
@@ -209,6 +212,59 @@ def test_two_calls_at_a_time_give_what_calls_in_turn_give(onnx_file: Path, libra
         at_once = list(pool.map(engine.infer, feeds))
     for came, wanted in zip(at_once, in_turn, strict=True):
         assert all(torch.equal(came[name], wanted[name]) for name in wanted)
+
+
+FIRST_CALLS = """
+import faulthandler, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)  # what a deadlock ends with
+sys.setswitchinterval(1e-6)
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np, torch
+from pipeline.engines import open_engine
+from pipeline.engines.plain import compile_plain
+
+path, way = Path(sys.argv[1]), sys.argv[2]
+at_once = threading.Barrier(3)
+if way == "plain":
+    from tests.pipeline.test_engines import pooling
+    program = compile_plain(pooling(), (32, 32), "openvino", 3)
+    call = lambda: program(np.zeros((32, 32, 3), np.uint8))
+else:
+    engine = open_engine(path, device="cpu", library="openvino", threads=3, calls=3)
+    from tests.pipeline.test_engines import inputs
+    call = lambda: engine.infer(inputs(1, 1))
+
+def first(_):
+    at_once.wait()
+    return call()
+
+with ThreadPoolExecutor(3) as pool:
+    assert len(list(pool.map(first, range(3)))) == 3
+"""
+
+
+def pooling() -> bytes:
+    """A picture's mean per channel, as an ONNX file without metadata."""
+    picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, None, None])
+    means = helper.make_tensor_value_info("means", TensorProto.FLOAT, [1, 3, 1, 1])
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["picture"], ["means"])], "p", [picture], [means]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("way", ["plain", "engine"])
+def test_first_calls_from_several_threads_do_not_wait_for_each_other_for_ever(
+    onnx_file: Path, way: str
+) -> None:
+    """Without ``alone_at_first`` they deadlock nearly every time."""
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", FIRST_CALLS, str(onnx_file), way]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_auto_says_what_it_chose_and_why(

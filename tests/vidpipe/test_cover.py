@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -166,6 +167,21 @@ def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
     x0, y0, x1, y1 = MOSAIC_BOX
     first, last = (p[y0:y1, x0:x1, 0].astype(float) for p in read_clip(output, [8, 29]))
     assert np.abs(first - last).mean() < 4, "colours hold"
+
+
+def test_a_preview_that_cannot_be_written_ends_with_1(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        cli("run", portrait_clip, "-o", tmp_path / "no" / "out.mp4", "--mode", "pixelize", "--preview") == 1
+    )
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pipeline.cover.ContactSheet.save", read_only)
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize", "--preview") == 1
+    assert _left(tmp_path) == []
 
 
 def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
