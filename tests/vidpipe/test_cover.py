@@ -169,6 +169,25 @@ def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
     assert np.abs(first - last).mean() < 4, "colours hold"
 
 
+@pytest.mark.parametrize(
+    ("more", "warned"), [(["--blocks", "40"], 1), (["--blocks", "40", "--look", "solid"], 0), ([], 0)]
+)
+def test_blocks_through_which_faces_may_be_recognised_are_told(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, more: list[str], warned: int
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", *more) == 0
+    assert sum("40 blocks" in warning for warning in _report(output).warnings) == warned
+
+
+def test_who_is_left_by_choice_is_told_beside_what_the_gate_found(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize")
+    assert cli(*arguments, "--exclude-region", "0,0,9999,9999") == 0
+    assert "beside those that were left by choice" in " ".join("".join(capsys.readouterr()).split())
+
+
 def test_a_preview_that_cannot_be_written_ends_with_1(
     portrait_clip: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

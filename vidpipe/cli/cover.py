@@ -119,8 +119,10 @@ def _summary(report: CoverReport) -> str:
     lines = [f"{covered} of {len(report.tracks)} tracks covered, {on}; {speed}"]
     if report.gate is not None:
         gate = report.gate
+        left = any(track.decision != "covered" for track in report.tracks)
+        beside = " beside those that were left by choice" if left else ""
         lines.append(
-            f"no uncovered face found again in the output; looked at {gate.frames_examined} of "
+            f"no uncovered face found again in the output{beside}; looked at {gate.frames_examined} of "
             f"{gate.frames_decoded} frames"
         )
     noised = [release for release in report.releases if release.noise_levels is not None]
