@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pipeline.coverjob import CoverJob, CoverPlan, check_tracks, make_plan, mask
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.partfile import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
-from pipeline.errors import GateError, OutputError, UsageError
+from pipeline.errors import GateError, UsageError
 from pipeline.faces import open_finder
 from pipeline.faces.book import TrackBook
 from pipeline.faces.picture import Eye, SmallPicture
@@ -34,7 +33,6 @@ from pipeline.faces.report import (
     ReleaseRecord,
 )
 from pipeline.faces.select import select
-from pipeline.faces.sheet import ContactSheet
 from pipeline.flow import Waits, prefetch
 from pipeline.ledger import StageRecord, file_record, heard, setting_records, write_whole
 from pipeline.mosaic.find import FindSettings
@@ -145,7 +143,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
                 "%d blocks across a face are many: faces may be recognised through more than %d",
                 *(config.mask.blocks, MANY_BLOCKS),
             )
-        looker = _looker(job, plan, config, device) if job.tracks is None else None
+        looker = looker_of(job, plan, config, device) if job.tracks is None else None
         second = _open(config, plan.scales.gate, device) if config.gate.scan else None
         output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
         encoder = make_encoder(info, job, plan, output_settings)
@@ -183,7 +181,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             input=file_record(job.source),
             output=None if failed else file_record(made, job.target.name),
             finder=None if looker is None else looker.name,
-            looks=None if looker is None else _looks(looker, plan),
+            looks=None if looker is None else looks_of(looker, plan),
             min_face_px=plan.scales.min_face_px,
             choice=job.said or NO_CHOICE,
             frames=written,
@@ -211,68 +209,6 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     return report
 
 
-def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> CoverReport:
-    """Finds and tracks as ``run`` would; writes ``job.sheet`` and ``job.preview_report`` and no video."""
-    config, started, meters = settings.config, perf_counter(), Meters()
-    for path in (job.sheet, job.preview_report):
-        if path.exists() and not job.overwrite:
-            raise OutputError(f"{path} exists; choose another --output or add --overwrite")
-        if not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path} cannot be written there; choose another --output")
-    device = place_of(config)  # of the finder: what the sheet shows lies on the host
-    with cuda.memory_errors(device), ExitStack() as stack:
-        warnings = stack.enter_context(heard(logging.WARNING))
-        decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
-        info = decoder.info
-        plan = make_plan(job, info, config)
-        check_tracks(job, info)
-        looker = _looker(job, plan, config, device) if job.tracks is None else None
-        stages = Stages(info, job, config, plan, looker, Pixelizer(info, mask_settings(job.mode, config)))
-        decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
-        frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
-        sheet = ContactSheet(info)
-        with closing(cast("Generator[Frame]", frames)):
-            tracked = meters.book.listen(stages.tracked(frames, meters.clock))
-            chosen = meters.book.listen_covered(select(tracked, plan.choice))
-            for done, item in enumerate(sheet.watch(chosen), start=1):
-                on_frame(Progress(done, plan.frames, len(item.regions)))
-        streaming_s = perf_counter() - started
-        times = meters.clock.times({"find": meters.decoded.get_s})
-        report = CoverReport(
-            mode=job.mode,
-            versions=versions(),
-            settings=setting_records(settings),
-            input=file_record(job.source),
-            output=None,
-            finder=None if looker is None else looker.name,
-            looks=None if looker is None else _looks(looker, plan),
-            min_face_px=plan.scales.min_face_px,
-            choice=job.said or NO_CHOICE,
-            frames=len(meters.book.frames),
-            frames_covered=meters.book.frames_covered,
-            tracks=meters.book.records(info),
-            releases=[],
-            gate=None,
-            stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
-            waits_s=meters.waits_s(),
-            bottleneck=bottleneck(times),
-            streaming_s=streaming_s,
-            elapsed_s=perf_counter() - started,
-            conservation=[],
-            lost=[],
-            warnings=warnings,
-        )
-    try:
-        with all_or_nothing(job.sheet, job.preview_report):
-            sheet.save(job.sheet, report.tracks)
-            write_whole(job.preview_report, report.model_dump_json())
-    except OSError as error:
-        raise OutputError(
-            f"{job.sheet} cannot be written: {error.strerror or error}; choose another --output"
-        ) from error
-    return report
-
-
 def _open(config: RunConfig, picture: SmallPicture, device: torch.device) -> Eye:
     restore = config.restore
     library = restore.engine if restore.engine in ("openvino", "onnxruntime", "torch") else "auto"
@@ -290,7 +226,7 @@ def _network(job: CoverJob, config: RunConfig) -> Engine:
     return open_engine(job.network, device="cpu", library=library, threads=config.restore.threads or None)
 
 
-def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.device) -> FaceLooker:
+def looker_of(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.device) -> FaceLooker:
     faces, sizes = config.faces, plan.scales
     fine = _open(config, sizes.fine, device)
     quick = fine if sizes.quick is sizes.fine else _open(config, sizes.quick, device)
@@ -300,7 +236,7 @@ def _looker(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.dev
     )
 
 
-def _looks(looker: FaceLooker, plan: CoverPlan) -> LooksRecord:
+def looks_of(looker: FaceLooker, plan: CoverPlan) -> LooksRecord:
     looks = looker.looks
     return LooksRecord(fine=looks.fine, quick=looks.quick, quick_face_px=plan.scales.quick_face_px)
 

@@ -198,7 +198,7 @@ def test_a_preview_that_cannot_be_written_ends_with_1(
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("pipeline.cover.ContactSheet.save", read_only)
+    monkeypatch.setattr("pipeline.coverpreview.ContactSheet.save", read_only)
     assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize", "--preview") == 1
     assert _left(tmp_path) == []
 

@@ -44,7 +44,8 @@ def cover(
     explain: bool,
 ) -> None:
     """Covers the faces of a file, or shows who is in it. Raises the errors of ``pipeline.errors``."""
-    from pipeline import cover as runner
+    from pipeline.cover import run
+    from pipeline.coverpreview import preview as run_preview
 
     job = _job(source, target, cast("Literal['pixelize', 'protect']", mode), asked, overwrite)
     if explain:
@@ -58,7 +59,7 @@ def cover(
 
         job = replace(job, network=pixelizer_for(settings, mode))
     with show.running():
-        work = runner.preview if preview else runner.run
+        work = run_preview if preview else run
         report = work(job, settings, show.on_frame)
     files = (job.sheet, job.preview_report) if preview else (target,)
     show.done(report.model_dump_json(), _summary(report), *files)
