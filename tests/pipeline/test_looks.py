@@ -122,32 +122,38 @@ def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     assert found.regions[0].box == back
 
 
+class _Slow(_Finder):
+    """Sees a face whose width tells the picture's level; darker pictures take longer than brighter ones."""
+
+    lock = threading.Lock()
+    running = most = 0
+
+    def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
+        level = float(picture[:8, :8].mean())
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        sleep(0.01 + 0.0005 * (100 - level))
+        with self.lock:
+            self.running -= 1
+        return [_face(Box(0, 0, level, 60))]
+
+
 @pytest.mark.parametrize("calls", [2, 4])
 def test_looks_that_run_at_a_time_see_what_looks_in_turn_see(calls: int) -> None:
     """Later looks end first here, and frames still leave in order with the faces of their own look."""
-    frames = _frames([90] * 30)
-
-    class Slow(_Finder):
-        def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
-            with lock:
-                at = self.looks
-                running.append(len(running) + 1 - len(ended))
-                faces = [*super().__call__(picture, min_score), _face(Box(0, 0, 50 + at, 60))]
-            sleep(0.002 * (5 - at % 5))
-            with lock:
-                ended.append(at)
-            return faces
-
-    lock, running, ended = threading.Lock(), list[int](), list[int]()
-    finder = Slow(calls=calls)
-    eye = Eye(finder, _picture())
-    found = list(FaceLooker(eye, eye, EVERY)(frames))
-    assert [item.frame.index for item in found] == list(range(len(frames)))
-    widths = [item.regions[0].box.width for item in found if item.regions]
-    assert len(widths) == finder.looks
-    assert widths == sorted(widths)
-    assert 1 < max(running) <= calls
-    assert ended != sorted(ended)
+    frames = _frames(range(40, 70))
+    at_once, in_turn = _Slow(calls=calls), _Slow()
+    seen = []
+    for finder in (at_once, in_turn):
+        eye = Eye(finder, _picture())
+        seen.append(
+            [(f.frame.index, [r.box for r in f.regions]) for f in FaceLooker(eye, eye, EVERY)(frames)]
+        )
+    assert seen[0] == seen[1]
+    assert len({box.width for _, boxes in seen[0] for box in boxes}) > 8
+    assert 1 < at_once.most <= calls
+    assert in_turn.most == 1
 
 
 def test_the_gate_looks_between_the_looks_of_the_run() -> None:
