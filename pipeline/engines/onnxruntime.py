@@ -96,9 +96,9 @@ class OnnxRuntimeEngine:
     """One session; any batch size that the file leaves free.
 
     ``device`` is "cpu" or "cuda:N"; ``threads`` None leaves their number to the library; ``calls`` from as
-    many threads share them. Tensors that lie on
-    that GPU are read and written there, by their addresses; others are copied. Raises InputError for a file
-    that is no network of ours, MissingError for a device that is not there.
+    many threads share them. Tensors that lie on that GPU are read and written there, by their addresses;
+    others are copied. Raises InputError for a file that is no network of ours, MissingError for a device that
+    is not there.
     """
 
     def __init__(self, path: Path, device: str, threads: int | None, calls: int = 1) -> None:

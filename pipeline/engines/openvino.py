@@ -31,8 +31,7 @@ class OpenVinoEngine:
     """Compiles one program of static shape per batch size, when that size first comes.
 
     Sizes are those of ``batches.fitting``. ``threads`` None leaves their number to the library; ``calls``
-    from as many threads share them. Raises
-    InputError for a file that is no network of ours.
+    from as many threads share them. Raises InputError for a file that is no network of ours.
     """
 
     def __init__(self, path: Path, threads: int | None, calls: int = 1) -> None:

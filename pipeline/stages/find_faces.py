@@ -92,7 +92,9 @@ class FaceLooker:
         """Of what looks."""
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Found]:
-        """Each frame with its faces, in px of the frame as coded, in order; ``frames_held`` are held back.
+        """Each frame with its faces, in px of the frame as coded, in order.
+
+        One is held back, and with ``calls`` above 1 up to ``flow.held_by(calls)`` are in here.
 
         Where to look depends on the frames alone, so looks at several of them run at a time.
         """
