@@ -75,6 +75,10 @@ class DeviceSampled:
         x0, y0, x1, y1 = box
         return _profile(self.horizontal[looked_at(x0, x1), y0:y1])
 
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        across, down = (_bands(s).cpu().numpy().astype(np.uint8) for s in (self.vertical, self.horizontal))
+        return across, down
+
     def strength(self, need: int) -> NDArray[np.float32]:
         if min(self.size) < 2 * BLOCK_PX:
             return np.zeros((0, 0), dtype=np.float32)
@@ -101,14 +105,19 @@ def isolated_steps(luma: Tensor) -> Tensor:
     return out
 
 
+def _bands(steps: Tensor) -> Tensor:
+    """``screen._bands``, int32."""
+    per_block = BLOCK_PX // STRIDE_PX
+    rows = steps.shape[0] // per_block
+    return steps[: rows * per_block].reshape(rows, per_block, -1).sum(1, dtype=torch.int32)
+
+
 def _segments(steps: Tensor, need: int) -> Tensor:
     """``screen._segments``: float32, exact small integers."""
-    rows, cols = steps.shape[0] * STRIDE_PX // BLOCK_PX, steps.shape[1] // BLOCK_PX
-    per_block = BLOCK_PX // STRIDE_PX
-    steps = steps[: rows * per_block, : cols * BLOCK_PX]
-    half = steps.reshape(rows, per_block, -1).sum(1, dtype=torch.int32)
+    cols = steps.shape[1] // BLOCK_PX
+    half = _bands(steps[:, : cols * BLOCK_PX])
     line = half[1:] + half[:-1] >= need
-    return line.reshape(rows - 1, cols, BLOCK_PX).sum(2, dtype=torch.float32)
+    return line.reshape(len(line), cols, BLOCK_PX).sum(2, dtype=torch.float32)
 
 
 def _profile(steps: Tensor) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator
-from pipeline.mosaic import comb
+from pipeline.mosaic import comb, periodic
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Pixels
 from pipeline.mosaic.extent import span
@@ -45,6 +45,8 @@ class Pool:
         self._old: Steps | None = None
         self._frames = 0
         """in ``_new``"""
+        self._last: Steps | None = None
+        """of the frame added last"""
         self._found: list[tuple[Box, Grid]] = []
         self._vain = 0
         """searches in a row that had where to look and found nothing that a frame showed"""
@@ -60,6 +62,7 @@ class Pool:
         else:
             self._new.add(steps)
         self._frames += 1
+        self._last = steps
 
     def lattices(self) -> list[tuple[Box, Grid]]:
         """What to look for on the frame added last: place and grid, the operator unknown. Often empty."""
@@ -78,9 +81,9 @@ class Pool:
 
     def _search(self, steps: Steps, frames: int) -> list[tuple[Box, Grid]]:
         height, width = steps.size
-        found: list[tuple[Box, Grid]] = []
         parts = pooled_candidates(steps, frames)[:_MOST_PARTS]
-        self._vain = self._vain + 1 if parts else 0
+        found = [] if self._last is None else periodic.lattices(self._last)
+        self._vain = self._vain + 1 if parts or found else 0
         for x0, y0, x1, y1 in parts:
             left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
             part = (left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height))

@@ -65,6 +65,11 @@ class Steps(Protocol):
         """(y1 - y0,): the same per row."""
         ...
 
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(H / 16, W) and (W / 16, H): steps per column of each 16 px band of rows, per row of each of
+        columns, whole bands only."""
+        ...
+
     def strength(self, need: int) -> NDArray[np.float32]:
         """Segments, of ``need`` steps each, around each block of 16 px over those needed, of the axis with
         fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
@@ -109,6 +114,9 @@ class Sampled:
         x0, y0, x1, y1 = box
         return np.asarray(self.horizontal[looked_at(x0, x1), y0:y1].sum(axis=0, dtype=np.float64))
 
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return _bands(self.vertical), _bands(self.horizontal)
+
     def strength(self, need: int) -> NDArray[np.float32]:
         if min(self.size) < 2 * BLOCK_PX:
             return np.zeros((0, 0), dtype=np.float32)
@@ -132,17 +140,23 @@ def looked_at(first: int, last: int) -> slice:
     return slice(first // STRIDE_PX, last // STRIDE_PX)
 
 
+def _bands(steps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H / 16, W) uint8: sums of steps, (H / STRIDE_PX, W) uint8, over 16 px each."""
+    per_block = BLOCK_PX // STRIDE_PX
+    rows = steps.shape[0] // per_block
+    whole = steps[: rows * per_block].reshape(rows, per_block, -1)
+    return np.asarray(np.add.reduce(whole, axis=1, dtype=np.uint8))
+
+
 def _segments(steps: NDArray[np.uint8], need: int) -> NDArray[np.float32]:
     """(H / 16 - 1, W / 16) float32: segments of vertical lines per 16 px block, of tiles 32 px high.
 
     ``steps`` (H / STRIDE_PX, W) uint8 are the isolated steps of every second row; a segment has ``need``.
     """
-    rows, cols = steps.shape[0] * STRIDE_PX // BLOCK_PX, steps.shape[1] // BLOCK_PX
-    per_block = BLOCK_PX // STRIDE_PX
-    steps = steps[: rows * per_block, : cols * BLOCK_PX]
-    half = np.add.reduce(steps.reshape(rows, per_block, -1), axis=1, dtype=np.uint8)
+    cols = steps.shape[1] // BLOCK_PX
+    half = _bands(steps[:, : cols * BLOCK_PX])
     line = half[1:] + half[:-1] >= need
-    return np.asarray(np.add.reduce(line.reshape(rows - 1, cols, BLOCK_PX), axis=2), dtype=np.float32)
+    return np.asarray(np.add.reduce(line.reshape(len(line), cols, BLOCK_PX), axis=2), dtype=np.float32)
 
 
 def candidates(steps: Steps) -> list[Pixels]:
