@@ -109,7 +109,7 @@ def _bands(steps: Tensor) -> Tensor:
     """``screen._bands``, int32."""
     per_block = BLOCK_PX // STRIDE_PX
     rows = steps.shape[0] // per_block
-    return steps[: rows * per_block].reshape(rows, per_block, -1).sum(1, dtype=torch.int32)
+    return steps[: rows * per_block].reshape(rows, per_block, steps.shape[1]).sum(1, dtype=torch.int32)
 
 
 def _segments(steps: Tensor, need: int) -> Tensor:

@@ -43,9 +43,10 @@ def lattices(steps: Steps) -> list[tuple[Box, Grid]]:
     ``steps`` are those of one picture: where the grid moves, sums over pictures blur it.
     """
     across, down = steps.bands()
-    if min(len(across), len(down)) < _WINDOW:
+    rows, columns = (size // BLOCK_PX for size in steps.size)  # a band may be a row short
+    if min(rows, columns) < _WINDOW:
         return []
-    x, y = _profiles(across, len(down)), _profiles(down, len(across)).transpose(1, 0, 2)
+    x, y = _profiles(across[:rows], columns), _profiles(down[:columns], rows).transpose(1, 0, 2)
     lively = np.minimum(x.var(axis=2), y.var(axis=2)) * x.shape[2] > _FLOOR * _NEED**2 / 2
     at = np.argwhere(lively)
     if len(at) == 0:
@@ -56,7 +57,7 @@ def lattices(steps: Steps) -> list[tuple[Box, Grid]]:
     for k in np.argsort(-strength.max(axis=1), kind="stable"):
         if strength[k, best[k]] < _NEED or len(found) == _MOST:
             break
-        top, left = (float(_starts(n)[i] * BLOCK_PX) for n, i in zip((len(across), len(down)), at[k], strict=True))
+        top, left = (float(_starts(n)[i] * BLOCK_PX) for n, i in zip((rows, columns), at[k], strict=True))
         box = Box(left, top, left + _WINDOW * BLOCK_PX, top + _WINDOW * BLOCK_PX)
         pitch = float(_PITCHES[best[k]])
         if all(box.iou(b) == 0.0 or abs(pitch / g.x.pitch - 1.0) > 0.05 for b, g in found):

@@ -144,7 +144,7 @@ def _bands(steps: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H / 16, W) uint8: sums of steps, (H / STRIDE_PX, W) uint8, over 16 px each."""
     per_block = BLOCK_PX // STRIDE_PX
     rows = steps.shape[0] // per_block
-    whole = steps[: rows * per_block].reshape(rows, per_block, -1)
+    whole = steps[: rows * per_block].reshape(rows, per_block, steps.shape[1])
     return np.asarray(np.add.reduce(whole, axis=1, dtype=np.uint8))
 
 
