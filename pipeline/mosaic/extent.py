@@ -2,8 +2,8 @@
 
 Two things speak for a column of pixels (rows likewise): horizontal edges on the lattice's rows cross it,
 more than halfway between, and it is as quiet between them as the mosaic is. The box is the run of columns,
-then of rows, then again, with the largest sum of both; ``sides`` finds its last pixels. Quiet alone does not
-count as evidence, or walls would join the mosaic.
+then of rows, then again, with the largest sum of both; ``strips`` moves the sides of small cells, ``sides``
+finds the last pixels. Quiet alone does not count as evidence, or walls would join the mosaic.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.mosaic.comb import Comb, best_run
 from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
 from pipeline.mosaic.sides import refine
+from pipeline.mosaic.strips import settle
 
 _ROUNDS = 3
 _ACTIVE_WEIGHT = 0.2
@@ -110,7 +111,8 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
         if (new_cols, new_rows) == (cols, rows):
             break
         cols, rows = new_cols, new_rows
-    box = refine(evidence.luma, lattice, (cols[0], rows[0], cols[1], rows[1]))
+    box = settle(evidence.luma, lattice, (cols[0], rows[0], cols[1], rows[1]))
+    box = refine(evidence.luma, lattice, box)
     cols, rows = (box[0], box[2]), (box[1], box[3])
     part = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
     inner_x, inner_y = lattice.within(box)
