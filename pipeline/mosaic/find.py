@@ -17,7 +17,7 @@ from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import axis, describe, grid
 from pipeline.mosaic.screen import Sampled, Steps, candidates, remaining
 from pipeline.mosaic.shape import outline
-from pipeline.types import Box, Grid, Region
+from pipeline.types import Axis, Box, Grid, Region
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
@@ -33,6 +33,8 @@ _SAME = 0.9
 _KNOWN = 0.7
 """Share of the least score that an expected mosaic needs. At 0.6, what a codec leaves of a mosaic on the
 first frame without it passed once in 20 training clips."""
+_DRIFT_PX, _PHASE_PX = 1.0, 1.0
+"""What a fit of few lines is off."""
 _SURE = 0.5
 """Score from which an expected mosaic is taken without looking for others in its place."""
 
@@ -152,15 +154,21 @@ def _is_blocking(region: Region, height: int, width: int) -> bool:
     return large and _is_codec_lattice(region, (1,))
 
 
-def _is_codec_lattice(region: Region, multiples: Sequence[int] = (1, 2, 4)) -> bool:
-    """True for cells of a multiple of 8 px from the picture's corner on."""
-    if region.grid is None:
-        return False
-    return all(
-        any(abs(a.pitch - 8.0 * m) < 0.02 * m for m in multiples)
-        and abs(a.origin - 8 * round(a.origin / 8)) <= 1.0
-        for a in (region.grid.x, region.grid.y)
+def _is_codec_lattice(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
+    """True for cells of a multiple of 8 px from the picture's corner on, as far as so many can tell."""
+    box = region.box
+    return region.grid is not None and all(
+        any(_is_multiple(a, (first + last) / 2, (last - first) / 2, 8.0 * m) for m in multiples)
+        for a, first, last in ((region.grid.x, box.x0, box.x1), (region.grid.y, box.y0, box.y1))
     )
+
+
+def _is_multiple(axis: Axis, middle: float, reach: float, pitch: float) -> bool:
+    """True where the lines of ``axis`` drift by less than _DRIFT_PX from those at multiples of ``pitch`` px
+    from the middle to the ends, and lie within _PHASE_PX of them in the middle."""
+    line = axis.origin + round((middle - axis.origin) / axis.pitch) * axis.pitch
+    drift = abs(axis.pitch / pitch - 1.0) * reach
+    return drift < _DRIFT_PX and abs(line - pitch * round(line / pitch)) <= _PHASE_PX
 
 
 def _overlap(a: Box, b: Box) -> float:
