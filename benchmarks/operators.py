@@ -216,12 +216,14 @@ def _read(luma: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.float64] | None
     return read_cells(luma, mosaic.x, mosaic.y, box)
 
 
-def fit(x: NDArray[np.float64], sampled: NDArray[np.bool_]) -> NDArray[np.float64]:
+def fit(
+    x: NDArray[np.float64], sampled: NDArray[np.bool_], drawn_to_0: float = _RIDGE
+) -> NDArray[np.float64]:
     """Weights of the columns of ``x`` (rows, features) and, last, the constant: a logistic regression by
     Newton's method, its standardised weights drawn to 0 a little."""
     mean, spread = x.mean(axis=0), x.std(axis=0)
     z = np.c_[(x - mean) / spread, np.ones(len(x))]
-    ridge = _RIDGE * np.r_[np.ones(x.shape[1]), 0.0]
+    ridge = drawn_to_0 * np.r_[np.ones(x.shape[1]), 0.0]
     w = np.zeros(z.shape[1])
     for _ in range(25):
         p = 1.0 / (1.0 + np.exp(-z @ w))

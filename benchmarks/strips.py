@@ -35,6 +35,7 @@ _OFF = 1.2
 """Cells, standard deviation of the other two sides"""
 _AROUND = 160
 """px of the clip around a face that are shown"""
+_RIDGE = 1e-4
 _OUTER = 2
 """Strips at a side, which are the ones to be told from those beside it"""
 
@@ -149,7 +150,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of training clips")
     parser.add_argument("--faces", type=Path, required=True, help="centerface.onnx")
     parser.add_argument("--work", type=Path, required=True, help="folder for boxes of faces")
-    parser.add_argument("--recipes", type=int, default=12, help="per clip")
+    parser.add_argument("--recipes", type=int, default=20, help="per clip")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> None:
     drawn = [of_clip(p, detector, options.work, options.recipes, options.seed) for p in clips]
     learned = joined([s for strips in drawn[0::2] for s in strips])
     other = joined([s for strips in drawn[1::2] for s in strips])
-    weights = fit(learned.seen, learned.own)
+    weights = fit(learned.seen, learned.own, _RIDGE)
     right = (other.seen @ weights[:-1] + weights[-1] > 0) == other.own
     outer = other.own & (other.depth < _OUTER)
     print(f"{len(learned.own)} strips learned from; right of {len(other.own)} others:")
