@@ -69,9 +69,11 @@ class Pool:
         if self._frames == _FRAMES and self._new is not None:
             if self._old is not None:
                 self._old.add(self._new)
-            self._found, self._turns = [], self._turns + 1
+            # A picture's own periods are looked for each time: that is quick, and few pictures have any.
+            self._found = [] if self._last is None else periodic.lattices(self._last)
+            self._turns += 1
             if self._turns > min(self._vain, _MOST_SKIPPED):
-                self._found = self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))
+                self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))
                 self._turns = 0
         return self._found if self._frames in _TRIES else []
 
@@ -79,11 +81,12 @@ class Pool:
         """A frame showed one of ``lattices``: searching is worth its time."""
         self._vain = 0
 
-    def _search(self, steps: Steps, frames: int) -> list[tuple[Box, Grid]]:
+    def _search(self, steps: Steps, frames: int) -> None:
+        """Adds to what is looked for."""
         height, width = steps.size
         parts = pooled_candidates(steps, frames)[:_MOST_PARTS]
-        found = [] if self._last is None else periodic.lattices(self._last)
-        self._vain = self._vain + 1 if parts or found else 0
+        found = self._found
+        self._vain = self._vain + 1 if parts else 0
         for x0, y0, x1, y1 in parts:
             left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
             part = (left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height))
@@ -92,7 +95,6 @@ class Pool:
                 if all(box.iou(b) < 0.5 or not _alike(g, x, y) for b, g in found):
                     grid = Grid(Axis(x.pitch, x.origin), Axis(y.pitch, y.origin), Operator.AREA, 0.0)
                     found.append((box, grid))
-        return found
 
     def _combs(self, steps: Steps, part: Pixels, frames: int) -> list[tuple[Comb, Comb]]:
         """Pairs of combs of a part, in px of the picture: the best of each axis where the other one is, and
