@@ -2,7 +2,8 @@
 
 The same as ``steps.isolated_steps`` and ``screen``, in integers, so the same to the last bit. The picture
 and its steps stay where they are, also summed up over frames; what comes to the host is the strength of each
-16 px block, profiles of one number a column or row, and the parts in which something may be.
+16 px block, profiles of one number a column or row, every fourth frame one a column or row of each band of
+16 px, and the parts in which something may be.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class DeviceSampled:
         return _profile(self.horizontal[looked_at(x0, x1), y0:y1])
 
     def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        across, down = (_bands(s).cpu().numpy().astype(np.uint8) for s in (self.vertical, self.horizontal))
+        across, down = (_bands(s).to(torch.uint8).cpu().numpy() for s in (self.vertical, self.horizontal))
         return across, down
 
     def strength(self, need: int) -> NDArray[np.float32]:
