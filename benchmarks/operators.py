@@ -216,19 +216,17 @@ def _read(luma: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.float64] | None
     return read_cells(luma, mosaic.x, mosaic.y, box)
 
 
-def fit(
-    x: NDArray[np.float64], sampled: NDArray[np.bool_], drawn_to_0: float = _RIDGE
-) -> NDArray[np.float64]:
-    """Weights of the columns of ``x`` (rows, features) and, last, the constant: a logistic regression by
-    Newton's method, its standardised weights drawn to 0 a little."""
+def fit(x: NDArray[np.float64], is_so: NDArray[np.bool_], ridge: float = _RIDGE) -> NDArray[np.float64]:
+    """Weights of the columns of ``x`` (rows, features) and, last, the constant, for log odds of ``is_so``: a
+    logistic regression by Newton's method, its standardised weights drawn to 0 a little, by ``ridge``."""
     mean, spread = x.mean(axis=0), x.std(axis=0)
     z = np.c_[(x - mean) / spread, np.ones(len(x))]
-    ridge = drawn_to_0 * np.r_[np.ones(x.shape[1]), 0.0]
+    drawn = ridge * np.r_[np.ones(x.shape[1]), 0.0]
     w = np.zeros(z.shape[1])
     for _ in range(25):
         p = 1.0 / (1.0 + np.exp(-z @ w))
-        slope = z.T @ (p - sampled) / len(z) + ridge * w
-        w -= np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z / len(z) + np.diag(ridge), slope)
+        slope = z.T @ (p - is_so) / len(z) + drawn * w
+        w -= np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z / len(z) + np.diag(drawn), slope)
     return np.append(w[:-1] / spread, w[-1] - (w[:-1] * mean / spread).sum())
 
 

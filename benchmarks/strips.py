@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from benchmarks.operators import fit
-from nets.pixelation import Operator, cell_edges
+from nets.pixelation import Operator
+from pipeline.mosaic.evidence import lines
 from pipeline.mosaic.strips import features
 from pipeline.types import Axis
 from tests.mosaics import Mosaic
@@ -115,25 +116,19 @@ def _of_axis(
 ) -> Strips | None:
     height, width = luma.shape
     top, bottom = (int(np.clip(s + rng.gauss(0.0, _OFF) * y.pitch, 0, height)) for s in span)
-    at = _lines(x, width)
+    at = lines(x, width)
     at = at[(at >= run[0] - _REACH * x.pitch) & (at <= run[1] + _REACH * x.pitch)]
     own = (at[:-1] >= run[0]) & (at[1:] <= run[1])
     beside = (at[1:] <= run[0]) | (at[:-1] >= run[1])
     first, last = int(own.argmax()), int(own.argmax() + own.sum())
     if last - first < 3 or bottom - top < 4 * y.pitch:
         return None
-    seen = features(luma, _lines(y, height), (top, bottom), at, (first, last))
+    seen = features(luma, lines(y, height), (top, bottom), at, (first, last))
     if seen is None:
         return None
     order = np.arange(len(own))
     told = own | beside  # the others are cut
     return Strips(seen[told], own[told], np.minimum(order - first, last - 1 - order)[told])
-
-
-def _lines(axis: Axis, size: int) -> NDArray[np.int64]:
-    first = int(np.floor(-axis.origin / axis.pitch))
-    at = np.array(cell_edges(axis.pitch, axis.origin, first, int(size / axis.pitch) + 3), dtype=np.int64)
-    return at[(at >= 1) & (at < size)]
 
 
 def joined(parts: list[Strips]) -> Strips:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nets.pixelation import cell_edges
 from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.steps import active, faint_steps, isolated_steps
+from pipeline.types import Axis
 
 Pixels = tuple[int, int, int, int]
 """x0, y0, x1, y1 in px of a part, half-open"""
@@ -105,7 +106,7 @@ def halfway(comb: Comb, size: int) -> NDArray[np.int64]:
     return lines(replace(comb, origin=comb.origin + comb.pitch / 2), size)
 
 
-def lines(comb: Comb, size: int) -> NDArray[np.int64]:
+def lines(comb: Comb | Axis, size: int) -> NDArray[np.int64]:
     """Pixels in [1, size) where cells begin, on the whole axis."""
     first = int(np.floor(-comb.origin / comb.pitch))
     count = int(np.ceil(size / comb.pitch)) + 2

@@ -165,10 +165,10 @@ def _is_codec_lattice(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4
 
 def _is_multiple(axis: Axis, middle: float, reach: float, pitch: float) -> bool:
     """True where the lines of ``axis`` drift by less than _DRIFT_PX from those at multiples of ``pitch`` px
-    from the middle to the ends, and lie within _PHASE_PX of them in the middle."""
+    from the middle to the ends, and lie within _PHASE_PX (less in small cells) of them in the middle."""
     line = axis.origin + round((middle - axis.origin) / axis.pitch) * axis.pitch
     drift = abs(axis.pitch / pitch - 1.0) * reach
-    return drift < _DRIFT_PX and abs(line - pitch * round(line / pitch)) <= _PHASE_PX
+    return drift < _DRIFT_PX and abs(line - pitch * round(line / pitch)) <= min(_PHASE_PX, pitch / 8)
 
 
 def _overlap(a: Box, b: Box) -> float:

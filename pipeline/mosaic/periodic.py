@@ -47,6 +47,7 @@ def lattices(steps: Steps) -> list[tuple[Box, Grid]]:
     if min(rows, columns) < _WINDOW:
         return []
     x, y = _profiles(across[:rows], columns), _profiles(down[:columns], rows).transpose(1, 0, 2)
+    # The strongest a profile of little energy can be is the root of its share with _FLOOR.
     lively = np.minimum(x.var(axis=2), y.var(axis=2)) * x.shape[2] > _FLOOR * _NEED**2 / 2
     at = np.argwhere(lively)
     if len(at) == 0:

@@ -3,7 +3,7 @@
 Isolated steps are summed up where they lie. Those of a lattice that stays fall on the same pixels on every
 frame, what chance puts there does not. A frame of a faint mosaic in small cells may verify at once where its
 lattice is known, and yet not give it away. So sums only say what to look for; each frame shows by itself
-whether it is there (``known``).
+whether it is there (``known``). Small cells are looked for by their period at the same time, in one frame.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Pool:
 
     def lattices(self) -> list[tuple[Box, Grid]]:
         """What to look for on the frame added last: place and grid, the operator unknown. Often empty."""
-        if self._frames == _FRAMES and self._new is not None:
+        if self._frames == _FRAMES and self._new is not None and self._last is not None:
             if self._old is not None:
                 self._old.add(self._new)
             # A picture's own periods are looked for each time: that is quick, and few pictures have any.
-            self._found = [] if self._last is None else periodic.lattices(self._last)
+            self._found = periodic.lattices(self._last)
             self._turns += 1
             if self._turns > min(self._vain, _MOST_SKIPPED):
                 self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))

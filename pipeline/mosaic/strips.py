@@ -28,6 +28,7 @@ _REACH = 6
 """Cells; how far a side may move in a round."""
 _ROUNDS = 2
 _MIN_CELLS = 3
+"""Fewer have no inner half."""
 _SURE = 4.0
 """Log odds that no single strip exceeds."""
 _INNER, _OUTER = 2.0, 0.5
@@ -40,7 +41,8 @@ _WEIGHTS = np.array([5.031, 1.93, 2.415, 2.279, 2.262, -5.561, -2.449, -0.368, 1
 """Of ``features`` and, last, the constant: log odds of a mosaic's strip. Fitted by ``python -m
 benchmarks.strips`` (its defaults) to 44,827 strips of every second training clip; of 40,533 of the others
 99.5 % are told right, of the outer two of each side 99.2 %. On mosaics in these other clips (12 cells in
-faces of 49 to 66 px, x264 crf 28, 1,152 frames) IoU is over 0.8 on 98.2 % of frames, 95.0 % without."""
+faces of 49 to 66 px, x264 crf 28, 1,152 frames) IoU is over 0.8 on 98.2 % of frames, 95.0 % without. (The
+features, _INNER, _OUTER and _WIDEST_PX were chosen by mosaics of all training clips.)"""
 
 
 def settle(luma: NDArray[np.uint8], lattice: Lattice, box: Pixels) -> Pixels:
@@ -97,14 +99,14 @@ def features(
 ) -> NDArray[np.float64] | None:
     """(n, 9) of the strips between n + 1 ends ``at``, px, in the rows ``span`` of ``luma`` (H, W) uint8.
 
-    ``rows`` are those where cells begin; the strips ``inside`` are of the mosaic, and their inner half says
-    what is usual in it. None where the rows are too few.
+    ``rows`` are those where cells begin; the strips ``inside``, at least three, are of the mosaic, and their
+    inner half says what is usual in it. None where the rows are too few.
     """
     seen = _measured(luma, rows, span, at)
     if seen is None:
         return None
     first, last = inside
-    outside = max((last - first) // 4, 1) if last - first > 2 else 0
+    outside = max((last - first) // 4, 1)
     on, off, lines, weaker, stronger, within, middle = np.log(seen + _FLOOR)
     usual = np.log(seen[:3, first + outside : last - outside].mean(axis=1) + _FLOOR)
     told = (seen[0] - _NOISE * seen[1]) / (seen[0] + seen[1] + _KNOWN)
