@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -182,6 +182,16 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Strips:
+    """Columns (or rows) of cells in and around a mosaic, each as long as the mosaic is in this frame."""
+
+    ends: NDArray[np.float64]
+    """(n + 1,) px of the picture, ascending: strip i lies from ``ends[i]`` to ``ends[i + 1]``"""
+    odds: NDArray[np.float64]
+    """(n,) log odds that a strip is the mosaic's, as this one frame says"""
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """Something found in one frame."""
 
@@ -194,6 +204,8 @@ class Region:
     """Of a mosaic; None for a face and for a mosaic whose grid could not be read."""
     landmarks: NDArray[np.float32] | None = None
     """(5, 2) px, eyes, nose, corners of the mouth, of a face; None where the detector gives none."""
+    strips: tuple[Strips | None, Strips | None] = field(default=(None, None), compare=False)
+    """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
 
 
 @dataclass(frozen=True, slots=True)

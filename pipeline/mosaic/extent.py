@@ -19,6 +19,7 @@ from pipeline.mosaic.comb import Comb, best_run
 from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
 from pipeline.mosaic.sides import refine
 from pipeline.mosaic.strips import settle
+from pipeline.types import Strips
 
 _ROUNDS = 3
 _ACTIVE_WEIGHT = 0.2
@@ -49,6 +50,8 @@ class Extent:
     """0..1, share of the pixels between the lattice that are active"""
     ripple: float
     """Mean difference of neighbours between the lattice's lines over that on them, of the axis with more"""
+    strips: tuple[Strips | None, Strips | None]
+    """Columns and rows of small cells, px of the part"""
 
 
 def _run(
@@ -111,7 +114,7 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
         if (new_cols, new_rows) == (cols, rows):
             break
         cols, rows = new_cols, new_rows
-    box = settle(evidence.luma, lattice, (cols[0], rows[0], cols[1], rows[1]))
+    box, strips = settle(evidence.luma, lattice, (cols[0], rows[0], cols[1], rows[1]))
     box = refine(evidence.luma, lattice, box)
     cols, rows = (box[0], box[2]), (box[1], box[3])
     part = np.s_[rows[0] : rows[1], cols[0] : cols[1]]
@@ -125,6 +128,7 @@ def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
         off=(float(v[:, ~on_x].mean()) + float(h[~on_y].mean())) / 2,
         active=float(active[part][np.ix_(~on_y, ~on_x)].mean()),
         ripple=max(_ripple(evidence.luma[part], on_x), _ripple(evidence.luma[part].T, on_y)),
+        strips=strips,
     )
 
 

@@ -195,9 +195,9 @@ def _regions(
     is_cut = min(x0, y0, width - x1, height - y1) <= _CUT_PX
     if score < settings.min_score or (cells < settings.min_cells - 0.5 and not is_cut):
         return []
-    box, shape = outline(evidence, best.lattice, best.extent)
-    regions = [describe(evidence, best.lattice, box, shape, score, offset)]
-    evidence.erase(box)
+    outlined = outline(evidence, best.lattice, best.extent)
+    regions = [describe(evidence, best.lattice, outlined, best.extent.strips, score, offset)]
+    evidence.erase(outlined[0])
     left_over = remaining(evidence.vertical, evidence.horizontal) if depth else []
     for x0, y0, x1, y1 in left_over:
         left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)

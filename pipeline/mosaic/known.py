@@ -65,8 +65,8 @@ def locate(luma: Luma, box: Box, grid: Grid) -> Region | None:
     if found is None:
         return None
     score = rate(evidence, lattice, found)
-    sides, shape = outline(evidence, lattice, found)
-    return describe(evidence, lattice, sides, shape, score, (left, top))
+    outlined = outline(evidence, lattice, found)
+    return describe(evidence, lattice, outlined, found.strips, score, (left, top))
 
 
 def near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:

@@ -12,7 +12,7 @@ from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
 from pipeline.mosaic.operator import named, odds
 from pipeline.mosaic.resized import whole_cells
 from pipeline.mosaic.sides import loss
-from pipeline.types import Axis, Box, Grid, Kind, Region, Shape
+from pipeline.types import Axis, Box, Grid, Kind, Region, Shape, Strips
 
 _LOSS_PX = 1.5
 """Clear columns of a cut cell that whole cells may leave outside. A box that moves over a fixed grid is
@@ -24,13 +24,19 @@ and 1.18. What is left is in three clips whose ellipse the picture cuts, and one
 
 
 def describe(
-    evidence: Evidence, lattice: Lattice, box: Pixels, shape: Shape, score: float, offset: tuple[int, int]
+    evidence: Evidence,
+    lattice: Lattice,
+    outlined: tuple[Pixels, Shape],
+    strips: tuple[Strips | None, Strips | None],
+    score: float,
+    offset: tuple[int, int],
 ) -> Region:
     """In px of the picture, where the part begins at ``offset`` (x, y).
 
     Where the box is a whole number of cells it sets pitch and phase, and they its sides, unless a strip of
     cells would be left outside.
     """
+    box, shape = outlined
     across, down = evidence.profiles(box)
     whole = shape is Shape.RECTANGLE
     x, (x0, x1) = axis(across, lattice.x, (box[0], box[2]), whole)
@@ -44,7 +50,12 @@ def describe(
     read = grid(evidence.luma, x, y, (x0, y0, x1, y1), offset, score)
     edge = 0.0 if whole else _EDGE_PX
     outer = Box(x0 + dx - edge, y0 + dy - edge, x1 + dx + edge, y1 + dy + edge)
-    return Region(outer, Kind.MOSAIC, shape, score, read)
+    columns, rows = strips if whole else (None, None)  # those of an ellipse end elsewhere in each row
+    return Region(outer, Kind.MOSAIC, shape, score, read, strips=(_moved(columns, dx), _moved(rows, dy)))
+
+
+def _moved(strips: Strips | None, by: int) -> Strips | None:
+    return None if strips is None else replace(strips, ends=strips.ends + by)
 
 
 def axis(

@@ -1,7 +1,6 @@
 """A region made steady by its neighbours in time: smoothed box, pooled grid, majority of shape and operator.
 
-*Box.* Each side is a line fitted to the frames around (Gaussian weights of SIGMA_FRAMES, outliers of a
-Theil-Sen line left out) and read at the frame itself: past and future weigh the same, so it does not lag.
+*Box.* ``agree`` reads each side off the frames around, past and future alike, so that it does not lag.
 
 *Grid.* Frames whose pitch is far from the median are left out. Then one of two models holds per track:
 
@@ -23,12 +22,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import Axis, Box, Grid, Region
+from pipeline.mosaic import agree
+from pipeline.types import Axis, Box, Grid, Region, Shape
 
-SIGMA_FRAMES = 2.0
-_OUTLIER_PX = 3.0
-"""A side this far off the line through its neighbours is no jitter but an error; more where all sides
-vary."""
 _SAME_PITCH = 0.12
 """Relative. A resized region loses or gains a cell as it grows (a twelfth); misread pitches are a third
 off or more."""
@@ -66,60 +62,18 @@ def steady(seen: Mapping[int, Region], at: int) -> Region:
     times = np.array(sorted(seen), dtype=np.float64) - at
     regions = [seen[t] for t in sorted(seen)]
     boxes = np.array([(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in regions])
-    x0, x1 = _sides(times, boxes[:, 0], boxes[:, 2])
-    y0, y1 = _sides(times, boxes[:, 1], boxes[:, 3])
+    shape = _majority([r.shape for r in regions])
+    known = regions if shape is Shape.RECTANGLE else []
+    x0, x1 = agree.sides(times, boxes[:, 0], boxes[:, 2], [r.strips[0] for r in known])
+    y0, y1 = agree.sides(times, boxes[:, 1], boxes[:, 3], [r.strips[1] for r in known])
     box = Box(x0, y0, max(x1, x0 + 1.0), max(y1, y0 + 1.0))
     box, grid = _grid(times, regions, box)
     score = regions[sorted(seen).index(near)].score
-    return replace(seen[near], box=box, grid=grid, shape=_majority([r.shape for r in regions]), score=score)
+    return replace(seen[near], box=box, grid=grid, shape=shape, score=score, strips=(None, None))
 
 
 def _majority(values: list[T]) -> T:
     return Counter(values).most_common(1)[0][0]
-
-
-def _line(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
-    """Slope and value at time 0 of the Theil-Sen line."""
-    i, j = np.triu_indices(len(times), 1)
-    slope = float(np.median((values[j] - values[i]) / (times[j] - times[i])))
-    return slope, float(np.median(values - slope * times))
-
-
-def _smooth(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Value at time 0. ``times`` in frames, distinct, one or more."""
-    if len(times) == 1:
-        return float(values[0])
-    slope, start = _line(times, values)
-    residual = np.abs(values - slope * times - start)
-    good = residual <= max(_OUTLIER_PX, 3.0 * float(np.median(residual)))
-    weight = np.exp(-0.5 * (times / SIGMA_FRAMES) ** 2) * good
-    if weight.sum() < 0.5:
-        return start
-    mean_t = float((weight * times).sum() / weight.sum())
-    mean_v = float((weight * values).sum() / weight.sum())
-    spread = float((weight * (times - mean_t) ** 2).sum() / weight.sum())
-    if spread < 1e-6:
-        return mean_v - slope * mean_t
-    tilt = float((weight * (times - mean_t) * (values - mean_v)).sum() / weight.sum()) / spread
-    return mean_v - tilt * mean_t
-
-
-def _sides(
-    times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Both sides of one axis at time 0.
-
-    A side's errors are its own, motion is common to both. So where the frame's own box is as long as the
-    frames around expect, and yet lies elsewhere, it has moved as no line does, and goes where it is.
-    """
-    start, end = _smooth(times, starts), _smooth(times, ends)
-    now = np.flatnonzero(times == 0.0)
-    if now.size:
-        off = float(starts[now[0]]) - start, float(ends[now[0]]) - end
-        if abs(off[0] - off[1]) <= _OUTLIER_PX and min(off, key=abs) ** 2 > _OUTLIER_PX**2:
-            shift = (off[0] + off[1]) / 2
-            return start + shift, end + shift
-    return start, end
 
 
 def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[Box, Grid | None]:
@@ -217,7 +171,7 @@ class _AxisHistory:
         The frame's own lattice if its box has whole cells, taken to the sides that the frames around expect;
         else the usual number of cells between sides in whole px.
         """
-        usual = [round(s) for s in _sides(self._times[self._usual], *self._sides[self._usual].T)]
+        usual = [round(s) for s in agree.sides(self._times[self._usual], *self._sides[self._usual].T)]
         now = np.flatnonzero(self._whole & (self._times == 0.0))
         if now.size:
             pitch = float(self._pitch[now[0]])
@@ -271,7 +225,7 @@ class _AxisHistory:
         if self.is_whole() and (not now.size or self._whole[now[0]]):
             return self._divided()
         enough = len(self._times) > 2
-        pitch = _line(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
+        pitch = agree.line(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
         relative = (self._line - self._sides[:, 0]) / self._pitch
         usual = _circular_mean(relative)
         usual += float(np.median(_wrapped(relative - usual)))

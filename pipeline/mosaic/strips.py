@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mosaic.evidence import Lattice, Pixels
+from pipeline.types import Strips
 
 _CLIP = 12.0
 """Grey levels; one strong edge must not outweigh a strip."""
@@ -46,22 +47,28 @@ features, _INNER, _OUTER and _WIDEST_PX were chosen by mosaics of all training c
 pictures the same each time: of four runs weights differ by up to 0.13, shares by 0.0004.)"""
 
 
-def settle(luma: NDArray[np.uint8], lattice: Lattice, box: Pixels) -> Pixels:
-    """The box of a mosaic in small cells with its sides on the lattice's lines, or at the part's border.
+def settle(
+    luma: NDArray[np.uint8], lattice: Lattice, box: Pixels
+) -> tuple[Pixels, tuple[Strips | None, Strips | None]]:
+    """The box of a mosaic in small cells with its sides on the lattice's lines, or at the part's border; and
+    the columns and rows that were looked at, where they told something.
 
-    ``luma`` is (H, W) uint8, of the part. A side within a cell goes to the end of it that is nearer.
+    ``luma`` is (H, W) uint8, of the part, and all is in px of it. A side within a cell goes to the end of it
+    that is nearer.
     """
+    across: Strips | None = None
+    down: Strips | None = None
     if max(lattice.x.pitch, lattice.y.pitch) > _WIDEST_PX:
-        return box
+        return box, (across, down)
     turned = np.ascontiguousarray(luma.T)
     (x0, y0, x1, y1), before = box, None
     for _ in range(_ROUNDS):
         if (x0, x1) == before:
             break
         before = (x0, x1)
-        y0, y1 = _settled(turned, lattice.xs, before, lattice.ys, (y0, y1))
-        x0, x1 = _settled(luma, lattice.ys, (y0, y1), lattice.xs, before)
-    return x0, y0, x1, y1
+        (y0, y1), down = _settled(turned, lattice.xs, before, lattice.ys, (y0, y1))
+        (x0, x1), across = _settled(luma, lattice.ys, (y0, y1), lattice.xs, before)
+    return (x0, y0, x1, y1), (across, down)
 
 
 def _settled(
@@ -70,7 +77,7 @@ def _settled(
     span: tuple[int, int],
     columns: NDArray[np.int64],
     run: tuple[int, int],
-) -> tuple[int, int]:
+) -> tuple[tuple[int, int], Strips | None]:
     """Both ends of the run of columns, the same where too little is known; all others are the lattice's."""
     ends = np.unique(np.concatenate([[0], columns, [luma.shape[1]]]))
     first, last = (int(np.abs(ends - side).argmin()) for side in run)
@@ -79,7 +86,7 @@ def _settled(
     first, last = first - start, last - start
     seen = features(luma, rows, span, at, (first, last)) if last - first >= _MIN_CELLS else None
     if seen is None:
-        return run
+        return run, None
     odds = seen @ _WEIGHTS[:-1] + _WEIGHTS[-1] + _OUTER
     odds[first:last] += _INNER - _OUTER
     odds = np.clip(odds, -_SURE, _SURE)
@@ -88,7 +95,9 @@ def _settled(
     middle = (first + last) // 2
     end = middle + int(np.append(0.0, np.cumsum(odds[middle:])).argmax())
     start = middle - int(np.append(0.0, np.cumsum(odds[:middle][::-1])).argmax())
-    return (int(at[start]), int(at[end])) if end - start >= _MIN_CELLS else run
+    if end - start >= _MIN_CELLS:
+        run = int(at[start]), int(at[end])
+    return run, Strips(at.astype(np.float64), odds)
 
 
 def features(

@@ -317,3 +317,22 @@ def test_half_of_the_lines_are_nearly_hidden_or_not_there(high: int) -> None:
         grids = [r.grid for r in find(noisy(picture, seed, 0.8), SETTINGS) if r.grid is not None]
         right += any(abs(g.x.pitch - 8) < 0.2 and abs(g.y.pitch / high - 1) < 0.03 for g in grids)
     assert right >= 7
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("pitch", [5.0, 12.0])
+def test_rectangles_in_small_cells_say_what_their_strips_speak_for(pitch: float, shape: Shape) -> None:
+    mosaic = fixed((161, 127, 281, 277), pitch, (1.0, 2.0), shape=shape)
+    (region,) = find(noisy(pixelate(texture(460, 500, 3), mosaic), 3), SETTINGS)
+    if shape is Shape.ELLIPSE or pitch > 10:
+        assert region.strips == (None, None)
+        return
+    for strips, start, end in zip(region.strips, (161, 127), (281, 277), strict=True):
+        assert strips is not None
+        assert len(strips.ends) == len(strips.odds) + 1
+        assert (np.diff(strips.ends) > 0).all()
+        inside = (strips.ends[:-1] >= start) & (strips.ends[1:] <= end)
+        outside = (strips.ends[1:] <= start) | (strips.ends[:-1] >= end)
+        assert (strips.odds[inside] > 0).mean() > 0.9
+        assert (strips.odds[outside] < 0).mean() > 0.9
+        assert outside.sum() >= 8

@@ -1,0 +1,161 @@
+"""Both sides of one axis of a mosaic on one frame, as the frames around it agree on them.
+
+Motion is common to both sides, errors are a side's own. So first ``_motion`` says where the mosaic's middle
+is on each frame. Then a side is what its distances to that say, on frames that are near what is expected:
+
+- where frames say what each strip of cells in and around the mosaic speaks for (``Strips``), these log odds
+  are added up over time, moved with the mosaic, and the sides are where the sum is largest. (A forehead that
+  is flat on one frame differs by a little on another: no single frame is to be believed.)
+- elsewhere a Theil-Sen line is believed, that of most frames.
+
+Past and future weigh the same, so that it does not lag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Strips
+
+_SIGMA_FRAMES = 2.0
+_OUTLIER_PX = 3.0
+"""A side this far off what is expected is no jitter but an error; more where all sides vary."""
+_OUTLIER_CELLS = 0.6
+"""The same of small cells, whose sides go by whole ones."""
+_TILT_RIDGE = 20.0
+"""Frames squared, added to the spread of the times: at its ends a track has frames on one side only, from
+which a line would lead far away."""
+_STRIPS_SIGMA_FRAMES = 4.0
+_LEAST_FRAMES = 3
+"""Fewer tell no motion."""
+_STEP_PX = 0.5
+_AS_LONG_PX = 3.0
+"""A frame whose box differs by less in length from the usual one shows both sides."""
+_STRAIGHT_PX = 1.5
+"""Median distance of the middles from a line up to which the motion is a line's."""
+_JITTER_PX, _LEAST_JITTER_PX = 5.0, 2.0
+"""A middle this near the line lies on it: where the motion is a line's, and where it is not."""
+
+
+def line(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and value at time 0 of the Theil-Sen line through two frames or more."""
+    i, j = np.triu_indices(len(times), 1)
+    slope = float(np.median((values[j] - values[i]) / (times[j] - times[i])))
+    return slope, float(np.median(values - slope * times))
+
+
+def sides(
+    times: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    strips: Sequence[Strips | None] = (),
+) -> tuple[float, float]:
+    """Start and end at time 0, px.
+
+    ``times`` are (n,) distinct, in frames; ``starts`` and ``ends`` (n,) the sides that these frames show, px;
+    ``strips`` one per frame, or none at all.
+
+    Of 9,504 mosaics of training clips 226 have an IoU of 0.8 or less, of 11,670 that were shaken by 5 to
+    40 px at 1 to 3 Hz 261; with a line per side instead, and without strips, 287 and 494.
+    """
+    if len(times) == 1:
+        return float(starts[0]), float(ends[0])
+    motion = _motion(times, starts, ends)
+    from_start, from_end = starts - motion.middles, ends - motion.middles
+    told = _added(times, motion, strips)
+    if told is None:
+        start = _smooth(times, from_start, line(times, from_start), None)
+        end = _smooth(times, from_end, line(times, from_end), None)
+    else:
+        reach = max(_OUTLIER_PX, _OUTLIER_CELLS * told.pitch)
+        start = _smooth(times, from_start, (0.0, told.start - motion.now), reach)
+        end = _smooth(times, from_end, (0.0, told.end - motion.now), reach)
+    return motion.now + start, motion.now + end
+
+
+def _smooth(
+    times: NDArray[np.float64],
+    values: NDArray[np.float64],
+    near: tuple[float, float],
+    reach: float | None,
+) -> float:
+    """Value at time 0 of the frames within ``reach`` px of the line ``near`` (slope, value at time 0); None:
+    within what most of them are."""
+    slope, start = near
+    off = values - slope * times - start
+    if reach is None:
+        reach = max(_OUTLIER_PX, 3.0 * float(np.median(np.abs(off))))
+    weight = np.exp(-0.5 * (times / _SIGMA_FRAMES) ** 2) * (np.abs(off) <= reach)
+    if weight.sum() < 0.5:
+        return start
+    mean_t = float((weight * times).sum() / weight.sum())
+    mean = float((weight * off).sum() / weight.sum())
+    tilt = float((weight * (times - mean_t) * (off - mean)).sum())
+    tilt /= float((weight * (times - mean_t) ** 2).sum()) + _TILT_RIDGE
+    return start + mean - tilt * mean_t
+
+
+@dataclass(frozen=True, slots=True)
+class _Motion:
+    middles: NDArray[np.float64]
+    """(n,) px, of each frame"""
+    now: float
+    """px, at time 0, whether a frame is there or not"""
+
+
+def _motion(times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]) -> _Motion:
+    """Where the middle is, from frames whose box is as long as usual; of another the side that lies nearer
+    to where they expect it. All on one line where that is how it moves."""
+    middles, length = (starts + ends) / 2, ends - starts
+    usual = float(np.quantile(length, 0.5, method="nearest"))
+    whole = np.abs(length - usual) <= _AS_LONG_PX
+    known = whole if whole.sum() > 1 else np.ones_like(whole)
+    slope, now = line(times[known], middles[known])
+    off = middles[known] - slope * times[known]
+    expected = slope * times + np.interp(times, times[known], off)
+    by_start, by_end = starts + usual / 2, ends - usual / 2
+    nearer = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
+    middles = np.where(whole, middles, nearer)
+    own = middles[times == 0.0]
+    at = float(own[0]) if own.size else float(np.interp(0.0, times[known], off))
+
+    straight = slope * times + now
+    jitter = _JITTER_PX
+    if np.median(np.abs(middles - straight)[whole]) > _STRAIGHT_PX:
+        jitter = _LEAST_JITTER_PX
+    on = np.abs(middles - straight) <= jitter
+    return _Motion(np.where(on, straight, middles), now if abs(at - now) <= jitter else at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    start: float
+    end: float
+    """px, at time 0"""
+    pitch: float
+    """px, width of a strip"""
+
+
+def _added(times: NDArray[np.float64], motion: _Motion, strips: Sequence[Strips | None]) -> _Told | None:
+    """What the strips of all frames together say; None where too few frames have any."""
+    moved = motion.middles - motion.now
+    seen = [(t, m, s) for t, m, s in zip(times, moved, strips, strict=bool(strips)) if s is not None]
+    if len(seen) < _LEAST_FRAMES:
+        return None
+    first = min(float(s.ends[0]) - m for _, m, s in seen)
+    last = max(float(s.ends[-1]) - m for _, m, s in seen)
+    at = np.arange(np.floor(first), np.ceil(last) + _STEP_PX, _STEP_PX)
+    total = np.zeros_like(at)
+    for t, m, s in seen:
+        odds = np.append(0.0, np.cumsum(s.odds))
+        total += np.exp(-0.5 * (t / _STRIPS_SIGMA_FRAMES) ** 2) * np.interp(at + m, s.ends, odds)
+    middle = int(np.searchsorted(at, motion.now))
+    if not 0 < middle < len(at):
+        return None
+    start = float(at[middle - int(total[: middle + 1][::-1].argmin())])
+    end = float(at[middle + int(total[middle:].argmax())])
+    return _Told(start, end, float(np.median(np.concatenate([np.diff(s.ends) for _, _, s in seen]))))
