@@ -30,6 +30,8 @@ _TOLERANT = np.array([0.5, 1.0, 0.5])
 """Weights of a line's pixel and those beside it, while the pitch is about right only."""
 _SAME_PLACE = 0.5
 """IoU with the box before from which it is the same mosaic."""
+_MOVED_PX, _PER_PX = 3.0, 0.02
+"""How far a lattice that one axis hardly shows may have moved, and the share of steps that a px must gain."""
 _BETWEEN = 0.5
 """Lines halfway (or at thirds) this full, relative to the lattice's own: its cells are a half or a third."""
 _FEW = 0.2
@@ -42,12 +44,17 @@ def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
 
     ``luma`` is (H, W) uint8. The score is that of ``rate``; how much is enough is for the caller to say.
     """
-    region = locate(luma, box, grid)
+    region = _look(luma, box, grid, True)
     return region if region is not None and region.box.iou(box) >= _SAME_PLACE else None
 
 
 def locate(luma: Luma, box: Box, grid: Grid) -> Region | None:
     """The mosaic of about the cells of ``grid`` that has a part in ``box``, or None; else as ``verify``."""
+    return _look(luma, box, grid, False)
+
+
+def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> Region | None:
+    """``locate``; ``same``: one axis may show too little of its lattice, which is where it was then."""
     height, width = luma.shape
     reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
     x0, y0, x1, y1 = box.pixels(width, height)
@@ -58,6 +65,10 @@ def locate(luma: Luma, box: Box, grid: Grid) -> Region | None:
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
     x = near(across, y1 - y0, grid.x)
     y = near(down, x1 - x0, grid.y)
+    if same and x is None and y is not None:
+        x = _held(across, y1 - y0, grid.x, left)
+    elif same and y is None and x is not None:
+        y = _held(down, x1 - x0, grid.y, top)
     if x is None or y is None:
         return None
     lattice = Lattice.over(evidence, x, y)
@@ -86,6 +97,20 @@ def near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
     if found is None or abs(found.pitch / axis.pitch - 1.0) > _SAME_PITCH or _is_multiple(profile, found):
         return None
     return found
+
+
+def _held(profile: NDArray[np.float64], lines: int, axis: Axis, start: int) -> Comb:
+    """The comb of ``axis`` moved by up to _MOVED_PX to where it collects most steps, by less among equals;
+    the profile begins at ``start`` px of the picture."""
+    size = len(profile)
+    earn = np.convolve(np.minimum(profile, 0.6 * lines), _TOLERANT, "same")
+    origin = (axis.origin - start) % axis.pitch
+    teeth = max(int((size - 1 - origin) / axis.pitch), 3)
+    moved = np.arange(-_MOVED_PX, _MOVED_PX + 0.25, 0.5)
+    at = np.ceil(origin + moved[:, None] + np.arange(1, teeth) * axis.pitch).astype(int)
+    steps = np.where((at >= 0) & (at < size), earn[np.clip(at, 0, size - 1)], 0.0).sum(axis=1)
+    best = moved[int((steps * (1.0 - _PER_PX * np.abs(moved))).argmax())]
+    return Comb(axis.pitch, origin + float(best), teeth, 0.0, 0.0, 0.0, 0.0)
 
 
 def _is_multiple(profile: NDArray[np.float64], found: Comb) -> bool:
