@@ -125,3 +125,33 @@ def test_expected_at_or_beyond_the_border(box: Box) -> None:
 
 def test_a_region_without_a_grid_is_not_expected() -> None:
     assert find(texture(460, 500, 1), SETTINGS, [replace(expect(MOSAIC), grid=None)]) == []
+
+
+def level(mosaic: Mosaic, seed: int, share: float) -> NDArray[np.uint8]:
+    """The same with cells that differ by ``share`` from left to right of what they do up and down."""
+    x0, y0, x1, y1 = mosaic.box
+    picture = shown(mosaic, seed, sigma=0.0)
+    part = picture[y0:y1, x0:x1].astype(np.float64)
+    mean = part.mean(axis=1, keepdims=True)
+    picture[y0:y1, x0:x1] = np.clip(np.rint(mean + (part - mean) * share), 0, 255).astype(np.uint8)
+    return noisy(picture, seed, 1.0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_mosaic_is_kept_where_one_axis_hardly_shows_its_lines(seed: int, turned: bool) -> None:
+    picture, mosaic = level(MOSAIC, seed, 0.05), MOSAIC
+    if turned:
+        picture = np.ascontiguousarray(picture.T)
+        mosaic = locked((90, 120, 306, 312), (12, 12))
+    assert find(picture, SETTINGS) == []
+    (region,) = find(picture, SETTINGS, [expect(mosaic)])
+    assert_right(region, mosaic)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blinds_of_the_same_pitch_are_no_mosaic_that_was_there(seed: int) -> None:
+    picture = texture(460, 500, seed)
+    rows = np.random.default_rng(seed).integers(70, 180, 12).astype(np.uint8)
+    picture[90:306, 120:312] = np.repeat(rows, 18)[:, None]
+    assert find(noisy(picture, seed, 1.0), SETTINGS, [expect(MOSAIC)]) == []
