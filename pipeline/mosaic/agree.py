@@ -37,6 +37,8 @@ _AS_LONG_PX = 4.0
 """A frame whose box differs by less in length from the usual one shows both sides."""
 _MOST = 0.5
 """Share of such frames from which they tell how the mosaic moves."""
+_FAR = 0.5
+"""Lengths of the box; a side further off is not the mosaic's."""
 _STRAIGHT_PX = 1.5
 """Median distance of the middles from a line up to which the motion is a line's."""
 _JITTER_PX, _LEAST_JITTER_PX = 5.0, 2.0
@@ -48,6 +50,11 @@ def line(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float
     i, j = np.triu_indices(len(times), 1)
     slope = float(np.median((values[j] - values[i]) / (times[j] - times[i])))
     return slope, float(np.median(values - slope * times))
+
+
+def is_enough(strips: Sequence[Strips | None]) -> bool:
+    """True where enough frames have strips for ``sides`` to go by them."""
+    return sum(s is not None for s in strips) >= _LEAST_FRAMES
 
 
 def sides(
@@ -123,6 +130,7 @@ def _motion(times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArr
     expected = slope * times + np.interp(times, times[whole], off)
     by_start, by_end = starts + usual / 2, ends - usual / 2
     nearer = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
+    nearer = np.where(np.abs(nearer - expected) <= _FAR * usual, nearer, expected)
     middles = np.where(whole, middles, nearer)
     own = middles[times == 0.0]
     at = float(own[0]) if own.size else float(np.interp(0.0, times[whole], off))
@@ -155,7 +163,7 @@ def _added(times: NDArray[np.float64], motion: _Motion, strips: Sequence[Strips 
     """What the strips of all frames together say; None where too few frames have any."""
     moved = motion.middles - motion.now
     seen = [(t, m, s) for t, m, s in zip(times, moved, strips, strict=bool(strips)) if s is not None]
-    if len(seen) < _LEAST_FRAMES:
+    if not is_enough(strips):
         return None
     first = min(float(s.ends[0]) - m for _, m, s in seen)
     last = max(float(s.ends[-1]) - m for _, m, s in seen)

@@ -63,11 +63,14 @@ def steady(seen: Mapping[int, Region], at: int) -> Region:
     regions = [seen[t] for t in sorted(seen)]
     boxes = np.array([(r.box.x0, r.box.y0, r.box.x1, r.box.y1) for r in regions])
     shape = _majority([r.shape for r in regions])
-    known = regions if shape is Shape.RECTANGLE else []
-    x0, x1 = agree.sides(times, boxes[:, 0], boxes[:, 2], [r.strips[0] for r in known])
-    y0, y1 = agree.sides(times, boxes[:, 1], boxes[:, 3], [r.strips[1] for r in known])
+    columns, rows = zip(*(r.strips for r in regions), strict=True)
+    if shape is not Shape.RECTANGLE:
+        columns = rows = ()
+    x0, x1 = agree.sides(times, boxes[:, 0], boxes[:, 2], columns)
+    y0, y1 = agree.sides(times, boxes[:, 1], boxes[:, 3], rows)
     box = Box(x0, y0, max(x1, x0 + 1.0), max(y1, y0 + 1.0))
-    box, grid = _grid(times, regions, box)
+    told = agree.is_enough(columns), agree.is_enough(rows)
+    box, grid = _grid(times, regions, box, told)
     score = regions[sorted(seen).index(near)].score
     return replace(seen[near], box=box, grid=grid, shape=shape, score=score, strips=(None, None))
 
@@ -76,16 +79,19 @@ def _majority(values: list[T]) -> T:
     return Counter(values).most_common(1)[0][0]
 
 
-def _grid(times: NDArray[np.float64], regions: list[Region], box: Box) -> tuple[Box, Grid | None]:
-    """Grid at time 0, and the box, moved with a locked grid."""
+def _grid(
+    times: NDArray[np.float64], regions: list[Region], box: Box, told: tuple[bool, bool]
+) -> tuple[Box, Grid | None]:
+    """Grid at time 0, and the box, moved with a locked grid; ``told``: strips of cells say where the sides
+    are, across and down."""
     known = [(t, r.grid, r.box) for t, r in zip(times, regions, strict=True) if r.grid is not None]
     if not known:
         return box, None
     t = np.array([k[0] for k in known])
     grids = [k[1] for k in known]
     boxes = [k[2] for k in known]
-    x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes])
-    y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes])
+    x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes], told[0])
+    y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes], told[1])
     agree = x.same & y.same
     confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, agree, strict=True)]))
     free = not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed()
@@ -118,8 +124,9 @@ class _AxisHistory:
     """One axis of a track's grid over the frames around time 0."""
 
     def __init__(
-        self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]]
+        self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]], told: bool
     ) -> None:
+        self._told = told
         pitch = np.array([a.pitch for a in axes])
         # one of them: the mean of the middle two may be near none
         typical = float(np.quantile(pitch, 0.5, method="nearest"))
@@ -165,13 +172,15 @@ class _AxisHistory:
         """True where on most frames the box is a whole number of cells, about as many on each."""
         return bool(self._usual.mean() > 0.5)
 
-    def _divided(self) -> tuple[Axis, tuple[float, float]]:
-        """Lattice and sides at time 0 of a box of whole cells.
+    def _divided(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
+        """Lattice and sides at time 0 of a box of whole cells, near ``sides`` where strips told them.
 
         The frame's own lattice if its box has whole cells, taken to the sides that the frames around expect;
         else the usual number of cells between sides in whole px.
         """
-        usual = [round(s) for s in agree.sides(self._times[self._usual], *self._sides[self._usual].T)]
+        if not self._told:
+            sides = agree.sides(self._times[self._usual], *self._sides[self._usual].T)
+        usual = [round(s) for s in sides]
         now = np.flatnonzero(self._whole & (self._times == 0.0))
         if now.size:
             pitch = float(self._pitch[now[0]])
@@ -198,8 +207,8 @@ class _AxisHistory:
         """
         pitch, place, phase = self._place()
         mean = _circular_mean(phase)
-        if _wrapped(phase - mean).std() * pitch > _SNAPPED_PX:
-            return None
+        if self._told or _wrapped(phase - mean).std() * pitch > _SNAPPED_PX:
+            return None  # boxes that strips were made of end on lines wherever they are
         place += mean * pitch
         at = (self._sides - place) / pitch
         cells = np.round(at)
@@ -223,7 +232,7 @@ class _AxisHistory:
         """Lattice at time 0 and the sides of the box at their usual distance to it."""
         now = np.flatnonzero(self._times == 0.0)
         if self.is_whole() and (not now.size or self._whole[now[0]]):
-            return self._divided()
+            return self._divided(sides)
         enough = len(self._times) > 2
         pitch = agree.line(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
         relative = (self._line - self._sides[:, 0]) / self._pitch
