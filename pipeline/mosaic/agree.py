@@ -126,21 +126,21 @@ def _motion(times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArr
         slope, now = _steadier(times, starts + usual / 2, ends - usual / 2)
         return _Motion(slope * times + now, now)
     slope, now = line(times[whole], middles[whole])
-    off = middles[whole] - slope * times[whole]
-    expected = slope * times + np.interp(times, times[whole], off)
-    by_start, by_end = starts + usual / 2, ends - usual / 2
-    nearer = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
-    nearer = np.where(np.abs(nearer - expected) <= _FAR * usual, nearer, expected)
-    middles = np.where(whole, middles, nearer)
-    own = middles[times == 0.0]
-    at = float(own[0]) if own.size else float(np.interp(0.0, times[whole], off))
-
     straight = slope * times + now
-    jitter = _JITTER_PX
-    if np.median(np.abs(middles - straight)[whole]) > _STRAIGHT_PX:
+    off = middles[whole] - straight[whole]
+    if np.median(np.abs(off)) <= _STRAIGHT_PX:
+        jitter, other, gap = _JITTER_PX, straight, now
+    else:
         jitter = _LEAST_JITTER_PX
-    on = np.abs(middles - straight) <= jitter
-    return _Motion(np.where(on, straight, middles), now if abs(at - now) <= jitter else at)
+        expected = straight + np.interp(times, times[whole], off)
+        gap = now + float(np.interp(0.0, times[whole], off))
+        by_start, by_end = starts + usual / 2, ends - usual / 2
+        other = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
+        other = np.where(np.abs(other - expected) <= _FAR * usual, other, expected)
+    middles = np.where(whole, middles, other)
+    middles = np.where(np.abs(middles - straight) <= jitter, straight, middles)
+    own = middles[times == 0.0]
+    return _Motion(middles, float(own[0]) if own.size else gap)
 
 
 def _steadier(times: NDArray[np.float64], *ways: NDArray[np.float64]) -> tuple[float, float]:
