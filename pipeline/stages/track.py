@@ -120,7 +120,7 @@ def track(
         if again is not None:
             past = list(held)[max(shots[-1] - start, 0) :]
             for t in fresh:
-                _look_back(t, past, [o for o in tracks if o is not t], again)
+                _look_back(t, past, [o for o in tracks if o is not t], again, settings.gap_frames)
         held.append(item)
         position += 1
         if len(held) > settings.look_ahead_frames:
@@ -161,12 +161,16 @@ def _associate(
     return fresh
 
 
-def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Again) -> None:
-    """Frames before the first one of a track that show it, too, become its own; ``past`` ends before it."""
-    for item in reversed(past):
-        at = new.first - 1
+def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Again, gap_frames: int) -> None:
+    """Frames before the first one of a track that show it, too, become its own, over gaps of up to
+    ``gap_frames``; ``past`` ends before it."""
+    for at, item in zip(range(new.first - 1, -1, -1), reversed(past), strict=False):
+        if new.first - at > gap_frames + 1:
+            return
         region = again(item.frame, new.seen[new.first])
-        if region is None or any(at in o.seen and o.seen[at].box.iou(region.box) > 0.0 for o in others):
+        if region is None:
+            continue
+        if any(at in o.seen and o.seen[at].box.iou(region.box) > 0.0 for o in others):
             return
         new.seen[at] = region
         new.first = at
@@ -205,7 +209,7 @@ def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: T
         elif start < t.found:
             # Too few frames ahead to tell yet: one that was looked back at is given up, not the track.
             del t.seen[start]
-            t.first = start + 1
+            t.first = min(t.seen)
         else:
             tracks.remove(t)
     return born

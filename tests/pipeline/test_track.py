@@ -133,6 +133,31 @@ def test_a_new_mosaic_is_looked_for_in_the_frames_before(
     assert min(asked) >= (cut or 4)
 
 
+@pytest.mark.parametrize("shown", [{5}, {6, 9}, {7, 8, 11}, {11}])
+def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> None:
+    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+
+    def again(frame: Frame, found: Region) -> Region | None:
+        return replace(found, score=0.3) if frame.index in shown else None
+
+    tracked = list(track(founds(rows), settings=SETTINGS, again=again))
+    assert tracks(tracked) == {1: list(range(min(shown), 24))}
+    (regions,) = {
+        t.track: [i.regions[0] for i in tracked[min(shown) :]] for t in tracked[-1].regions
+    }.values()
+    assert [r.seen for r in regions] == [t in shown or t >= 12 for t in range(min(shown), 24)]
+
+
+def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
+    settings = replace(SETTINGS, max_gap_frames=2)
+    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+
+    def again(frame: Frame, found: Region) -> Region | None:
+        return replace(found, score=0.3) if frame.index < 9 else None
+
+    assert tracks(list(track(founds(rows), settings=settings, again=again))) == {1: list(range(12, 24))}
+
+
 @pytest.mark.parametrize(("score", "born"), [(0.9, True), (0.55, False)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_clip_shorter_than_the_proof_needs_strong_regions(score: float, born: bool, count: int) -> None:
