@@ -33,7 +33,8 @@ _STRIPS_SIGMA_FRAMES = 4.0
 _LEAST_FRAMES = 3
 """Fewer tell no motion."""
 _STEP_PX = 0.5
-_AS_LONG_PX = 4.0
+_AS_LONG_PX, _AS_LONG = 4.0, 0.06
+_NEAR_PX, _CUT = 8.0, 0.3
 """A frame whose box differs by less in length from the usual one shows both sides."""
 _MOST = 0.5
 """Share of such frames from which they tell how the mosaic moves."""
@@ -121,25 +122,24 @@ def _motion(times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArr
     to where they expect it. All on one line where that is how it moves, or too few tell."""
     middles, length = (starts + ends) / 2, ends - starts
     usual = float(np.quantile(length, 0.5, method="nearest"))
-    whole = np.abs(length - usual) <= _AS_LONG_PX
+    whole = np.abs(length - usual) <= max(_AS_LONG_PX, _AS_LONG * usual)
     if whole.mean() < _MOST or whole.sum() < 2:
         slope, now = _steadier(times, starts + usual / 2, ends - usual / 2)
         return _Motion(slope * times + now, now)
     slope, now = line(times[whole], middles[whole])
     straight = slope * times + now
     off = middles[whole] - straight[whole]
-    if np.median(np.abs(off)) <= _STRAIGHT_PX:
-        jitter, other, gap = _JITTER_PX, straight, now
-    else:
-        jitter = _LEAST_JITTER_PX
-        expected = straight + np.interp(times, times[whole], off)
-        gap = now + float(np.interp(0.0, times[whole], off))
-        by_start, by_end = starts + usual / 2, ends - usual / 2
-        other = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
-        other = np.where(np.abs(other - expected) <= _FAR * usual, other, expected)
-    middles = np.where(whole, middles, other)
+    expected = straight + np.interp(times, times[whole], off)
+    by_start, by_end = starts + usual / 2, ends - usual / 2
+    other = np.where(np.abs(by_start - expected) <= np.abs(by_end - expected), by_start, by_end)
+    away = np.abs(other - expected)
+    moved = (away > _NEAR_PX) & (away <= _FAR * usual) & (np.abs(length - usual) <= _CUT * usual)
+    middles = np.where(whole, middles, np.where(moved, other, expected))
+    is_straight = np.median(np.abs(off)) <= _STRAIGHT_PX
+    jitter = _JITTER_PX if is_straight else _LEAST_JITTER_PX
     middles = np.where(np.abs(middles - straight) <= jitter, straight, middles)
     own = middles[times == 0.0]
+    gap = now if is_straight else now + float(np.interp(0.0, times[whole], off))
     return _Motion(middles, float(own[0]) if own.size else gap)
 
 
