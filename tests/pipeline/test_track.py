@@ -142,9 +142,7 @@ def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> 
 
     tracked = list(track(founds(rows), settings=SETTINGS, again=again))
     assert tracks(tracked) == {1: list(range(min(shown), 24))}
-    (regions,) = {
-        t.track: [i.regions[0] for i in tracked[min(shown) :]] for t in tracked[-1].regions
-    }.values()
+    regions = [item.regions[0] for item in tracked[min(shown) :]]
     assert [r.seen for r in regions] == [t in shown or t >= 12 for t in range(min(shown), 24)]
 
 
