@@ -27,6 +27,8 @@ _STRIDE = 4
 _SIDE_PX = 640
 _SEARCH = 60
 _FAR = 0.5
+_AROUND = 160
+"""px of the clip around a face that ``around`` keeps"""
 MIN_FACE_PX = 64.0
 """Height of the smallest face that is pixelated: 12 cells across it are 4 px wide."""
 
@@ -131,6 +133,19 @@ def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> tuple[in
     longest = max(runs, key=len)
     start, end = int(longest[0]), min(int(longest[-1]) + 1, int(longest[0]) + limit)
     return start, [_smooth(t[start:end]) for t in tracks if np.isfinite(t[start:end, 0]).mean() > 0.8]
+
+
+def around(
+    size: tuple[int, ...], face: NDArray[np.float64], width: float
+) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+    """Even part around a face, (frames, 4) px, of pictures of ``size`` (H, W), and the face in it."""
+    height, across = (
+        min(s, int(w + 2 * _AROUND)) // 2 * 2 for s, w in zip(size, (1.4 * width, width), strict=True)
+    )
+    middle = (face[:, :2] + face[:, 2:]).mean(axis=0) / 2
+    left = int(np.clip(middle[0] - across / 2, 0, size[1] - across))
+    top = int(np.clip(middle[1] - height / 2, 0, size[0] - height))
+    return (slice(top, top + height), slice(left, left + across)), face - [left, top, left, top]
 
 
 def _last(track: NDArray[np.float64], t: int) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
+from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from benchmarks.operators import fit
 from nets.pixelation import Operator
@@ -34,8 +34,6 @@ _REACH = 8
 """Strips beside the mosaic on each side"""
 _OFF = 1.2
 """Cells, standard deviation of the other two sides"""
-_AROUND = 160
-"""px of the clip around a face that are shown"""
 _RIDGE = 1e-4
 _OUTER = 2
 """Strips at a side, which are the ones to be told from those beside it"""
@@ -66,7 +64,7 @@ def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: in
     for k in range(recipes):
         width = rng.uniform(46.0, min(100.0, max(1.2 * own, 47.0)))
         shown, rate = read(path, start, start + _FRAMES, width / own)
-        part, boxes = _cut(shown[0].shape[:2], face * (width / own), width)
+        part, boxes = around(shown[0].shape[:2], face * (width / own), width)
         shown = [np.ascontiguousarray(s[part]) for s in shown]
         if rng.random() < 0.5:
             gain, level = rng.uniform(0.45, 1.0), rng.uniform(0.0, 40.0)
@@ -83,19 +81,6 @@ def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: in
             if t in _LOOKED_AT:
                 out += of_frame(frame.planes[0].numpy(), mosaics[t], rng)
     return out
-
-
-def _cut(
-    size: tuple[int, ...], face: NDArray[np.float64], width: float
-) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-    """Even part around a face, (frames, 4) px, of pictures of ``size`` (H, W), and the face in it."""
-    height, across = (
-        min(s, int(w + 2 * _AROUND)) // 2 * 2 for s, w in zip(size, (1.4 * width, width), strict=True)
-    )
-    middle = (face[:, :2] + face[:, 2:]).mean(axis=0) / 2
-    left = int(np.clip(middle[0] - across / 2, 0, size[1] - across))
-    top = int(np.clip(middle[1] - height / 2, 0, size[0] - height))
-    return (slice(top, top + height), slice(left, left + across)), face - [left, top, left, top]
 
 
 def of_frame(luma: NDArray[np.uint8], mosaic: Mosaic, rng: random.Random) -> list[Strips]:
