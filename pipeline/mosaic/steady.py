@@ -92,8 +92,8 @@ def _grid(
     boxes = [k[2] for k in known]
     x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes], told[0])
     y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes], told[1])
-    agree = x.same & y.same
-    confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, agree, strict=True)]))
+    same = x.same & y.same
+    confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, same, strict=True)]))
     free = not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed()
     if free or max(x.apart_px(), y.apart_px()) < _ONE_LATTICE_PX:
         axis_x, axis_y = x.fixed(box.x0), y.fixed(box.y0)
