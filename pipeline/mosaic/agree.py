@@ -68,23 +68,38 @@ def sides(
     ``times`` are (n,) distinct, in frames; ``starts`` and ``ends`` (n,) the sides that these frames show, px;
     ``strips`` one per frame, or none at all.
 
-    Of 9,504 mosaics of training clips (small cells at crf 28 most of all, some at crf 32) 164 have an IoU of
-    0.8 or less with where they are, of 11,670 whose tracks were shaken by 5 to 40 px at 1 to 3 Hz 213. With a
-    line per side instead, no strips, and nothing held in ``known``, it was 287 and 494.
+    (`python -m benchmarks.tracks`, 48 to 75 px wide at crf 28: IoU is over 0.8 on 99.7 % of frames, on 98.4 % if
+    they are shaken by 40 px once in 24 frames. Without strips, and each side by its own, 99.5 and 96.6 %.)
     """
     if len(times) == 1:
         return float(starts[0]), float(ends[0])
     motion = _motion(times, starts, ends)
-    from_start, from_end = starts - motion.middles, ends - motion.middles
     told = _added(times, motion, strips)
     if told is None:
-        start = _smooth(times, from_start, line(times, from_start), None)
-        end = _smooth(times, from_end, line(times, from_end), None)
-    else:
-        reach = max(_OUTLIER_PX, _OUTLIER_CELLS * told.pitch)
-        start = _smooth(times, from_start, (0.0, told.start - motion.now), reach)
-        end = _smooth(times, from_end, (0.0, told.end - motion.now), reach)
+        return _each(times, starts, ends)
+    reach = max(_OUTLIER_PX, _OUTLIER_CELLS * told.pitch)
+    start = _smooth(times, starts - motion.middles, (0.0, told.start - motion.now), reach)
+    end = _smooth(times, ends - motion.middles, (0.0, told.end - motion.now), reach)
     return motion.now + start, motion.now + end
+
+
+def _each(
+    times: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Both sides, each by its own frames: nobody says what lies beside them, and a side that is not seen,
+    before a wall, is better left where the picture begins than led over it.
+
+    But where the frame's own box is as long as the frames around expect, and yet lies elsewhere, it has
+    moved as no line does, and goes where it is.
+    """
+    start, end = (_smooth(times, v, line(times, v), None) for v in (starts, ends))
+    now = np.flatnonzero(times == 0.0)
+    if now.size:
+        off = float(starts[now[0]]) - start, float(ends[now[0]]) - end
+        if abs(off[0] - off[1]) <= _OUTLIER_PX and min(off, key=abs) ** 2 > _OUTLIER_PX**2:
+            shift = (off[0] + off[1]) / 2
+            return start + shift, end + shift
+    return start, end
 
 
 def _smooth(

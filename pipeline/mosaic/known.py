@@ -22,6 +22,7 @@ from pipeline.types import Axis, Box, Grid, Region
 
 _REACH_PX = 24
 """How far the sides may have moved; at least a cell is looked at beyond."""
+_CODEC_PX = 8
 _SAME_PITCH = 0.05
 """Relative. A region that follows a face grows by a few pixels per frame, and resized cells with it."""
 _DRIFT_PX = 1.5
@@ -60,7 +61,8 @@ def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> Region | None:
     x0, y0, x1, y1 = box.pixels(width, height)
     if x0 >= x1 or y0 >= y1:
         return None
-    left, top = max(x0 - reach_x, 0), max(y0 - reach_y, 0)
+    # ``rate`` knows a codec's own lattice by where it lies in the part.
+    left, top = (max(v, 0) // _CODEC_PX * _CODEC_PX for v in (x0 - reach_x, y0 - reach_y))
     evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
     x = near(across, y1 - y0, grid.x)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nets.pixelation import Operator
 from pipeline.mosaic.find import FindSettings, find, read_grid
+from pipeline.mosaic.known import verify
 from pipeline.types import Box, Shape
 from tests.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
@@ -336,3 +337,29 @@ def test_rectangles_in_small_cells_say_what_their_strips_speak_for(pitch: float,
         assert (strips.odds[inside] > 0).mean() > 0.9
         assert (strips.odds[outside] < 0).mean() > 0.9
         assert outside.sum() >= 8
+
+
+@pytest.mark.parametrize("pitch", [8, 12, 17])
+@pytest.mark.parametrize("colours", [2, 3])
+def test_checks_are_no_mosaic(pitch: int, colours: int) -> None:
+    """Flat cells on a lattice, but they repeat."""
+    rng = np.random.default_rng(pitch)
+    values = rng.permutation(np.linspace(70, 180, colours * colours)).reshape(colours, colours)
+    checks = np.kron(np.tile(values, (40, 40)), np.ones((pitch, pitch)))[:460, :500].astype(np.uint8)
+    assert find(noisy(checks, 1, 1.0), SETTINGS) == []
+    mosaic = fixed((161, 127, 361, 327), 10.0)
+    checks[mosaic.box[1] : mosaic.box[3], mosaic.box[0] : mosaic.box[2]] = pixelate(
+        texture(460, 500, 2), mosaic
+    )[mosaic.box[1] : mosaic.box[3], mosaic.box[0] : mosaic.box[2]]
+    assert all(r.box.width < 400 for r in find(noisy(checks, 1, 1.0), SETTINGS))
+
+
+@pytest.mark.parametrize("x", [160, 163])
+def test_cells_of_a_codecs_size_off_its_lattice_are_known_again(x: int) -> None:
+    """Blocks of 8 px, down from line 100, are no codec's; found where they were as in the whole picture."""
+    mosaic = locked((x, 100, x + 152, 300), (19, 25))
+    picture = noisy(pixelate(texture(460, 500, 4, 6.0), mosaic), 4)
+    (region,) = find(picture, SETTINGS)
+    again_ = verify(picture, region.box, region.grid) if region.grid is not None else None
+    assert again_ is not None
+    assert again_.score == pytest.approx(region.score, abs=0.1)
