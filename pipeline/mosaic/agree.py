@@ -96,7 +96,10 @@ def _each(
     now = np.flatnonzero(times == 0.0)
     if now.size:
         off = float(starts[now[0]]) - start, float(ends[now[0]]) - end
-        if abs(off[0] - off[1]) <= _OUTLIER_PX and min(off, key=abs) ** 2 > _OUTLIER_PX**2:
+        if (
+            abs(off[0] - off[1]) <= max(_OUTLIER_PX, _AS_LONG * (end - start))
+            and min(off, key=abs) ** 2 > _OUTLIER_PX**2
+        ):
             shift = (off[0] + off[1]) / 2
             return start + shift, end + shift
     return start, end
