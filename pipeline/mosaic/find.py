@@ -149,9 +149,9 @@ def _grown(luma: Luma, region: Region, settings: FindSettings) -> Region:
 
 
 def _is_blocking(region: Region, height: int, width: int) -> bool:
-    """True for most of a picture in cells of 8 px from its corner: a codec that kept the means only."""
+    """True for most of a picture in cells of 8 or 4 px from its corner: a codec that kept the means only."""
     large = region.box.width * region.box.height >= _BLOCKING_SHARE * height * width
-    return large and _is_codec_lattice(region, (1,))
+    return large and _is_codec_lattice(region, (0.5, 1))
 
 
 def _is_codec_lattice(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
