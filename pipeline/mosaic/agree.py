@@ -1,12 +1,11 @@
 """Both sides of one axis of a mosaic on one frame, as the frames around it agree on them.
 
-Motion is common to both sides, errors are a side's own. So first ``_motion`` says where the mosaic's middle
-is on each frame. Then a side is what its distances to that say, on frames that are near what is expected:
-
-- where frames say what each strip of cells in and around the mosaic speaks for (``Strips``), these log odds
-  are added up over time, moved with the mosaic, and the sides are where the sum is largest. (A forehead that
-  is flat on one frame differs by a little on another: no single frame is to be believed.)
-- elsewhere a Theil-Sen line is believed, that of most frames.
+- Small cells: frames say what each strip of cells in and around the mosaic speaks for (``Strips``). Motion is
+  common to both sides, errors are a side's own: ``_motion`` says where the mosaic's middle is on each frame.
+  Moved with it, these log odds are added up over time, and the sides are where the sum is largest, to the
+  pixel by those frames that are near it. (A forehead that is flat on one frame differs by a little on another:
+  no single frame is to be believed.)
+- Elsewhere each side is that of most of its own frames, a Theil-Sen line.
 
 Past and future weigh the same, so that it does not lag.
 """
