@@ -1,9 +1,9 @@
 """Both sides of one axis of a mosaic on one frame, as the frames around it agree on them.
 
-- Small cells: frames say what each strip of cells in and around the mosaic speaks for (``Strips``). Motion is
-  common to both sides, errors are a side's own: ``_motion`` says where the mosaic's middle is on each frame.
+- Small cells: frames say what each strip of cells in and around the mosaic speaks for (``Strips``). Motion
+  is common to both sides, errors are a side's own: ``_motion`` says where the middle is on each frame.
   Moved with it, these log odds are added up over time, and the sides are where the sum is largest, to the
-  pixel by those frames that are near it. (A forehead that is flat on one frame differs by a little on another:
+  pixel by those frames that are near it. (A forehead that is flat on one frame differs a little on others:
   no single frame is to be believed.)
 - Elsewhere each side is that of most of its own frames, a Theil-Sen line.
 
