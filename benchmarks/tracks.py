@@ -7,8 +7,10 @@ shares of frames whose tracked region has an IoU over 0.8 with the mosaic:
 - *shaken A px, P frames*: what single frames show is moved from side to side, as a sine, before it is
   tracked (only mosaics whose lattice moves with them);
 
-and *beyond*: of clips that are pixelated on one half only, the share of the other half's frames that show
-any region.
+and of clips that are not pixelated throughout the share of the other frames that show any region:
+
+- *beyond*: pixelated on one half;
+- *between*: not pixelated on 1 to 6 frames in their midst.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, fa
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
 from pipeline.mosaic.find import FindSettings
-from pipeline.stages.find_mosaics import find_mosaics, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
 from pipeline.stages.track import TrackSettings, track
 from pipeline.types import Box, Found, Region, Strips
 from tests.mosaics import Mosaic
@@ -40,7 +42,7 @@ _SHAKEN = ((5.0, 12.0), (20.0, 24.0), (40.0, 24.0), (20.0, 12.0))
 
 
 def clip(
-    path: Path, detector: CenterFace, work: Path, rng: random.Random, shown: range
+    path: Path, detector: CenterFace, work: Path, rng: random.Random, shown: Collection[int]
 ) -> tuple[Path, list[Mosaic], bool] | None:
     """A clip around the largest face of ``path``, pixelated on the frames ``shown``; the truth, and whether
     its lattice moves with it. None without a face of so many frames."""
@@ -123,15 +125,19 @@ def main(arguments: list[str]) -> None:
                 name = "still" if shake is None else f"shaken {shake[0]:g} px, {shake[1]:g} frames"
                 told.setdefault(name, []).extend(right(shaken(found, path), mosaics, path))
             half = rng.choice((range(_FRAMES // 2), range(_FRAMES // 2, _FRAMES)))
-            made = clip(source, detector, options.work, rng, half)
-            assert made is not None
-            tracked = track(
-                find_mosaics(frames(made[0]), settings=settings),
-                settings=TrackSettings(),
-                again=looked_for(settings),
-            )
-            beyond = [bool(item.regions) for t, item in enumerate(tracked) if t not in half]
-            told.setdefault("beyond", []).extend(beyond)
+            first, count = rng.randrange(6, 12), rng.randint(1, 6)
+            midst = range(first, first + count)
+            for name, bare in (("beyond", [t for t in range(_FRAMES) if t not in half]), ("between", midst)):
+                made = clip(source, detector, options.work, rng, [t for t in range(_FRAMES) if t not in bare])
+                assert made is not None
+                tracked = track(
+                    find_mosaics(frames(made[0]), settings=settings),
+                    settings=TrackSettings(),
+                    again=looked_for(settings),
+                    bare=is_bare,
+                )
+                redrawn = [bool(item.regions) for t, item in enumerate(tracked) if t in bare]
+                told.setdefault(name, []).extend(redrawn)
     for name, values in told.items():
         print(f"{name}: {np.mean(values):.4f} of {len(values)}")
 

@@ -35,7 +35,7 @@ from pipeline.mosaic.find import FindSettings
 from pipeline.output import compared, encode_settings, make_encoder, stream, versions
 from pipeline.plan import Job, Plan, absolute, make_plan
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, looked_for
+from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, is_bare, looked_for
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.track import TrackSettings, track
@@ -75,7 +75,8 @@ class Stages:
 
     def track(self, found: Iterator[Found]) -> Iterator[Tracked]:
         again = looked_for(FindSettings(**self.config.find.model_dump()))
-        return track(found, settings=TrackSettings(**self.config.track.model_dump()), again=again)
+        settings = TrackSettings(**self.config.track.model_dump())
+        return track(found, settings=settings, again=again, bare=is_bare)
 
     def crop(self, tracked: Iterator[Tracked]) -> Iterator[Cropped]:
         spec = self.engine.spec

@@ -220,7 +220,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class TrackedRegion:
-    """A region of one track on one frame, from the track's birth to its end without a gap."""
+    """A region of one track on one frame, from the track's birth to its end; frames between that plainly show
+    none have none."""
 
     track: int
     """Identity, unique in the file, from 1; regions drawn by hand count down from -1."""

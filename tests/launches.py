@@ -21,7 +21,7 @@ from pipeline.faces.ondevice import MOST
 from pipeline.faces.picture import Eye, scales
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker, LookSettings
-from pipeline.stages.find_mosaics import FindSettings, find_mosaics, looked_for
+from pipeline.stages.find_mosaics import FindSettings, find_mosaics, is_bare, looked_for
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
@@ -94,7 +94,10 @@ def _reconstructed(
     with closing(engine):
         found = through("find", find_mosaics(there, settings=settings))
         followed = track(
-            found, settings=TrackSettings(**config.track.model_dump()), again=looked_for(settings)
+            found,
+            settings=TrackSettings(**config.track.model_dump()),
+            again=looked_for(settings),
+            bare=is_bare,
         )
         tracked: list[Tracked] = through("track", followed)
         cropped: list[Cropped] = through(

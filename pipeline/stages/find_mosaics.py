@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from pipeline import shrink
 from pipeline.color import Model, pixel_format
+from pipeline.mosaic import bare
 from pipeline.mosaic.find import FindSettings, again, find, read_grid
 from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.pool import Pool
 from pipeline.stages.cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
-__all__ = ["FindSettings", "ManualRegion", "find_mosaics", "looked_for", "luma8"]
+__all__ = ["FindSettings", "ManualRegion", "find_mosaics", "is_bare", "looked_for", "luma8"]
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
@@ -93,6 +94,11 @@ def looked_for(settings: FindSettings) -> Callable[[Frame, Region], Region | Non
         return None if region.score == _GIVEN_SCORE else again(luma8(frame), region, settings)
 
     return again_in
+
+
+def is_bare(frame: Frame, region: Region) -> bool:
+    """What ``track`` asks about frames between those that show a mosaic: whether they plainly show none."""
+    return region.grid is not None and bare.is_bare(luma8(frame), region.box, region.grid)
 
 
 def _latest(recent: Iterable[list[Region]]) -> list[Region]:

@@ -1,8 +1,9 @@
-"""Regions of single frames -> tracks: one region per living track on every frame from its birth to its end.
+"""Regions of single frames -> tracks: one region per living track on the frames from its birth to its end.
 
 Association is Hungarian on overlap and pitch. What leaves for a frame is decided when the
 ``look_ahead_frames`` after it have been seen, so that a birth is confirmed before its first frame leaves,
-a gap is filled from both sides, and smoothing looks as far ahead as back and does not lag.
+a gap is filled from both sides, and smoothing looks as far ahead as back and does not lag. A frame of a gap
+that plainly shows no mosaic is not filled: tools leave single frames unpixelated.
 ``pipeline.mosaic.steady`` does the smoothing.
 """
 
@@ -22,6 +23,8 @@ from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
 
 Again = Callable[[Frame, Region], Region | None]
 """Looks for a region of a frame in another frame near it; None where that does not show it."""
+Bare = Callable[[Frame, Region], bool]
+"""Whether a frame plainly shows that there is nothing in the place of a region of frames around it."""
 
 _PITCH_WEIGHT = 0.5
 """What a pitch twice as large costs, in units of overlap: it decides between regions, overlap decides
@@ -99,12 +102,16 @@ class _Track:
 
 
 def track(
-    found: Iterable[Found], *, settings: TrackSettings, again: Again | None = None
+    found: Iterable[Found],
+    *,
+    settings: TrackSettings,
+    again: Again | None = None,
+    bare: Bare | None = None,
 ) -> Iterator[Tracked]:
     """Frames in order, each exactly once, with their tracks; at most ``look_ahead_frames`` + 1 are held.
 
-    ``again`` looks for a new region in the frames before it that are still held. Raises nothing of its
-    own; a cut ends all tracks.
+    ``again`` looks for a new region in the frames before it that are still held; ``bare`` says which frames
+    of a gap are not filled. Raises nothing of its own; a cut ends all tracks.
     """
     held: deque[Found] = deque()
     tracks: list[_Track] = []
@@ -125,11 +132,11 @@ def track(
         position += 1
         if len(held) > settings.look_ahead_frames:
             born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
-            yield _leave(tracks, held.popleft(), start, settings)
+            yield _leave(tracks, held.popleft(), start, bare)
             start = _next(tracks, shots, start, settings)
     while held:
         born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
-        yield _leave(tracks, held.popleft(), start, settings)
+        yield _leave(tracks, held.popleft(), start, bare)
         start = _next(tracks, shots, start, settings)
 
 
@@ -226,20 +233,18 @@ def _is_steady(new: _Track, start: int, frames: int) -> bool:
     return bool(same.sum() >= _STEADY_SHARE * frames)
 
 
-def _leave(tracks: list[_Track], item: Found, start: int, settings: TrackSettings) -> Tracked:
+def _leave(tracks: list[_Track], item: Found, start: int, bare: Bare | None) -> Tracked:
     """Frame ``start`` with the regions of the tracks that live on it."""
-    living = [t for t in tracks if t.number is not None and t.first <= start <= t.last]
-    regions = tuple(
-        TrackedRegion(
-            track=t.number or 0,
-            region=t.told(steady(t.seen, start)),
-            seen=start in t.seen,
-            born=start == t.first,
-            last=start == t.last,
-        )
-        for t in living
-    )
-    return Tracked(item.frame, regions)
+    regions = []
+    for t in tracks:
+        if t.number is None or not t.first <= start <= t.last:
+            continue
+        region = steady(t.seen, start)
+        seen = start in t.seen
+        if seen or bare is None or not bare(item.frame, region):
+            born, last = start == t.first, start == t.last
+            regions.append(TrackedRegion(t.number, t.told(region), seen=seen, born=born, last=last))
+    return Tracked(item.frame, tuple(regions))
 
 
 def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackSettings) -> int:

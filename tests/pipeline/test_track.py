@@ -156,6 +156,23 @@ def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
     assert tracks(list(track(founds(rows), settings=settings, again=again))) == {1: list(range(12, 24))}
 
 
+@pytest.mark.parametrize("bare", [set(), {8}, {7, 8, 9}, {10}])
+def test_frames_of_a_gap_that_plainly_show_none_are_not_filled(bare: set[int]) -> None:
+    rows: list[tuple[Region, ...]] = [() if 7 <= t <= 10 else (region(),) for t in range(20)]
+    asked: list[int] = []
+
+    def is_bare(frame: Frame, predicted: Region) -> bool:
+        asked.append(frame.index)
+        assert predicted.box == region().box
+        return frame.index in bare
+
+    tracked = list(track(founds(rows), settings=SETTINGS, bare=is_bare))
+    assert tracks(tracked) == {1: [t for t in range(20) if t not in bare]}
+    assert asked == [7, 8, 9, 10]
+    regions = [t for item in tracked for t in item.regions]
+    assert [(t.born, t.last) for t in regions if t.born or t.last] == [(True, False), (False, True)]
+
+
 @pytest.mark.parametrize(("score", "born"), [(0.9, True), (0.55, False)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_clip_shorter_than_the_proof_needs_strong_regions(score: float, born: bool, count: int) -> None:
