@@ -206,6 +206,8 @@ class Region:
     """(5, 2) px, eyes, nose, corners of the mouth, of a face; None where the detector gives none."""
     strips: tuple[Strips | None, Strips | None] = field(default=(None, None), compare=False)
     """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
+    level: int = 1
+    """The picture was 1 / ``level`` of its size where a mosaic was found; see ``pipeline.mosaic.levels``."""
 
 
 @dataclass(frozen=True, slots=True)

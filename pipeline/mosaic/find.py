@@ -35,7 +35,7 @@ _KNOWN = 0.7
 first frame without it passed once in 20 training clips."""
 _DRIFT_PX, _PHASE_PX = 1.0, 1.0
 """What a fit of few lines is off."""
-_SURE = 0.5
+SURE = 0.5
 """Score from which an expected mosaic is taken without looking for others in its place."""
 
 
@@ -56,17 +56,19 @@ def find(
     settings: FindSettings,
     expected: Sequence[Region] = (),
     pool: Pool | None = None,
+    without: Sequence[Box] = (),
 ) -> list[Region]:
     """Mosaics of one picture, the strongest first; stateless but for the ``pool`` of its shot, if given.
 
     ``luma`` is (H, W) uint8, C-contiguous, or on a device. ``expected`` are mosaics of the frames before:
     each is looked for where it was, which is cheap, and reported for what this picture shows of it; _KNOWN
-    of ``min_score`` is enough then. Boxes do not overlap by more than a tenth of the smaller one.
+    of ``min_score`` is enough then. What lies in ``without`` is not looked at. Boxes do not overlap by more
+    than a tenth of the smaller one.
     """
     height, width = luma.shape
     found = [r for e in expected if (r := again(luma, e, settings)) is not None]
     # A weak one may be something else in truth: its place is searched as well.
-    whole = [r.box.pixels(width, height) for r in found if r.score >= _SURE]
+    whole = [b.pixels(width, height) for b in (*without, *(r.box for r in found if r.score >= SURE))]
     steps: Steps = luma.steps() if isinstance(luma, DeviceLuma) else Sampled.of(np.asarray(luma))
     for box in whole:
         steps.erase(box)
@@ -90,12 +92,14 @@ def find(
         regions = [r for r in regions if _is_enough(r, settings.min_score, settings.min_cells)]
         found += regions
         whole += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
-    found.sort(key=lambda r: -r.score * r.box.width * r.box.height)
+    return apart([r for r in found if not _is_blocking(r, height, width)])
+
+
+def apart(regions: Sequence[Region]) -> list[Region]:
+    """Those that overlap no stronger one, the strongest first."""
     kept: list[Region] = []
-    for region in found:
-        if not _is_blocking(region, height, width) and all(
-            _overlap(region.box, other.box) < _MAX_OVERLAP for other in kept
-        ):
+    for region in sorted(regions, key=lambda r: -r.score * r.box.width * r.box.height):
+        if not any(overlaps(region.box, other.box) for other in kept):
             kept.append(region)
     return kept
 
@@ -169,6 +173,11 @@ def _is_multiple(axis: Axis, middle: float, reach: float, pitch: float) -> bool:
     line = axis.origin + round((middle - axis.origin) / axis.pitch) * axis.pitch
     drift = abs(axis.pitch / pitch - 1.0) * reach
     return drift < _DRIFT_PX and abs(line - pitch * round(line / pitch)) <= min(_PHASE_PX, pitch / 8)
+
+
+def overlaps(a: Box, b: Box) -> bool:
+    """True where more of the smaller box than _MAX_OVERLAP lies in both."""
+    return _overlap(a, b) >= _MAX_OVERLAP
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -10,22 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.divide import SQUARE, finest
 from pipeline.mosaic.evidence import Evidence, Lattice, lines
 from pipeline.mosaic.extent import Extent, extent, span
 from pipeline.mosaic.known import near
 from pipeline.mosaic.rate import rate
-from pipeline.mosaic.steps import faint_steps
 from pipeline.types import Axis
-
-_FULL = 0.5
-"""Lines of a finer lattice must be this full, relative to those of the coarser, for it to be taken."""
-_FULL_IF_SQUARE = 0.2
-"""The same where the cells become square by it. Of 25 frames of dark training faces (8 px a cell) that were
-read at twice to four times the pitch of one axis the lines between have 0.27 to 0.69; of 20 training clips in
-cells that are two to five times as high as wide 0.003 at most."""
-_SQUARE = 1.15
-"""Ratio of the pitches from which both axes are tried at that of either, too: cells are square as a rule, and
-of a faint mosaic one axis often shows every second or fifth line only, or a stronger comb beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ def fit(evidence: Evidence, max_pitch_px: float) -> Fit | None:
     if x is None or y is None:
         return None
     pairs = [(x, y)]
-    if max(x.pitch, y.pitch) > _SQUARE * min(x.pitch, y.pitch):
+    if max(x.pitch, y.pitch) > SQUARE * min(x.pitch, y.pitch):
         pairs += _square(evidence, x, y)
     fits = [f for a, b in pairs if (f := _over(evidence, a, b)) is not None]
     return max(fits, key=lambda f: rate(evidence, f.lattice, f.extent), default=None)
@@ -108,30 +98,7 @@ def _refit(
     if again is None:
         return None
     whole = (start, start + len(profile))
-    finest = _finest(replace(again, origin=again.origin + start), luma, axis, whole, other_pitch)
-    if finest.pitch != again.pitch:
-        again = comb.refit(profile, count, finest.pitch, finest.origin - start)
+    finer = finest(replace(again, origin=again.origin + start), luma, axis, whole, other_pitch)
+    if finer.pitch != again.pitch:
+        again = comb.refit(profile, count, finer.pitch, finer.origin - start)
     return None if again is None else replace(again, origin=again.origin + start)
-
-
-def _finest(c: Comb, luma: NDArray[np.uint8], axis: int, span: tuple[int, int], other_pitch: float) -> Comb:
-    """The comb, or the finer one whose teeth were lost in its surroundings: a half, a third, a fifth, ...
-
-    A dark mosaic may show every other line only. The lines between are as full as the comb's own when faint
-    steps count too, or a part of that where they make the cells square.
-    """
-    square = round(c.pitch / other_pitch)
-    is_multiple = square >= 2 and abs(c.pitch / square / other_pitch - 1.0) < _SQUARE - 1.0
-    for parts in ((square,) if is_multiple else ()) + (2, 3, 5):
-        pitch = c.pitch / parts
-        finer = replace(c, pitch=pitch, teeth=(c.teeth - 1) * parts + 1)
-        if pitch < comb.MIN_PITCH_PX:
-            break
-        full = _FULL_IF_SQUARE if is_multiple and parts == square else _FULL
-        at = lines(finer, luma.shape[axis])
-        steps = faint_steps(luma, at, pitch, axis).sum(axis=1 - axis, dtype=np.float64)
-        at = at[(at > span[0]) & (at < span[1])]
-        own = np.isin(at, lines(c, luma.shape[axis]))
-        if own.any() and not own.all() and steps[at[~own]].mean() > full * steps[at[own]].mean():
-            return _finest(finer, luma, axis, span, other_pitch)
-    return c

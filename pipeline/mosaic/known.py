@@ -7,17 +7,22 @@ frame's alone: a mosaic that is gone is not found again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 
 from pipeline.mosaic import comb
 from pipeline.mosaic.comb import Comb
+from pipeline.mosaic.divide import SQUARE, finest
 from pipeline.mosaic.evidence import Evidence, Lattice
 from pipeline.mosaic.extent import extent
 from pipeline.mosaic.ondevice import Luma
 from pipeline.mosaic.rate import rate
 from pipeline.mosaic.region import describe
 from pipeline.mosaic.shape import outline
+from pipeline.mosaic.steps import soft_steps
 from pipeline.types import Axis, Box, Grid, Region
 
 _REACH_PX = 24
@@ -65,14 +70,17 @@ def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> Region | None:
     left, top = (max(v, 0) // _CODEC_PX * _CODEC_PX for v in (x0 - reach_x, y0 - reach_y))
     evidence = Evidence.of(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
-    x = near(across, y1 - y0, grid.x)
-    y = near(down, x1 - x0, grid.y)
+    rows, cols = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    x = near(across, y1 - y0, grid.x, lambda: _softly(evidence.luma[rows], 1))
+    y = near(down, x1 - x0, grid.y, lambda: _softly(evidence.luma[:, cols], 0))
     if same and x is None and y is not None:
         x = _held(across, y1 - y0, grid.x, left)
     elif same and y is None and x is not None:
         y = _held(down, x1 - x0, grid.y, top)
     if x is None or y is None:
         return None
+    if not same:
+        x, y = _divided(evidence, x, y, (rows, cols))
     lattice = Lattice.over(evidence, x, y)
     found = extent(evidence, lattice)
     if found is None:
@@ -82,10 +90,16 @@ def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> Region | None:
     return describe(evidence, lattice, outlined, found.strips, score, (left, top))
 
 
-def near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
+def near(
+    profile: NDArray[np.float64],
+    lines: int,
+    axis: Axis,
+    soft: Callable[[], NDArray[np.float64]] | None = None,
+) -> Comb | None:
     """The comb of about the pitch of ``axis``, at the phase that collects most steps.
 
     ``profile`` counts the isolated steps per pixel over ``lines`` rows or columns; the comb is in its px.
+    ``soft`` counts those that scaling has spread: where it leaves every other line sharp, they are no fewer.
     """
     size = len(profile)
     earn = np.convolve(np.minimum(profile, 0.6 * lines), _TOLERANT, "same")
@@ -96,7 +110,9 @@ def near(profile: NDArray[np.float64], lines: int, axis: Axis) -> Comb | None:
     steps = np.where(at < size, earn[np.minimum(at, size - 1)], 0.0).sum(axis=2)
     best_pitch, best_phase = np.unravel_index(int(steps.argmax()), steps.shape)
     found = comb.refit(profile, lines, float(pitches[best_pitch, 0, 0]), float(phases[0, best_phase, 0]))
-    if found is None or abs(found.pitch / axis.pitch - 1.0) > _SAME_PITCH or _is_multiple(profile, found):
+    if found is None or abs(found.pitch / axis.pitch - 1.0) > _SAME_PITCH:
+        return None
+    if _is_multiple(profile, found) and (soft is None or _is_multiple(profile + soft(), found)):
         return None
     return found
 
@@ -113,6 +129,30 @@ def _held(profile: NDArray[np.float64], lines: int, axis: Axis, start: int) -> C
     steps = np.where((at >= 0) & (at < size), earn[np.clip(at, 0, size - 1)], 0.0).sum(axis=1)
     best = moved[int((steps * (1.0 - _PER_PX * np.abs(moved))).argmax())]
     return Comb(axis.pitch, origin + float(best), teeth, 0.0, 0.0, 0.0, 0.0)
+
+
+def _softly(part: NDArray[np.uint8], axis: int) -> NDArray[np.float64]:
+    """Soft steps per column (axis 1) or row of a part; each is seen where it is and on either side."""
+    counts = soft_steps(part, axis).sum(axis=1 - axis, dtype=np.float64)
+    return np.asarray(maximum_filter1d(counts, 3))
+
+
+def _divided(evidence: Evidence, x: Comb, y: Comb, part: tuple[slice, slice]) -> tuple[Comb, Comb]:
+    """Both combs, or finer ones whose lines between are hard to see, if they make cells square.
+
+    ``part``: rows and columns.
+    """
+    rows, cols = part
+    across, down = evidence.profiles((cols.start, rows.start, cols.stop, rows.stop))
+    fine_x, fine_y = x, y
+    found = finest(x, evidence.luma[rows], 1, (cols.start, cols.stop), y.pitch)
+    if found.pitch != x.pitch:
+        fine_x = comb.refit(across, rows.stop - rows.start, found.pitch, found.origin) or x
+    found = finest(y, evidence.luma[:, cols], 0, (rows.start, rows.stop), fine_x.pitch)
+    if found.pitch != y.pitch:
+        fine_y = comb.refit(down, cols.stop - cols.start, found.pitch, found.origin) or y
+    is_square = max(fine_x.pitch, fine_y.pitch) <= SQUARE * min(fine_x.pitch, fine_y.pitch)
+    return (fine_x, fine_y) if is_square else (x, y)
 
 
 def _is_multiple(profile: NDArray[np.float64], found: Comb) -> bool:

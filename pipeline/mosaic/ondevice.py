@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,20 @@ class Luma(Protocol):
     def __getitem__(self, part: Any, /) -> Any: ...
 
 
+def shrunk(luma: Luma, times: int) -> Luma:
+    """(H, W) uint8 at 1 / ``times`` of its size, 1 to 3, where it lies: rounded means, halves go up. Rows and
+    columns over are lost."""
+    if times == 1:
+        return luma
+    if isinstance(luma, DeviceLuma):
+        return luma.shrunk(times)
+    height, width = (size // times for size in luma.shape)
+    if not height or not width:
+        return np.zeros((height, width), np.uint8)
+    whole = np.ascontiguousarray(luma[: times * height, : times * width])
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 class DeviceLuma:
     """(H, W) uint8 on a device; indexing copies a part to the host."""
 
@@ -39,6 +54,13 @@ class DeviceLuma:
 
     def __getitem__(self, part: Any, /) -> NDArray[np.uint8]:
         return np.asarray(self.plane[part].contiguous().cpu().numpy(), np.uint8)
+
+    def shrunk(self, times: int) -> DeviceLuma:
+        """``shrunk`` on the device."""
+        height, width = (size // times for size in self.shape)
+        whole = self.plane[: times * height, : times * width].to(torch.int32)
+        sums = whole.reshape(height, times, width, times).sum((1, 3))
+        return DeviceLuma(((2 * sums + times**2) // (2 * times**2)).to(torch.uint8))
 
     def steps(self) -> DeviceSampled:
         """Isolated steps of every second row and column, on the device."""

@@ -25,6 +25,8 @@ differences between the lines beside it; both are means over FAINT_PX pixels alo
 noise cancels."""
 FAINT_RATIO = 3.0
 FAINT_PX = 7
+_SOFT_PX = 3
+"""From the pixel before a soft edge to the one after it."""
 
 
 def turned(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,4 +85,24 @@ def faint_steps(luma: NDArray[np.uint8], at: NDArray[np.int64], pitch: float, ax
         level = cv2.blur(mean * between, window)[:, at] / cv2.blur(between, window)[:, at]
         faint = (mean[:, at] >= MIN_FAINT) & (mean[:, at] >= FAINT_RATIO * level)
         out[:, at] = np.maximum(faint, isolated_steps(luma)[:, at])
+    return out
+
+
+def soft_steps(luma: NDArray[np.uint8], axis: int = 1) -> NDArray[np.uint8]:
+    """Steps between two flat stretches that scaling has spread over two or three pixels, here the middle one
+    or that after the middle: (H, W) uint8, 0 or 1; means over FAINT_PX pixels along the edge, as
+    ``faint_steps``.
+
+    Cameras make such steps, too: on a lattice that other steps show they are worth something.
+    """
+    if axis == 0:
+        return turned(soft_steps(turned(luma), 1))
+    out = np.zeros_like(luma)
+    if luma.shape[1] > 3 * _SOFT_PX:
+        real = luma.astype(np.float32)
+        mean = np.abs(cv2.blur(real[:, _SOFT_PX:] - real[:, :-_SOFT_PX], (1, FAINT_PX)))
+        here, beside = mean[:, _SOFT_PX:-_SOFT_PX], mean[:, 2 * _SOFT_PX :] + mean[:, : -2 * _SOFT_PX]
+        start = _SOFT_PX + _SOFT_PX // 2 + 1
+        found = (here >= MIN_FAINT) & (here >= FAINT_RATIO / 2 * beside)
+        out[:, start : start + here.shape[1]] = found
     return out

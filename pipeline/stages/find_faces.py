@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pipeline.faces import Face
 from pipeline.faces.picture import Eye
 from pipeline.flow import spread
-from pipeline.mosaic.find import FindSettings, find
+from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.levels import find
 from pipeline.stages.cuts import Cuts, thumbnail
 from pipeline.stages.find_mosaics import luma8
 from pipeline.types import Found, Frame, Kind, Region, Shape

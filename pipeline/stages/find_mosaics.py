@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from pipeline import shrink
 from pipeline.color import Model, pixel_format
-from pipeline.mosaic import bare
-from pipeline.mosaic.find import FindSettings, again, find, read_grid
+from pipeline.mosaic import levels
+from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.levels import again, find, read_grid
 from pipeline.mosaic.ondevice import DeviceLuma, Luma
 from pipeline.mosaic.pool import Pool
 from pipeline.stages.cuts import Cuts, to8
@@ -19,6 +20,8 @@ __all__ = ["FindSettings", "ManualRegion", "find_mosaics", "is_bare", "looked_fo
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
+_SMALLER_EVERY = 4
+"""Frames from one look at smaller pictures to the next; the tracker looks back over the frames between."""
 _GIVEN_SCORE = 1.0
 """Of a region that a person gave; the finder's own stay below."""
 _SAME_PLACE = 0.1
@@ -71,14 +74,17 @@ def find_mosaics(
     cuts = Cuts()
     recent: deque[list[Region]] = deque(maxlen=_MEMORY_FRAMES)
     pool = Pool(settings.max_cell_px)
+    shown = 0
     for frame in frames:
         luma = luma8(frame)
         cut = cuts.before(frame)
-        given = [_given(luma, m.box) for m in manual if m.covers(frame)]
+        given = [_given(luma, m.box, settings) for m in manual if m.covers(frame)]
         if cut:
             recent.clear()
             pool = Pool(settings.max_cell_px)
-        seen = find(luma, settings, _latest(recent), pool)
+            shown = 0
+        seen = find(luma, settings, _latest(recent), pool, smaller=shown % _SMALLER_EVERY == 0)
+        shown += 1
         seen = [r for r in seen if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
         recent.appendleft(seen)
         yield Found(frame, (*given, *seen), cut)
@@ -98,7 +104,7 @@ def looked_for(settings: FindSettings) -> Callable[[Frame, Region], Region | Non
 
 def is_bare(frame: Frame, region: Region) -> bool:
     """What ``track`` asks about frames between those that show a mosaic: whether they plainly show none."""
-    return region.grid is not None and bare.is_bare(luma8(frame), region.box, region.grid)
+    return levels.is_bare(luma8(frame), region)
 
 
 def _latest(recent: Iterable[list[Region]]) -> list[Region]:
@@ -109,5 +115,5 @@ def _latest(recent: Iterable[list[Region]]) -> list[Region]:
     return latest
 
 
-def _given(luma: Luma, box: Box) -> Region:
-    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box))
+def _given(luma: Luma, box: Box, settings: FindSettings) -> Region:
+    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box, settings))

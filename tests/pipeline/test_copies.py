@@ -86,7 +86,7 @@ def test_reconstructing_fetches_what_it_examines_and_nothing_else() -> None:
         back = list(to_host(painted))
         assert sum(counted.to_host) == FRAMES * (LUMA + 2 * CHROMA)  # the counter counts
     assert there == here
-    assert max(copies) < CHROMA, sorted(copies)[-5:]
+    assert max(copies) < LUMA // 3, sorted(copies)[-5:]  # what is examined, no plane
     assert sum(copies) < FRAMES * LUMA, sum(copies) / FRAMES
     for a, b in zip(wanted, back, strict=True):
         assert all((x.int() - y.int()).abs().max() <= 1 for x, y in zip(a.planes, b.planes, strict=True))

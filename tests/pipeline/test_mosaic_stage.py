@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.mosaic.find import FindSettings, find
+from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.levels import find
 from pipeline.mosaic.pool import Pool
 from pipeline.stages import find_mosaics as find_mosaics_stage
 from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, luma8
@@ -90,10 +91,10 @@ def test_what_is_expected_of_a_frame_ends_with_the_shot(monkeypatch: pytest.Monk
     asked: list[int] = []
 
     def spy(
-        luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region], pool: Pool
+        luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region], pool: Pool, *, smaller: bool
     ) -> list[Region]:
         asked.append(len(expected))
-        return find(luma, settings, expected, pool)
+        return find(luma, settings, expected, pool, smaller=smaller)
 
     monkeypatch.setattr(find_mosaics_stage, "find", spy)
     dark, light = np.full((240, 300), 30, dtype=np.uint8), np.full((240, 300), 220, dtype=np.uint8)
