@@ -1,9 +1,9 @@
 """Footage that was scaled after pixelation.
 
-`python -m benchmarks.scaled --clips CLIPS --faces centerface.onnx --work DIR`: the largest face of each clip is
-scaled so that it is 120 or 200 px wide in the end, pixelated, scaled by each of _SCALES and encoded by x264.
-Printed is, per scale, filter, width and crf, the share of frames whose tracked region has an IoU over 0.8 with
-the mosaic, and of those whose pitch is within 2 %, too.
+`python -m benchmarks.scaled --clips CLIPS --faces centerface.onnx --work DIR`: the largest face of each
+clip is scaled so that it is 120 or 200 px wide in the end, pixelated, scaled by each of _SCALES and encoded
+by x264. Printed is, per scale, filter, width and crf, the share of frames whose tracked region has an IoU
+over 0.8 with the mosaic, and of those whose pitch is within 2 %, too.
 """
 
 from __future__ import annotations
