@@ -46,7 +46,7 @@ class TrackConfig(_Section):
     min_iou: float = Field(0.2, ge=0, le=1, description="0..1, least overlap with the track's last box")
     min_hits: int = Field(3, ge=1, le=64, description="frames of the look-ahead that show a new mosaic")
     birth_score: float = Field(0.5, ge=0, le=1, description="0..1, mean score of those, at least")
-    strong_score: float = Field(0.65, ge=0, le=1, description="0..1, mean score that does in a short shot")
+    strong_score: float = Field(0.65, ge=0, le=1, description="0..1, mean score that two frames need")
     max_gap_frames: int = Field(6, ge=0, le=255, description="longest gap that is filled, frames")
     look_ahead_frames: int = Field(8, ge=1, le=256, description="frames held back to confirm and smooth")
 

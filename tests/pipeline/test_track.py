@@ -102,6 +102,14 @@ def test_a_false_alarm_of_one_frame_is_dropped() -> None:
     assert tracks(list(track(founds(rows), settings=SETTINGS))) == {}
 
 
+@pytest.mark.parametrize(("score", "born"), [(0.7, True), (0.6, False)])
+@pytest.mark.parametrize("first", [0, 7, 18])
+def test_two_frames_are_enough_where_they_are_strong(score: float, born: bool, first: int) -> None:
+    rows: list[tuple[Region, ...]] = [()] * 20
+    rows[first] = rows[first + 1] = (region(score=score),)
+    assert tracks(list(track(founds(rows), settings=SETTINGS))) == ({1: [first, first + 1]} if born else {})
+
+
 def test_weak_regions_keep_a_track_alive_but_start_none() -> None:
     weak, strong = (region(score=0.4),), (region(score=0.8),)
     assert tracks(list(track(founds([weak] * 20), settings=SETTINGS))) == {}
