@@ -75,6 +75,9 @@ class Pool:
             if self._turns > min(self._vain, _MOST_SKIPPED):
                 self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))
                 self._turns = 0
+        elif self._frames == 1 and self._old is None and self._last is not None:
+            # The first picture of a shot is coded by itself as a rule, and shows most.
+            self._found = periodic.lattices(self._last)
         return self._found if self._frames in _TRIES else []
 
     def seen(self) -> None:

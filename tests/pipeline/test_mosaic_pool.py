@@ -34,6 +34,15 @@ def test_a_mosaic_that_no_frame_gives_away_is_found_from_some_together() -> None
     assert grid.x.pitch == pytest.approx(7.3, rel=0.02)
 
 
+def test_the_first_picture_of_a_shot_is_looked_at_for_small_cells_at_once() -> None:
+    """A codec keeps most of it; from then on little is enough."""
+    small = fixed((60, 50, 190, 180), 5.3, (2.1, 3.4))
+    frames = shots(4.0, 1.0, small)
+    assert find(frames[0], FindSettings()) == []
+    (found,) = run([frame(0, frames[0])])
+    assert iou(found.regions[0], small) > 0.7
+
+
 @pytest.mark.parametrize("contrast", [4.0, 12.0, 60.0])
 @pytest.mark.parametrize("sigma", [0.0, 1.5, 4.0])
 def test_nothing_is_found_where_there_is_none(contrast: float, sigma: float) -> None:
