@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,10 +95,10 @@ def find(
     return apart([r for r in found if not _is_blocking(r, height, width)])
 
 
-def apart(regions: Sequence[Region]) -> list[Region]:
-    """Those that overlap no stronger one, the strongest first."""
+def apart(regions: Sequence[Region], weight: Callable[[Region], float] = lambda _: 1.0) -> list[Region]:
+    """Those that overlap no stronger one, the strongest first: score times area times ``weight``."""
     kept: list[Region] = []
-    for region in sorted(regions, key=lambda r: -r.score * r.box.width * r.box.height):
+    for region in sorted(regions, key=lambda r: -weight(r) * r.score * r.box.width * r.box.height):
         if not any(overlaps(region.box, other.box) for other in kept):
             kept.append(region)
     return kept
@@ -160,8 +160,15 @@ def _is_blocking(region: Region, height: int, width: int) -> bool:
 
 def _is_codec_lattice(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
     """True for cells of a multiple of 8 px from the picture's corner on, as far as so many can tell."""
+    return codec_axes(region, multiples) == 2
+
+
+def codec_axes(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> int:
+    """On how many axes the lines are a codec's."""
     box = region.box
-    return region.grid is not None and all(
+    if region.grid is None:
+        return 0
+    return sum(
         any(_is_multiple(a, (first + last) / 2, (last - first) / 2, 8.0 * m) for m in multiples)
         for a, first, last in ((region.grid.x, box.x0, box.x1), (region.grid.y, box.y0, box.y1))
     )

@@ -2,8 +2,9 @@
 
 Footage is scaled after it was pixelated: edited in one size and published in another, or enlarged. Then the
 edges between cells are no longer one pixel wide, and ``steps`` takes them for those of a camera. In a smaller
-picture they are one pixel wide again. Smaller pictures are looked at without what larger ones surely show.
-Regions found there are brought back to px of the picture, their lattices laid where most of its edges are.
+picture they are one pixel wide again. Smaller pictures are looked at without what larger ones surely show
+(what lies on a codec's lattice may be its blocks on an edge or two of a large mosaic). Regions found there
+are brought back to px of the picture, their lattices laid where most of its edges are.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from pipeline.mosaic import bare
 from pipeline.mosaic import find as single
 from pipeline.mosaic.evidence import lines
-from pipeline.mosaic.find import SURE, FindSettings, apart, overlaps
+from pipeline.mosaic.find import SURE, FindSettings, apart, codec_axes, overlaps
 from pipeline.mosaic.ondevice import Luma, shrunk
 from pipeline.mosaic.pool import Pool
-from pipeline.mosaic.steps import FAINT_PX, turned
+from pipeline.mosaic.rate import RISE, rise_and_rest
+from pipeline.mosaic.steps import turned
 from pipeline.types import Axis, Box, Grid, Region, Shape, Strips
 
 _LEVELS = (2, 3)
@@ -30,13 +32,12 @@ _MIN_CELLS = 6
 each way."""
 _MIN_PITCH_PX = 5.0
 """Of the smaller picture; a lattice of 4 px cells fits much that is small."""
-_RISE = 0.5
-"""0..1, what the two sides of lines differ by, over all differences of neighbours across them. Of 30 frames
-of training clips that were enlarged after pixelation the lowest has 0.78, of 12 of bricks with joints the
-highest 0.12."""
+_SMALLER = 0.8
+"""What a region of a smaller picture counts: the picture itself shows its sides better, if it does."""
 _FLAT = 0.5
-"""What neighbours differ by away from the lines, over what they do beside them: up to 0.27 on those frames,
-from 0.63 on where cells of half or a third of the pitch are seen as one, in mosaics as in gingham."""
+"""What neighbours differ by away from the lines, over what they do beside them: up to 0.27 on 30 frames of
+training clips that were enlarged after pixelation, from 0.63 on where cells of half or a third of the pitch
+are seen as one, in mosaics as in gingham."""
 _CLIP = 40
 """Grey levels; a few strong edges must not outweigh all others."""
 _ON_LINE = 0.05
@@ -57,7 +58,7 @@ def find(
     """
     found = single.find(luma, settings, [e for e in expected if e.level == 1], pool)
     for level in _levels(luma):
-        sure = [r for r in found if r.score >= SURE]
+        sure = [r for r in found if r.score >= SURE and codec_axes(r) == 0]
         known = [e for e in expected if e.level == level and _is_free(e, sure)]
         if not (smaller or known):
             continue
@@ -70,7 +71,7 @@ def find(
             regions = [r for e in scaled if (r := single.again(small, e, _at(settings, level))) is not None]
         enlarged = (_enlarged(luma, r, level) for r in regions if _is_wide(r))
         found += [r for r in enlarged if _has_cells(luma, r)]
-    return apart(found)
+    return apart(found, lambda r: 1.0 if r.level == 1 else _SMALLER)
 
 
 def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None:
@@ -127,24 +128,9 @@ def _has_cells(luma: Luma, region: Region) -> bool:
     if region.grid is None or min(x1 - x0, y1 - y0) <= 2 * region.level + 2:
         return False
     part = np.asarray(luma[y0:y1, x0:x1])
-    across = _rise_and_rest(part, lines(region.grid.x, width) - x0, region.level + 1)
-    down = _rise_and_rest(turned(part), lines(region.grid.y, height) - y0, region.level + 1)
-    return min(across[0], down[0]) > _RISE and max(across[1], down[1]) < _FLAT
-
-
-def _rise_and_rest(part: NDArray[np.uint8], at: NDArray[np.int64], reach: int) -> tuple[float, float]:
-    """``_RISE`` and ``_FLAT`` along the rows of (H, W); lines reach ``reach`` px from the columns ``at``."""
-    smooth = cv2.blur(part.astype(np.float32), (1, FAINT_PX))
-    at = at[(at >= reach) & (at < part.shape[1] - reach)]
-    steps = np.abs(np.diff(smooth, axis=1, prepend=smooth[:, :1])).mean(axis=0)
-    around = at[:, None] + np.arange(1 - reach, reach)
-    sides = np.abs(smooth[:, at + reach - 1] - smooth[:, at - reach]).mean(axis=0)
-    rest = np.ones(len(steps), dtype=bool)
-    rest[around] = False
-    if not at.size or not rest.any():
-        return 0.0, 1.0
-    on = max(float(steps[~rest].mean()), 1e-6)
-    return float(sides.sum() / max(float(steps[around].sum()), 1e-6)), float(steps[rest].mean()) / on
+    across = rise_and_rest(part, lines(region.grid.x, width) - x0, region.level + 1)
+    down = rise_and_rest(turned(part), lines(region.grid.y, height) - y0, region.level + 1)
+    return min(across[0], down[0]) > RISE and max(across[1], down[1]) < _FLAT
 
 
 def _is_free(region: Region, taken: Sequence[Region]) -> bool:

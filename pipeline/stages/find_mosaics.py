@@ -20,8 +20,9 @@ __all__ = ["FindSettings", "ManualRegion", "find_mosaics", "is_bare", "looked_fo
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
-_SMALLER_EVERY = 4
-"""Frames from one look at smaller pictures to the next; the tracker looks back over the frames between."""
+_SMALLER, _PERIOD = (0, 3, 5), 7
+"""Frames of each _PERIOD of a shot on which smaller pictures are looked at; the tracker looks back over those
+between. No mosaic that comes and goes every other or every third frame is off on all of them."""
 _GIVEN_SCORE = 1.0
 """Of a region that a person gave; the finder's own stay below."""
 _SAME_PLACE = 0.1
@@ -83,7 +84,7 @@ def find_mosaics(
             recent.clear()
             pool = Pool(settings.max_cell_px)
             shown = 0
-        seen = find(luma, settings, _latest(recent), pool, smaller=shown % _SMALLER_EVERY == 0)
+        seen = find(luma, settings, _latest(recent), pool, smaller=shown % _PERIOD in _SMALLER)
         shown += 1
         seen = [r for r in seen if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
         recent.appendleft(seen)

@@ -34,12 +34,7 @@ _STEADY_SHARE = 0.6
 _STEADY_PITCH = 0.03
 """Relative; pitches this near each other are one lattice's."""
 _STEADY_SCORE = 0.42
-"""0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41, and so do
-blocks of MPEG-4 at its coarsest quantizer."""
-_STEADY_SQUARE = 0.36
-"""The same of square cells that are no codec's blocks."""
-_BLOCK_PX, _BLOCK = 4, 0.03
-"""What a codec's blocks are multiples of, and how near one they are, in units of it."""
+"""0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
 
 _TWO = 2
 """Frames that are enough where they show a mosaic strongly. Of seven training clips at MPEG-4's coarsest
@@ -235,17 +230,11 @@ def _is_steady(new: _Track, start: int, frames: int) -> bool:
     """True where most of ``frames`` frames from ``start`` on show a mosaic in one lattice, however weak."""
     regions = [r for at, r in new.seen.items() if at < start + frames]
     grids = [r.grid for r in regions if r.grid is not None]
-    if len(grids) < max(_STEADY_SHARE * frames, 2):
+    if len(grids) < max(_STEADY_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _STEADY_SCORE:
         return False
     pitch = np.array([(g.x.pitch, g.y.pitch) for g in grids])
-    usual = np.median(pitch, axis=0)
-    same = (np.abs(pitch / usual - 1.0) <= _STEADY_PITCH).all(axis=1)
-    blocks = usual / _BLOCK_PX
-    is_plain = (
-        abs(usual[0] / usual[1] - 1.0) > _STEADY_PITCH or (np.abs(blocks - np.round(blocks)) < _BLOCK).all()
-    )
-    enough = np.mean([r.score for r in regions]) >= (_STEADY_SCORE if is_plain else _STEADY_SQUARE)
-    return bool(enough and same.sum() >= _STEADY_SHARE * frames)
+    same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _STEADY_PITCH).all(axis=1)
+    return bool(same.sum() >= _STEADY_SHARE * frames)
 
 
 def _leave(tracks: list[_Track], item: Found, start: int, bare: Bare | None) -> Tracked:

@@ -123,18 +123,6 @@ def test_middling_regions_start_a_track_where_they_repeat_one_lattice() -> None:
     assert tracks(list(track(founds(other), settings=SETTINGS))) == {}
 
 
-@pytest.mark.parametrize(
-    ("pitch", "high", "born"), [(10.0, 1.0, True), (8.0, 1.0, False), (10.0, 2.0, False)]
-)
-def test_square_cells_may_be_weaker_but_for_a_codecs_blocks(pitch: float, high: float, born: bool) -> None:
-    weak = region(score=0.38, pitch=pitch)
-    assert weak.grid is not None
-    weak = replace(weak, grid=replace(weak.grid, y=Axis(pitch * high, 80.0)))
-    assert tracks(list(track(founds([(weak,)] * 20), settings=SETTINGS))) == (
-        {1: list(range(20))} if born else {}
-    )
-
-
 @pytest.mark.parametrize(("shown_from", "cut", "first"), [(0, None, 5), (6, None, 6), (0, 8, 8)])
 def test_a_new_mosaic_is_looked_for_in_the_frames_before(
     shown_from: int, cut: int | None, first: int
