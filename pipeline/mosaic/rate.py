@@ -48,8 +48,8 @@ of 30 frames that were enlarged after pixelation 0.78, of 12 of bricks with join
 _RISE_PX = 2
 _SECOND = 0.8
 """Most that neighbours differ by on a second lattice, 3 px or more beside the lines, over what they do on
-them. Of 1807 mosaics of training clips all have less than 0.66, but two frames of one (3.1 and 2.3, its lattice
-was read half a cell off); drawn windows, calendars and tiles with joints have 0.94 and more."""
+them. Of 1807 mosaics of training clips all have less than 0.66, but two frames of one (3.1 and 2.3, its
+lattice was read half a cell off); drawn windows, calendars and tiles with joints have 0.94 and more."""
 _NEAR_PX = 3
 _CLIP = 40
 """Grey levels; a few strong edges must not outweigh all others."""
