@@ -24,7 +24,7 @@ from pipeline.mosaic.ondevice import Luma, shrunk
 from pipeline.mosaic.pool import Pool
 from pipeline.mosaic.rate import RISE, rise_and_rest
 from pipeline.mosaic.steps import turned
-from pipeline.types import Axis, Box, Grid, Region, Shape, Strips
+from pipeline.types import Axis, Box, Grid, Kind, Region, Shape, Strips
 
 _LEVELS = (2, 3)
 _MIN_CELLS = 6
@@ -69,7 +69,7 @@ def find(
             regions = single.find(small, _at(settings, level), scaled, None, without)
         else:
             regions = [r for e in scaled if (r := single.again(small, e, _at(settings, level))) is not None]
-        enlarged = (_enlarged(luma, r, level) for r in regions if _is_wide(r))
+        enlarged = (_enlarged(luma, r, level) for r in regions if _is_wide(r.grid))
         found += [r for r in enlarged if _has_cells(luma, r)]
     return apart(found, lambda r: 1.0 if r.level == 1 else _SMALLER)
 
@@ -80,7 +80,7 @@ def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None
     if level == 1:
         return single.again(luma, expected, settings)
     region = single.again(shrunk(luma, level), _scaled(expected, 1 / level), _at(settings, level))
-    if region is None or not _is_wide(region):
+    if region is None or not _is_wide(region.grid):
         return None
     enlarged = _enlarged(luma, region, level)
     return enlarged if _has_cells(luma, enlarged) else None
@@ -94,7 +94,10 @@ def read_grid(luma: Luma, box: Box, settings: FindSettings) -> Grid | None:
             break
         small = single.read_grid(shrunk(luma, level), _box(box, 1 / level), _at(settings, level))
         if small is not None:
-            grid = _laid(luma, box, _grid(small, level), level)
+            laid = _laid(luma, box, _grid(small, level), level)
+            read = Region(box, Kind.MOSAIC, Shape.RECTANGLE, small.confidence, laid, level=level)
+            if _is_wide(small) and _has_cells(luma, read):
+                grid = laid
     return grid
 
 
@@ -116,8 +119,8 @@ def _at(settings: FindSettings, level: int) -> FindSettings:
     return replace(settings, min_cells=cells, max_cell_px=settings.max_cell_px / level)
 
 
-def _is_wide(region: Region) -> bool:
-    return region.grid is not None and min(region.grid.x.pitch, region.grid.y.pitch) >= _MIN_PITCH_PX
+def _is_wide(grid: Grid | None) -> bool:
+    return grid is not None and min(grid.x.pitch, grid.y.pitch) >= _MIN_PITCH_PX
 
 
 def _has_cells(luma: Luma, region: Region) -> bool:
