@@ -34,7 +34,7 @@ import torch
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from nets.pixelation import Operator
 from pipeline.mosaic.find import FindSettings
-from pipeline.stages.find_mosaics import find_mosaics, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
 from pipeline.stages.track import TrackSettings, track
 from pipeline.types import Axis, Box, Colour, Found, Frame, Region, Shape
 from tests.mosaics import Mosaic
@@ -121,6 +121,7 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
             noted(find_mosaics(frames(path), settings=FindSettings())),
             settings=TrackSettings(),
             again=looked_for(FindSettings()),
+            bare=is_bare,
         )
     ]
     height, width = before[0].frame.planes[0].shape
@@ -186,6 +187,7 @@ def false_frames(path: Path, limit: int | None) -> tuple[int, int, int]:
             noted(find_mosaics(frames(path, limit), settings=FindSettings())),
             settings=TrackSettings(),
             again=looked_for(FindSettings()),
+            bare=is_bare,
         )
     ]
     return sum(tracked), raw, len(tracked)
