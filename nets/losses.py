@@ -34,9 +34,12 @@ class LossNetworkError(ValueError):
 _VGG16 = ((3, 64), (64, 64), None, (64, 128), (128, 128), None, (128, 256), (256, 256), (256, 256), None)
 
 
-def pixelized(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Eq. (5): L1 over the mosaic, averaged over all B, C, H, W. ``mask`` (B, 1, H, W), 1 clean."""
-    return ((pred - truth).abs() * (1 - mask)).mean()
+def pixelized(pred: Tensor, truth: Tensor, mask: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Eq. (5): L1 over the mosaic, averaged over all B, C, H, W. ``mask`` (B, 1, H, W), 1 clean.
+
+    ``weight`` (B, 1, 1, 1) counts pictures differently; 1 is the paper's.
+    """
+    return ((pred - truth).abs() * (1 - mask) * weight).mean()
 
 
 def non_pixelized(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:

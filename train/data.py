@@ -24,6 +24,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE_PX = 96
 """A smaller picture holds less than two pixels per cell at 20 blocks: nothing to learn from."""
 
+MOST_OF_A_SOURCE = 0.15
+"""Largest share of the draws that the pictures of one source (a folder below FACES) get."""
+
+WHITE_BALANCE = 0.08
+"""Largest change of a colour channel's gain."""
+
 JPEG_TAIL = 4096
 """Bytes at the end of a JPEG file among which its end marker stands; some append notes of their own."""
 
@@ -46,6 +52,14 @@ class Stills:
 
     pictures: Tensor
     """(N, 3, S, S) uint8 RGB"""
+    chances: Tensor | None = None
+    """(N,) float64, chance of each picture to be drawn, see ``balanced``; None: all alike"""
+
+    def draw(self, generator: torch.Generator) -> int:
+        """Index of one picture."""
+        if self.chances is None:
+            return int(torch.randint(len(self.pictures), (1,), generator=generator))
+        return int(torch.multinomial(self.chances, 1, generator=generator))
 
     @staticmethod
     def load(folder: Path, size_px: int) -> Stills:
@@ -53,7 +67,8 @@ class Stills:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; wanted one with face pictures")
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        kept = [picture for path in files if (picture := read_picture(path, size_px)) is not None]
+        read = [(path, read_picture(path, size_px)) for path in files]
+        kept = [picture for _, picture in read if picture is not None]
         if not kept:
             raise InputError(
                 f"no usable face picture below {folder} ({len(files)} picture files); wanted square crops "
@@ -61,7 +76,26 @@ class Stills:
             )
         if len(kept) < len(files):
             log.warning("%s: %d of %d pictures left out", folder, len(files) - len(kept), len(files))
-        return Stills(torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous())
+        sources = [path.relative_to(folder).parts[0] for path, picture in read if picture is not None]
+        pictures = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
+        return Stills(pictures, balanced(sources))
+
+
+def balanced(sources: list[str], most: float = MOST_OF_A_SOURCE) -> Tensor:
+    """Chance of each picture to be drawn, (N,) float64, sum 1.
+
+    ``sources`` names the source of each picture. All pictures are alike but for those of sources that hold
+    more than the share ``most`` of all: such a source is drawn with that share, or with an equal share where
+    there are too few sources for it.
+    """
+    names, index, counts = np.unique(np.array(sources), return_inverse=True, return_counts=True)
+    bound = max(most, 1 / len(names))
+    share = counts / counts.sum()
+    capped = np.zeros(len(names), dtype=bool)
+    while (over := ~capped & (share > bound + 1e-12)).any():
+        capped |= over
+        share = np.where(capped, bound, counts / max(counts[~capped].sum(), 1) * (1 - bound * capped.sum()))
+    return torch.from_numpy((share / counts)[index] / share.sum())
 
 
 def _is_cut(data: bytes) -> bool:
@@ -123,17 +157,22 @@ def read_csv(path: Path) -> Iterator[dict[str, str]]:
 
 
 def jitter(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Colour: brightness, contrast, saturation, gamma, one draw per clip. (B, T, 3, S, S) in [0, 1]."""
+    """Colour: white balance, brightness, contrast, saturation, gamma, one draw per clip.
+
+    batch (B, T, 3, S, S) in [0, 1]; the same comes back.
+    """
     B = batch.shape[0]
 
     def draw(low: float, high: float) -> Tensor:
         return (torch.rand(B, 1, 1, 1, 1, generator=generator) * (high - low) + low).to(batch.device)
 
+    balance = 1 + (torch.rand(B, 1, 3, 1, 1, generator=generator) - 0.5).to(batch.device) * 2 * WHITE_BALANCE
+    batch = batch * balance
     grey = batch.mean(2, keepdim=True)
     batch = grey + (batch - grey) * draw(0.7, 1.25)
     middle = batch.mean((1, 2, 3, 4), keepdim=True)
-    batch = (batch - middle) * draw(0.8, 1.15) + middle * draw(0.85, 1.15)
-    return batch.clamp(1e-4, 1) ** draw(0.8, 1.25)
+    batch = (batch - middle) * draw(0.8, 1.15) + middle * draw(0.8, 1.2)
+    return batch.clamp(1e-4, 1) ** draw(0.75, 1.35)
 
 
 def smooth_noise(count: int, frames: int, generator: torch.Generator) -> Tensor:
@@ -177,7 +216,7 @@ def draw_clips(
             run = torch.from_numpy(np.ascontiguousarray(segments.frames[which, steps]))
             base[i] = run.permute(0, 3, 1, 2).float() / 255
         else:
-            which = int(torch.randint(len(stills.pictures), (1,), generator=generator))
+            which = stills.draw(generator)
             base[i] = stills.pictures[which].float().div(255).expand(frames, -1, -1, -1)
     return _move(base, picks < (real_share if segments is not None else 0), generator)
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from train.numerics import step_dtype
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration; singular values end between 0.7 and 1.2."""
 
@@ -66,9 +68,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """(M, N) -> the nearest matrix whose singular values are about 1, by Newton-Schulz in bfloat16."""
+    """(M, N) -> the nearest matrix whose singular values are about 1, by Newton-Schulz in ``step_dtype``."""
     a, b, c = NEWTON_SCHULZ
-    x: Tensor = matrix.bfloat16()
+    x: Tensor = matrix.to(step_dtype(matrix.device))
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T

@@ -28,6 +28,7 @@ from train.data import Stills, draw_clips, jitter
 from train.loop import CELLS
 from train.metrics import psnr
 from train.mosaic import Mosaic
+from train.numerics import autocast
 from train.progress import report
 from train.state import follow
 from train.strips import write_pictures
@@ -298,7 +299,7 @@ def averaged_cells(image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor) -> T
 def attack(against: IDN, image: Tensor, covered: Covered) -> tuple[Tensor, Tensor]:
     """What the attacker makes of pictures (B, 3, S, S), and their interpolation."""
     obs = observe(image, covered.mask, covered.rows, covered.cols)
-    with torch.autocast(image.device.type, torch.bfloat16):
+    with autocast(image.device):
         features = obs.features.contiguous(memory_format=torch.channels_last)
         residual, trust = against.body(features, covered.mask)
     return compose(obs, image, residual.float(), trust.float()), obs.base

@@ -29,6 +29,9 @@ class Recipe:
     real_share: float = 0.35
     """of clips that come from real footage, the rest are stills under a moving camera"""
     pixelized: float = losses.PIXELIZED
+    relative: bool = True
+    """the L1 of each picture counts in proportion to its base's: dark and smooth faces, whose errors are
+    small in levels, count as much as others, and what falls is what PSNR over the base measures"""
     tv: float = 0.0
     """eq. (9)'s weight; 0.1 in the paper, which also lowers PSNR"""
     perceptual: float = 0.0

@@ -15,6 +15,7 @@ from nets.grid import Observation, compose, observe
 from nets.nar import NAR
 from nets.nar_seed import SeedNAR
 from train.degrade import Example
+from train.numerics import autocast
 from train.parallel import Workers
 from train.recipe import Recipe
 from train.state import State
@@ -69,7 +70,7 @@ def restore(state: State, recipe: Recipe, batch: Batch) -> Restored:
     T = example.image.shape[1]
     kept = kept_frames(state.net, recipe, T, state.step)
     obs = observe(*example.flat(), example.means.repeat_interleave(T))
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         match state.net:
             case SeedNAR() as net:
                 features = obs.features.contiguous(memory_format=torch.channels_last)
@@ -92,10 +93,24 @@ def restore(state: State, recipe: Recipe, batch: Batch) -> Restored:
     truth, trust = picked.truth.flatten(0, 1), trust.float()
     restored = compose(obs, image, residual.float(), trust)
     restored = restored * (1 - mask) + truth * mask
-    terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask)
+    weight = base_weight(obs.base, truth, mask) if recipe.relative else 1.0
+    terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask, weight)
     if recipe.tv:
         terms["tv"] = recipe.tv * losses.total_variation(restored)
     return Restored(terms, restored, obs, picked)
+
+
+@torch.no_grad()
+def base_weight(base: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """(B, 1, 1, 1), mean about 1: the inverse of each picture's L1 error in the mosaic before the network.
+
+    base, truth (B, 3, S, S), mask (B, 1, S, S), 1 clean. A picture weighs at most three times the mean and
+    at least a third of it.
+    """
+    hidden = 1 - mask
+    error = ((base.clamp(0, 1) - truth).abs() * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp_min(1)
+    weight = error.mean() / error.clamp_min(1e-3)
+    return weight.clamp(1 / 3, 3)[:, None, None, None]
 
 
 def compare(
@@ -103,9 +118,8 @@ def compare(
 ) -> dict[str, Tensor]:
     """All weighted terms. An adversary makes its own step here."""
     terms, truth, frames = dict(made.terms), made.example.truth.flatten(0, 1), made.frames
-    device = frames.device.type
     if frozen.vgg is not None and (recipe.perceptual or recipe.style):
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(frames.device):
             perceptual, style = losses.perceptual_and_style(frozen.vgg, frames, truth)
         terms["perceptual"], terms["style"] = recipe.perceptual * perceptual, recipe.style * style
     if frozen.face is not None and recipe.identity:
