@@ -35,13 +35,13 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from export.cache import engine_file
-from export.default import default_net
-from pipeline import build
+from export.default_network import default_net
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.probe import probe
-from pipeline.engines.metadata import read_onnx
-from pipeline.plan import Job, make_plan
-from tests.mosaics import fixed, pixelate
+from pipeline.engines.spec import read_onnx
+from pipeline.run import reconstruct
+from pipeline.run.plan import Job, make_plan
+from tests.support.mosaics import fixed, pixelate
 from vidpipe.bench import measure
 
 WIDTH, HEIGHT = 1280, 720
@@ -141,7 +141,7 @@ def without_mosaic(
         plain_s, plain_cpu_s = perf_counter() - begun, process_time() - worked
         job = Job(clip, folder / f"ours{turn}.mp4", network)
         worked = process_time()
-        report = build.run(job, settings, lambda _: None)
+        report = reconstruct.run(job, settings, lambda _: None)
         processor.append((process_time() - worked) / plain_cpu_s)
         assert report.frames_restored == 0
         streaming.append(report.streaming_s / plain_s)
@@ -213,7 +213,7 @@ def main() -> None:
     settings = resolve({name: Given(value, "benchmark") for name, value in CODEC.items()})
     if arguments.one:
         clip, target, network = arguments.one
-        build.run(Job(clip, target, network), settings, lambda _: None)
+        reconstruct.run(Job(clip, target, network), settings, lambda _: None)
         print(own_peak_bytes())
         return
     network = arguments.network or engine_file(default_net())

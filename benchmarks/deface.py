@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.faces.report import CoverReport, read_report
+from pipeline.run.anonymize_sidecar import CoverReport, read_report
 
 THRESHOLD = 0.2
 """deface's default"""

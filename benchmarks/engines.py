@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
-from export.crops import Faces, faces, make
-from export.job import export
+from export.calibration import Faces, faces, make
+from export.convert import export
+from export.graph_formats import Body
 from export.networks import find, shipped, spec_of
-from export.onnx import Body
 from export.report import Report
 from export.spec import Request, Target
 from pipeline.engines import Engine, Precision, open_engine

@@ -11,10 +11,10 @@ import torch
 from pipeline.cuda import CPU, sent
 from pipeline.errors import VidpipeError
 from pipeline.faces import open_finder
-from pipeline.faces.ondevice import drawn
-from pipeline.faces.picture import Eye, scales
+from pipeline.faces.centerface_cuda import drawn
+from pipeline.faces.input_picture import Eye, scales
 from pipeline.types import Frame
-from tests.pipeline.faces_scene import noise_frame, stream_info
+from tests.support.faces_scene import noise_frame, stream_info
 
 SIZE = (1920, 1080)
 SCORE = 0.15

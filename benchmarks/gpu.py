@@ -201,10 +201,10 @@ def engines() -> dict[str, Any]:
     """Milliseconds per crop of every shipped network, at 128 px as shipped and at the papers' 256 px."""
     import torch
 
-    from export.crops import faces_or_noise
-    from export.job import export
+    from export.calibration import faces_or_noise
+    from export.convert import export
+    from export.graph_formats import example_inputs
     from export.networks import shipped
-    from export.onnx import example_inputs
     from export.spec import Request
     from pipeline.cuda import place
     from pipeline.engines import open_engine
@@ -252,34 +252,34 @@ def end_to_end() -> dict[str, Any]:
     """From the decoder to frames in the host's memory, encoding left out; then with it, stage by stage."""
     import torch
 
-    from export.choose import engine_for
-    from pipeline import build
+    from export.select import engine_for
     from pipeline.config import Given, resolve
     from pipeline.decode import DecoderName, open_decoder
     from pipeline.errors import VidpipeError
-    from pipeline.plan import Job, make_plan
+    from pipeline.run import reconstruct
+    from pipeline.run.plan import Job, make_plan
     from vidpipe.bench import measure
 
     clip = make_clip()
     settings = resolve(
         {"encode.preset": Given("ultrafast", "benchmark"), "window.batch_frames": Given(32, "benchmark")}
     )
-    device = build.place_of(settings.config)
+    device = reconstruct.place_of(settings.config)
     gpu = device.type == "cuda"
     job = Job(
         clip, clip.with_name("out.mp4"), engine_for("nar", "auto", settings.config.device), overwrite=True
     )
 
-    def run(decoder_name: DecoderName) -> tuple[float, build.Meters, str]:
+    def run(decoder_name: DecoderName) -> tuple[float, reconstruct.Meters, str]:
         with (
             open_decoder(job.source, str(device), decoder=decoder_name) as decoder,
-            closing(build.open_restorer(job.network, settings.config, device)) as engine,
+            closing(reconstruct.open_restorer(job.network, settings.config, device)) as engine,
         ):
             plan = make_plan(job, decoder.info, engine.spec, settings.config)
-            stages = build.Stages(decoder.info, engine, settings.config, plan, (), device)
-            meters = build.Meters()
+            stages = reconstruct.Stages(decoder.info, engine, settings.config, plan, (), device)
+            meters = reconstruct.Meters()
             begun = perf_counter()
-            count = sum(1 for _ in build.chain(decoder, stages, meters))
+            count = sum(1 for _ in reconstruct.chain(decoder, stages, meters))
             return count / (perf_counter() - begun), meters, engine.name
 
     run("auto")  # compiles
@@ -309,7 +309,7 @@ def profile() -> dict[str, Any]:
     import torch
 
     from pipeline.cuda import place
-    from tests.launches import counted_per_frame, covering_per_frame
+    from tests.support.launches import counted_per_frame, covering_per_frame
 
     device = place("auto")
     if device.type != "cuda":
@@ -365,8 +365,8 @@ def make_clip() -> Path:
     """H.264, 1080p, one pixelated face that wanders; made once per machine."""
     import numpy as np
 
-    from tests.clips import write_clip
-    from tests.mosaics import fixed, pixelate, texture
+    from tests.support.clips import write_clip
+    from tests.support.mosaics import fixed, pixelate, texture
 
     count = frames()
     shown = min(SHOWN, count)

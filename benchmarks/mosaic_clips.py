@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from nets.pixelation import Operator
 from pipeline.types import Axis, Shape
-from tests.mosaics import Mosaic, fixed, pixelate
+from tests.support.mosaics import Mosaic, fixed, pixelate
 
 _STRIDE = 4
 _SIDE_PX = 640

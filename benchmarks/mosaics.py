@@ -33,11 +33,11 @@ import torch
 
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from nets.pixelation import Operator
-from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.single_scale import FindSettings
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
-from pipeline.stages.track import TrackSettings, track
+from pipeline.track.mosaics import TrackSettings, track
 from pipeline.types import Axis, Box, Colour, Found, Frame, Region, Shape
-from tests.mosaics import Mosaic
+from tests.support.mosaics import Mosaic
 
 PRODUCT = [
     Recipe(blocks, moving, whole, operator, crf)

@@ -19,9 +19,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from train.conditions import Condition, scenes
-from train.data import Stills
-from train.methods import BICUBIC, NEAREST, SHIPPED, Method, read_networks
+from train.data.pictures import Stills
+from train.evaluation.conditions import Condition, scenes
+from train.evaluation.methods import BICUBIC, NEAREST, SHIPPED, Method, read_networks
 from vidpipe.demo import FACE
 
 MARGIN = 1.6

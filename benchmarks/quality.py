@@ -25,8 +25,8 @@ from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, rea
 from benchmarks.mosaics import PRODUCT
 from nets import pixelation
 from pipeline.config import Given, resolve
-from tests.mosaics import Mosaic
-from vidpipe.reconstruct import Request, reconstruct
+from tests.support.mosaics import Mosaic
+from vidpipe.api import Request, reconstruct
 
 CELLS = 128
 SHEET_PX = 200

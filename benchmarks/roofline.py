@@ -17,11 +17,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from export.graph_formats import Body
 from export.networks import find, shipped, spec_of
-from export.onnx import Body
-from pipeline.engines.metadata import input_shapes
+from pipeline.engines.spec import input_shapes
 from pipeline.faces import centerface
-from pipeline.faces.ondevice import MOST
+from pipeline.faces.centerface_cuda import MOST
 
 
 @dataclass(frozen=True, slots=True)

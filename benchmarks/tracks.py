@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
-from pipeline.mosaic.find import FindSettings
+from pipeline.mosaic.single_scale import FindSettings
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
-from pipeline.stages.track import TrackSettings, track
+from pipeline.track.mosaics import TrackSettings, track
 from pipeline.types import Box, Found, Region, Strips
-from tests.mosaics import Mosaic
+from tests.support.mosaics import Mosaic
 
 _FRAMES = 24
 _CRF = 28

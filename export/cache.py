@@ -217,8 +217,8 @@ def engine_file(net: str, weights: Path | None = None) -> Path:
     ``net``: idn or nar, the shipped weights unless ``weights`` names others. Raises MissingError,
     InputError (weights that cannot be read), OutputError (a cache that cannot be written) and GateError.
     """
-    from export.crops import faces_or_noise  # noqa: PLC0415  the next one imports this module
-    from export.job import export  # noqa: PLC0415
+    from export.calibration import faces_or_noise  # noqa: PLC0415  the next one imports this module
+    from export.convert import export  # noqa: PLC0415
     from export.spec import Request  # noqa: PLC0415
 
     return export(Request(str(weights or net), "onnx"), faces_or_noise).file

@@ -10,8 +10,8 @@ from pathlib import Path
 from nets.checkpoint import NAMES, WEIGHTS, CheckpointError, Runnable, load, sha256
 from nets.idn import IDN
 from nets.nar import NAR
-from nets.nar_seed import SeedNAR
 from nets.pixelizer import Pixelizer
+from nets.reference.nar_seed import SeedNAR
 from pipeline.engines import EngineSpec
 from pipeline.errors import InputError, MissingError, UsageError
 

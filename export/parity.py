@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from export.crops import Faces, make
-from export.onnx import Body
+from export.calibration import Faces, make
+from export.graph_formats import Body
 from export.report import ParityRecord
 from nets.checkpoint import Runnable
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
-from pipeline.engines.reference import LIMITS, Reference, measure
+from pipeline.engines.parity import LIMITS, Reference, measure
 from pipeline.errors import GateError, InputError, MissingError
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from export.crops import Faces, make
+from export.calibration import Faces, make
 from pipeline.engines import EngineSpec
 
 CALIBRATION_WINDOWS = 12

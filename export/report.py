@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.engines.reference import Parity
+from pipeline.engines.parity import Parity
 
 
 class ParityRecord(BaseModel):
-    """One engine against PyTorch in float32, see ``pipeline.engines.reference.Parity``."""
+    """One engine against PyTorch in float32, see ``pipeline.engines.parity.Parity``."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT engine file, for ``tensorrt`` and ``tensorrt_rtx`` alike; ``export.trtchild`` builds."""
+"""ONNX -> TensorRT engine file, for ``tensorrt`` and ``tensorrt_rtx`` alike; built by ``tensorrt_worker``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import IO
 import torch
 
 from export.spec import DEFAULT_CAPABILITIES, Request
-from export.trtchild import Job
+from export.tensorrt_worker import Job
 from pipeline import errors
-from pipeline.engines import EngineSpec, enginefile, trt
-from pipeline.engines.enginefile import Header, TrtLibrary, machine
-from pipeline.engines.metadata import input_shapes
-from pipeline.engines.reference import Reference
+from pipeline.engines import EngineSpec, engine_file, tensorrt_library
+from pipeline.engines.engine_file import Header, TrtLibrary, machine
+from pipeline.engines.parity import Reference
+from pipeline.engines.spec import input_shapes
 from pipeline.engines.trust import folder
 from pipeline.errors import MissingError, OutputError
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """Given to an interrupted build to keep what it has timed."""
-COMMAND = [sys.executable, "-m", "export.trtchild"]
+COMMAND = [sys.executable, "-m", "export.tensorrt_worker"]
 LIBRARY: dict[str, TrtLibrary] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Target -> module"""
 
@@ -38,9 +38,10 @@ def devices(request: Request) -> tuple[str, ...]:
     """Compute capabilities that an engine will be for. Raises MissingError without library or, for
     ``tensorrt``, GPU."""
     library = LIBRARY[request.target]
-    if not trt.is_installed(library):
+    if not tensorrt_library.is_installed(library):
+        extra = tensorrt_library.EXTRA[library]
         raise MissingError(
-            f"--to {request.target}: {library} is not installed; pip install 'vidpipe[{trt.EXTRA[library]}]'"
+            f"--to {request.target}: {library} is not installed; pip install 'vidpipe[{extra}]'"
         )
     if library == "tensorrt_rtx":
         return request.capabilities or DEFAULT_CAPABILITIES
@@ -64,7 +65,7 @@ def build(
     """Builds the plan and writes the engine file. Raises InputError for what the library does not know,
     UsageError, OutputError; Ctrl-C ends the build within GRACE_S."""
     library, batch = LIBRARY[request.target], request.range
-    module = trt.load(library)
+    module = tensorrt_library.load(library)
     sizes = [input_shapes(spec, count) for count in (batch.min, batch.opt, batch.max)]
     plan = target.with_suffix(".plan")
     capabilities = devices(request)
@@ -92,7 +93,7 @@ def build(
             batch_opt=batch.opt,
         )
         with target.open("wb") as file:
-            enginefile.write(file, header, {"reference": reference.to_bytes(), "plan": plan.read_bytes()})
+            engine_file.write(file, header, {"reference": reference.to_bytes(), "plan": plan.read_bytes()})
         target.chmod(0o600)
     finally:
         plan.unlink(missing_ok=True)

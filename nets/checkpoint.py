@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from nets.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
-from nets.nar_seed import SeedNAR, SeedNARConfig
 from nets.pixelizer import Pixelizer, PixelizerConfig
+from nets.reference.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
+from nets.reference.nar_seed import SeedNAR, SeedNARConfig
 
 Restorer = IDN | NAR | SeedNAR
 """Networks that restore faces in the pipeline."""

@@ -1,7 +1,7 @@
 """One picture of a face from all the mosaics of a window, by robust least squares.
 
-A picture is warped into each frame and pixelated there (nets.measure); what the cells lack is carried back,
-weighed by how well a frame and a cell agree with the others, under total variation as the only prior,
+A picture is warped into each frame and pixelated there (nets.measurement); what the cells lack is carried
+back, weighed by how well a frame and a cell agree with the others, under total variation as the only prior,
 with Nesterov's momentum (Farsiu et al., TIP 13(10), 2004, for the robust form; Nesterov 1983). Under a grid
 over which the face moves, every frame measures other cells of it, and what one frame's mosaic hides another
 may show. Point samples are not fitted but averaged: a picture fits those whatever the motion, so that nothing
@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.grid import Observation, take
-from nets.measure import Measurement
-from nets.motion import sample
+from nets.measurement import Measurement
+from nets.observation import Observation, take
+from nets.registration import sample
 
 STEPS = 20
 GAIN = 2.0
@@ -41,7 +41,7 @@ DOUBT = 0.012
 """What a frame's samples may contradict on average, 3 grey levels, before the frame counts half."""
 
 SUPPORT = 6
-"""Features beyond ``nets.grid.CHANNELS``: 3 common picture less own base, 2 misfit, 1 density."""
+"""Features beyond ``nets.observation.CHANNELS``: 3 common picture less own base, 2 misfit, 1 density."""
 
 MISFIT = 8.0
 """Brings misfits, a few grey levels, to the scale of the other features."""

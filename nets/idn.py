@@ -46,7 +46,7 @@ from nets.blocks import (
     norm_layer,
     shrink_mask,
 )
-from nets.grid import CHANNELS, compose, observe
+from nets.observation import CHANNELS, compose, observe
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class IDN(nn.Module):
         self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The whole map, observation and projection in float32. Shapes in the module's head; ``means``
-        (B,) as in nets.grid.observe."""
+        (B,) as in nets.observation.observe."""
         obs = observe(image, mask, rows, cols, means)
         residual, trust = self.body(obs.features, mask)
         return compose(obs, image, residual.float(), trust.float()), trust.float()

@@ -5,7 +5,8 @@ arXiv 2009.13856. The abstract's order is kept: the motion between the pixelated
 frame, supported by its aligned neighbours, is encoded, then decoded.
 
 What differs from the paper, and why:
-- The motion is measured (nets.motion), not predicted: the learned spatial transformer of nets.nar_seed gained
+- The motion is measured (nets.registration), not predicted: the learned spatial transformer of
+  nets.reference.nar_seed gained
   nothing from its neighbours in an hour of training on two cores, while registration needs none.
 - What the aligned frames say together is worked out by least squares (nets.fusion): the measurement
   is linear and known, so no weight has to learn it. It runs in float32 outside of the engine.
@@ -13,7 +14,7 @@ What differs from the paper, and why:
   interpolation of one frame, what the samples still contradict, where samples lie. A gate, pixel by pixel,
   says how much of that difference is taken. So a NAR starts from an IDN and, of one frame, makes the same.
 - Hence any number of frames: ``core`` and ``context`` are what training and runtime use, no weight
-  depends on them. The seed's own sizes are in nets.nar_seed.
+  depends on them. The seed's own sizes are in nets.reference.nar_seed.
 
 Shapes: image (B, T, 3, S, S) RGB in [0, 1], mask (B, T, 1, S, S), rows and cols (B, T, N, S) ->
 restored (B, C, 3, S, S), trust (B, C); T = core + 2 * context, C = core.
@@ -27,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from nets.fusion import SUPPORT, support
-from nets.grid import CHANNELS, compose, observe
 from nets.idn import IDN, IDNConfig
+from nets.observation import CHANNELS, compose, observe
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class NAR(nn.Module):
         self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The whole map; everything but the body in float32. Shapes in the module's head; ``means``
-        (B, T) as in nets.grid.observe. T may be any: the frames in the middle are restored, ``context``
+        (B, T) as in nets.observation.observe. T may be any: the frames in the middle are restored,
+        ``context``
         fewer on either side."""
         B, T = image.shape[:2]
         means = torch.ones(B, T, device=image.device) if means is None else means

@@ -6,12 +6,13 @@ trained so that a frozen IDN gives the mosaic back: l1 |G(I_pix + delta) - I_pix
 "convolutional encoder-decoder" of the generator and nothing more.
 
 Differences:
-- It reads the lattice alone (``nets.perturb``), not the frame: a face has some hundred colours, and a change
-  that depends on nothing else cannot tell more than they do.
+- It reads the lattice alone (``nets.pixelizer_io``), not the frame: a face has some hundred colours, and a
+  change that depends on nothing else cannot tell more than they do.
 - delta is bounded by ``limit`` through tanh. Eq. (13) lacks the prime on its first term; meant is (11)'s.
 - Blocks are changed by a network whose pixels are cells, not by averaging a picture-sized answer.
 
-Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.perturb.read`` -> residual (B, 3, S, S),
+Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.pixelizer_io.read`` -> residual (B, 3,
+S, S),
 the delta, and trust (B,), which is 0: nothing holds a delta to the mosaic that it changes. S is a multiple
 of ``stride * 2 ** downs``.
 """
@@ -26,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets.blocks import Norm, ResidualBlock, norm_layer
-from nets.grid import CHANNELS
-from nets.perturb import Perturb
+from nets.observation import CHANNELS
+from nets.pixelizer_io import Perturb
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class Region:
     strips: tuple[Strips | None, Strips | None] = field(default=(None, None), compare=False)
     """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
     level: int = 1
-    """The picture was 1 / ``level`` of its size where a mosaic was found; see ``pipeline.mosaic.levels``."""
+    """The picture was 1 / ``level`` of its size where a mosaic was found; see ``pipeline.mosaic.finder``."""
 
 
 @dataclass(frozen=True, slots=True)

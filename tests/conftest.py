@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.fixtures import mosaic_clip, network, plain_clip
+from tests.support.fixtures import mosaic_clip, network, plain_clip
 from vidpipe.cli.log import OURS
 
 __all__ = ["mosaic_clip", "network", "plain_clip"]

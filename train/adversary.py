@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets import losses
 from nets.discriminator import Discriminator
-from train.parallel import Workers
+from train.distributed import Workers
 
 
 class Adversary:

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nets.nar_seed import SeedNARConfig
+from nets.reference.nar_seed import SeedNARConfig
 from pipeline.errors import OutputError
-from train import begun
-from train.data import Segments, Stills, check_sizes, draw_clips, jitter
-from train.degrade import degrade
-from train.parallel import Workers
+from train import run_identity
+from train.data.degrade import degrade
+from train.data.pictures import Segments, Stills, check_sizes, draw_clips, jitter
+from train.distributed import Workers
 from train.progress import Progress, open_board
 from train.recipe import Recipe
+from train.restore_task import Batch, Frozen, compare, gain_db, restore
 from train.state import STATE, State, follow, set_rate, take_over
-from train.terms import Batch, Frozen, compare, gain_db, restore
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def train(
         ) from error
     state = State.fresh(recipe, device)
     if resume and (out / STATE).exists():
-        begun.check(out, recipe)
+        run_identity.check(out, recipe)
         state.load(out / STATE)
         log.info("resumed at step %d", state.step)
     elif start is not None:
@@ -72,7 +72,7 @@ def train(
     progress = Progress(out, recipe.steps, state.step, board)
     if workers.first:
         progress.begin()
-        begun.write(out, recipe)
+        run_identity.write(out, recipe)
     try:
         _run(state, recipe, sources, out, max_minutes, frozen, workers, progress)
     finally:

@@ -2,7 +2,7 @@
 
 Pictures are (M, 3, H, W) RGB in [0, 1], values beyond are clamped; ``weight`` is (M, 1, H, W), 1 where a
 pixel counts. All are per picture, (M,), except the Frechet distance, which compares two sets. The networks
-that some need are in ``train.metric_nets``.
+that some need are in ``train.evaluation.metric_nets``.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import MissingError
-from train.degrade import Example
-from train.strips import columns_of, sheet, write_pictures
+from train.data.degrade import Example
+from train.sample_sheet import columns_of, sheet, write_pictures
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nets import losses
-from train.degrade import Degradation
+from train.data.degrade import Degradation
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recipe:
     adversarial_from: int = 0
     """first step with the adversarial loss; earlier there is nothing to tell apart but blur"""
     identity: float = 0.0
-    """weight of 1 - cosine of the embeddings of ``nets.embedding``, which no metric uses"""
+    """weight of 1 - cosine of the embeddings of ``nets.mobilefacenet``, which no metric uses"""
     motion: float = 2.0
     """weight of the supervision of nar-seed's affines by known camera motion"""
     windows: tuple[int, ...] = (1, 1, 5, 16, 16)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from pipeline.faces.report import CoverReport, Mode
-    from pipeline.ledger import RunReport
+    from pipeline.run.anonymize_sidecar import CoverReport, Mode
+    from pipeline.run.sidecar import RunReport
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "run", "cover"]
@@ -41,7 +41,7 @@ def run(
     from pathlib import Path
 
     from pipeline.config import Given, resolve
-    from vidpipe.reconstruct import Request, default_target, reconstruct
+    from vidpipe.api import Request, default_target, reconstruct
 
     resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
     path = Path(source)
@@ -66,9 +66,9 @@ def cover(
     from pathlib import Path
 
     from pipeline.config import Given, resolve
-    from pipeline.cover import run as run_cover
-    from pipeline.coverjob import CoverJob
-    from vidpipe.reconstruct import default_target, pixelizer_for
+    from pipeline.run.anonymize import run as run_cover
+    from pipeline.run.job import CoverJob
+    from vidpipe.api import default_target, pixelizer_for
 
     resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
     path = Path(source)

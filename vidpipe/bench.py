@@ -14,14 +14,15 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from pipeline import build, cuda
-from pipeline.build import Stages, open_restorer, place_of
+from pipeline import cuda
 from pipeline.config import Resolved
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
-from pipeline.ledger import NOTICE
-from pipeline.output import encode_settings, make_encoder
-from pipeline.plan import Job, absolute, make_plan
+from pipeline.run import reconstruct
+from pipeline.run.lifecycle import encode_settings, make_encoder
+from pipeline.run.plan import Job, absolute, make_plan
+from pipeline.run.reconstruct import Stages, open_restorer, place_of
+from pipeline.run.sidecar import NOTICE
 from pipeline.types import Frame
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
         encoder = stack.enter_context(make_encoder(info, alone, plan, marked))
         rates = _alone(decoder, stages, encoder)
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")
-        report = build.run(together, settings, lambda _: None)
+        report = reconstruct.run(together, settings, lambda _: None)
         return BenchReport(
             clip=job.source.name,
             size_px=(info.width, info.height),

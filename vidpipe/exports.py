@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from export import cache
 from export.cache import Entry
-from export.job import identity_now
+from export.convert import identity_now
 from export.spec import SUFFIX, Request
 from pipeline.engines.trust import folder
 from pipeline.errors import OutputError, UsageError

@@ -7,7 +7,7 @@
 - It keeps its index for the life of the process under the file's name. Each decoder here reads through a link
   of its own name, else a file that was replaced would be read by the index of the old one.
 - It gives 8 bits and 4:2:0 alone, and enlarges chroma; on the CPU it gives RGB (asked for Y'CbCr it fails).
-  `pipeline.decode.undo` takes that back, and states how exactly. RGB streams come as they are.
+  `pipeline.decode.chroma_subsample` takes that back, and states how exactly. RGB streams come as they are.
 - It chooses the stream itself, and does not say that a picture is damaged or of another size.
 
 So a stream is taken only if nothing of this stands in its way, if DALI counts as many frames as our own pass
@@ -31,10 +31,10 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pipeline import cuda
+from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
+from pipeline.decode.open import open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.probe import first_picture, probe_scanned
-from pipeline.decode.source import open_input
-from pipeline.decode.undo import clipped, planes_of_rgb, planes_of_ycbcr
 from pipeline.errors import InputError, MissingError
 from pipeline.types import Frame, StreamInfo
 
@@ -47,7 +47,7 @@ _TOLERANCE = {"mjpeg": 2, "mpeg4": 2}
 """Levels of luma that decoders of a codec may differ by: these two leave the rounding of the DCT open
 (ITU-T T.81 A.3.3, ISO/IEC 14496-2 annex A). All others say every bit."""
 _CHROMA_LEVELS = 2
-"""That NVDEC's first picture may differ by, see `pipeline.decode.undo`."""
+"""That NVDEC's first picture may differ by, see `pipeline.decode.chroma_subsample`."""
 _FRAMING = (
     "Critical error",
     "Error in",
@@ -186,7 +186,7 @@ class DaliDecoder:
             )
             pipeline.set_outputs(pictures, *rest[-2:])
         try:
-            pipeline.build()
+            pipeline.run.reconstruct()
         except RuntimeError as error:
             raise self._failed(error) from error
         return pipeline

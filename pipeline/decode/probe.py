@@ -17,10 +17,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.decode.colour import colour_of
+from pipeline.decode.color_tags import colour_of
+from pipeline.decode.open import choose_stream, open_decoder_context, open_input
+from pipeline.decode.packet_index import Scan, scan
 from pipeline.decode.planes import bit_depth, packing
-from pipeline.decode.scan import Scan, scan
-from pipeline.decode.source import choose_stream, open_decoder_context, open_input
 from pipeline.errors import InputError
 from pipeline.types import StreamInfo
 

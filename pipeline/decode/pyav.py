@@ -18,9 +18,9 @@ from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.probe import choose_same, probe_scanned
-from pipeline.decode.source import open_decoder_context, open_input
 from pipeline.errors import InputError
 from pipeline.types import Frame
 

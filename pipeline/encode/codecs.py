@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
 from pipeline.encode import EncodeSettings
-from pipeline.encode.formats import Target, choose_format
+from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
 from pipeline.types import StreamInfo
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-from pipeline.decode.source import is_cover
-from pipeline.encode.carry import Cut, early_sound
+from pipeline.decode.open import is_cover
+from pipeline.encode.passthrough import Cut, early_sound
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 

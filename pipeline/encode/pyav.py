@@ -16,11 +16,11 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.decode.colour import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
+from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
 from pipeline.decode.planes import packing
 from pipeline.decode.probe import picture_tags
 from pipeline.encode import EncodeSettings
-from pipeline.encode.carry import OtherStreams, cut_of
+from pipeline.encode.atomic_file import PartFile, told
 from pipeline.encode.codecs import MPEG_SYSTEMS, Choice, choices, chroma_place, tag_options
 from pipeline.encode.container import (
     MOV_FAMILY,
@@ -30,8 +30,8 @@ from pipeline.encode.container import (
     container_options,
     cut_chapters,
 )
-from pipeline.encode.formats import coded_colour, to_picture
-from pipeline.encode.partfile import PartFile, told
+from pipeline.encode.passthrough import OtherStreams, cut_of
+from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.errors import OutputError
 from pipeline.types import Colour, Frame, StreamInfo
 

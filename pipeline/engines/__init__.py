@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.cuda import is_available as has_gpu  # not ``torch``: that name is our module's, once it is loaded
 
 from nets.fusion import SUPPORT
-from nets.grid import CHANNELS
+from nets.observation import CHANNELS
 from pipeline.errors import InputError, MissingError, UsageError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ CONTRACT = (
     "trust: in [0, 1]"
 )
 """What a network file was made for: the meaning and the ranges of its inputs and outputs. A file that names
-another contract is outdated. Change it with ``nets.grid``."""
+another contract is outdated. Change it with ``nets.observation``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class EngineSpec:
     """What a network wants, read from the metadata of its ONNX file.
 
     The file holds the learned part of the network only. What it reads from the mosaic and how its answer
-    is held to the mosaic (``nets.grid``) is computed around it, in float32, at any precision of the engine.
+    is held to the mosaic (``nets.observation``) is computed around it, in float32, at any precision of the
+    engine.
 
     Inputs, float32, batch B free: ``features`` (B, F, ``channels``, S, S) in about [-1, 1] and ``mask``
     (B, F, 1, S, S), 1 clean, F being ``frames``: those of the window, or of its core alone, see
@@ -54,7 +55,8 @@ class EngineSpec:
     """
 
     net: str
-    """idn, nar; pixelizer-block, pixelizer-pixel, whose picture is a lattice (``nets.perturb``) and whose
+    """idn, nar; pixelizer-block, pixelizer-pixel, whose picture is a lattice (``nets.pixelizer_io``) and
+    whose
     ``residual`` is what is added to it"""
     version: str
     weights_sha256: str

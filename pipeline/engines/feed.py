@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nets.fusion import support
-from nets.grid import Observation
+from nets.observation import Observation
 from pipeline.engines import EngineSpec
 
 

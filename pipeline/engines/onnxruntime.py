@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pipeline.cuda import settle
-from pipeline.engines.batches import in_parts
-from pipeline.engines.first import alone_at_first
-from pipeline.engines.metadata import INPUTS, OUTPUTS, read_onnx
+from pipeline.engines.batching import in_parts
+from pipeline.engines.spec import INPUTS, OUTPUTS, read_onnx
+from pipeline.engines.warm_up import alone_at_first
 from pipeline.errors import InputError, MissingError
 from pipeline.flow import cores
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from pipeline.engines import EngineSpec
-from pipeline.engines.batches import in_parts
-from pipeline.engines.first import alone_at_first
-from pipeline.engines.metadata import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
+from pipeline.engines.batching import in_parts
+from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
+from pipeline.engines.warm_up import alone_at_first
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)

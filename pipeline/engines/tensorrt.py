@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from pipeline import cuda
-from pipeline.engines import enginefile, trt
-from pipeline.engines.batches import in_parts
-from pipeline.engines.enginefile import AGAIN, EngineFile, Header, machine
-from pipeline.engines.metadata import INPUTS, OUTPUTS, input_shapes
-from pipeline.engines.reference import Reference, measure
+from pipeline.engines import engine_file, tensorrt_library
+from pipeline.engines.batching import in_parts
+from pipeline.engines.engine_file import AGAIN, EngineFile, Header, machine
+from pipeline.engines.parity import Reference, measure
+from pipeline.engines.spec import INPUTS, OUTPUTS, input_shapes
 from pipeline.engines.trust import check_owner, folder, is_signed, sign
 from pipeline.errors import GateError, InputError, MissingError, UsageError, VidpipeError
 
@@ -67,10 +67,10 @@ class TensorRtEngine:
     """
 
     def __init__(self, path: Path, device: str) -> None:
-        opened = enginefile.read(path)
+        opened = engine_file.read(path)
         header = opened.header
         self.spec = header.spec
-        module = trt.load(header.library)
+        module = tensorrt_library.load(header.library)
         if device == "cpu":
             raise UsageError(
                 f"{path}: TensorRT runs on an NVIDIA GPU, device cpu was asked; use an .onnx file"
@@ -86,7 +86,7 @@ class TensorRtEngine:
         self._heard: list[str] = []
         with torch.cuda.device(self._device):
             self._stream = cuda.OwnStream(self._device)
-            self._logger = trt.logger(module, self._heard)
+            self._logger = tensorrt_library.logger(module, self._heard)
             self._runtime, self._engine = _deserialised(module, self._logger, header, opened)
             self._runtime_cache = _RuntimeCache(header, self._device) if not self._captures else None
             self._context = self._open_context(module, path)
@@ -156,17 +156,17 @@ class TensorRtEngine:
             why = f"{self.name}: the call failed: {' '.join(self._heard[-1:])}"
             raise torch.OutOfMemoryError(why) if "memory" in why.lower() else RuntimeError(why)
 
-    def _open_context(self, module: Any, path: Path) -> trt.Context | None:
+    def _open_context(self, module: Any, path: Path) -> tensorrt_library.Context | None:
         engine = self._engine
         assert engine is not None
         names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         if names != {*INPUTS, *OUTPUTS} or any(engine.get_tensor_dtype(n) != module.float32 for n in names):
             raise InputError(f"{path}: has {sorted(names)}, wanted {sorted({*INPUTS, *OUTPUTS})}; {AGAIN}")
-        context: trt.Context | None
+        context: tensorrt_library.Context | None
         if self._runtime_cache is None:
             context = engine.create_execution_context()
         else:
-            config = cast("trt.RtxEngine", engine).create_runtime_config()
+            config = cast("tensorrt_library.RtxEngine", engine).create_runtime_config()
             config.cuda_graph_strategy = module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             self._runtime_cache.attach(config)
             context = cast("Any", engine).create_execution_context(config)
@@ -179,20 +179,20 @@ class TensorRtEngine:
 
 def _deserialised(
     module: Any, logger: Any, header: Header, opened: EngineFile
-) -> tuple[trt.Runtime | None, trt.CudaEngine | None]:
+) -> tuple[tensorrt_library.Runtime | None, tensorrt_library.CudaEngine | None]:
     """The runtime must outlive the engine, so both are kept."""
-    runtime: trt.Runtime = module.Runtime(logger)
+    runtime: tensorrt_library.Runtime = module.Runtime(logger)
     runtime.engine_host_code_allowed = header.version_compatible  # such a plan holds the lean runtime
     plan = opened.part("plan")
     if header.library == "tensorrt_rtx":
-        check_plan(module, cast("trt.RtxRuntime", runtime), plan, opened.path)
+        check_plan(module, cast("tensorrt_library.RtxRuntime", runtime), plan, opened.path)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise InputError(f"{opened.path}: {header.library} cannot load it; {AGAIN}")
     return runtime, engine
 
 
-def check_plan(module: Any, runtime: trt.RtxRuntime, plan: bytes, path: Path) -> None:
+def check_plan(module: Any, runtime: tensorrt_library.RtxRuntime, plan: bytes, path: Path) -> None:
     """What tensorrt_rtx itself says of the plan's header, before it reads the rest. Raises InputError."""
     validity, reasons = runtime.get_engine_validity(plan[: runtime.engine_header_size])
     if validity != module.EngineValidity.INVALID:

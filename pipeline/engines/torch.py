@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from pipeline import cuda
 from pipeline.engines import EngineSpec
-from pipeline.engines.batches import in_parts
-from pipeline.engines.metadata import INPUTS, KEY, OUTPUTS, from_json, input_shapes
+from pipeline.engines.batching import in_parts
+from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes
 from pipeline.errors import InputError, MissingError
 
 log = logging.getLogger(__name__)

@@ -67,11 +67,11 @@ def open_finder(
 
             if device.type == "cpu":
                 return CenterFace(size_px, "auto" if library == "torch" else library, threads)
-            from pipeline.faces.ondevice import open_there  # noqa: PLC0415
+            from pipeline.faces.centerface_cuda import open_there  # noqa: PLC0415
 
             return open_there(size_px, device, library)
         case "s3fd" | "blazeface":
-            from pipeline.faces.alignment import FaceAlignmentFinder  # noqa: PLC0415
+            from pipeline.faces.face_alignment import FaceAlignmentFinder  # noqa: PLC0415
 
             if device.type != "cpu":
                 log.info("face finder %s: on the CPU, which gets a small picture of some frames", backend)

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from pipeline.cuda import CPU
-from pipeline.engines.plain import compile_plain
+from pipeline.engines.detector_runtime import compile_plain
 from pipeline.errors import MissingError
 from pipeline.faces import Face, Picture
 from pipeline.types import Box

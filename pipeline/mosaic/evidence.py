@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import cell_edges
-from pipeline.mosaic.comb import Comb
-from pipeline.mosaic.steps import active, faint_steps, isolated_steps
+from pipeline.mosaic.edges import active, faint_steps, isolated_steps
+from pipeline.mosaic.line_grid import Comb
 from pipeline.types import Axis
 
 Pixels = tuple[int, int, int, int]

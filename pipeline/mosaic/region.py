@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.mosaic.comb import Comb
 from pipeline.mosaic.evidence import Evidence, Lattice, Pixels
-from pipeline.mosaic.operator import named, odds
-from pipeline.mosaic.resized import whole_cells
-from pipeline.mosaic.sides import loss
+from pipeline.mosaic.line_grid import Comb
+from pipeline.mosaic.pixel_sides import loss
+from pipeline.mosaic.resized_lines import whole_cells
+from pipeline.mosaic.sampling import named, odds
 from pipeline.types import Axis, Box, Grid, Kind, Region, Shape, Strips
 
 _LOSS_PX = 1.5

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import membership, replicate
-from pipeline.cells import Cells, cells_of, cut_planes, index_from, read_samples, sent
-from pipeline.color import Conversion, conversion
-from pipeline.geometry import View, pixels_under, upright, upright_membership, view_around
+from pipeline.picture.cell_samples import Cells, cells_of, cut_planes, index_from, read_samples, sent
+from pipeline.picture.color import Conversion, conversion
+from pipeline.picture.geometry import View, pixels_under, upright, upright_membership, view_around
 from pipeline.types import Axis, Crop, Cropped, Frame, StreamInfo, Tracked, TrackedRegion
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.faces import Face
-from pipeline.faces.picture import Eye
+from pipeline.faces.input_picture import Eye
 from pipeline.flow import spread
-from pipeline.mosaic.find import FindSettings
-from pipeline.mosaic.levels import find
-from pipeline.stages.cuts import Cuts, thumbnail
+from pipeline.mosaic.finder import find
+from pipeline.mosaic.single_scale import FindSettings
 from pipeline.stages.find_mosaics import luma8
+from pipeline.stages.shot_cuts import Cuts, thumbnail
 from pipeline.types import Found, Frame, Kind, Region, Shape
 
 _SAME_FACE_IOU = 0.3

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline import shrink
-from pipeline.color import Model, pixel_format
-from pipeline.mosaic import levels
-from pipeline.mosaic.find import FindSettings
-from pipeline.mosaic.levels import again, find, read_grid
-from pipeline.mosaic.ondevice import DeviceLuma, Luma
-from pipeline.mosaic.pool import Pool
-from pipeline.stages.cuts import Cuts, to8
+from pipeline.mosaic import finder
+from pipeline.mosaic.finder import again, find, read_grid
+from pipeline.mosaic.multi_frame import Pool
+from pipeline.mosaic.screening_cuda import DeviceLuma, Luma
+from pipeline.mosaic.single_scale import FindSettings
+from pipeline.picture import resize
+from pipeline.picture.color import Model, pixel_format
+from pipeline.stages.shot_cuts import Cuts, to8
 from pipeline.types import Box, Found, Frame, Kind, Region, Shape
 
 __all__ = ["FindSettings", "ManualRegion", "find_mosaics", "is_bare", "looked_for", "luma8"]
@@ -58,7 +58,7 @@ def luma8(frame: Frame) -> Luma:
     fmt = pixel_format(frame.pix_fmt)
     plane = frame.planes[1 if fmt.model is Model.RGB else 0]
     if plane.device.type != "cpu":
-        return DeviceLuma(shrink.to8(plane, fmt.bits))
+        return DeviceLuma(resize.to8(plane, fmt.bits))
     luma: Luma = to8(plane.numpy(), fmt.bits)
     return luma
 
@@ -105,7 +105,7 @@ def looked_for(settings: FindSettings) -> Callable[[Frame, Region], Region | Non
 
 def is_bare(frame: Frame, region: Region) -> bool:
     """What ``track`` asks about frames between those that show a mosaic: whether they plainly show none."""
-    return levels.is_bare(luma8(frame), region)
+    return finder.is_bare(luma8(frame), region)
 
 
 def _latest(recent: Iterable[list[Region]]) -> list[Region]:

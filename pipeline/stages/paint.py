@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pipeline.color import conversion
-from pipeline.lattice import paint as paint_all
+from pipeline.picture.color import conversion
+from pipeline.picture.grid_paint import paint as paint_all
 from pipeline.types import Frame, Masked
 
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import block_means, coverage, interpolation
-from pipeline.cells import Cells, cells_of, cut_planes, is_none, sent
-from pipeline.color import Conversion, conversion
-from pipeline.geometry import as_coded, view_of
+from pipeline.picture.cell_samples import Cells, cells_of, cut_planes, is_none, sent
+from pipeline.picture.color import Conversion, conversion
+from pipeline.picture.geometry import as_coded, view_of
 from pipeline.types import Batch, Frame, Patch, Samples, StreamInfo
 
 # The sample of a cell is known to half a step of 8 bits, and to this share of the codec's noise in it:

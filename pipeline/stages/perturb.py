@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from nets.perturb import Perturb, add, answer, read, subdivision
+from nets.pixelizer_io import Perturb, add, answer, read, subdivision
 from pipeline.engines import Engine
 from pipeline.errors import GateError, InputError
 from pipeline.types import Mask, Masked

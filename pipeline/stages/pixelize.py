@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.color import Conversion, conversion
-from pipeline.lattice import cells_across, measure
+from pipeline.picture.color import Conversion, conversion
+from pipeline.picture.grid_paint import cells_across, measure
 from pipeline.types import Box, Frame, Kind, Mask, Masked, Shape, StreamInfo, TrackedFaces, TrackedRegion
 
 _OF_A_MOSAIC = 0.5

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nets.grid import Observation, compose, observe
+from nets.observation import Observation, compose, observe
 from nets.pixelation import Operator
 from pipeline.cuda import let_go
 from pipeline.engines import Engine

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from export.crops import Faces, faces
-from export.job import export
+from export.calibration import Faces, faces
+from export.convert import export
 from export.spec import Request
 from nets.checkpoint import Runnable, save
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
-from nets.nar_seed import SeedNAR, SeedNARConfig
 from nets.pixelizer import Pixelizer, PixelizerConfig
+from nets.reference.nar_seed import SeedNAR, SeedNARConfig
 
 
 def shaken(name: str) -> Runnable:

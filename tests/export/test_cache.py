@@ -12,8 +12,8 @@ import pytest
 
 from export import cache
 from export.cache import Entry
-from export.crops import Faces
-from export.job import export, identity_now
+from export.calibration import Faces
+from export.convert import export, identity_now
 from export.spec import Request
 from pipeline.engines import trust
 from pipeline.errors import InputError, OutputError

@@ -14,14 +14,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from export import tensorrt
-from export.crops import Faces
-from export.job import export
+from export.calibration import Faces
+from export.convert import export
 from export.networks import shipped
 from export.spec import DEFAULT_CAPABILITIES, Batch, Request
-from export.trtchild import Job
-from nets.grid import CHANNELS
-from pipeline.engines import Precision, enginefile, open_engine, trt
-from pipeline.engines.reference import Reference
+from export.tensorrt_worker import Job
+from nets.observation import CHANNELS
+from pipeline.engines import Precision, engine_file, open_engine, tensorrt_library
+from pipeline.engines.parity import Reference
 from pipeline.engines.tensorrt import check_plan
 from pipeline.errors import InputError, MissingError, OutputError
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.trt
 
 @pytest.fixture(scope="module", autouse=True)
 def _rtx() -> None:
-    if not trt.is_installed("tensorrt_rtx"):
+    if not tensorrt_library.is_installed("tensorrt_rtx"):
         pytest.skip("tensorrt_rtx is not installed, only tensorrt, which needs a GPU to build")
 
 
@@ -39,7 +39,7 @@ def test_every_shipped_network_builds_for_four_targets(
     name: str, shared_cache: Path, portrait: Faces
 ) -> None:
     entry = export(Request(name, "tensorrt-rtx"), lambda: portrait)
-    header = enginefile.read(entry.file).header
+    header = engine_file.read(entry.file).header
     assert header.capabilities == DEFAULT_CAPABILITIES == ("8.0", "8.6", "8.9", "12.0")
     assert (header.spec.batch_min, header.batch_opt, header.spec.batch_max) == (1, 4, 16)
     assert entry.report.parity[0].engine.startswith("its graph on")
@@ -52,20 +52,20 @@ def test_every_precision_builds(
     precision: Precision, tiny: Path, cache_folder: Path, portrait: Faces
 ) -> None:
     request = Request(str(tiny), "tensorrt-rtx", precision, capabilities=("8.9",))
-    opened = enginefile.read(export(request, lambda: portrait).file)
+    opened = engine_file.read(export(request, lambda: portrait).file)
     assert opened.header.spec.precision == precision
 
 
 @pytest.mark.parametrize("capability", DEFAULT_CAPABILITIES)
 def test_an_engine_for_one_gpu(capability: str, tiny: Path, cache_folder: Path, noise: Faces) -> None:
     request = Request(str(tiny), "tensorrt-rtx", batch=Batch(1, 2, 4), capabilities=(capability,))
-    opened = enginefile.read(export(request, lambda: noise).file)
+    opened = engine_file.read(export(request, lambda: noise).file)
     assert opened.header.capabilities == (capability,)
     reference = Reference.from_bytes(opened.part("reference"))
     assert reference.residual.shape == (2, 1, 3, 128, 128)
     assert reference.residual.std() > 0
-    module = trt.load("tensorrt_rtx")
-    runtime = module.Runtime(trt.logger(module, []))
+    module = tensorrt_library.load("tensorrt_rtx")
+    runtime = module.Runtime(tensorrt_library.logger(module, []))
     plan = bytearray(opened.part("plan"))
     plan[:4] = b"none"
     with pytest.raises(InputError, match="malformed engine"):
@@ -195,17 +195,17 @@ def test_a_builder_that_crashes_is_one_line(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_library_that_is_not_here(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engines.trt.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.engines.tensorrt_library.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"pip install 'vidpipe\[rtx\]'"):
         tensorrt.devices(Request(str(tiny), "tensorrt-rtx"))
 
 
 def test_the_api_that_is_called_is_there() -> None:
-    module = trt.load("tensorrt_rtx")
+    module = tensorrt_library.load("tensorrt_rtx")
     described = {
-        module.IExecutionContext: trt.Context,
-        module.ICudaEngine: trt.RtxEngine,
-        module.Runtime: trt.RtxRuntime,
+        module.IExecutionContext: tensorrt_library.Context,
+        module.ICudaEngine: tensorrt_library.RtxEngine,
+        module.Runtime: tensorrt_library.RtxRuntime,
     }
     for real, ours in described.items():
         wanted = {

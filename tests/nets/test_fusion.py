@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nets import pixelation as px
 from nets.fusion import SUPPORT, fuse, support
-from nets.grid import CHANNELS, Observation, observe
-from nets.motion import grid_of, similarity
+from nets.observation import CHANNELS, Observation, observe
 from nets.pixelation import Operator
+from nets.registration import grid_of, similarity
 
 SIZE = 96
 CELL = 8.0

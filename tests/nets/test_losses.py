@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from nets import losses
-from nets.embedding import FaceEmbedding, chips
+from nets.mobilefacenet import FaceEmbedding, chips
 
 
 def test_l1_terms_split_the_picture_by_the_mask() -> None:
@@ -81,7 +81,7 @@ def test_an_embedding_reads_its_weights_and_looks_where_the_face_is(tmp_path: Pa
     )
     again = FaceEmbedding.load(tmp_path / "face.safetensors")
     crop = torch.zeros(1, 3, 128, 128)
-    crop[..., 57:64, 45:52] = 1  # about an eye, see nets.embedding
+    crop[..., 57:64, 45:52] = 1  # about an eye, see nets.mobilefacenet
     still = torch.eye(3)[None, :2]
     chip = chips(crop, still)
     assert chip.shape == (1, 3, 112, 96)

@@ -10,10 +10,10 @@ from nets import pixelation as px
 from nets.blocks import CrossStageAttention, DynamicDilatedConv, grow_mask, shrink_mask
 from nets.discriminator import Discriminator
 from nets.fusion import SUPPORT
-from nets.grid import CHANNELS, HALF_STEP, observe
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
-from nets.nar_seed import SeedNAR, SeedNARConfig, SpatialTransformer, base_grid
+from nets.observation import CHANNELS, HALF_STEP, observe
+from nets.reference.nar_seed import SeedNAR, SeedNARConfig, SpatialTransformer, base_grid
 
 SMALL_IDN = IDNConfig(width=8, widths=(16, 24), tail=8, kernel=3)
 SMALL_NAR = NARConfig(width=8, widths=(16, 24), tail=8, kernel=3, core=2, context=1)

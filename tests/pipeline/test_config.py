@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import Given, RunConfig, resolve
 from pipeline.errors import InputError, UsageError
-from pipeline.mosaic.find import FindSettings
-from pipeline.stages.track import TrackSettings
+from pipeline.mosaic.single_scale import FindSettings
+from pipeline.track.mosaics import TrackSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -21,7 +21,7 @@ import torch
 from pipeline import cuda
 from pipeline.errors import MissingError
 from pipeline.types import Frame
-from tests.pipeline.faces_scene import noise_frame
+from tests.support.faces_scene import noise_frame
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_STREAMS = {

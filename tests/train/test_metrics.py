@@ -11,8 +11,15 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
 from pipeline.errors import InputError, MissingError
-from train.data import Stills
-from train.metric_nets import LPIPS, Identity, InceptionFeatures, VGGFeatures, find_package_file, find_trunk
+from train.data.pictures import Stills
+from train.evaluation.metric_nets import (
+    LPIPS,
+    Identity,
+    InceptionFeatures,
+    VGGFeatures,
+    find_package_file,
+    find_trunk,
+)
 from train.metrics import frechet, interval, psnr, ssim, warping_error
 
 HAS_LPIPS = importlib.util.find_spec("lpips") is not None

@@ -16,11 +16,11 @@ from nets import pixelation
 from nets.checkpoint import CheckpointError, load
 from pipeline.errors import InputError, OutputError
 from train import loop
-from train.data import Segments, Stills, draw_clips
-from train.degrade import Degradation, degrade
+from train.data.degrade import Degradation, degrade
+from train.data.pictures import Segments, Stills, draw_clips
 from train.loop import train
 from train.recipe import Recipe
-from train.terms import motion_loss
+from train.restore_task import motion_loss
 
 SMALL = {"width": 8, "widths": [16, 24], "tail": 8}
 

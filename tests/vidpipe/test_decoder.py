@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.decode import open_decoder
-from pipeline.ledger import RunReport
-from tests.clips import write_clip
-from tests.fixtures import MOSAIC_SIZE
+from pipeline.run.sidecar import RunReport
+from tests.support.clips import write_clip
+from tests.support.fixtures import MOSAIC_SIZE
 from tests.vidpipe.conftest import Cli
 
 VP9 = {"cpu-used": "8", "deadline": "realtime", "g": "10", "crf": "4", "b": "0"}

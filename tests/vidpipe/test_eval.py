@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from nets.checkpoint import WEIGHTS
-from train import suite
-from train.conditions import Condition
-from train.evaluate import Outcome
+from train.evaluation import suite
+from train.evaluation.conditions import Condition
+from train.evaluation.evaluate import Outcome
 from vidpipe.cli.main import Interrupts, run_command
 
 
@@ -66,7 +66,7 @@ def test_a_missing_metric_network_is_said_before_the_first_step(
     [
         ((), 2, "nothing to measure on"),
         (("--faces", "nowhere"), 1, "nowhere is no folder"),
-        (("--clips", "none.npy"), 1, "train.pack"),
+        (("--clips", "none.npy"), 1, "train.data.pack"),
         (("none.safetensors", "--faces", "{faces}"), 1, "none.safetensors"),
         (("--faces", "{faces}", "--conditions", "dirty"), 2, "clean-BLOCKS"),
         (("--faces", "{faces}", "--frames", "one"), 2, "--frames"),
@@ -104,7 +104,7 @@ def test_what_cannot_be_measured(
 def test_an_output_that_is_no_folder_is_refused_before_anything_is_measured(
     faces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.suite.evaluate", lambda *given, **options: pytest.fail("measured"))
+    monkeypatch.setattr("train.evaluation.suite.evaluate", lambda *given, **options: pytest.fail("measured"))
     assert command("eval", "--faces", faces, "-o", faces / "0.png", "--metrics", "") == 1
     assert "give another --output" in capsys.readouterr().err
 

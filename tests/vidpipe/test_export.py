@@ -51,7 +51,7 @@ def test_list_and_prune(tiny: Path, cache_folder: Path, capsys: pytest.CaptureFi
 def test_a_difference_from_pytorch_is_exit_code_4(
     tiny: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.engines.reference import LIMITS, Limits  # noqa: PLC0415
+    from pipeline.engines.parity import LIMITS, Limits  # noqa: PLC0415
 
     monkeypatch.setitem(LIMITS, "fp32", Limits(300.0, 0.0))
     assert command(tiny, "--to", "openvino") == 4

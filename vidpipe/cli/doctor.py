@@ -14,7 +14,7 @@ CANNOT_RUN = 5
 
 def doctor(as_json: Json = False) -> None:
     """Try decoders, encoders, engines and devices. Exit code 5 when `vidpipe run` could not work here."""
-    from vidpipe.health import examine, works
+    from vidpipe.doctor import examine, works
 
     checks = []
     for check in examine():

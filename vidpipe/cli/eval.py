@@ -7,37 +7,37 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vidpipe.cli import evaloptions, options
+from vidpipe.cli import eval_options, options
 
 if TYPE_CHECKING:
-    from train.data import Segments, Stills
-    from train.evaluate import Judges
-    from train.suite import Suite
-    from train.tables import Table
+    from train.data.pictures import Segments, Stills
+    from train.evaluation.evaluate import Judges
+    from train.evaluation.suite import Suite
+    from train.evaluation.tables import Table
 
 DEFAULT_CONDITIONS = "clean-8,clean-10,clean-12,wild"
 
 
 def evaluate(
-    nets: evaloptions.Nets = None,
-    faces: evaloptions.Faces = None,
-    clips: evaloptions.Clips = None,
-    conditions: evaloptions.Conditions = None,
-    frames: evaloptions.FramesList = "1,5,16",
-    inversion: evaloptions.Invert = False,
-    table: evaloptions.TableName = None,
-    budget_minutes: evaloptions.Budget = None,
-    train_faces: evaloptions.TrainFaces = None,
-    train_clips: evaloptions.TrainClips = None,
-    blocks: evaloptions.Blocks = None,
-    retrain_steps: evaloptions.RetrainSteps = None,
-    count: evaloptions.Count = 60,
-    metrics: evaloptions.Metrics = "auto",
-    alexnet: evaloptions.Alexnet = None,
-    vgg16: evaloptions.Vgg16 = None,
-    inception: evaloptions.Inception = None,
-    output: evaloptions.Output = Path("eval"),
-    seed: evaloptions.Seed = 0,
+    nets: eval_options.Nets = None,
+    faces: eval_options.Faces = None,
+    clips: eval_options.Clips = None,
+    conditions: eval_options.Conditions = None,
+    frames: eval_options.FramesList = "1,5,16",
+    inversion: eval_options.Invert = False,
+    table: eval_options.TableName = None,
+    budget_minutes: eval_options.Budget = None,
+    train_faces: eval_options.TrainFaces = None,
+    train_clips: eval_options.TrainClips = None,
+    blocks: eval_options.Blocks = None,
+    retrain_steps: eval_options.RetrainSteps = None,
+    count: eval_options.Count = 60,
+    metrics: eval_options.Metrics = "auto",
+    alexnet: eval_options.Alexnet = None,
+    vgg16: eval_options.Vgg16 = None,
+    inception: eval_options.Inception = None,
+    output: eval_options.Output = Path("eval"),
+    seed: eval_options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
@@ -63,7 +63,7 @@ def evaluate(
                 "--table 5 retrains attackers with --train-faces FOLDER for --retrain-steps N each; leave "
                 "--budget-minutes out"
             )
-        from vidpipe.cli.table5 import Asked, table5
+        from vidpipe.cli.eval_defence import Asked, table5
 
         judges = _judges(metrics, alexnet, vgg16, inception)
         asked = Asked(nets, (faces, clips), conditions, train_faces, retrain_steps, blocks, count, seed)
@@ -101,7 +101,7 @@ def _table(
     conditions: str | None,
 ) -> Table | None:
     from pipeline.errors import UsageError
-    from train.tables import TABLES
+    from train.evaluation.tables import TABLES
 
     if name is None:
         if budget is not None or train_faces is not None:
@@ -124,7 +124,7 @@ def _table(
 
 def _judges(metrics: str, alexnet: Path | None, vgg16: Path | None, inception: Path | None) -> Judges:
     from pipeline.errors import UsageError
-    from train.evaluate import OPTIONAL, Judges
+    from train.evaluation.evaluate import OPTIONAL, Judges
 
     auto = OPTIONAL if inception else OPTIONAL[:-1]  # FID is not had by a package: nobody misses it
     names = auto if metrics == "auto" else tuple(m.strip() for m in metrics.split(",") if m.strip())
@@ -145,9 +145,9 @@ def _suite(
     device: str | None,
 ) -> Suite:
     """Everything that can be refused is refused here."""
-    from train.conditions import Condition
-    from train.methods import read_networks
-    from train.suite import Suite
+    from train.evaluation.conditions import Condition
+    from train.evaluation.methods import read_networks
+    from train.evaluation.suite import Suite
 
     wanted = [Condition.parse(text.strip()) for text in conditions.split(",")]
     windows = _numbers(frames, "--frames")
@@ -157,7 +157,7 @@ def _suite(
 
 def _material(faces: Path | None, clips: Path | None) -> tuple[Stills, Segments | None]:
     """What networks are trained on."""
-    from train.data import Segments, Stills
+    from train.data.pictures import Segments, Stills
 
     assert faces is not None  # _table has asked for it
     return Stills.load(faces, 256), Segments.load(clips) if clips else None
@@ -175,8 +175,8 @@ def _trained(
     import json
     from dataclasses import replace
 
-    from train.methods import read_networks
-    from train.variants import train_variants
+    from train.evaluation.methods import read_networks
+    from train.evaluation.variants import train_variants
 
     place = options.place(device)
     files = train_variants(table, material, minutes, output, place)
@@ -194,8 +194,8 @@ def _report(
 ) -> None:
     import json
 
-    from train.suite import section, write
-    from train.variants import page
+    from train.evaluation.suite import section, write
+    from train.evaluation.variants import page
     from vidpipe import __version__
 
     outcomes = []
@@ -250,6 +250,6 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 def _sources(faces: Path | None, clips: Path | None) -> dict[str, Stills | Segments]:
-    from train.suite import sources
+    from train.evaluation.suite import sources
 
     return {kind: source for kind, (source, _) in sources(faces, clips).items()}

@@ -146,8 +146,8 @@ def export(
         check_output(request, output, overwrite)
     console = Console(stderr=True)
     prepare(console, verbose, quiet)
-    from export.crops import faces as pictures
-    from export.job import export as run
+    from export.calibration import faces as pictures
+    from export.convert import export as run
 
     bar = Steps(f"{network} to {to} {precision}", console, shown=not (no_progress or quiet))
 

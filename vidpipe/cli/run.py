@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.cover import Asked, cover
+from vidpipe.cli.anonymize import Asked, cover
+from vidpipe.cli.display import Show
 from vidpipe.cli.parse import manual_region, seconds
-from vidpipe.cli.show import Show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.config import Resolved
-    from pipeline.ledger import RunReport
-    from vidpipe.reconstruct import Request
+    from pipeline.run.sidecar import RunReport
+    from vidpipe.api import Request
 
 MODES = ("reconstruct", "pixelize", "protect")
 _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
@@ -185,9 +185,9 @@ def run(
 
     from rich.console import Console
 
+    from vidpipe.api import Request, default_target
     from vidpipe.cli.log import prepare
     from vidpipe.cli.progress import Bar
-    from vidpipe.reconstruct import Request, default_target
 
     target = output or default_target(source, mode)
     asked = Asked(keep or [], only, region or [], exclude_region or [], during or [], tracks, start_s, end_s)
@@ -202,10 +202,10 @@ def run(
 
 
 def _reconstruct(request: Request, settings: Resolved, show: Show, explain: bool) -> None:
-    from vidpipe.reconstruct import reconstruct
+    from vidpipe.api import reconstruct
 
     if explain:
-        from vidpipe.explain import explanation
+        from vidpipe.explanation import explanation
 
         text = explanation(request, settings)
         typer.echo(text.model_dump_json(indent=2) if show.as_json else text.as_text())

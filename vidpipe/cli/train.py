@@ -13,7 +13,7 @@ from vidpipe.cli import options
 if TYPE_CHECKING:
     import torch
 
-    from train.terms import Frozen
+    from train.restore_task import Frozen
 
 NETS = ("idn", "nar", "nar-seed", "pixelizer")
 
@@ -24,7 +24,7 @@ Faces = Annotated[
 ]
 Clips = Annotated[
     Path | None,
-    typer.Option("--clips", metavar="NPY", help="What python -m train.pack wrote.", show_default=False),
+    typer.Option("--clips", metavar="NPY", help="What python -m train.data.pack wrote.", show_default=False),
 ]
 Output = Annotated[
     Path | None,
@@ -148,10 +148,10 @@ def train(
 
     from nets import losses
     from nets.checkpoint import CheckpointError
-    from train.data import Segments, Stills
-    from train.degrade import Degradation
+    from train.data.degrade import Degradation
+    from train.data.pictures import Segments, Stills
+    from train.distributed import join
     from train.loop import train as run
-    from train.parallel import join
     from train.recipe import Recipe
     from vidpipe.cli.log import prepare
 
@@ -212,8 +212,8 @@ def _pixelizer(
     from nets.checkpoint import WEIGHTS, CheckpointError
     from nets.pixelizer import PixelizerConfig
     from pipeline.errors import UsageError
-    from train.data import Stills
-    from train.pixelizer import Recipe, attacker, train
+    from train.data.pictures import Stills
+    from train.pixelizer_task import Recipe, attacker, train
 
     if perturb not in ("block", "pixel"):
         raise UsageError(f"--perturb is {perturb!r}; wanted block or pixel")
@@ -228,10 +228,10 @@ def _pixelizer(
 
 def _frozen(vgg: Path | None, identity: Path | None, place: torch.device) -> Frozen:
     """Networks that losses look through. Raises UsageError with what to do."""
-    from nets.embedding import FaceEmbedding
     from nets.losses import VGG16, LossNetworkError
+    from nets.mobilefacenet import FaceEmbedding
     from pipeline.errors import UsageError
-    from train.terms import Frozen
+    from train.restore_task import Frozen
 
     try:
         return Frozen(

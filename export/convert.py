@@ -1,0 +1,280 @@
+"""An export from request to entry: graph, engine, parity, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+from export import cache
+from export.cache import Entry
+from export.calibration import Faces, faces
+from export.networks import Checkpoint, find
+from export.report import ParityRecord, Report
+from export.spec import SUFFIX, Batch, Request, Target
+from pipeline.engines import CONTRACT, EngineSpec, Library, Precision
+from pipeline.engines.trust import sign
+from pipeline.errors import MissingError, VidpipeError
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+"""What is being done, and how far it is, 0 to 1."""
+
+SOURCES = (
+    "nets",
+    "export/graph_formats.py",
+    "export/torch_program.py",
+    "export/precision.py",
+    "export/networks.py",
+)
+"""Files whose text decides what graph comes of some weights."""
+CARRIED_WINDOWS = 2
+"""Of the reference that a TensorRT engine carries with it."""
+
+
+def silent(what: str, share: float) -> None:
+    """No progress."""
+
+
+def export(
+    request: Request,
+    pictures: Callable[[], Faces] = faces,
+    on_progress: Progress = silent,
+    anew: bool = False,
+) -> Entry:
+    """The engine that is asked for, from the cache or made now (always with ``anew``).
+
+    ``pictures`` are called when crops are needed to compare or to calibrate on. Raises the errors of
+    ``pipeline.errors``: UsageError for what the network or the target cannot be, MissingError for what is not
+    on this machine, InputError for an operator that the target does not know, GateError where the engine does
+    not answer as PyTorch does.
+    """
+    checkpoint = find(request.network)
+    source = pictures() if request.precision == "int8" else None
+    identity = identity_of(request, checkpoint, source)
+    kept = None if anew else cache.find(identity)
+    if kept is not None:
+        return kept
+    faces_here = source or pictures()
+    sign(b"")  # a key that cannot be read or made ends the export before the work, not after it
+    cache.check_space(_needed_bytes(checkpoint, request))
+    log.info("exporting %s to %s %s, once", request.network, request.target, request.precision)
+    return cache.store(
+        identity, lambda folder: _made(request, checkpoint, faces_here, identity, folder, on_progress)
+    )
+
+
+def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) -> dict[str, str]:
+    """Everything that decides what the engine's file holds."""
+    identity = {
+        "network": request.network,
+        "weights": checkpoint.sha256,
+        "graph": graph_digest(),
+        "contract": hashlib.sha256(CONTRACT.encode()).hexdigest(),
+        "target": request.target,
+        "precision": request.precision,
+        "size_px": str(request.size_px),
+        "window": str(request.window or "own"),
+        "batch": str(request.range),
+        "options": "signed" if request.signed else "",
+        "device": "",
+        "torch": version("torch"),
+        "onnxslim": version("onnxslim"),
+    }
+    if request.precision == "int8" and source is not None:
+        identity |= {"calibration": source.digest, "onnxruntime": version("onnxruntime")}
+    if request.target == "openvino":
+        identity["openvino"] = _version("openvino")
+    elif request.target not in ("onnx", "torch"):
+        identity |= _of_tensorrt(request)
+    return identity
+
+
+def _of_tensorrt(request: Request) -> dict[str, str]:
+    """Library, GPU and options. Raises MissingError where the engine cannot be built here."""
+    from export.tensorrt import LIBRARY, devices, gpu  # noqa: PLC0415
+    from pipeline.engines import tensorrt_library  # noqa: PLC0415
+    from pipeline.engines.engine_file import machine  # noqa: PLC0415
+
+    capabilities, library = devices(request), LIBRARY[request.target]
+    options = ["version-compatible"] if request.version_compatible else []
+    options += [f"hardware {request.hardware}"] if request.hardware != "none" else []
+    return {
+        "device": f"{gpu()} " * (library == "tensorrt") + ",".join(capabilities),
+        "machine": machine(),
+        "options": " ".join(options),
+        library: str(tensorrt_library.load(library).__version__),
+    }
+
+
+def identity_now(report: Report) -> dict[str, str] | None:
+    """What the export of a report would be made from now; None where its checkpoint is gone."""
+    asked = report.identity
+    try:
+        request = Request(
+            report.checkpoint,
+            cast("Target", report.target),
+            cast("Precision", report.precision),
+            Batch.parse(report.batch),
+            int(asked["size_px"]),
+            None if asked["window"] == "own" else int(asked["window"]),
+            **_options(report),
+        )
+        now = identity_of(request, find(report.checkpoint), None)
+    except VidpipeError:
+        return None
+    # Pictures are no matter of age: the same ones may be calibrated on again.
+    return now | {name: asked[name] for name in ("calibration", "onnxruntime") if name in asked}
+
+
+def _options(report: Report) -> dict[str, Any]:
+    """What a report's request had beside its shapes."""
+    options = report.identity["options"]
+    if report.target in ("onnx", "torch"):
+        return {"signed": options == "signed"}
+    if report.target == "tensorrt-rtx":
+        return {"capabilities": tuple(report.identity["device"].split(","))}
+    hardware = options.partition("hardware ")[2] or "none"
+    return {"version_compatible": "version-compatible" in options, "hardware": hardware}
+
+
+def graph_digest() -> str:
+    """Of the code that makes graphs: after any change to it, weights are exported anew."""
+    root = Path(__file__).resolve().parents[1]
+    whole = hashlib.sha256()
+    for name in SOURCES:
+        path = root / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else (path,):
+            whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+def _made(
+    request: Request,
+    checkpoint: Checkpoint,
+    source: Faces,
+    identity: dict[str, str],
+    folder: Path,
+    on_progress: Progress,
+) -> Report:
+    """Fills an entry's folder."""
+    from export.networks import spec_of, with_window  # noqa: PLC0415
+    from export.parity import gate, reference_of  # noqa: PLC0415  everything from here on is slow to import
+
+    started = time.perf_counter()
+    net = with_window(checkpoint.net, request.window)
+    batch = request.range
+    spec = spec_of(net, checkpoint.sha256, request.size_px, request.precision, (batch.min, batch.max))
+    name = Path(request.network).stem + SUFFIX[request.target]
+    if request.target == "onnx":
+        from export.graph_formats import to_onnx  # noqa: PLC0415
+
+        on_progress("graph", 0.0)
+        (folder / name).write_bytes(to_onnx(net, spec, source, symmetric=request.signed))
+    elif request.target == "torch":
+        from export.torch_program import to_program  # noqa: PLC0415
+
+        on_progress("graph", 0.0)
+        to_program(net, spec, folder / name)
+    else:
+        graph = export(_graph_of(request), lambda: source, on_progress)
+        started = time.perf_counter()
+    on_progress("engine", 0.5)
+    not_run, records = "", []
+    if request.target == "openvino":
+        from export.openvino_format import to_ir  # noqa: PLC0415
+
+        to_ir(graph.file, spec, folder / name)
+    elif request.target not in ("onnx", "torch"):
+        from export.tensorrt import build, why_not_run  # noqa: PLC0415
+
+        carried = reference_of(net, spec, source, CARRIED_WINDOWS)
+        build(
+            request, graph.file, spec, carried, folder / name, lambda what, s: on_progress(what, 0.5 + s / 2)
+        )
+        not_run = why_not_run(request)
+        records = [r.model_copy(update={"engine": f"its graph on {r.engine}"}) for r in graph.report.parity]
+    build_s = time.perf_counter() - started
+    if not not_run:
+        on_progress("parity", 1.0)
+        records = gate(folder / name, reference_of(net, spec, source), _runners(request)) + records
+    return _report(request, spec, source, identity, folder, name, build_s, records, not_run)
+
+
+def _graph_of(request: Request) -> Request:
+    """The ONNX file that an engine is made from: one for all ranges of batches, the profile narrows it."""
+    for_trt, batch = request.target != "openvino", request.range
+    return Request(
+        request.network,
+        "onnx",
+        request.precision,
+        batch if batch.min == batch.max else None,
+        request.size_px,
+        request.window,
+        signed=for_trt and request.precision == "int8",
+    )
+
+
+def _runners(request: Request) -> tuple[Library, ...]:
+    """Which libraries an export is compared under, as far as they are here."""
+    match request.target:
+        case "onnx":
+            # OpenVINO computes the signed form of int8 wrongly (docs/engines.md); it is never given it.
+            return ("onnxruntime",) if request.signed else ("onnxruntime", "openvino")
+        case "openvino":
+            return ("openvino",)
+        case "torch":
+            return ("torch",)
+        case _:
+            return ("tensorrt",)
+
+
+def _report(
+    request: Request,
+    spec: EngineSpec,
+    source: Faces,
+    identity: dict[str, str],
+    folder: Path,
+    first: str,
+    build_s: float,
+    records: list[ParityRecord],
+    not_run: str,
+) -> Report:
+    names = [first, *sorted(path.name for path in folder.iterdir() if path.name != first)]
+    return Report(
+        net=spec.net,
+        checkpoint=request.network,
+        target=request.target,
+        precision=request.precision,
+        batch=str(request.range),
+        size_px=spec.size_px,
+        window=spec.window,
+        core=spec.core,
+        identity=identity,
+        files={name: cache.sha256(folder / name) for name in names},
+        size_bytes=sum((folder / name).stat().st_size for name in names),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        build_s=round(build_s, 2),
+        crops=source.source,
+        parity=records,
+        not_run=not_run,
+    )
+
+
+def _needed_bytes(checkpoint: Checkpoint, request: Request) -> int:
+    """Weights are kept as float16, graphs in float32 at most; a plan holds kernels besides."""
+    graph = 2 * checkpoint.path.stat().st_size
+    return graph * (4 if request.target in ("onnx", "openvino", "torch") else 8) + (16 << 20)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise MissingError(f"--to needs {package}, which is not installed: pip install {package}") from error

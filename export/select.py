@@ -1,0 +1,119 @@
+"""Which engine file a run opens, and what is built meanwhile.
+
+On a CPU it is the network's ONNX file. On an NVIDIA GPU it is a TensorRT engine of this user, if there is
+one for these weights, this GPU and this library. If there is none, one is built in the background, and the
+run goes on with the next best engine to its end: one file is made by one engine, and its sidecar names it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from export import cache
+from export.cache import engine_file
+from export.calibration import faces_or_noise
+from export.convert import export, identity_of
+from export.networks import find
+from export.spec import RTX_CAPABILITIES, Request, Target
+from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
+from pipeline.engines.trust import folder
+from pipeline.errors import MissingError
+
+log = logging.getLogger(__name__)
+
+PRECISION: Precision = "fp16"
+"""Of engines that a run builds by itself: half the time and memory of fp32, 100 dB from PyTorch."""
+COMMAND = [sys.executable, "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
+"""``vidpipe``, whatever its name is on this machine; the run in the foreground goes first."""
+
+
+def engine_for(net: str, engine: str, device: str) -> Path:
+    """The file to open for a network, for the settings ``engine`` and ``device`` of a run; what was chosen is
+    logged. ``tensorrt`` and ``tensorrt-rtx`` are built now if need be, which may take minutes. Raises the
+    errors of ``export.convert.export``."""
+    asked: dict[str, Target] = {"torch": "torch", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
+    if engine in asked:
+        if engine != "torch" and not _capability(device):
+            raise MissingError(
+                f"--engine {engine} wants an NVIDIA GPU that PyTorch sees, and device {device} is none here; "
+                "use --engine auto"
+            )
+        return export(_request(net, asked[engine]), faces_or_noise).file
+    capability = _capability(device) if engine == "auto" else ""
+    target = _target(capability)
+    if target is None:
+        return _next_best(net, capability)
+    identity = identity_of(_request(net, target), find(net), None)
+    kept = cache.find(identity)
+    if kept is not None:
+        log.info("%s: its %s engine is in the cache: %s", net, target, kept.file)
+        return kept.file
+    said = _build_meanwhile(net, target, cache.key_of(identity))
+    log.warning(
+        "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
+    )
+    return _next_best(net, capability)
+
+
+def _next_best(net: str, capability: str) -> Path:
+    """The ONNX file; for a GPU that ONNX Runtime cannot use here, PyTorch's program."""
+    if not capability or onnxruntime_has_gpu():
+        return engine_file(net)
+    log.info("%s: onnxruntime has no CUDA here, so PyTorch runs it on the GPU", net)
+    return export(_request(net, "torch"), faces_or_noise).file
+
+
+def _request(net: str, target: Target) -> Request:
+    return Request(net, target, PRECISION)
+
+
+def _capability(device: str) -> str:
+    """Of the GPU that a run would use, e.g. 8.9; empty for the CPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return ""
+    index = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else 0
+    major, minor = torch.cuda.get_device_capability(index)
+    return f"{major}.{minor}"
+
+
+def _target(capability: str) -> Target | None:
+    """``tensorrt`` where it is installed, else ``tensorrt-rtx`` for the GPUs that it knows."""
+    if capability and tensorrt_library.is_installed("tensorrt"):
+        return "tensorrt"
+    if capability in RTX_CAPABILITIES and tensorrt_library.is_installed("tensorrt_rtx"):
+        return "tensorrt-rtx"
+    return None
+
+
+def _build_meanwhile(net: str, target: Target, key: str) -> str:
+    """Starts ``vidpipe export`` for this key unless it runs or has failed before; says which."""
+    try:
+        import fcntl  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return f"build one with: vidpipe export {net} --to {target} --precision {PRECISION}"
+    note = folder() / f"building-{key}.log"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    # The builder inherits the open file and with it the lock, which ends with it however it ends.
+    with os.fdopen(os.open(note, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "it is being built in the background"
+        if told := file.read().decode("utf-8", "replace").strip():
+            return f"building it failed: {told.splitlines()[-1]} (to try again, delete {note})"
+        arguments = ["export", net, "--to", target, "--precision", PRECISION, "--no-progress", "-q"]
+        subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            pass_fds=(file.fileno(),),
+            start_new_session=True,
+        )
+    return "it is being built in the background from now on"

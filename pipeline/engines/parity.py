@@ -1,0 +1,173 @@
+"""Does an engine answer as PyTorch does? Crops of real pictures, PyTorch's answer, and the difference.
+
+Measured in the task's own terms: both answers are held to the mosaic (``nets.observation.compose``), then
+compared
+with each other and with the truth, inside the mosaic. An exporter measures what it has made; an engine that
+could not run where it was made carries its ``Reference`` with it, and is measured when it is first opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from nets.observation import Observation, compose, observe
+from pipeline.engines import Engine, EngineSpec
+from pipeline.engines.feed import feed
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """K windows of pixelated crops as a decoder gives them, and what is under the mosaic. All uint8."""
+
+    image: Tensor
+    """(K, T, 3, S, S) RGB"""
+    truth: Tensor
+    """(K, T, 3, S, S) RGB"""
+    mask: Tensor
+    """(K, T, 1, S, S), 1 clean"""
+    rows: Tensor
+    """(K, T, N, S) membership in cells"""
+    cols: Tensor
+
+    def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
+        """What an engine is fed, see ``EngineSpec``."""
+        return feed(self._observed(), spec)[0]
+
+    def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
+        """An engine's answer as a picture: (K, C, 3, S, S), RGB in [0, 1]."""
+        observation = feed(self._observed(), spec)[1]
+        image = self.image[:, spec.context : spec.context + spec.core].flatten(0, 1).float() / 255
+        picture = compose(observation, image, residual.flatten(0, 1), trust.flatten())
+        shaped: Tensor = picture.clamp(0, 1).unflatten(0, (self.mask.shape[0], spec.core))
+        return shaped
+
+    def _observed(self) -> Observation:
+        parts = (self.image.float() / 255, self.mask.float(), self.rows.float(), self.cols.float())
+        return observe(*(x.flatten(0, 1) for x in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Crops and PyTorch's answer in float32."""
+
+    crops: Crops
+    residual: Tensor
+    """(K, C, 3, S, S)"""
+    trust: Tensor
+    """(K, C)"""
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file."""
+        tensors = {f.name: getattr(self.crops, f.name).contiguous() for f in fields(Crops)}
+        return save_tensors(tensors | {"residual": self.residual, "trust": self.trust})
+
+    @staticmethod
+    def from_bytes(content: bytes) -> Reference:
+        """Raises SafetensorError or KeyError for anything else than ``to_bytes`` gave."""
+        tensors = load_tensors(content)
+        crops = Crops(**{f.name: tensors[f.name] for f in fields(Crops)})
+        return Reference(crops, tensors["residual"], tensors["trust"])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine of a precision may differ by, inside the mosaic."""
+
+    min_psnr_db: float
+    """between the two answers, peak 1"""
+    max_change_db: float
+    """of the PSNR to the truth, either way"""
+
+
+LIMITS = {
+    "fp32": Limits(80.0, 0.001),
+    "fp16": Limits(60.0, 0.01),
+    "bf16": Limits(45.0, 0.05),
+    "int8": Limits(40.0, 0.1),
+}
+"""An error at P dB that has nothing to do with the network's own (24 dB at best) costs
+10 log10(1 + 10 ** ((24 - P) / 10)) dB of PSNR to the truth: 0.001 at 60 dB, 0.03 at 45, 0.11 at 40."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Difference of an engine's answer from PyTorch's in float32. Pictures and PSNR have peak 1."""
+
+    engine: str
+    precision: str
+    """fp32, fp16, bf16 or int8: which LIMITS hold"""
+    psnr_db: float
+    """between the two pictures, inside the mosaic"""
+    truth_db: float
+    """of PyTorch's picture against the truth, inside the mosaic"""
+    change_db: float
+    """of that, with the engine's picture"""
+    max_error: float
+    """of a pixel's channel"""
+    max_trust_error: float
+    windows: int
+
+    @property
+    def holds(self) -> bool:
+        limits = LIMITS[self.precision]
+        return self.psnr_db >= limits.min_psnr_db and abs(self.change_db) <= limits.max_change_db
+
+    def __str__(self) -> str:
+        limits = LIMITS[self.precision]
+        return (
+            f"{self.engine}: {self.psnr_db:.1f} dB between it and PyTorch (wanted {limits.min_psnr_db:.0f} "
+            f"for {self.precision}), PSNR to the truth changed by {self.change_db:+.4f} dB "
+            f"(allowed {limits.max_change_db:g}), largest error {self.max_error:.4f}"
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """For a report."""
+        return asdict(self) | {"holds": self.holds}
+
+
+def measure(engine: Engine, reference: Reference, precision: str) -> Parity:
+    """Runs the engine on the reference's crops, one window a call. NaN or infinity never hold."""
+    crops, spec = reference.crops, engine.spec
+    inputs = crops.inputs(spec)
+    answers = [
+        engine.infer({name: value[k : k + 1] for name, value in inputs.items()})
+        for k in range(crops.mask.shape[0])
+    ]
+    residual, trust = (
+        torch.cat([answer[name].cpu() for answer in answers]) for name in ("residual", "trust")
+    )
+    return parity(engine.name, spec, reference, {"residual": residual, "trust": trust}, precision)
+
+
+def parity(
+    name: str, spec: EngineSpec, reference: Reference, outputs: Mapping[str, Tensor], precision: str
+) -> Parity:
+    """Compares outputs for all of the reference's windows with PyTorch's."""
+    crops, core = reference.crops, slice(spec.context, spec.context + spec.core)
+    wanted = crops.composed(spec, reference.residual, reference.trust)
+    came = crops.composed(spec, outputs["residual"], outputs["trust"])
+    weight = 1 - crops.mask[:, core].float()
+    truth = crops.truth[:, core].float() / 255
+    before = _psnr_db(wanted, truth, weight)
+    return Parity(
+        engine=name,
+        precision=precision,
+        psnr_db=_psnr_db(came, wanted, weight),
+        truth_db=before,
+        change_db=_psnr_db(came, truth, weight) - before,
+        max_error=float((came - wanted).abs().max()),
+        max_trust_error=float((outputs["trust"] - reference.trust).abs().max()),
+        windows=crops.mask.shape[0],
+    )
+
+
+def _psnr_db(a: Tensor, b: Tensor, weight: Tensor) -> float:
+    """Pooled over all windows, peak 1; an error of 1e-10 RMS, 200 dB, counts as none."""
+    error = (((a - b) ** 2) * weight).sum() / (weight.sum() * a.shape[-3])
+    return float(-10 * torch.log10(error + 1e-20))

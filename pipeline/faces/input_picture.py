@@ -1,0 +1,210 @@
+"""The small upright RGB copy of a frame in which faces are looked for, and the way back to its px."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.cuda import sent
+from pipeline.faces import Face, FaceFinder
+from pipeline.picture import resize
+from pipeline.picture.color import Model, pixel_format
+from pipeline.stages.shot_cuts import to8
+from pipeline.types import Box, Frame, StreamInfo
+
+NET_FACE_PX = 20
+"""Height of a face from which the finders see it for sure (``pipeline.faces.centerface`` has the figures)."""
+SMALLEST_PX = 20
+LEAST_SHARE = 1 / 54
+"""of the shorter side: with ``SMALLEST_PX`` what ``min_face_px`` is by default: 20 px up to 1080 lines."""
+_QUICK_PX = 40
+_QUICK_SHARE = 0.08
+"""of the shorter side: with ``_QUICK_PX`` the smallest face of the quick looks, 86 px of 1080"""
+_GATE_PX = 36
+_GATE_SHARE = 0.06
+"""of the shorter side: the same for the gate, which looks at another scale than either look does"""
+_WORTH = 1.3
+"""A quick look that saves less than this factor of the pixels is not worth a second network."""
+_MULTIPLE = 32
+_GIVE = 0.08
+_STEPS = 16
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPicture:
+    """How frames of one stream become pictures of one size. The picture fills the upper left corner."""
+
+    width: int
+    height: int
+    """Of the part that is filled, as coded."""
+    rotation: int
+    """Degrees counter-clockwise from coded to upright."""
+    frame_width: int
+    frame_height: int
+    mirrored: bool = False
+    """Left and right change places; another setting for the same finder."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the whole picture, upright, multiples of 32."""
+        w, h = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+        return -(-w // _MULTIPLE) * _MULTIPLE, -(-h // _MULTIPLE) * _MULTIPLE
+
+    def of(self, frame: Frame) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
+        small = _small_rgb(frame, self.width, self.height)
+        if self.rotation:
+            small = np.asarray(cv2.rotate(small, _TURNS[self.rotation]), np.uint8)
+        if self.mirrored:
+            small = small[:, ::-1]
+        full_width, full_height = self.size_px
+        out = np.zeros((full_height, full_width, 3), np.uint8)
+        out[: small.shape[0], : small.shape[1]] = small
+        return out
+
+    def there(self, frame: Frame) -> Tensor:
+        """``of`` as (1, 3, H, W) float32 of whole levels, made and left where the frame lies."""
+        small = resize.rgb(frame, self.width, self.height)
+        small = torch.rot90(small, self.rotation // 90, (1, 2))  # counter-clockwise
+        if self.mirrored:
+            small = small.flip(2)
+        full_width, full_height = self.size_px
+        return F.pad(small, (0, full_width - small.shape[2], 0, full_height - small.shape[1]))[None]
+
+    def back(self, face: Face) -> Face:
+        """A face of the picture in px of the frame as coded."""
+        box = face.box
+        corners = self._points(np.array([[box.x0, box.y0], [box.x1, box.y1]], np.float64))
+        (x0, y0), (x1, y1) = np.sort(corners, axis=0).tolist()
+        marks = face.landmarks
+        if marks is not None:
+            marks = self._points(marks.astype(np.float64)).astype(np.float32)
+            if self.mirrored:
+                marks = marks[[1, 0, 2, 4, 3]]
+        return Face(face.score, Box(x0, y0, x1, y1), marks)
+
+    def _points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        if self.mirrored:
+            x = (self.height if self.rotation % 180 else self.width) - x
+        # What turning by the rotation did, undone.
+        match self.rotation:
+            case 90:
+                x, y = self.width - y, x
+            case 180:
+                x, y = self.width - x, self.height - y
+            case 270:
+                x, y = y, self.height - x
+        return np.stack([x * self.frame_width / self.width, y * self.frame_height / self.height], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """A finder and the picture that it looks at."""
+
+    finder: FaceFinder
+    picture: SmallPicture
+
+    def faces(self, frame: Frame, min_score: float) -> list[Face]:
+        """In px of the frame as coded. The picture is made where the finder runs, or comes to it."""
+        if self.finder.device.type == "cpu":
+            seen = self.finder(self.picture.of(frame), min_score)
+        else:
+            seen = self.finder(self.picture.there(sent(frame, self.finder.device)), min_score)
+        return [self.picture.back(face) for face in seen]
+
+
+def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) -> SmallPicture:
+    """Scaled so that a face of ``min_face_px`` (px as coded) gets ``NET_FACE_PX``, never enlarged.
+
+    Pixels become square, so that faces have their shape. Up to ``_GIVE`` smaller where that wastes less of
+    the network's input, whose sides are multiples of 32.
+    """
+    most = min(1.0, NET_FACE_PX / min_face_px)
+    aspect = float(info.sample_aspect)
+    wide, high = max(1.0, aspect), max(1.0, 1 / aspect)
+
+    def at(scale: float) -> SmallPicture:
+        width = max(1, math.floor(info.width * wide * scale + 0.5))
+        height = max(1, math.floor(info.height * high * scale + 0.5))
+        return SmallPicture(width, height, info.rotation, info.width, info.height, mirrored)
+
+    sizes = [at(most * (1 - _GIVE * step / _STEPS)) for step in range(_STEPS + 1)]
+    return min(sizes, key=lambda size: math.prod(size.size_px) / (size.width * size.height) ** 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The pictures of a run: for looks at all faces, for quick looks in between, for the gate."""
+
+    min_face_px: float
+    """px of the picture as coded; smaller ones are not looked for"""
+    quick_face_px: float
+    fine: SmallPicture
+    quick: SmallPicture
+    """``fine`` itself where that is hardly larger"""
+    gate: SmallPicture
+
+
+def scales(info: StreamInfo, min_face_px: float | None) -> Scales:
+    """``min_face_px`` None: a share of the picture's size."""
+    shorter = min(info.width, info.height)
+    least = min_face_px or max(SMALLEST_PX, LEAST_SHARE * shorter)
+    larger = max(least, _QUICK_PX, _QUICK_SHARE * shorter)
+    fine, quick = small_picture(info, least), small_picture(info, larger)
+    if math.prod(fine.size_px) < _WORTH * math.prod(quick.size_px):
+        quick, larger = fine, least
+    again = 1.5 * min_face_px if min_face_px else max(_GATE_PX, _GATE_SHARE * shorter)
+    gate = small_picture(info, again, mirrored=True)
+    return Scales(least, larger, fine, quick, gate)
+
+
+def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no finder minds."""
+    fmt = pixel_format(frame.pix_fmt)
+    small = [_small(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
+    match fmt.model:
+        case Model.GRAY:
+            return np.asarray(cv2.merge([small[0]] * 3), np.uint8)
+        case Model.RGB:
+            return np.asarray(cv2.merge(small), np.uint8)
+        case Model.YUV:
+            y, u, v = small
+            if not resize.is_full_range(frame):  # 16..235 to 0..255
+                y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
+            return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
+def _small(plane: Tensor, bits: int, width: int, height: int) -> Plane:
+    """The plane at that size, 8 bits, on the host; made smaller where it lies, larger on the host."""
+    rows, columns = plane.shape
+    if plane.device.type == "cpu" or rows * columns <= width * height:
+        return _resized(plane.cpu().numpy(), bits, width, height)
+    return np.asarray(resize.linear(plane, bits, width, height).cpu().numpy(), np.uint8)
+
+
+def _resized(plane: Plane, bits: int, width: int, height: int) -> NDArray[np.uint8]:
+    # Halving by area is quick, and so is linear interpolation, which is anti-aliased enough below a half;
+    # area at any other ratio takes ten times as long.
+    rows, columns = plane.shape
+    small = plane
+    while rows >= 2 * height and columns >= 2 * width:
+        rows, columns = rows // 2, columns // 2
+        small = _scaled(small[: 2 * rows, : 2 * columns], columns, rows, cv2.INTER_AREA)
+    return to8(_scaled(small, width, height, cv2.INTER_LINEAR), bits)
+
+
+def _scaled(plane: Plane, width: int, height: int, how: int) -> Plane:
+    scaled: Plane = cv2.resize(plane, (width, height), interpolation=how)  # type: ignore[assignment]
+    return scaled

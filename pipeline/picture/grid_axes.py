@@ -1,0 +1,120 @@
+"""Where the cells of lattices lie in the planes of a frame: edges of all of them at once.
+
+A frame of a crowd has forty masks, with four axes each: worked out one by one in Python they took more time
+than the pixels did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nets.pixelation import EPS
+from pipeline.picture.color import Conversion
+from pipeline.types import Box, Frame
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a box on one plane, in R cells."""
+
+    start: int
+    """First sample of the plane that lies in the box, and"""
+    stop: int
+    """the end of them; both clipped to the plane."""
+    bounds: Ints
+    """(R + 1,): first sample of each cell and the end of the last one, counted from ``start``; ascending."""
+    counts: Ints
+    """(R,): samples of each cell."""
+    least: int
+    """Samples of the emptiest cell."""
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A box on one plane."""
+
+    y: Axis
+    x: Axis
+
+    @property
+    def is_empty(self) -> bool:
+        return self.y.is_empty or self.x.is_empty
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """Of the plane."""
+        return slice(self.y.start, self.y.stop), slice(self.x.start, self.x.stop)
+
+
+def places(
+    frame: Frame, convert: Conversion, boxes: Sequence[Box], cells: Sequence[tuple[int, int]]
+) -> list[tuple[Place, Place]]:
+    """Of each box in (rows, columns) of cells its place on the first plane, and on the planes of chroma,
+    which is the same one where chroma has the samples of luma."""
+    if not boxes:
+        return []
+    edges = np.array([(box.y0, box.y1, box.x0, box.x1) for box in boxes])
+    counts = np.array(cells)
+
+    def on(plane: int, step_y: int, step_x: int) -> list[Place]:
+        rows, columns = frame.planes[plane].shape
+        down = axes(edges[:, 0], edges[:, 1], counts[:, 0], rows, step_y)
+        across = axes(edges[:, 2], edges[:, 3], counts[:, 1], columns, step_x)
+        return [Place(y, x) for y, x in zip(down, across, strict=True)]
+
+    fine = on(0, 1, 1)
+    step_y, step_x = convert.format.step_y, convert.format.step_x
+    coarse = fine if (step_y, step_x) == (1, 1) else on(1, step_y, step_x)
+    return list(zip(fine, coarse, strict=True))
+
+
+def axes(
+    low: NDArray[np.float64], high: NDArray[np.float64], cells: Ints, size: int, step: int
+) -> list[Axis]:
+    """Of n boxes that span the pixels ``low`` to ``high`` (n,) in ``cells`` (n,) cells each, on an axis of
+    ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``."""
+    start = np.clip(np.floor(low).astype(np.int64) // step, 0, size)
+    stop = np.maximum(np.minimum(_up(np.ceil(high).astype(np.int64), step), size), start)
+    pitch = np.maximum((high - low) / cells, 1e-6)[:, None]
+    cell = np.arange(cells.max() + 1)
+    inner = np.ceil(low[:, None] + cell * pitch - EPS * pitch).astype(np.int64)
+    ends = np.minimum(np.maximum(_up(inner, step), start[:, None]), stop[:, None])
+    ends[:, 0] = start
+    ends = np.where(cell >= cells[:, None], stop[:, None], ends)
+    bounds = ends - start[:, None]
+    counts = bounds[:, 1:] - bounds[:, :-1]
+    least = np.where(cell[:-1] < cells[:, None], counts, size).min(1)
+    return [
+        Axis(first, last, bound[: n + 1], count[:n], fewest)
+        for first, last, bound, count, n, fewest in zip(
+            start.tolist(), stop.tolist(), bounds, counts, cells.tolist(), least.tolist(), strict=True
+        )
+    ]
+
+
+def _up(pixels: Ints, step: int) -> Ints:
+    """In samples of ``step`` pixels, rounded up."""
+    return pixels if step == 1 else -(-pixels // step)
+
+
+def own(axis: Axis, least: float | None = None) -> Ints | None:
+    """For each cell the nearest one with enough samples: ``least``, or half of the fullest's; None where all
+    have enough."""
+    counts = axis.counts
+    wanted = max(int(counts.max()) / 2 if least is None else least, 1)
+    if axis.least >= wanted:
+        return None
+    enough = np.flatnonzero(counts >= wanted)
+    if not len(enough):
+        return np.zeros(len(counts), np.int64)
+    return np.asarray(enough[np.abs(enough[None, :] - np.arange(len(counts))[:, None]).argmin(1)], np.int64)

@@ -1,0 +1,263 @@
+"""Regions of single frames -> tracks: one region per living track on the frames from its birth to its end.
+
+Association is Hungarian on overlap and pitch. What leaves for a frame is decided when the
+``look_ahead_frames`` after it have been seen, so that a birth is confirmed before its first frame leaves,
+a gap is filled from both sides, and smoothing looks as far ahead as back and does not lag. A frame of a gap
+that plainly shows no mosaic is not filled: tools leave single frames unpixelated.
+``pipeline.track.smooth`` does the smoothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from nets.pixelation import Operator
+from pipeline.mosaic.sampling import named
+from pipeline.track.smooth import steady
+from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
+
+Again = Callable[[Frame, Region], Region | None]
+"""Looks for a region of a frame in another frame near it; None where that does not show it."""
+Bare = Callable[[Frame, Region], bool]
+"""Whether a frame plainly shows that there is nothing in the place of a region of frames around it."""
+
+_PITCH_WEIGHT = 0.5
+"""What a pitch twice as large costs, in units of overlap: it decides between regions, overlap decides
+whether."""
+_STEADY_SHARE = 0.6
+"""Share of the look-ahead that shows a weak mosaic with one lattice: chance repeats no lattice."""
+_STEADY_PITCH = 0.03
+"""Relative; pitches this near each other are one lattice's."""
+_STEADY_SCORE = 0.42
+"""0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
+
+_TWO = 2
+"""Frames that are enough where they show a mosaic strongly. Of seven training clips at MPEG-4's coarsest
+quantizer that show regions at all none has a score above 0.47."""
+_OTHERWISE = 0.5
+"""Mean log odds over all frames of a track that change what its cells are taken for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """How regions are joined over time."""
+
+    min_iou: float = 0.2
+    """0..1, least overlap of a region with its track's last box"""
+    min_hits: int = 3
+    """frames of the first ``look_ahead_frames`` + 1 that must show a region for a track to be born"""
+    birth_score: float = 0.5
+    """0..1, least mean score of the ``min_hits`` strongest of those regions"""
+    strong_score: float = 0.65
+    """0..1, mean score from which two frames are enough, or all of a shot that is shorter"""
+    max_gap_frames: int = 6
+    """longest gap that is filled, if the look-ahead reaches beyond it"""
+    look_ahead_frames: int = 8
+    """frames that are held back"""
+
+    @property
+    def gap_frames(self) -> int:
+        """Longest gap that can be filled from both sides."""
+        return min(self.max_gap_frames, self.look_ahead_frames - 1)
+
+
+@dataclass(slots=True)
+class _Track:
+    """Regions seen of one mosaic, by position in the stream."""
+
+    seen: dict[int, Region]
+    found: int
+    """the first that the finder showed; those before it were looked back at"""
+    first: int
+    last: int
+    closed: bool = False
+    number: int | None = field(default=None)
+    """identity, given when its first frame leaves"""
+    odds: float = 0.0
+    """that its cells hold point samples: sum of the log odds of all frames that showed it so far"""
+    asked: int = 0
+    """frames that had a grid"""
+    operator: Operator | None = None
+    """what its cells were last taken for"""
+
+    def __post_init__(self) -> None:
+        for region in self.seen.values():
+            self.ask(region)
+
+    def ask(self, region: Region) -> None:
+        if region.grid is not None:
+            self.odds += region.grid.odds
+            self.asked += 1
+
+    def told(self, region: Region) -> Region:
+        """The region with the track's operator. No tool changes it from frame to frame, and single frames
+        are often mistaken: so it changes only where all frames so far, weighed together, say otherwise."""
+        if region.grid is None or self.odds == 0.0:
+            return region
+        if self.operator is None or abs(self.odds) > _OTHERWISE * self.asked:
+            self.operator = named(self.odds)
+        return replace(region, grid=replace(region.grid, operator=self.operator))
+
+
+def track(
+    found: Iterable[Found],
+    *,
+    settings: TrackSettings,
+    again: Again | None = None,
+    bare: Bare | None = None,
+) -> Iterator[Tracked]:
+    """Frames in order, each exactly once, with their tracks; at most ``look_ahead_frames`` + 1 are held.
+
+    ``again`` looks for a new region in the frames before it that are still held; ``bare`` says which frames
+    of a gap are not filled. Raises nothing of its own; a cut ends all tracks.
+    """
+    held: deque[Found] = deque()
+    tracks: list[_Track] = []
+    born = 0
+    start = position = 0
+    shots: deque[int] = deque([0])
+    for item in found:
+        if item.cut and position > shots[-1]:
+            shots.append(position)
+            for t in tracks:
+                t.closed = True
+        fresh = _associate([t for t in tracks if not t.closed], tracks, item.regions, position, settings)
+        if again is not None:
+            past = list(held)[max(shots[-1] - start, 0) :]
+            for t in fresh:
+                _look_back(t, past, [o for o in tracks if o is not t], again, settings.gap_frames)
+        held.append(item)
+        position += 1
+        if len(held) > settings.look_ahead_frames:
+            born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
+            yield _leave(tracks, held.popleft(), start, bare)
+            start = _next(tracks, shots, start, settings)
+    while held:
+        born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
+        yield _leave(tracks, held.popleft(), start, bare)
+        start = _next(tracks, shots, start, settings)
+
+
+def _associate(
+    living: list[_Track],
+    tracks: list[_Track],
+    regions: tuple[Region, ...],
+    position: int,
+    settings: TrackSettings,
+) -> list[_Track]:
+    """Give each region to the living track that it fits, or to a new one. Returns the new ones."""
+    free = set(range(len(regions)))
+    if living and regions:
+        iou = np.array([[t.seen[t.last].box.iou(r.box) for r in regions] for t in living])
+        cost = -iou + _PITCH_WEIGHT * np.array(
+            [[_pitch_gap(t.seen[t.last], r) for r in regions] for t in living]
+        )
+        cost[iou < settings.min_iou] = 1e3
+        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+            if iou[i, j] >= settings.min_iou:
+                living[i].seen[position] = regions[j]
+                living[i].last = position
+                living[i].ask(regions[j])
+                free.discard(int(j))
+    for t in living:
+        t.closed = position - t.last > settings.gap_frames
+    fresh = [_Track({position: regions[j]}, position, position, position) for j in sorted(free)]
+    tracks += fresh
+    return fresh
+
+
+def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Again, gap_frames: int) -> None:
+    """Frames before the first one of a track that show it, too, become its own, over gaps of up to
+    ``gap_frames``; ``past`` ends before it."""
+    for at, item in zip(range(new.first - 1, -1, -1), reversed(past), strict=False):
+        if new.first - at > gap_frames + 1:
+            return
+        region = again(item.frame, new.seen[new.first])
+        if region is None:
+            continue
+        if any(at in o.seen and o.seen[at].box.iou(region.box) > 0.0 for o in others):
+            return
+        new.seen[at] = region
+        new.first = at
+        new.ask(region)
+
+
+def _pitch_gap(a: Region, b: Region) -> float:
+    """|log2| of the ratio of the pitches, at most 1; 0 where one has no grid."""
+    if a.grid is None or b.grid is None:
+        return 0.0
+    ratio = a.grid.x.pitch * a.grid.y.pitch / (b.grid.x.pitch * b.grid.y.pitch)
+    return float(min(abs(np.log2(ratio)) / 2, 1.0))
+
+
+def _shot_frames(shots: deque[int], start: int, position: int) -> int:
+    """Frames of the shot of frame ``start`` that have been seen, from ``start`` on."""
+    end = next((s for s in shots if s > start), position)
+    return end - start
+
+
+def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackSettings) -> int:
+    """Number the tracks that begin on frame ``start`` or drop them. Returns the highest number given."""
+    for t in [t for t in tracks if t.first == start]:
+        scores = sorted(
+            (r.score for at, r in t.seen.items() if at <= start + settings.look_ahead_frames), reverse=True
+        )
+        need = min(settings.min_hits, settings.look_ahead_frames + 1)
+        if ahead < need:
+            birth = len(scores) == ahead and bool(np.mean(scores) >= settings.strong_score)
+        else:
+            many = len(scores) >= need and bool(np.mean(scores[:need]) >= settings.birth_score)
+            strong = len(scores) >= _TWO and bool(np.mean(scores[:_TWO]) >= settings.strong_score)
+            birth = many or strong or _is_steady(t, start, min(ahead, settings.look_ahead_frames + 1))
+        if birth:
+            born += 1
+            t.number = born
+        elif start < t.found:
+            # Too few frames ahead to tell yet: one that was looked back at is given up, not the track.
+            del t.seen[start]
+            t.first = min(t.seen)
+        else:
+            tracks.remove(t)
+    return born
+
+
+def _is_steady(new: _Track, start: int, frames: int) -> bool:
+    """True where most of ``frames`` frames from ``start`` on show a mosaic in one lattice, however weak."""
+    regions = [r for at, r in new.seen.items() if at < start + frames]
+    grids = [r.grid for r in regions if r.grid is not None]
+    if len(grids) < max(_STEADY_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _STEADY_SCORE:
+        return False
+    pitch = np.array([(g.x.pitch, g.y.pitch) for g in grids])
+    same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _STEADY_PITCH).all(axis=1)
+    return bool(same.sum() >= _STEADY_SHARE * frames)
+
+
+def _leave(tracks: list[_Track], item: Found, start: int, bare: Bare | None) -> Tracked:
+    """Frame ``start`` with the regions of the tracks that live on it."""
+    regions = []
+    for t in tracks:
+        if t.number is None or not t.first <= start <= t.last:
+            continue
+        region = steady(t.seen, start)
+        seen = start in t.seen
+        if seen or bare is None or not bare(item.frame, region):
+            born, last = start == t.first, start == t.last
+            regions.append(TrackedRegion(t.number, t.told(region), seen=seen, born=born, last=last))
+    return Tracked(item.frame, tuple(regions))
+
+
+def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackSettings) -> int:
+    """Forget what lies too far back; returns the position of the next frame to leave."""
+    start += 1
+    tracks[:] = [t for t in tracks if t.last >= start or not t.closed]
+    for t in tracks:
+        for at in [at for at in t.seen if at < start - settings.look_ahead_frames and at != t.last]:
+            del t.seen[at]
+    while len(shots) > 1 and shots[1] <= start:
+        shots.popleft()
+    return start

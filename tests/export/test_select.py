@@ -1,0 +1,91 @@
+"""A run opens the best engine that there is, and has a better one built meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from export import select
+from export.select import engine_for
+from pipeline.engines import tensorrt_library
+from pipeline.errors import MissingError
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with an RTX 4090: the choice asks for the GPU's capability only."""
+    monkeypatch.setattr(select, "_capability", lambda device: "8.9")
+    monkeypatch.setattr(select, "onnxruntime_has_gpu", lambda: True)
+    monkeypatch.setattr(tensorrt_library, "find_spec", lambda name: True if name == "tensorrt_rtx" else None)
+
+
+def _until_free(cache_folder: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    (note,) = cache_folder.glob("building-*.log")
+    deadline = time.monotonic() + 250
+    while time.monotonic() < deadline:
+        with note.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+                continue
+            return
+    pytest.fail("the builder does not end")
+
+
+def test_on_a_cpu_it_is_the_onnx_file(tiny: Path, cache_folder: Path) -> None:
+    for engine in ("auto", "openvino", "onnxruntime"):
+        assert engine_for(str(tiny), engine, "cpu").suffix == ".onnx"
+    assert not list(cache_folder.glob("building-*"))
+
+
+@pytest.mark.trt
+@pytest.mark.usefixtures("gpu")
+def test_meanwhile_the_next_best_runs_and_the_next_run_takes_the_engine(
+    tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensorrt_library.load("tensorrt_rtx")
+    with caplog.at_level(logging.WARNING):
+        assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
+        assert "being built in the background from now on; this run uses the next best" in caplog.text
+        caplog.clear()
+        assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
+        assert "it is being built in the background; this run" in caplog.text
+        _until_free(cache_folder)
+        caplog.clear()
+        path = engine_for(str(tiny), "auto", "auto")
+    assert path.suffix == ".engine"
+    assert caplog.text == ""
+    assert engine_for(str(tiny), "tensorrt-rtx", "auto") == path
+    assert engine_for(str(tiny), "onnxruntime", "auto").suffix == ".onnx", "what is asked for is not replaced"
+
+
+@pytest.mark.trt
+@pytest.mark.usefixtures("gpu")
+def test_a_build_that_fails_is_told_and_not_repeated(
+    tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import sys; print('vidpipe: no luck', file=sys.stderr)"
+    monkeypatch.setattr(select, "COMMAND", [sys.executable, "-c", program])
+    engine_for(str(tiny), "auto", "auto")
+    _until_free(cache_folder)
+    (note,) = cache_folder.glob("building-*.log")
+    before = note.read_text()
+    with caplog.at_level(logging.WARNING):
+        assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
+    assert "building it failed: vidpipe: no luck (to try again, delete" in caplog.text
+    assert note.read_text() == before
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_an_engine_for_a_gpu_that_is_not_here_is_refused_before_it_is_built(
+    tiny: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingError, match="--engine auto"):
+        engine_for(str(tiny), engine, "auto")

@@ -1,0 +1,243 @@
+"""Bad input: one line that says what came and what to do; never a traceback of a library, never a hang."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.decode import open_decoder
+from pipeline.decode.probe import probe
+from pipeline.encode import EncodeSettings
+from pipeline.encode.pyav import PyAVEncoder
+from pipeline.errors import InputError, VidpipeError
+from tests.support.clips import Audio, Extras, number_in, write_clip
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        probe(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "none.mp4")
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert "is a folder" in refusal(tmp_path)
+
+
+def test_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert "is empty (0 bytes)" in refusal(tmp_path / "empty.mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "not a regular file" in refusal(tmp_path / "pipe.mp4")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=1)
+    clip.chmod(0)
+    assert "no permission" in refusal(clip)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello, this is a text\n" * 50,
+        bytes(5000),
+        np.random.default_rng(0).bytes(5000),
+        b"\x00",
+        b"#EXTM3U\nx\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".txt", ".avi", ".m3u8", ""])
+def test_not_a_video(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(content)
+    refusal(path)
+
+
+def test_a_picture_is_not_a_video(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "photo.png", frames=1, codec="png", pix_fmt="rgb24", draw=_gray, format="image2"
+    )
+    assert "is a picture" in refusal(path)
+
+
+def _gray(index: int, width: int, height: int, pix_fmt: str) -> list[np.ndarray]:
+    return [np.full((height, 3 * width), index, np.uint8)]
+
+
+def test_audio_only(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        stream.codec_context.layout = "mono"
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            out.mux(packet)
+    assert "no video stream, only 0: audio" in refusal(path)
+
+
+def test_encrypted(tmp_path: Path) -> None:
+    keys = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
+        "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
+    }
+    assert "encrypted" in refusal(write_clip(tmp_path / "clip.mp4", container_options=keys))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi", ".ts"])
+def test_no_frames(tmp_path: Path, suffix: str) -> None:
+    refusal(write_clip(tmp_path / f"clip{suffix}", frames=0, pts=[], time_base=Fraction(1, 25)))
+
+
+def test_no_decoder_for_the_codec(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mov", frames=2)
+    clip.write_bytes(clip.read_bytes().replace(b"avc1", b"zzz9"))
+    assert "no decoder" in refusal(clip)
+
+
+def test_absurd_sizes(tmp_path: Path) -> None:
+    ivf = write_clip(tmp_path / "clip.ivf", frames=1, codec="libvpx", options={"deadline": "realtime"})
+    head = bytearray(ivf.read_bytes())
+    start = 32 + 12  # IVF's header, a frame's header; then 3 bytes, a start code of 3 and two 14-bit sizes
+    head[start + 6 : start + 10] = (0x3FFF).to_bytes(2, "little") * 2
+    head[12:16] = (0x3FFF).to_bytes(2, "little") * 2
+    ivf.write_bytes(head)
+    with pytest.raises(InputError), open_decoder(ivf) as decoder:
+        list(decoder.frames())
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    with open_decoder(write_clip(tmp_path / "clip.mp4", frames=1)) as decoder:
+        assert [number_in(f.planes[0].numpy()) for f in decoder.frames()] == [0]
+        assert decoder.info.duration_s == pytest.approx(1 / 25)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_a_truncated_file_gives_its_frames_and_then_says_where_it_ends(tmp_path: Path, suffix: str) -> None:
+    options = {"movflags": "+faststart"} if suffix == ".mp4" else None
+    whole = write_clip(
+        tmp_path / f"whole{suffix}",
+        frames=30,
+        pts=range(30),
+        time_base=Fraction(1, 25),
+        container_options=options,
+    )
+    content = whole.read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(content[: len(content) * 6 // 10])
+    read = []
+    with (
+        open_decoder(cut) as decoder,
+        pytest.raises(InputError, match=r"frame \d+ of \d+, at \d\.\d+ s") as caught,
+    ):
+        read = []
+        for frame in decoder.frames():
+            read.append(number_in(frame.planes[0].numpy()))
+    assert "\n" not in str(caught.value)
+    assert 5 < len(read) < 25
+    assert read == list(range(len(read)))
+
+
+def test_a_whole_range_of_a_truncated_file_can_be_read(tmp_path: Path) -> None:
+    content = write_clip(tmp_path / "whole.mkv", frames=30).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(content[: len(content) * 6 // 10])
+    with open_decoder(cut) as decoder:
+        assert len(list(decoder.frames(None, decoder.info.pts[5]))) == 5
+
+
+def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=30, options={"preset": "medium"})
+    content = bytearray(clip.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    clip.write_bytes(content)
+    with open_decoder(clip) as decoder, pytest.raises(InputError, match="damaged"):
+        list(decoder.frames())
+
+
+@pytest.mark.parametrize("size", [(64, 48), (200, 120)])
+def test_a_size_that_changes_is_refused_where_it_changes(tmp_path: Path, size: tuple[int, int]) -> None:
+    paths = [
+        write_clip(tmp_path / f"{k}.h264", frames=5, width=w, height=h, options={"preset": "ultrafast"})
+        for k, (w, h) in enumerate([(160, 96), size])
+    ]
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(b"".join(p.read_bytes() for p in paths))
+    with (
+        open_decoder(joined) as decoder,
+        pytest.raises(InputError, match=f"frame 5 .* is {size[0]}x{size[1]}"),
+    ):
+        list(decoder.frames())
+
+
+def _process(path: Path, output: Path) -> None:
+    with (
+        open_decoder(path) as decoder,
+        PyAVEncoder(decoder.info, output, EncodeSettings(preset="ultrafast")) as out,
+    ):
+        for frame in decoder.frames():
+            out.write(frame)
+        out.finish()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".webm"])
+@pytest.mark.parametrize("harm", ["truncate", "flip", "zero"])
+def test_fuzz(tmp_path: Path, suffix: str, harm: str) -> None:
+    """Whatever is done to a file: a result, or one of our errors and nothing under the output's name."""
+    webm = suffix == ".webm"
+    whole = write_clip(
+        tmp_path / f"whole{suffix}",
+        frames=12,
+        width=64,
+        height=48,
+        pts=range(12),
+        time_base=Fraction(1, 25),
+        codec="libvpx-vp9" if webm else "libx264",
+        options={"cpu-used": "8", "deadline": "realtime"} if webm else None,
+        extras=Extras(audio=[Audio(codec="libopus" if webm else "aac")]),
+    )
+    content = whole.read_bytes()
+    rng = np.random.default_rng(len(content))
+    outcomes = set()
+    for trial in range(25):
+        harmed = bytearray(content)
+        at = int(rng.integers(0, len(content)))
+        if harm == "truncate":
+            del harmed[at:]
+        elif harm == "flip":
+            for place in rng.integers(0, len(content), 1 + trial):
+                harmed[place] ^= 1 << int(rng.integers(0, 8))
+        else:
+            harmed[at : at + 300] = bytes(len(harmed[at : at + 300]))
+        path, output = tmp_path / f"harmed{suffix}", tmp_path / f"out{trial}{suffix}"
+        path.write_bytes(harmed)
+        try:
+            _process(path, output)
+        except VidpipeError as error:
+            assert "\n" not in str(error)
+            assert not output.exists()
+            outcomes.add("error")
+        else:
+            assert len(probe(output).pts) > 0
+            outcomes.add("result")
+        assert not list(tmp_path.glob(".*.part*"))
+    assert "error" in outcomes

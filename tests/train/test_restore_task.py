@@ -1,0 +1,118 @@
+"""Every loss of a recipe runs, changes the network, and is refused early where its network is missing."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from nets.checkpoint import CheckpointError
+from nets.losses import VGG16
+from nets.mobilefacenet import FaceEmbedding
+from tests.train.test_training import SMALL, stills
+from train.loop import train
+from train.recipe import Recipe
+from train.restore_task import Frozen
+from train.state import State
+
+CPU = torch.device("cpu")
+PAPER = {"perceptual": 0.05, "style": 120.0, "tv": 0.1}
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Frozen:
+    """Networks with random weights: gradients flow through them as through real ones."""
+    torch.manual_seed(2)
+    weights = {}
+    for at, (i, o) in zip(
+        (0, 2, 5, 7, 10, 12, 14),
+        ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)),
+        strict=True,
+    ):
+        conv = nn.Conv2d(i, o, 3)
+        weights[f"features.{at}.weight"], weights[f"features.{at}.bias"] = conv.weight.data, conv.bias.data
+    save_file(weights, tmp_path / "vgg.safetensors")
+    return Frozen(VGG16(tmp_path / "vgg.safetensors"), FaceEmbedding())
+
+
+def recipe(net: str, **losses: float) -> Recipe:
+    config: dict[str, object] = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1}
+    return Recipe(net, config=config, steps=50, batch=1, warmup=2, windows=(2,), size_px=64, **losses)
+
+
+def one_step(net: str, folder: Path, frozen: Frozen, **losses: float) -> State:
+    return train(recipe(net, **losses), (stills(), None), folder, CPU, 0.0, frozen=frozen)
+
+
+@pytest.mark.parametrize("net", ["idn", "nar"])
+@pytest.mark.parametrize(
+    "losses",
+    [{"perceptual": 0.05}, {"style": 120.0}, {"tv": 0.1}, {"adversarial": 0.01}, {"identity": 0.05}],
+    ids=lambda losses: next(iter(losses)),
+)
+def test_each_loss_changes_the_step(
+    net: str, losses: dict[str, float], tmp_path: Path, frozen: Frozen
+) -> None:
+    plain = one_step(net, tmp_path / "plain", Frozen())
+    other = one_step(net, tmp_path / "other", frozen, **losses)
+    pairs = zip(plain.net.parameters(), other.net.parameters(), strict=True)
+    assert plain.step == other.step == 1 and any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_losses_are_logged_and_the_adversary_comes_when_it_should(tmp_path: Path, frozen: Frozen) -> None:
+    losses = {**PAPER, "adversarial": 0.01, "identity": 0.05}
+    wanted = recipe("idn", **losses, adversarial_from=49)
+    state = train(wanted, (stills(), None), tmp_path, CPU, frozen=frozen)
+    with (tmp_path / "log.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert {*losses, "pixelized", "base_db", "gain_db"} < row.keys()
+    assert all(float(row[name]) != 0 for name in losses)
+    assert state.adversary is not None
+    # One step of the adversary, the last one.
+    assert {int(s["step"]) for s in state.adversary.optimizer.state_dict()["state"].values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"), [("perceptual", "VGG16"), ("style", "VGG16"), ("identity", "MobileFaceNet")]
+)
+def test_a_loss_without_its_network_is_refused_before_the_first_step(
+    loss: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        train(recipe("idn", **{loss: 0.05}), (stills(), None), tmp_path / "out", CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_state_of_another_network_or_broken_is_refused_in_a_line(tmp_path: Path) -> None:
+    one_step("idn", tmp_path, Frozen())
+    other = Recipe("idn", config={**SMALL, "width": 16}, steps=3, batch=1, size_px=64)
+    with pytest.raises(CheckpointError, match=r"begun with config\.width 8"):
+        train(other, (stills(), None), tmp_path, CPU, resume=True)
+    (tmp_path / "recipe.json").unlink()  # as versions left it that kept none
+    with pytest.raises(CheckpointError, match="other sizes") as caught:
+        train(other, (stills(), None), tmp_path, CPU, resume=True)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "state.pt").write_bytes(b"cut in the middle")
+    with pytest.raises(CheckpointError, match="broken"):
+        train(recipe("idn"), (stills(), None), tmp_path, CPU, resume=True)
+
+
+def test_lines_of_a_run_that_was_cut_are_not_kept_twice(tmp_path: Path) -> None:
+    train(recipe("idn"), (stills(), None), tmp_path, CPU)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "50"]
+    (tmp_path / "log.csv").write_text("\n".join([*lines, lines[1].replace("50,", "100,", 1)]) + "\n")
+    train(recipe("idn"), (stills(), None), tmp_path, CPU, resume=True)
+    assert (tmp_path / "log.csv").read_text().splitlines() == lines
+
+
+def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    train(recipe("idn"), (stills(), None), tmp_path, CPU, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("gain_db")] == [50]

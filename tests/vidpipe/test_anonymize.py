@@ -1,0 +1,426 @@
+"""``vidpipe run --mode pixelize`` and ``protect``, end to end, on a portrait under a moving camera."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import skimage
+import torch
+from numpy.typing import NDArray
+
+from export.select import engine_for
+from pipeline.decode import open_decoder
+from pipeline.faces import Face
+from pipeline.faces.centerface_cuda import MOST
+from pipeline.run.anonymize_sidecar import CoverReport, read_report
+from pipeline.stages.paint import paint
+from pipeline.types import Frame, Masked
+from tests.support.clips import Audio, Extras, write_clip
+from tests.support.fixtures import MOSAIC_BOX
+from tests.support.pretend import PRETENDED, pretended_device
+from tests.vidpipe.conftest import Cli
+
+FRAMES = 50
+SIZE = (384, 288)
+FACE = (176, 68, 268, 176)
+"""In scikit-image's portrait: x0, y0, x1, y1 in its px"""
+
+
+def _corner(index: int) -> tuple[int, int]:
+    """Of the part of the portrait that frame ``index`` shows."""
+    return 30 + index, 20 - index // 5
+
+
+def face_box(index: int) -> tuple[int, int, int, int]:
+    """Where the face is in frame ``index``."""
+    x, y = _corner(index)
+    return FACE[0] - x, FACE[1] - y, FACE[2] - x, FACE[3] - y
+
+
+def read_clip(path: Path, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """The frames with these numbers, as RGB."""
+    with av.open(path) as container:
+        frames = enumerate(container.decode(video=0))
+        return [np.asarray(f.to_ndarray(format="rgb24"), np.uint8) for i, f in frames if i in set(indices)]
+
+
+@pytest.fixture(scope="session")
+def portrait_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 s of one face, with sound."""
+    portrait = skimage.data.astronaut()
+    width, height = SIZE
+
+    def draw(index: int, w: int, h: int, pix_fmt: str) -> list[NDArray[np.uint8]]:
+        x, y = _corner(index)
+        picture = np.ascontiguousarray(portrait[y : y + h, x : x + w])
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+        planes = frame.to_ndarray()
+        luma, chroma = planes[:h], planes[h:].reshape(2, h // 2, w // 2)
+        return [luma, chroma[0], chroma[1]]
+
+    path = tmp_path_factory.mktemp("portrait") / "portrait.mp4"
+    extras = Extras(audio=[Audio()])
+    return write_clip(path, frames=FRAMES, width=width, height=height, draw=draw, extras=extras)
+
+
+def _left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _change(clip: Path, output: Path, index: int) -> tuple[float, float]:
+    """Mean absolute difference in grey levels on the face, and far from it."""
+    ((before,), (after,)) = read_clip(clip, [index]), read_clip(output, [index])
+    difference = np.abs(before.astype(float) - after)
+    x0, y0, x1, y1 = face_box(index)
+    return float(difference[y0:y1, x0:x1].mean()), float(difference[y1 + 60 :, 200:].mean())
+
+
+def _report(output: Path) -> CoverReport:
+    return read_report(Path(f"{output}.json"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mode", "pixelize"],
+        ["--mode", "pixelize", "--look", "blur", "--mask", "box"],
+        ["--mode", "pixelize", "--look", "solid"],
+        ["--mode", "protect", "--blocks", "5"],
+        ["--mode", "protect", "--epsilon", "5"],
+    ],
+)
+def test_every_frame_is_covered_and_told_of(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, *arguments) == 0
+    report = _report(output)
+    assert (report.frames, report.frames_covered) == (FRAMES, FRAMES)
+    assert report.gate is not None
+    assert report.gate.passed
+    assert report.gate.frames_decoded == FRAMES
+    assert report.gate.frames_examined >= FRAMES // 3
+    (track,) = report.tracks
+    assert (track.first_frame, len(track.boxes), track.decision) == (0, FRAMES, "covered")
+    for index in (0, 25, 49):
+        face, far = _change(portrait_clip, output, index)
+        assert face > 6
+        assert far < 3
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+    with av.open(output) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert "covered" in container.metadata["comment"]
+
+
+def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "protect", "--crf", "10") == 0
+    (release,) = _report(output).releases
+    assert release.measurements == 1
+    means = []
+    for index, picture in zip((0, 16, 33, 49), read_clip(output, [0, 16, 33, 49]), strict=True):
+        x0, y0, x1, y1 = face_box(index)
+        means.append(picture[y0:y1, x0:x1].reshape(-1, 3).mean(0))
+    # Where the box is 1 % off, the same colours lie elsewhere under the rectangle.
+    assert np.ptp(np.array(means), axis=0).max() < 6
+
+
+def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidpipe.api.engine_for", engine_for)  # the shipped network's
+    plain, changed = tmp_path / "plain.mp4", tmp_path / "changed.mp4"
+    held = ("--mode", "protect", "--crf", "10", "--gate", "off")
+    assert cli("run", portrait_clip, "-o", plain, *held) == 0
+    assert cli("run", portrait_clip, "-o", changed, *held, "--perturb", "block") == 0
+    (release,) = _report(changed).releases
+    assert release.perturbed_levels is not None and 1 < release.perturbed_levels < 30
+    assert _report(plain).releases[0].perturbed_levels is None
+    differences = []
+    for index in (0, 49):
+        ((before,), (after,)) = read_clip(plain, [index]), read_clip(changed, [index])
+        x0, y0, x1, y1 = face_box(index)
+        differences.append((after.astype(float) - before)[y0:y1, x0:x1].mean((0, 1)))
+    assert np.abs(differences[0] - differences[1]).max() < 1.5
+    assert np.abs(differences[0]).max() > 0.5
+
+
+def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
+    cli: Cli, mosaic_clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", mosaic_clip, "-o", output, "--mode", "protect", "--crf", "10", "--mask", "box") == 0
+    report = _report(output)
+    (track,) = [t for t in report.tracks if t.kind == "mosaic"]
+    assert track.decision == "covered"
+    (release,) = [r for r in report.releases if r.track == track.track]
+    assert release.measurements == 1
+    assert release.smallest_cell_px > 1.8 * (MOSAIC_BOX[2] - MOSAIC_BOX[0]) / 8, (
+        "of 8 cells at most 4 are left"
+    )
+    x0, y0, x1, y1 = MOSAIC_BOX
+    first, last = (p[y0:y1, x0:x1, 0].astype(float) for p in read_clip(output, [8, 29]))
+    assert np.abs(first - last).mean() < 4, "colours hold"
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"), [(["--blocks", "40"], 1), (["--blocks", "40", "--look", "solid"], 0), ([], 0)]
+)
+def test_blocks_through_which_faces_may_be_recognised_are_told(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, more: list[str], warned: int
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", *more) == 0
+    assert sum("40 blocks" in warning for warning in _report(output).warnings) == warned
+
+
+def test_who_is_left_by_choice_is_told_beside_what_the_gate_found(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize")
+    assert cli(*arguments, "--exclude-region", "0,0,9999,9999") == 0
+    assert "beside those that were left by choice" in " ".join("".join(capsys.readouterr()).split())
+
+
+def test_a_preview_that_cannot_be_written_ends_with_1(
+    portrait_clip: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        cli("run", portrait_clip, "-o", tmp_path / "no" / "out.mp4", "--mode", "pixelize", "--preview") == 1
+    )
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pipeline.run.preview.ContactSheet.save", read_only)
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize", "--preview") == 1
+    assert _left(tmp_path) == []
+
+
+def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--preview") == 0
+    assert _left(tmp_path) == ["out.preview.json", "out.preview.png"]
+    tracks = tmp_path / "out.preview.json"
+    monkeypatch.setattr("pipeline.run.anonymize.FaceLooker", None)
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", tracks) == 0
+    assert _report(output).tracks[0].boxes == read_report(tracks).tracks[0].boxes
+    assert _report(output).finder is None
+    kept = tmp_path / "kept.mp4"
+    assert cli("run", portrait_clip, "-o", kept, "--mode", "pixelize", "--from", tracks, "--keep", "1") == 0
+    assert _report(kept).tracks[0].decision == "left"
+    assert _change(portrait_clip, kept, 25)[0] < 3
+    assert (
+        cli("run", portrait_clip, "-o", kept, "-y", "--mode", "pixelize", "--from", tracks, "--keep", "9")
+        == 2
+    )
+
+
+def test_a_face_that_the_gate_finds_leaves_no_output_and_a_report_to_go_on_from(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "out.mp4"
+    blind = ("--mode", "pixelize", "--det-threshold", "1")  # nothing is that sure
+    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")
+    assert cli("run", portrait_clip, "-o", output, *blind) == 4
+    told = capsys.readouterr().err
+    assert "frame 0 at 0.000 s" in told
+    assert len(told.strip().splitlines()) == 1
+    assert _left(tmp_path) == ["out.mp4.gate.json"]
+    gate_report = tmp_path / "out.mp4.gate.json"
+    report = read_report(gate_report)
+    assert report.output is None
+    assert report.gate is not None
+    assert {u.frame for u in report.gate.uncovered} == set(range(FRAMES))
+    by_hand = "0,0,384,288"
+    again = ("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", gate_report)
+    assert cli(*again, "--region", by_hand) == 0
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+    assert [t.track for t in _report(output).tracks] == [-1]
+    assert cli("run", portrait_clip, "-o", output, "-y", *blind, "--gate", "off") == 0
+    assert _report(output).gate is None
+
+
+def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
+    cli: Cli, portrait_clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--during", "0-1") == 0
+    assert _change(portrait_clip, output, 10)[0] > 6
+    assert _change(portrait_clip, output, 40)[0] < 3
+    assert _report(output).tracks[0].decision == "covered in part"
+    everywhere = ("--exclude-region", "0,0,640,480")
+    assert cli("run", portrait_clip, "-o", output, "-y", "--mode", "pixelize", *everywhere) == 0
+    assert _report(output).frames_covered == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["pixelize", "protect"])
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_on_a_gpu_the_same_faces_are_covered(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, mode: str, engine: str
+) -> None:
+    reports = []
+    for device in ("cpu", "cuda:0"):
+        output = tmp_path / f"{device[:4]}.mp4"
+        arguments = ["--mode", mode, "--device", device, "--engine", engine]
+        assert cli("run", portrait_clip, "-o", output, *arguments) == 0
+        reports.append(_report(output))
+    here, there = reports
+    assert there.finder is not None and "cuda:0" in there.finder
+    assert there.gate is not None and there.gate.passed and "cuda:0" in there.gate.finder
+    assert (there.frames, there.frames_covered) == (FRAMES, FRAMES)
+    (one,), (two,) = here.tracks, there.tracks
+    for a, b in zip(one.boxes, two.boxes, strict=True):
+        assert a == pytest.approx(b, abs=2)
+
+
+@pytest.mark.parametrize("mode", ["pixelize", "protect"])
+def test_a_whole_run_on_a_device(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """One that pretends, in one thread: what comes to the host before the encoder, and the same mask."""
+    here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
+    arguments = ["--mode", mode, "--engine", "onnxruntime"]
+    assert cli("run", portrait_clip, "-o", here, *arguments) == 0
+    painted: list[int] = []
+
+    def paint_watched(items: Iterator[Masked]) -> Iterator[Frame]:
+        for frame in paint(items):
+            assert frame.device == PRETENDED
+            painted.append(len(counted.to_host))
+            yield frame
+
+    monkeypatch.setattr("pipeline.run.anonymize.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.run.uncovered.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr(
+        "pipeline.run.anonymize.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
+    )
+    monkeypatch.setattr("pipeline.run.anonymize.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.run.anonymize.paint", paint_watched)
+    with pretended_device() as counted:
+        assert cli("run", portrait_clip, "-o", there, "--mode", mode) == 0
+    # Luma of each frame when it is painted; else places of faces at most, in protect what may be a mosaic.
+    luma, places = SIZE[0] * SIZE[1], 4 * 16 * MOST
+    most = {"pixelize": places, "protect": luma - 1}[mode]
+    large = [at for at, size in enumerate(counted.to_host) if size > most]
+    assert large == painted
+    assert [counted.to_host[at] for at in large] == FRAMES * [luma]
+    assert 0 < counted.to_host.count(places) < 2 * FRAMES
+    one, two = _report(here), _report(there)
+    assert two.finder is not None and f"torch {PRETENDED}" in two.finder
+    assert two.gate is not None and two.gate.passed and f"torch {PRETENDED}" in two.gate.finder
+    assert two.frames_covered == FRAMES
+    for a, b in zip(one.tracks[0].boxes, two.tracks[0].boxes, strict=True):
+        assert a == pytest.approx(b, abs=1)
+    for index in (0, 25, 49):
+        assert _change(portrait_clip, there, index)[0] > 6
+
+
+@pytest.mark.parametrize("looks", [0, 3])
+def test_a_gpu_without_room_for_the_finder_ends_with_5(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    looks: int,
+) -> None:
+    """When it is opened, or in the middle of the run."""
+
+    class Full:
+        name, device, calls, looks = "full", torch.device("cpu"), 1, 0
+
+        def __call__(self, picture: NDArray[np.uint8], min_score: float) -> list[Face]:
+            self.looks += 1
+            if self.looks > looks:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return []
+
+    def open_full(*_: object) -> Full:
+        if looks == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return Full()
+
+    monkeypatch.setattr("pipeline.run.anonymize.open_finder", open_full)
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize") == 5
+    told = capsys.readouterr().err
+    assert "its memory is full" in told
+    assert len(told.strip().splitlines()) == 1
+    assert _left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (
+            ["--mode", "pixelize", "--device", "cuda:0", "--engine", "openvino"],
+            2,
+            "--engine openvino runs on",
+        ),
+        (["--mode", "pixelise"], 2, "pixelize"),
+        (["--mode", "pixelize", "--epsilon", "1"], 2, "protect"),
+        (["--mode", "pixelize", "--perturb", "block"], 2, "protect"),
+        (["--mode", "protect", "--perturb", "much"], 2, "perturb"),
+        (["--mode", "pixelize", "--net", "nar"], 2, "reconstruct"),
+        (["--mode", "reconstruct", "--blocks", "6"], 2, "--blocks"),
+        (["--mode", "pixelize", "--keep", "1"], 2, "--preview"),
+        (["--mode", "pixelize", "--blocks", "0"], 2, "--blocks"),
+        (["--mode", "pixelize", "--gate", "maybe"], 2, "--gate"),
+        (["--mode", "pixelize", "--during", "5"], 2, "--during"),
+        (["--mode", "pixelize", "--exclude-region", "1,2,3"], 2, "--exclude-region"),
+        (["--mode", "pixelize", "--exclude-region", "9000,0,5,5"], 2, "--exclude-region"),
+        (["--mode", "pixelize", "--from", "missing.json"], 1, "missing.json"),
+        (["--mode", "protect", "--device", "cuda:99"], 5, "--device cpu"),
+    ],
+)
+def test_what_cannot_work_is_one_line_with_the_culprit(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    word: str,
+) -> None:
+    assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", *arguments) == code
+    told = capsys.readouterr().err
+    assert len(told.strip().splitlines()) == 1
+    assert word in told
+    assert _left(tmp_path) == []
+
+
+def test_tracks_of_another_file_are_refused(
+    cli: Cli, portrait_clip: Path, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", plain_clip, "-o", output, "--mode", "pixelize", "--gate", "off") == 0
+    capsys.readouterr()
+    sidecar = Path(f"{output}.json")
+    assert cli("run", portrait_clip, "-o", tmp_path / "b.mp4", "--mode", "pixelize", "--from", sidecar) == 1
+    assert "another file" in capsys.readouterr().err
+
+
+def test_explain_tells_the_memory_bound_and_does_nothing(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert cli("run", portrait_clip, "-o", output, "--mode", "protect", "--explain", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "look-ahead" in told["memory_formula"]
+    assert told["memory_bytes"] > 0
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--explain") == 0
+    assert "mirrored" in capsys.readouterr().out
+    assert _left(tmp_path) == []

@@ -1,0 +1,141 @@
+"""A whole evaluation: every method under every condition on every source, one outcome after the other."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError, MissingError
+from train.data.pictures import Segments, Stills
+from train.evaluation import report
+from train.evaluation.conditions import Condition
+from train.evaluation.evaluate import Judges, Outcome, evaluate
+from train.evaluation.inversion import invert
+from train.evaluation.methods import TRIVIAL, Method, Network
+
+CLIPS = (".mp4", ".mov", ".mkv", ".webm")
+"""What train.data.pack reads"""
+
+log = logging.getLogger(__name__)
+
+JUDGED = 2
+"""Successive frames of a moving scene that are compared: two, for the warping error"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured on what."""
+
+    sources: Mapping[str, Stills | Segments]
+    """``faces``, ``clips``"""
+    conditions: Sequence[Condition]
+    networks: Sequence[Network]
+    judges: Judges
+    windows: Sequence[int] = (1, 5, 16)
+    """numbers of frames for methods that take several"""
+    inversion: bool = False
+    count: int = 60
+    seed: int = 0
+
+    def outcomes(self) -> Iterator[tuple[str, Outcome]]:
+        """(source, outcome)."""
+        for kind, source in self.sources.items():
+            for condition in self.conditions:
+                moves = condition.moving or kind == "clips"
+                began = time.monotonic()
+                yield (
+                    kind,
+                    evaluate(
+                        source,
+                        condition,
+                        self._methods(moves),
+                        self.judges,
+                        self.count,
+                        judged=JUDGED if moves else 1,
+                        seed=self.seed,
+                    ),
+                )
+                log.info("%s, %s: %.0f s", kind, condition.name, time.monotonic() - began)
+
+    def _methods(self, moves: bool) -> list[Method]:
+        # A still holds one frame, however many a method may look at.
+        windows = self.windows if moves else [1]
+        networks = [n for n in self.networks if moves or n.frames == (min(self.windows) if n.windowed else 1)]
+        return [*TRIVIAL, *(invert(windows) if self.inversion else ()), *networks]
+
+
+def write(
+    outcomes: Sequence[tuple[str, Outcome]], facts: Mapping[str, object], folder: Path
+) -> dict[str, object]:
+    """``eval.md``, ``eval.json`` and a sheet for each outcome into ``folder``; what the JSON holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("faces", "clips"):
+        for old in folder.glob(f"sheet-{kind}-*.png"):  # of conditions that an earlier test had
+            old.unlink()
+    results = [{"data": kind, **report.to_json(outcome)} for kind, outcome in outcomes]
+    everything = {**facts, "results": results}
+    (folder / "eval.md").write_text("\n".join(section(kind, outcome) for kind, outcome in outcomes))
+    (folder / "eval.json").write_text(json.dumps(everything, indent=1) + "\n")
+    for kind, outcome in outcomes:
+        report.sheet(outcome, folder / f"sheet-{kind}-{outcome.condition.name}.png")
+    return everything
+
+
+def section(kind: str, outcome: Outcome) -> str:
+    """A heading and a table."""
+    return f"### {kind}, {outcome.condition.name}, {outcome.count} scenes\n\n{report.markdown(outcome)}\n"
+
+
+def sources(
+    faces: Path | None, clips: Path | None
+) -> dict[str, tuple[Stills | Segments, Sequence[int] | None]]:
+    """``faces``, ``clips``: what is measured on, and who is in each of it, where that is known: every picture
+    is of somebody else, all segments of a clip are of one person, and ``train.data.pack`` keeps beside a file
+    which clip they are of."""
+    out: dict[str, tuple[Stills | Segments, Sequence[int] | None]] = {}
+    if faces is not None:
+        stills = Stills.load(faces, 256)
+        out["faces"] = stills, range(len(stills.pictures))
+    if clips is not None:
+        origin = clips.with_suffix(".json")
+        known = _people(origin) if not clips.is_dir() and origin.exists() else None
+        out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), known)
+    return out
+
+
+def _people(origin: Path) -> list[int]:
+    """Which clip each segment is of. Raises InputError."""
+    try:
+        known = json.loads(origin.read_text())
+    except ValueError as error:
+        raise InputError(f"{origin} cannot be read ({error}); python -m train.data.pack writes it") from error
+    if not isinstance(known, list):
+        raise InputError(f"{origin} holds no list; python -m train.data.pack writes it")
+    return known
+
+
+def cut(folder: Path) -> tuple[Segments, list[int]]:
+    """Segments of the clips in a folder, as ``python -m train.data.pack`` cuts them, in memory, and the
+    clip of
+    each."""
+    if not any(p.suffix.lower() in CLIPS for p in folder.iterdir()):
+        raise InputError(
+            f"no clip in {folder}; wanted {', '.join(CLIPS)}, or a file of python -m train.data.pack"
+        )
+    try:
+        from train.data.pack import pack  # noqa: PLC0415 - decord is optional
+    except ImportError as error:
+        raise MissingError(
+            f"clips are read by decord, which is missing ({error}): pip install decord"
+        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "segments.npy"
+        clips = pack(folder, target)
+        return Segments(np.load(target)), clips

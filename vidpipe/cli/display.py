@@ -1,0 +1,47 @@
+"""What a person or a program sees of a run: the bar, the summary, the JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.run.reconstruct import Progress
+    from vidpipe.cli.progress import Bar
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How a run is shown."""
+
+    context: typer.Context
+    bar: Bar
+    as_json: bool
+    quiet: bool
+
+    def on_frame(self, progress: Progress) -> None:
+        """Raises KeyboardInterrupt if a signal has come."""
+        self.context.obj.check()
+        self.bar.show(progress.frames_written, progress.frames_total, progress.faces)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """While the run lasts; libraries that print to stdout do not spoil the JSON."""
+        with self.bar, contextlib.redirect_stdout(sys.stderr):
+            yield
+            self.context.obj.ignore()  # what is written stays, and the exit code says so
+
+    def done(self, report: str, summary: str, *files: Path) -> None:
+        """JSON for programs, else the summary on stderr and the files on stdout."""
+        if self.as_json:
+            typer.echo(report)
+        elif not self.quiet:
+            typer.echo(summary, err=True)
+            for file in files:
+                typer.echo(str(file))
