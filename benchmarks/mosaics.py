@@ -33,10 +33,10 @@ import torch
 
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from nets.pixelation import Operator
-from pipeline.mosaic.single_scale import FindSettings
+from pipeline.config import FindConfig, TrackConfig
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
-from pipeline.track.mosaics import TrackSettings, track
-from pipeline.types import Axis, Box, Colour, Found, Frame, Region, Shape
+from pipeline.track.mosaics import track
+from pipeline.types import Axis, Box, Colour, Found, Frame, MosaicRegion, Shape
 from tests.support.mosaics import Mosaic
 
 PRODUCT = [
@@ -102,7 +102,7 @@ def _error(true: Axis, seen: Axis, start: float, end: float) -> tuple[float, flo
     return abs(seen.pitch / true.pitch - 1), float(np.abs(cells - np.round(cells)).max() * seen.pitch)
 
 
-def _best(regions: Iterable[Region], box: Box) -> Region | None:
+def _best(regions: Iterable[MosaicRegion], box: Box) -> MosaicRegion | None:
     return max(regions, key=lambda r: r.box.iou(box), default=None)
 
 
@@ -118,9 +118,9 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
     tracked = [
         [t.region for t in item.regions]
         for item in track(
-            noted(find_mosaics(frames(path), settings=FindSettings())),
-            settings=TrackSettings(),
-            again=looked_for(FindSettings()),
+            noted(find_mosaics(frames(path), settings=FindConfig())),
+            settings=TrackConfig(),
+            again=looked_for(FindConfig()),
             bare=is_bare,
         )
     ]
@@ -184,9 +184,9 @@ def false_frames(path: Path, limit: int | None) -> tuple[int, int, int]:
     tracked = [
         bool(item.regions)
         for item in track(
-            noted(find_mosaics(frames(path, limit), settings=FindSettings())),
-            settings=TrackSettings(),
-            again=looked_for(FindSettings()),
+            noted(find_mosaics(frames(path, limit), settings=FindConfig())),
+            settings=TrackConfig(),
+            again=looked_for(FindConfig()),
             bare=is_bare,
         )
     ]

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
-from pipeline.mosaic.single_scale import FindSettings
+from pipeline.config import FindConfig, TrackConfig
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
-from pipeline.track.mosaics import TrackSettings, track
+from pipeline.track.mosaics import track
 from pipeline.types import Box, Grid
 from tests.support.mosaics import Mosaic
 
@@ -65,9 +65,9 @@ def is_near(grid: Grid, mosaic: Mosaic, scale: float) -> bool:
 
 def scores(path: Path, mosaics: list[Mosaic], scale: float) -> list[tuple[bool, bool]]:
     """Of each frame: box right, and pitch, too."""
-    settings = FindSettings()
+    settings = FindConfig()
     found = find_mosaics(frames(path), settings=settings)
-    tracked = track(found, settings=TrackSettings(), again=looked_for(settings), bare=is_bare)
+    tracked = track(found, settings=TrackConfig(), again=looked_for(settings), bare=is_bare)
     out = []
     for item, mosaic in zip(tracked, mosaics, strict=True):
         box = Box(*(v * scale for v in mosaic.box))

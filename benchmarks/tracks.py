@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
-from pipeline.mosaic.single_scale import FindSettings
+from pipeline.config import FindConfig, TrackConfig
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
-from pipeline.track.mosaics import TrackSettings, track
-from pipeline.types import Box, Found, Region, Strips
+from pipeline.track.mosaics import track
+from pipeline.types import Box, Found, MosaicRegion, Strips
 from tests.support.mosaics import Mosaic
 
 _FRAMES = 24
@@ -70,7 +70,7 @@ def clip(
     return out, mosaics, moving
 
 
-def moved(region: Region, by: float) -> Region:
+def moved(region: MosaicRegion, by: float) -> MosaicRegion:
     """``by`` px to the right, with its lattice and what its strips say."""
     columns, rows = region.strips
     return replace(
@@ -89,7 +89,7 @@ def shaken(found: Iterable[Found], path: NDArray[np.float64]) -> Iterator[Found]
 
 def right(found: Iterable[Found], mosaics: list[Mosaic], path: NDArray[np.float64]) -> list[bool]:
     """Of each frame, whether a track has an IoU over 0.8 with the mosaic, which is moved by ``path``."""
-    tracked = track(found, settings=TrackSettings())
+    tracked = track(found, settings=TrackConfig())
     out = []
     for item, mosaic, by in zip(tracked, mosaics, path, strict=True):
         x0, y0, x1, y1 = mosaic.box
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    detector, settings = CenterFace(options.faces), FindSettings()
+    detector, settings = CenterFace(options.faces), FindConfig()
     told: dict[str, list[bool]] = {}
     for source in sorted(options.clips.glob("*.mp4")):
         rng = random.Random(f"{options.seed}-{source.stem}")
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
                 assert made is not None
                 tracked = track(
                     find_mosaics(frames(made[0]), settings=settings),
-                    settings=TrackSettings(),
+                    settings=TrackConfig(),
                     again=looked_for(settings),
                     bare=is_bare,
                 )

@@ -50,6 +50,11 @@ class TrackConfig(_Section):
     max_gap_frames: int = Field(6, ge=0, le=255, description="longest gap that is filled, frames")
     look_ahead_frames: int = Field(8, ge=1, le=256, description="frames held back to confirm and smooth")
 
+    @property
+    def gap_frames(self) -> int:
+        """Longest gap that can be filled from both sides."""
+        return min(self.max_gap_frames, self.look_ahead_frames - 1)
+
 
 class CropConfig(_Section):
     margin: float = Field(
@@ -89,6 +94,16 @@ class FacesConfig(_Section):
     birth_score: float = Field(0.15, gt=0, le=1, description="0..1, one sight at least that makes a track")
     fill_before_s: float = Field(0.5, ge=0, le=10, description="seconds covered before a face is seen")
     fill_after_s: float = Field(0.5, ge=0, le=10, description="seconds covered after it was seen")
+
+    @property
+    def covered_before_s(self) -> float:
+        """Seconds covered before a face is seen, at least as long as two detections are apart."""
+        return max(self.fill_before_s, self.every_s, self.fine_every_s)
+
+    @property
+    def covered_after_s(self) -> float:
+        """Seconds covered after a face was seen, at least as long as two detections are apart."""
+        return max(self.fill_after_s, self.every_s, self.fine_every_s)
 
 
 class MaskConfig(_Section):

@@ -95,11 +95,6 @@ class Frame:
         return self.planes[0].device
 
 
-class Kind(StrEnum):
-    FACE = "face"
-    MOSAIC = "mosaic"
-
-
 class Shape(StrEnum):
     RECTANGLE = "rectangle"
     ELLIPSE = "ellipse"
@@ -192,18 +187,15 @@ class Strips:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """Something found in one frame."""
+class MosaicRegion:
+    """A mosaic on one frame."""
 
     box: Box
-    kind: Kind
     shape: Shape
     score: float
     """0..1"""
     grid: Grid | None
-    """Of a mosaic; None for a face and for a mosaic whose grid could not be read."""
-    landmarks: NDArray[np.float32] | None = None
-    """(5, 2) px, eyes, nose, corners of the mouth, of a face; None where the detector gives none."""
+    """None where it could not be read."""
     strips: tuple[Strips | None, Strips | None] = field(default=(None, None), compare=False)
     """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
     level: int = 1
@@ -211,23 +203,61 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Frame with what a finder saw in it."""
+class FaceRegion:
+    """A face on one frame, or a place that a person wants to have covered."""
+
+    box: Box
+    score: float
+    """0..1"""
+    landmarks: NDArray[np.float32] | None = None
+    """(5, 2) px: eyes, nose, corners of the mouth; None where the detector gives none."""
+
+
+Region = MosaicRegion | FaceRegion
+
+R_co = TypeVar("R_co", bound=MosaicRegion | FaceRegion, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ManualRegion:
+    """A place that a person pointed at (``--region x,y,w,h[@start-end]``)."""
+
+    box: Box
+    """px of the coded picture"""
+    start_s: float | None = None
+    """Presentation time of its first frame in seconds; None: from the beginning."""
+    end_s: float | None = None
+    """Presentation time in seconds that its frames lie before; None: to the end."""
+
+    def covers(self, frame: Frame) -> bool:
+        """True on frames whose time is within the region's range."""
+        return self.lasts_at(float(frame.pts * frame.time_base))
+
+    def lasts_at(self, time_s: float) -> bool:
+        """True at presentation times within the region's range."""
+        return (self.start_s is None or time_s >= self.start_s) and (
+            self.end_s is None or time_s < self.end_s
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[R_co]):
+    """Frame with the regions that a finder or detector saw in it."""
 
     frame: Frame
-    regions: tuple[Region, ...]
+    regions: tuple[R_co, ...]
     cut: bool
     """True on the first frame of a new shot."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedRegion:
+class TrackedRegion(Generic[R_co]):
     """A region of one track on one frame, from the track's birth to its end; frames between that plainly show
     none have none."""
 
     track: int
     """Identity, unique in the file, from 1; regions drawn by hand count down from -1."""
-    region: Region
+    region: R_co
     seen: bool
     """False where it was predicted or filled, not found."""
     born: bool
@@ -238,10 +268,10 @@ class TrackedRegion:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """Frame with one region per living track."""
+    """Frame with one mosaic per living track."""
 
     frame: Frame
-    regions: tuple[TrackedRegion, ...]
+    regions: tuple[TrackedRegion[MosaicRegion], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +300,7 @@ class TrackedFaces:
     """Frame with what is to be covered on it."""
 
     frame: Frame
-    regions: tuple[TrackedRegion, ...]
+    regions: tuple[TrackedRegion[Region], ...]
     references: Mapping[int, Reference]
     """By track, of the tracks that are born on this frame. Its frame may be a later one."""
 
@@ -279,7 +309,7 @@ class TrackedFaces:
 class Mask:
     """What is painted over one region of one frame: a lattice of colours that spans ``box``."""
 
-    tracked: TrackedRegion
+    tracked: TrackedRegion[Region]
     box: Box
     """px; larger than the face by the mask's scale, may reach outside the picture"""
     shape: Shape
@@ -304,7 +334,7 @@ class Masked:
 class Crop:
     """A mosaic and its surroundings in canonical coordinates: S x S px, upright, RGB."""
 
-    tracked: TrackedRegion
+    tracked: TrackedRegion[MosaicRegion]
     frame_index: int
     image: Tensor
     """(3, S, S) float32 in [0, 1]. Inside the mosaic each cell has its sample, exactly constant."""

@@ -13,7 +13,7 @@ from pipeline.run import reconstruct as reconstruct_run
 from pipeline.run.plan import Job
 from pipeline.run.reconstruct import Progress
 from pipeline.run.sidecar import RunReport
-from pipeline.stages.find_mosaics import ManualRegion
+from pipeline.types import ManualRegion
 
 
 @dataclass(frozen=True, slots=True)

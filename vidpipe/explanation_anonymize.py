@@ -15,7 +15,7 @@ from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.flow import held_by
 from pipeline.run import replay
 from pipeline.run.anonymize import place_of
-from pipeline.run.job import CoverJob, CoverPlan, make_plan, track_settings
+from pipeline.run.job import CoverJob, CoverPlan, make_plan
 from pipeline.run.memory import (
     CODEC_FRAMES,
     LIBRARIES_BYTES,
@@ -85,7 +85,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         plan = make_plan(job, info, config)
     if job.tracks is None:
         looked = held_by(_calls(plan, config, device))
-        held = frames_held(info, track_settings(config).look_ahead_s) + looked
+        held = frames_held(info, config.faces) + looked
     else:
         held = replay.frames_held(job.tracks)
     decoded = config.decode.prefetch_frames + PREFETCH_HANDS

@@ -101,7 +101,7 @@ def span(c: Comb, size: int) -> tuple[int, int]:
 
 
 def extent(evidence: Evidence, lattice: Lattice) -> Extent | None:
-    """Region that the lattice explains, or None where hardly anything does."""
+    """MosaicRegion that the lattice explains, or None where hardly anything does."""
     height, width = evidence.size
     x, y, xs, ys = lattice.x, lattice.y, lattice.xs, lattice.ys
     vertical, horizontal, active = lattice.vertical, lattice.horizontal, evidence.active

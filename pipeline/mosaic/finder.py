@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import FindConfig
 from pipeline.mosaic import clean
 from pipeline.mosaic import single_scale as single
 from pipeline.mosaic.edges import turned
@@ -23,8 +24,8 @@ from pipeline.mosaic.evidence import lines
 from pipeline.mosaic.multi_frame import Pool
 from pipeline.mosaic.score import RISE, rise_and_rest
 from pipeline.mosaic.screening_cuda import Luma, shrunk
-from pipeline.mosaic.single_scale import SURE, FindSettings, apart, codec_axes, overlaps
-from pipeline.types import Axis, Box, Grid, Kind, Region, Shape, Strips
+from pipeline.mosaic.single_scale import SURE, apart, codec_axes, overlaps
+from pipeline.types import Axis, Box, Grid, MosaicRegion, Shape, Strips
 
 _LEVELS = (2, 3)
 _MIN_CELLS = 6
@@ -46,12 +47,12 @@ _ON_LINE = 0.05
 
 def find(
     luma: Luma,
-    settings: FindSettings,
-    expected: Sequence[Region] = (),
+    settings: FindConfig,
+    expected: Sequence[MosaicRegion] = (),
     pool: Pool | None = None,
     *,
     smaller: bool = True,
-) -> list[Region]:
+) -> list[MosaicRegion]:
     """``single.find`` at all levels; ``smaller``: new ones are looked for below the picture's own size, too.
 
     ``luma`` is (H, W) uint8, C-contiguous, or on a device.
@@ -74,7 +75,7 @@ def find(
     return apart(found, lambda r: 1.0 if r.level == 1 else _SMALLER)
 
 
-def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None:
+def again(luma: Luma, expected: MosaicRegion, settings: FindConfig) -> MosaicRegion | None:
     """The expected mosaic, if the picture, (H, W) uint8, shows enough of it at the level of the region."""
     level = expected.level
     if level == 1:
@@ -86,7 +87,7 @@ def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None
     return enlarged if _has_cells(luma, enlarged) else None
 
 
-def read_grid(luma: Luma, box: Box, settings: FindSettings) -> Grid | None:
+def read_grid(luma: Luma, box: Box, settings: FindConfig) -> Grid | None:
     """``single.read_grid`` at the first level that shows one."""
     grid = single.read_grid(luma, box, settings)
     for level in _levels(luma):
@@ -95,13 +96,13 @@ def read_grid(luma: Luma, box: Box, settings: FindSettings) -> Grid | None:
         small = single.read_grid(shrunk(luma, level), _box(box, 1 / level), _at(settings, level))
         if small is not None:
             laid = _laid(luma, box, _grid(small, level), level)
-            read = Region(box, Kind.MOSAIC, Shape.RECTANGLE, small.confidence, laid, level=level)
+            read = MosaicRegion(box, Shape.RECTANGLE, small.confidence, laid, level=level)
             if _is_wide(small) and _has_cells(luma, read):
                 grid = laid
     return grid
 
 
-def is_bare(luma: Luma, region: Region) -> bool:
+def is_bare(luma: Luma, region: MosaicRegion) -> bool:
     """True where the picture plainly shows no mosaic in the place of one of frames around it."""
     if region.grid is None:
         return False
@@ -114,16 +115,16 @@ def _levels(luma: Luma) -> list[int]:
     return [k for k in _LEVELS if min(luma.shape) >= k * _MIN_CELLS * _MIN_PITCH_PX]
 
 
-def _at(settings: FindSettings, level: int) -> FindSettings:
+def _at(settings: FindConfig, level: int) -> FindConfig:
     cells = max(settings.min_cells, _MIN_CELLS)
-    return replace(settings, min_cells=cells, max_cell_px=settings.max_cell_px / level)
+    return settings.model_copy(update={"min_cells": cells, "max_cell_px": settings.max_cell_px / level})
 
 
 def _is_wide(grid: Grid | None) -> bool:
     return grid is not None and min(grid.x.pitch, grid.y.pitch) >= _MIN_PITCH_PX
 
 
-def _has_cells(luma: Luma, region: Region) -> bool:
+def _has_cells(luma: Luma, region: MosaicRegion) -> bool:
     """True where the picture itself has cells between the lines, which a smaller one may have made of less:
     flat ones, and the lines part them. (Joints of bricks part what is alike.)"""
     height, width = luma.shape
@@ -136,7 +137,7 @@ def _has_cells(luma: Luma, region: Region) -> bool:
     return min(across[0], down[0]) > RISE and max(across[1], down[1]) < _FLAT
 
 
-def _is_free(region: Region, taken: Sequence[Region]) -> bool:
+def _is_free(region: MosaicRegion, taken: Sequence[MosaicRegion]) -> bool:
     return not any(overlaps(region.box, other.box) for other in taken)
 
 
@@ -149,13 +150,13 @@ def _grid(grid: Grid, scale: float) -> Grid:
     return replace(grid, x=x, y=y)
 
 
-def _scaled(region: Region, scale: float) -> Region:
+def _scaled(region: MosaicRegion, scale: float) -> MosaicRegion:
     """In px of the picture at ``scale``; without strips."""
     grid = None if region.grid is None else _grid(region.grid, scale)
     return replace(region, box=_box(region.box, scale), grid=grid, strips=(None, None))
 
 
-def _enlarged(luma: Luma, region: Region, level: int) -> Region:
+def _enlarged(luma: Luma, region: MosaicRegion, level: int) -> MosaicRegion:
     """In px of the picture, from one of 1 / ``level`` of its size."""
     height, width = luma.shape
     box = _box(region.box, level)

@@ -23,7 +23,7 @@ from pipeline.mosaic.region import describe
 from pipeline.mosaic.score import rate
 from pipeline.mosaic.screening_cuda import Luma
 from pipeline.mosaic.subdivide import SQUARE, finest
-from pipeline.types import Axis, Box, Grid, Region
+from pipeline.types import Axis, Box, Grid, MosaicRegion
 
 _REACH_PX = 24
 """How far the sides may have moved; at least a cell is looked at beyond."""
@@ -45,7 +45,7 @@ _FEW = 0.2
 wide."""
 
 
-def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
+def verify(luma: Luma, box: Box, grid: Grid) -> MosaicRegion | None:
     """The mosaic that was at ``box`` with ``grid``, where it is in this picture, or None.
 
     ``luma`` is (H, W) uint8. The score is that of ``rate``; how much is enough is for the caller to say.
@@ -54,12 +54,12 @@ def verify(luma: Luma, box: Box, grid: Grid) -> Region | None:
     return region if region is not None and region.box.iou(box) >= _SAME_PLACE else None
 
 
-def locate(luma: Luma, box: Box, grid: Grid) -> Region | None:
+def locate(luma: Luma, box: Box, grid: Grid) -> MosaicRegion | None:
     """The mosaic of about the cells of ``grid`` that has a part in ``box``, or None; else as ``verify``."""
     return _look(luma, box, grid, False)
 
 
-def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> Region | None:
+def _look(luma: Luma, box: Box, grid: Grid, same: bool) -> MosaicRegion | None:
     """``locate``; ``same``: one axis may show too little of its lattice, which is where it was then."""
     height, width = luma.shape
     reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))

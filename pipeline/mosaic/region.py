@@ -12,7 +12,7 @@ from pipeline.mosaic.line_grid import Comb
 from pipeline.mosaic.pixel_sides import loss
 from pipeline.mosaic.resized_lines import whole_cells
 from pipeline.mosaic.sampling import named, odds
-from pipeline.types import Axis, Box, Grid, Kind, Region, Shape, Strips
+from pipeline.types import Axis, Box, Grid, MosaicRegion, Shape, Strips
 
 _LOSS_PX = 1.5
 """Clear columns of a cut cell that whole cells may leave outside. A box that moves over a fixed grid is
@@ -30,7 +30,7 @@ def describe(
     strips: tuple[Strips | None, Strips | None],
     score: float,
     offset: tuple[int, int],
-) -> Region:
+) -> MosaicRegion:
     """In px of the picture, where the part begins at ``offset`` (x, y).
 
     Where the box is a whole number of cells it sets pitch and phase, and they its sides, unless a strip of
@@ -51,7 +51,7 @@ def describe(
     edge = 0.0 if whole else _EDGE_PX
     outer = Box(x0 + dx - edge, y0 + dy - edge, x1 + dx + edge, y1 + dy + edge)
     columns, rows = strips if whole else (None, None)  # those of an ellipse end elsewhere in each row
-    return Region(outer, Kind.MOSAIC, shape, score, read, strips=(_moved(columns, dx), _moved(rows, dy)))
+    return MosaicRegion(outer, shape, score, read, strips=(_moved(columns, dx), _moved(rows, dy)))
 
 
 def _moved(strips: Strips | None, by: int) -> Strips | None:

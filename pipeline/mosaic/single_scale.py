@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.config import FindConfig
 from pipeline.mosaic.evidence import Evidence, Pixels
 from pipeline.mosaic.grid_fit import fit
 from pipeline.mosaic.line_grid import MIN_PITCH_PX
@@ -17,7 +17,7 @@ from pipeline.mosaic.region import axis, describe, grid
 from pipeline.mosaic.score import rate
 from pipeline.mosaic.screening import Sampled, Steps, candidates, remaining
 from pipeline.mosaic.screening_cuda import DeviceLuma, Luma
-from pipeline.types import Axis, Box, Grid, Region
+from pipeline.types import Axis, Box, Grid, MosaicRegion
 
 _MARGIN_PX = 32
 """Around a candidate of the screening, whose boxes end with the last block that fired."""
@@ -39,25 +39,13 @@ SURE = 0.5
 """Score from which an expected mosaic is taken without looking for others in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class FindSettings:
-    """What counts as a mosaic."""
-
-    min_cells: int = 4
-    """fewest cells across and down"""
-    max_cell_px: float = 110.0
-    """widest cell"""
-    min_score: float = 0.35
-    """0..1, weakest region that is reported; a track is born of stronger ones only"""
-
-
 def find(
     luma: Luma,
-    settings: FindSettings,
-    expected: Sequence[Region] = (),
+    settings: FindConfig,
+    expected: Sequence[MosaicRegion] = (),
     pool: Pool | None = None,
     without: Sequence[Box] = (),
-) -> list[Region]:
+) -> list[MosaicRegion]:
     """Mosaics of one picture, the strongest first; stateless but for the ``pool`` of its shot, if given.
 
     ``luma`` is (H, W) uint8, C-contiguous, or on a device. ``expected`` are mosaics of the frames before:
@@ -95,22 +83,24 @@ def find(
     return apart([r for r in found if not _is_blocking(r, height, width)])
 
 
-def apart(regions: Sequence[Region], weight: Callable[[Region], float] = lambda _: 1.0) -> list[Region]:
+def apart(
+    regions: Sequence[MosaicRegion], weight: Callable[[MosaicRegion], float] = lambda _: 1.0
+) -> list[MosaicRegion]:
     """Those that overlap no stronger one, the strongest first: score times area times ``weight``."""
-    kept: list[Region] = []
+    kept: list[MosaicRegion] = []
     for region in sorted(regions, key=lambda r: -weight(r) * r.score * r.box.width * r.box.height):
         if not any(overlaps(region.box, other.box) for other in kept):
             kept.append(region)
     return kept
 
 
-def again(luma: Luma, expected: Region, settings: FindSettings) -> Region | None:
+def again(luma: Luma, expected: MosaicRegion, settings: FindConfig) -> MosaicRegion | None:
     """The expected mosaic, if the picture, (H, W) uint8, shows enough of it."""
     region = None if expected.grid is None else verify(luma, expected.box, expected.grid)
     return region if _is_enough(region, _KNOWN * settings.min_score, settings.min_cells) else None
 
 
-def _pooled(luma: Luma, box: Box, lattice: Grid, settings: FindSettings) -> Region | None:
+def _pooled(luma: Luma, box: Box, lattice: Grid, settings: FindConfig) -> MosaicRegion | None:
     """A mosaic that the frames before hint at, if the picture shows it."""
     region = locate(luma, box, lattice)
     if region is not None and region.grid is not None:
@@ -122,7 +112,7 @@ def _pooled(luma: Luma, box: Box, lattice: Grid, settings: FindSettings) -> Regi
     return None if region is None or not enough or _is_codec_lattice(region) else region
 
 
-def _is_enough(region: Region | None, min_score: float, min_cells: int) -> bool:
+def _is_enough(region: MosaicRegion | None, min_score: float, min_cells: int) -> bool:
     if region is None or region.grid is None or region.score < min_score:
         return False
     cells = min(region.box.width / region.grid.x.pitch, region.box.height / region.grid.y.pitch)
@@ -135,7 +125,7 @@ def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
     return any(abs(side - end) <= _CUT_PX and end != border for side, end, border in sides)
 
 
-def _grown(luma: Luma, region: Region, settings: FindSettings) -> Region:
+def _grown(luma: Luma, region: MosaicRegion, settings: FindConfig) -> MosaicRegion:
     """A mosaic that was seen up to the end of a part, which says nothing of where it ends itself.
 
     Its lattice is looked for around it until no more comes: a large mosaic in wide cells has few steps, and
@@ -152,18 +142,18 @@ def _grown(luma: Luma, region: Region, settings: FindSettings) -> Region:
     return region
 
 
-def _is_blocking(region: Region, height: int, width: int) -> bool:
+def _is_blocking(region: MosaicRegion, height: int, width: int) -> bool:
     """True for most of a picture in cells of 8 or 4 px from its corner: a codec that kept the means only."""
     large = region.box.width * region.box.height >= _BLOCKING_SHARE * height * width
     return large and _is_codec_lattice(region, (0.5, 1))
 
 
-def _is_codec_lattice(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
+def _is_codec_lattice(region: MosaicRegion, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
     """True for cells of a multiple of 8 px from the picture's corner on, as far as so many can tell."""
     return codec_axes(region, multiples) == 2
 
 
-def codec_axes(region: Region, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> int:
+def codec_axes(region: MosaicRegion, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> int:
     """On how many axes the lines are a codec's."""
     box = region.box
     if region.grid is None:
@@ -195,8 +185,8 @@ def _overlap(a: Box, b: Box) -> float:
 
 
 def _regions(
-    evidence: Evidence, offset: tuple[int, int], settings: FindSettings, depth: int = _DEPTH
-) -> list[Region]:
+    evidence: Evidence, offset: tuple[int, int], settings: FindConfig, depth: int = _DEPTH
+) -> list[MosaicRegion]:
     """Mosaics in a part of the picture: the clearest, then those in the candidates that are left without it.
 
     Erases the steps of each. Those that the part cuts may have fewer cells than wanted.
@@ -222,7 +212,7 @@ def _regions(
     return regions
 
 
-def read_grid(luma: Luma, box: Box, settings: FindSettings = FindSettings()) -> Grid | None:
+def read_grid(luma: Luma, box: Box, settings: FindConfig) -> Grid | None:
     """Grid of a mosaic that a person pointed at, or None where none can be read.
 
     ``luma`` is (H, W) uint8. The box may be larger than the mosaic; half of ``min_score`` is enough, as the

@@ -15,7 +15,7 @@ from torch import Tensor
 from nets.pixelation import axis_index, coverage, membership, replicate
 from pipeline.cuda import CPU
 from pipeline.picture.color import Conversion
-from pipeline.types import Axis, Frame, Grid, Region, Samples, Shape
+from pipeline.types import Axis, Frame, Grid, MosaicRegion, Samples, Shape
 
 # A codec rings at the edges of cells: pixels this near to one are not asked, where the cell is wide enough.
 _BORDER_PX = ((8.0, 2), (4.0, 1))
@@ -38,20 +38,20 @@ class Cells:
     cols: Tensor
     """(Q, W) float32, the same for columns."""
     first: tuple[int, int]
-    """Row and column, counted on ``Region.grid``, of the first cell; 0 where the box begins in cell 0."""
+    """Row and column, counted on the region's grid, of the first cell; 0 where the box begins in cell 0."""
     inner_rows: Tensor
     """(H,) float32, 1 on rows of pixels away from the edges of cells."""
     inner_cols: Tensor
     """(W,) float32, the same for columns."""
 
 
-def mosaic_mask(region: Region, x: Tensor, y: Tensor) -> Tensor:
+def mosaic_mask(region: MosaicRegion, x: Tensor, y: Tensor) -> Tensor:
     """(len(y), len(x)) bool: which pixels, given by column and row, have their centre in the region."""
     across, down = _outside(region, x, y)
     return across.unsqueeze(0) + down.unsqueeze(1) <= 1
 
 
-def _outside(region: Region, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _outside(region: MosaicRegion, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """How far columns and rows of pixels lie out, (size,) float64 each: pixels of which both sum to 1 at
     most belong to the region."""
     box = region.box
@@ -70,7 +70,7 @@ def index_from(axis: Axis, start: int, size: int) -> Tensor:
 
 
 def cells_of(
-    region: Region,
+    region: MosaicRegion,
     grid: Grid,
     convert: Conversion,
     width: int,

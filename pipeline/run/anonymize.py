@@ -20,7 +20,6 @@ from pipeline.errors import GateError, UsageError
 from pipeline.faces import open_finder
 from pipeline.faces.input_picture import Eye, SmallPicture
 from pipeline.flow import Waits, prefetch
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.run import reconstruct
 from pipeline.run.anonymize_sidecar import (
     NOTICE,
@@ -29,7 +28,7 @@ from pipeline.run.anonymize_sidecar import (
     LooksRecord,
     ReleaseRecord,
 )
-from pipeline.run.job import CoverJob, CoverPlan, check_tracks, make_plan, mask_settings, track_settings
+from pipeline.run.job import CoverJob, CoverPlan, check_tracks, make_plan
 from pipeline.run.lifecycle import compared, encode_settings, make_encoder, stream, versions
 from pipeline.run.reconstruct import Progress
 from pipeline.run.release_check import examine, told
@@ -37,7 +36,7 @@ from pipeline.run.replay import replay
 from pipeline.run.sidecar import StageRecord, file_record, heard, setting_records, write_whole
 from pipeline.run.timing import StageClock, StageTime, bottleneck
 from pipeline.run.track_records import TrackBook
-from pipeline.stages.find_faces import FaceLooker, LookSettings
+from pipeline.stages.find_faces import FaceLooker
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
 from pipeline.stages.pixelize import Pixelizer
@@ -91,9 +90,7 @@ class Stages:
         if self.looker is None:
             return clock.timed("replay", "find", replay(frames, self.job.tracks or ()))
         found = self.looker(frames)
-        followed = track_faces(
-            clock.timed("find", "find", found), settings=track_settings(self.config), info=self.info
-        )
+        followed = track_faces(clock.timed("find", "find", found), settings=self.config.faces, info=self.info)
         return clock.timed("track", "find", followed)
 
 
@@ -150,7 +147,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         encoder = make_encoder(info, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
-        pixelizer = Pixelizer(info, mask_settings(job.mode, config))
+        pixelizer = Pixelizer(info, config.mask, config.protect if job.mode == "protect" else None)
         perturber = None
         if job.mode == "protect" and config.protect.perturb != "none":
             perturber = Perturber(stack.enter_context(closing(_network(job, config))))
@@ -231,10 +228,7 @@ def looker_of(job: CoverJob, plan: CoverPlan, config: RunConfig, device: torch.d
     faces, sizes = config.faces, plan.scales
     fine = _open(config, sizes.fine, device)
     quick = fine if sizes.quick is sizes.fine else _open(config, sizes.quick, device)
-    settings = LookSettings(faces.every_s, faces.fine_every_s, faces.min_score)
-    return FaceLooker(
-        fine, quick, settings, FindSettings(**config.find.model_dump()) if job.mode == "protect" else None
-    )
+    return FaceLooker(fine, quick, faces, config.find if job.mode == "protect" else None)
 
 
 def looks_of(looker: FaceLooker, plan: CoverPlan) -> LooksRecord:

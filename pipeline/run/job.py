@@ -11,11 +11,8 @@ from pipeline.faces.input_picture import Scales, scales
 from pipeline.run.anonymize_sidecar import ChoiceRecord, Mode
 from pipeline.run.plan import absolute, span
 from pipeline.run.track_records import FaceTrackRecord
-from pipeline.stages.find_mosaics import ManualRegion
-from pipeline.stages.pixelize import Hold, Look, MaskSettings
-from pipeline.track.faces import FaceTrackSettings
 from pipeline.track.select import Choice
-from pipeline.types import Shape, StreamInfo
+from pipeline.types import ManualRegion, StreamInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +84,6 @@ def make_plan(job: CoverJob, info: StreamInfo, config: RunConfig) -> CoverPlan:
         ),
     )
     return CoverPlan(start_pts, end_pts, end - first, choice, scales(info, config.faces.min_face_px))
-
-
-def mask_settings(mode: Mode, config: RunConfig) -> MaskSettings:
-    """What masks look like in a mode."""
-    mask, protect = config.mask, config.protect
-    hold = Hold(protect.hold_s, protect.epsilon, protect.dp_pixels) if mode == "protect" else None
-    return MaskSettings(
-        Look(mask.look),
-        mask.blocks,
-        Shape.ELLIPSE if mask.shape == "ellipse" else Shape.RECTANGLE,
-        mask.scale,
-        hold,
-    )
-
-
-def track_settings(config: RunConfig) -> FaceTrackSettings:
-    faces = config.faces
-    # What lies between two looks is covered however little is to be filled.
-    least = max(faces.every_s, faces.fine_every_s)
-    before, after = max(faces.fill_before_s, least), max(faces.fill_after_s, least)
-    return FaceTrackSettings(faces.birth_score, before, after)
 
 
 def check_tracks(job: CoverJob, info: StreamInfo) -> None:

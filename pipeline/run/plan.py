@@ -13,10 +13,9 @@ from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
 from pipeline.run.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
-from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.restore import batches_held
 from pipeline.stages.window import frames_held
-from pipeline.types import Box, StreamInfo
+from pipeline.types import Box, ManualRegion, StreamInfo
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pipeline.flow import prefetch
 from pipeline.run.anonymize import NO_CHOICE, Meters, Stages, looker_of, looks_of, place_of
 from pipeline.run.anonymize_sidecar import CoverReport
 from pipeline.run.contact_sheet import ContactSheet
-from pipeline.run.job import CoverJob, check_tracks, make_plan, mask_settings
+from pipeline.run.job import CoverJob, check_tracks, make_plan
 from pipeline.run.lifecycle import versions
 from pipeline.run.reconstruct import Progress
 from pipeline.run.sidecar import StageRecord, file_record, heard, setting_records, write_whole
@@ -44,7 +44,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
         plan = make_plan(job, info, config)
         check_tracks(job, info)
         looker = looker_of(job, plan, config, device) if job.tracks is None else None
-        stages = Stages(info, job, config, plan, looker, Pixelizer(info, mask_settings(job.mode, config)))
+        stages = Stages(info, job, config, plan, looker, Pixelizer(info, config.mask))
         decoded = meters.clock.timed("decode", "decode", decoder.frames(plan.start_pts, plan.end_pts))
         frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
         sheet = ContactSheet(info)

@@ -19,7 +19,6 @@ from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
 from pipeline.flow import Waits, cores, prefetch
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.run.lifecycle import compared, encode_settings, make_encoder, stream, versions
 from pipeline.run.plan import Job, Plan, absolute, make_plan
 from pipeline.run.sidecar import (
@@ -35,12 +34,23 @@ from pipeline.run.sidecar import (
 )
 from pipeline.run.timing import StageClock, StageTime, bottleneck
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.window import window
-from pipeline.track.mosaics import TrackSettings, track
-from pipeline.types import Batch, Cropped, Found, Frame, Patch, StreamInfo, Tracked, Window
+from pipeline.track.mosaics import track
+from pipeline.types import (
+    Batch,
+    Cropped,
+    Found,
+    Frame,
+    ManualRegion,
+    MosaicRegion,
+    Patch,
+    StreamInfo,
+    Tracked,
+    Window,
+)
 
 _CALLS = 2
 """Of the network that run at a time: what is computed around it keeps one core busy for each, and two take
@@ -69,14 +79,12 @@ class Stages:
     device: torch.device = cuda.CPU
     """Where frames lie between decoder and encoder."""
 
-    def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
-        settings = FindSettings(**self.config.find.model_dump())
-        return find_mosaics(frames, settings=settings, manual=self.manual)
+    def find(self, frames: Iterator[Frame]) -> Iterator[Found[MosaicRegion]]:
+        return find_mosaics(frames, settings=self.config.find, manual=self.manual)
 
-    def track(self, found: Iterator[Found]) -> Iterator[Tracked]:
-        again = looked_for(FindSettings(**self.config.find.model_dump()))
-        settings = TrackSettings(**self.config.track.model_dump())
-        return track(found, settings=settings, again=again, bare=is_bare)
+    def track(self, found: Iterator[Found[MosaicRegion]]) -> Iterator[Tracked]:
+        again = looked_for(self.config.find)
+        return track(found, settings=self.config.track, again=again, bare=is_bare)
 
     def crop(self, tracked: Iterator[Tracked]) -> Iterator[Cropped]:
         spec = self.engine.spec

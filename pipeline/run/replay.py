@@ -11,9 +11,10 @@ from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import (
     Axis,
     Box,
+    FaceRegion,
     Frame,
     Grid,
-    Kind,
+    MosaicRegion,
     Reference,
     Region,
     Shape,
@@ -31,14 +32,16 @@ class _Track:
     def end_frame(self) -> int:
         return self.record.first_frame + len(self.record.boxes)
 
-    def on(self, frame: int) -> TrackedRegion | None:
+    def on(self, frame: int) -> TrackedRegion[Region] | None:
         record = self.record
         row = record.boxes[frame - record.first_frame]
         if row is None:
             return None
         x0, y0, x1, y1, seen = row
-        kind = Kind.MOSAIC if record.kind == "mosaic" else Kind.FACE
-        region = Region(Box(x0, y0, x1, y1), kind, Shape.ELLIPSE, float(seen), self.grid)
+        box, score = Box(x0, y0, x1, y1), float(seen)
+        region: Region = FaceRegion(box, score)
+        if record.kind == "mosaic":
+            region = MosaicRegion(box, Shape.ELLIPSE, score, self.grid)
         born, last = frame == record.first_frame, frame == self.end_frame - 1
         return TrackedRegion(record.track, region, seen=bool(seen), born=born, last=last)
 

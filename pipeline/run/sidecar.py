@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.config import Resolved
 from pipeline.errors import OutputError
-from pipeline.types import Cropped, Tracked, TrackedRegion
+from pipeline.types import Cropped, MosaicRegion, Region, Tracked, TrackedRegion
 
 NOTICE = (
     "Mosaics in this file may have been replaced by faces that vidpipe reconstructed: they are a model's "
@@ -198,7 +198,7 @@ def file_record(path: Path, name: str | None = None) -> FileRecord:
 
 @dataclass(slots=True)
 class _Track:
-    first: TrackedRegion
+    first: TrackedRegion[MosaicRegion]
     first_pts: int
     last_pts: int
     seen: int = 0
@@ -208,7 +208,7 @@ class _Track:
     stride: int = 1
     """Every so many frames a box is kept; doubles when the list is full."""
 
-    def add(self, pts: int, tracked: TrackedRegion) -> None:
+    def add(self, pts: int, tracked: TrackedRegion[MosaicRegion]) -> None:
         if (self.seen + self.filled) % self.stride == 0:
             box = tracked.region.box
             self.boxes.append(BoxRecord(pts=pts, x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1))
@@ -259,15 +259,16 @@ class TrackLog:
                 frames_seen=track.seen,
                 frames_filled=track.filled,
                 frames_restored=track.restored,
-                grid=_grid(track.first),
+                grid=grid_record(track.first.region),
                 boxes=track.boxes,
             )
             for identity, track in sorted(self._tracks.items())
         ]
 
 
-def _grid(tracked: TrackedRegion) -> GridRecord | None:
-    grid = tracked.region.grid
+def grid_record(region: Region) -> GridRecord | None:
+    """The grid of a mosaic as the sidecar has it; None for faces and where none was read."""
+    grid = region.grid if isinstance(region, MosaicRegion) else None
     if grid is None:
         return None
     return GridRecord(

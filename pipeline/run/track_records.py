@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.run.sidecar import AxisRecord, GridRecord
-from pipeline.types import Box, Kind, StreamInfo, TrackedFaces, TrackedRegion
+from pipeline.run.sidecar import GridRecord, grid_record
+from pipeline.types import Box, MosaicRegion, Region, StreamInfo, TrackedFaces, TrackedRegion
 
 _NUMBERS = 5
 """Per frame: x0, y0, x1, y1, state"""
@@ -54,7 +54,7 @@ class FaceTrackRecord(BaseModel):
 
 @dataclass(slots=True)
 class _Page:
-    kind: Kind
+    kind: Literal["face", "mosaic"]
     first_frame: int
     grid: GridRecord | None
     reference: tuple[int, Box] | None
@@ -106,12 +106,13 @@ class TrackBook:
                 page.set(item.frame.index, tracked.region.box, _COVERED + tracked.seen)
             yield item
 
-    def _page(self, tracked: TrackedRegion, item: TrackedFaces) -> _Page:
+    def _page(self, tracked: TrackedRegion[Region], item: TrackedFaces) -> _Page:
         page = self._pages.get(tracked.track)
         if page is None:
             reference = item.references.get(tracked.track)
             at = None if reference is None else (reference.frame.index, reference.box)
-            page = _Page(tracked.region.kind, item.frame.index, _grid(tracked), at)
+            kind: Literal["face", "mosaic"] = "mosaic" if isinstance(tracked.region, MosaicRegion) else "face"
+            page = _Page(kind, item.frame.index, grid_record(tracked.region), at)
             self._pages[tracked.track] = page
         return page
 
@@ -139,7 +140,7 @@ def _record(track: int, page: _Page, info: StreamInfo) -> FaceTrackRecord:
     reference = page.reference
     return FaceTrackRecord(
         track=track,
-        kind="mosaic" if page.kind is Kind.MOSAIC else "face",
+        kind=page.kind,
         first_s=_seconds(info.pts, page.first_frame, info.time_base),
         last_s=_seconds(info.pts, page.first_frame + count - 1, info.time_base),
         frames_seen=seen,
@@ -160,15 +161,3 @@ def _seconds(pts: Sequence[int], frame: int, time_base: Fraction) -> float:
 
 def _rounded(box: Box) -> tuple[float, float, float, float]:
     return round(box.x0, 1), round(box.y0, 1), round(box.x1, 1), round(box.y1, 1)
-
-
-def _grid(tracked: TrackedRegion) -> GridRecord | None:
-    grid = tracked.region.grid
-    if grid is None:
-        return None
-    return GridRecord(
-        x=AxisRecord(pitch_px=grid.x.pitch, origin_px=grid.x.origin),
-        y=AxisRecord(pitch_px=grid.y.pitch, origin_px=grid.y.origin),
-        operator=str(grid.operator),
-        confidence=grid.confidence,
-    )

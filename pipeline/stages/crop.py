@@ -14,7 +14,7 @@ from nets.pixelation import membership, replicate
 from pipeline.picture.cell_samples import Cells, cells_of, cut_planes, index_from, read_samples, sent
 from pipeline.picture.color import Conversion, conversion
 from pipeline.picture.geometry import View, pixels_under, upright, upright_membership, view_around
-from pipeline.types import Axis, Crop, Cropped, Frame, StreamInfo, Tracked, TrackedRegion
+from pipeline.types import Axis, Crop, Cropped, Frame, MosaicRegion, StreamInfo, Tracked, TrackedRegion
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,15 @@ def crop(
         yield Cropped(item.frame, tuple(crops))
 
 
-def _longer_side(tracked: TrackedRegion, sample_aspect: Fraction) -> float:
+def _longer_side(tracked: TrackedRegion[MosaicRegion], sample_aspect: Fraction) -> float:
     """In lines of the picture."""
     box = tracked.region.box
     return max(box.width * float(sample_aspect), box.height)
 
 
-def crop_region(frame: Frame, tracked: TrackedRegion, view: View, size_px: int, cells: int) -> Crop | str:
+def crop_region(
+    frame: Frame, tracked: TrackedRegion[MosaicRegion], view: View, size_px: int, cells: int
+) -> Crop | str:
     """The crop of one region that ``view`` shows, or why there is none. Sizes as in ``crop``; training reads
     decoded mosaics through it as well."""
     region = tracked.region

@@ -2,7 +2,7 @@
 
 Every frame is decoded, and compared with the one before it and with the one that was looked at last. The
 network looks at the first and the last frame of a shot, at a frame that differs much from the last one it
-looked at, and else so often that no more than ``LookSettings.every_s`` lie between two looks, nor more than
+looked at, and else so often that no more than ``FacesConfig.every_s`` lie between two looks, nor more than
 ``fine_every_s`` between two that see the smallest faces. A frame between two looks has no regions of its own:
 tracks pass over it from the one to the other.
 """
@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import FacesConfig, FindConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import Eye
 from pipeline.flow import spread
 from pipeline.mosaic.finder import find
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.stages.find_mosaics import luma8
 from pipeline.stages.shot_cuts import Cuts, thumbnail
-from pipeline.types import Found, Frame, Kind, Region, Shape
+from pipeline.types import FaceRegion, Found, Frame, MosaicRegion, Region
 
 _SAME_FACE_IOU = 0.3
 _SAME_PLACE = 0.5
@@ -34,18 +34,6 @@ _CHANGE_LEVELS = 10.0
 """Mean difference of two thumbnails, of 255; a third of what makes a cut."""
 _SLACK_S = 1e-6
 """Times are fractions in floating point."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookSettings:
-    """How often the network looks, and what counts as seen."""
-
-    every_s: float = 0.0
-    """Longest time between two looks; 0: at every frame"""
-    fine_every_s: float = 0.0
-    """Longest time between two looks at the smallest faces"""
-    min_score: float = 0.2
-    """0..1"""
 
 
 @dataclass(slots=True)
@@ -75,13 +63,13 @@ class FaceLooker:
     """
 
     def __init__(
-        self, fine: Eye, quick: Eye, settings: LookSettings, mosaics: FindSettings | None = None
+        self, fine: Eye, quick: Eye, settings: FacesConfig, mosaics: FindConfig | None = None
     ) -> None:
         self._fine = fine
         self._quick = quick
         self._settings = settings
         self._mosaics = mosaics
-        self._previous: list[Region] = []
+        self._previous: list[MosaicRegion] = []
         self._looked_s = self._fine_s = -math.inf
         self._seen = np.empty(0, np.uint8)
         self.looks = Looks()
@@ -92,7 +80,7 @@ class FaceLooker:
         self.name = ", ".join(eye.finder.name for eye in eyes)
         """Of what looks."""
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Found]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Found[Region]]:
         """Each frame with its faces, in px of the frame as coded, in order.
 
         One is held back, and with ``calls`` above 1 up to ``flow.held_by(calls)`` are in here.
@@ -141,25 +129,25 @@ class FaceLooker:
             faces += [f for f in all_faces if all(f.box.iou(g.box) < _SAME_FACE_IOU for g in faces)]
         return faces
 
-    def _found(self, item: _Waiting, faces: list[Face] | None) -> Found:
+    def _found(self, item: _Waiting, faces: list[Face] | None) -> Found[Region]:
         """``faces`` None: nobody looked."""
         if faces is None:
             return Found(item.frame, (), item.cut)
-        regions = [Region(f.box, Kind.FACE, Shape.ELLIPSE, f.score, None, f.landmarks) for f in faces]
+        faces_found = [FaceRegion(f.box, f.score, f.landmarks) for f in faces]
         if self._mosaics is not None:
             self._previous = find(luma8(item.frame), self._mosaics, [] if item.cut else self._previous)
-            regions = _joined(regions, self._previous)
-        return Found(item.frame, tuple(regions), item.cut)
+            return Found(item.frame, tuple(_joined(faces_found, self._previous)), item.cut)
+        return Found(item.frame, tuple(faces_found), item.cut)
 
 
-def _joined(faces: list[Region], mosaics: list[Region]) -> list[Region]:
+def _joined(faces: list[FaceRegion], mosaics: list[MosaicRegion]) -> list[Region]:
     """Mosaics with the faces in them, and the other faces."""
-    joined = []
+    joined: list[Region] = []
     for mosaic in mosaics:
         inside = [f for f in faces if f.box.covered(mosaic.box) >= _SAME_PLACE]
         faces = [f for f in faces if f not in inside]
         box, score = mosaic.box, mosaic.score
         for face in inside:
             box, score = box.hull(face.box), max(score, face.score)
-        joined.append(Region(box, Kind.MOSAIC, mosaic.shape, score, mosaic.grid))
+        joined.append(MosaicRegion(box, mosaic.shape, score, mosaic.grid))
     return joined + faces

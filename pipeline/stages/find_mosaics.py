@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from pipeline.config import FindConfig
 from pipeline.mosaic import finder
 from pipeline.mosaic.finder import again, find, read_grid
 from pipeline.mosaic.multi_frame import Pool
 from pipeline.mosaic.screening_cuda import DeviceLuma, Luma
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.picture import resize
 from pipeline.picture.color import Model, pixel_format
 from pipeline.stages.shot_cuts import Cuts, to8
-from pipeline.types import Box, Found, Frame, Kind, Region, Shape
+from pipeline.types import Box, Found, Frame, ManualRegion, MosaicRegion, Shape
 
-__all__ = ["FindSettings", "ManualRegion", "find_mosaics", "is_bare", "looked_for", "luma8"]
+__all__ = ["find_mosaics", "is_bare", "looked_for", "luma8"]
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was seen last."""
@@ -27,28 +26,6 @@ _GIVEN_SCORE = 1.0
 """Of a region that a person gave; the finder's own stay below."""
 _SAME_PLACE = 0.1
 """IoU from which two regions are one mosaic."""
-
-
-@dataclass(frozen=True, slots=True)
-class ManualRegion:
-    """A mosaic that a person pointed at (``--region x,y,w,h[@start-end]``)."""
-
-    box: Box
-    """px of the coded picture"""
-    start_s: float | None = None
-    """Presentation time of its first frame in seconds; None: from the beginning."""
-    end_s: float | None = None
-    """Presentation time in seconds that its frames lie before; None: to the end."""
-
-    def covers(self, frame: Frame) -> bool:
-        """True on frames whose time is within the region's range."""
-        return self.lasts_at(float(frame.pts * frame.time_base))
-
-    def lasts_at(self, time_s: float) -> bool:
-        """True at presentation times within the region's range."""
-        return (self.start_s is None or time_s >= self.start_s) and (
-            self.end_s is None or time_s < self.end_s
-        )
 
 
 def luma8(frame: Frame) -> Luma:
@@ -64,8 +41,8 @@ def luma8(frame: Frame) -> Luma:
 
 
 def find_mosaics(
-    frames: Iterable[Frame], *, settings: FindSettings, manual: Sequence[ManualRegion] = ()
-) -> Iterator[Found]:
+    frames: Iterable[Frame], *, settings: FindConfig, manual: Sequence[ManualRegion] = ()
+) -> Iterator[Found[MosaicRegion]]:
     """Each frame with its mosaics, in order, holding none back.
 
     Mosaics of the frames before are looked for first, within a shot.
@@ -73,7 +50,7 @@ def find_mosaics(
     sees in the same place gives way to it.
     """
     cuts = Cuts()
-    recent: deque[list[Region]] = deque(maxlen=_MEMORY_FRAMES)
+    recent: deque[list[MosaicRegion]] = deque(maxlen=_MEMORY_FRAMES)
     pool = Pool(settings.max_cell_px)
     shown = 0
     for frame in frames:
@@ -91,30 +68,30 @@ def find_mosaics(
         yield Found(frame, (*given, *seen), cut)
 
 
-def looked_for(settings: FindSettings) -> Callable[[Frame, Region], Region | None]:
+def looked_for(settings: FindConfig) -> Callable[[Frame, MosaicRegion], MosaicRegion | None]:
     """What ``track`` asks about frames before the first one that showed a mosaic.
 
     A region that a person gave begins when they said.
     """
 
-    def again_in(frame: Frame, region: Region) -> Region | None:
+    def again_in(frame: Frame, region: MosaicRegion) -> MosaicRegion | None:
         return None if region.score == _GIVEN_SCORE else again(luma8(frame), region, settings)
 
     return again_in
 
 
-def is_bare(frame: Frame, region: Region) -> bool:
+def is_bare(frame: Frame, region: MosaicRegion) -> bool:
     """What ``track`` asks about frames between those that show a mosaic: whether they plainly show none."""
     return finder.is_bare(luma8(frame), region)
 
 
-def _latest(recent: Iterable[list[Region]]) -> list[Region]:
+def _latest(recent: Iterable[list[MosaicRegion]]) -> list[MosaicRegion]:
     """Of regions in the same place the latest. ``recent`` has those of the last frames, latest first."""
-    latest: list[Region] = []
+    latest: list[MosaicRegion] = []
     for regions in recent:
         latest += [r for r in regions if all(r.box.iou(other.box) < _SAME_PLACE for other in latest)]
     return latest
 
 
-def _given(luma: Luma, box: Box, settings: FindSettings) -> Region:
-    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box, settings))
+def _given(luma: Luma, box: Box, settings: FindConfig) -> MosaicRegion:
+    return MosaicRegion(box, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box, settings))

@@ -17,53 +17,31 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import Conversion, conversion
 from pipeline.picture.grid_paint import cells_across, measure
-from pipeline.types import Box, Frame, Kind, Mask, Masked, Shape, StreamInfo, TrackedFaces, TrackedRegion
+from pipeline.types import (
+    Box,
+    Frame,
+    Mask,
+    Masked,
+    MosaicRegion,
+    Region,
+    Shape,
+    StreamInfo,
+    TrackedFaces,
+    TrackedRegion,
+)
 
 _OF_A_MOSAIC = 0.5
 """A mosaic that is pixelated again gets at most this share of the cells that it has."""
 _FORGET_S = 5.0
 """Colours are held so long after a region was last there: a track that pauses is not measured anew."""
-
-
-class Look(StrEnum):
-    MOSAIC = "mosaic"
-    BLUR = "blur"
-    """The same cells, interpolated: as many values as the mosaic has, and no more."""
-    SOLID = "solid"
-    """Black, of which nothing depends on the face."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Colours are measured once and held."""
-
-    seconds: float | None = None
-    """They are measured anew after so long; None: never within a track."""
-    epsilon: float | None = None
-    """Privacy budget of one measurement of one track; None: no noise."""
-    dp_pixels: int = 16
-    """m: pixels of the picture that may differ"""
-
-
-@dataclass(frozen=True, slots=True)
-class MaskSettings:
-    """What masks look like."""
-
-    look: Look = Look.MOSAIC
-    blocks: int = 6
-    """across the shorter side of a face"""
-    shape: Shape = Shape.ELLIPSE
-    scale: float = 1.3
-    """of the mask over the face's box"""
-    hold: Hold | None = None
 
 
 @dataclass(slots=True)
@@ -86,7 +64,7 @@ class _Held:
     last_s: float
 
 
-def noise_levels(block_px: float, hold: Hold, colours: int) -> float:
+def noise_levels(block_px: float, hold: ProtectConfig, colours: int) -> float:
     """Scale of the Laplace noise in grey levels of 255, so that epsilon holds for all colours together.
 
     Changing m pixels by up to 255 in each of ``colours`` channels moves the means of cells of b x b pixels by
@@ -98,11 +76,13 @@ def noise_levels(block_px: float, hold: Hold, colours: int) -> float:
 
 
 class Pixelizer:
-    """The stage, with the record of what it measured."""
+    """The stage, with the record of what it measured. With ``hold`` colours are measured once and held."""
 
-    def __init__(self, info: StreamInfo, settings: MaskSettings) -> None:
+    def __init__(self, info: StreamInfo, settings: MaskConfig, hold: ProtectConfig | None = None) -> None:
         self._info = info
         self._settings = settings
+        self._hold = hold
+        self._shape = Shape.ELLIPSE if settings.shape == "ellipse" else Shape.RECTANGLE
         self._held: dict[int, _Held] = {}
         self._cells: dict[int, tuple[int, int]] = {}
         self.releases: dict[int, Release] = {}
@@ -122,44 +102,45 @@ class Pixelizer:
             yield Masked(frame, tuple(self._mask(*mask) for mask in masks))
             self._forget(float(frame.pts * frame.time_base))
 
-    def _box(self, tracked: TrackedRegion) -> Box:
+    def _box(self, tracked: TrackedRegion[Region]) -> Box:
         return tracked.region.box.scaled(1.0 if tracked.track < 0 else self._settings.scale)
 
-    def _mask(self, tracked: TrackedRegion, box: Box, samples: Tensor) -> Mask:
+    def _mask(self, tracked: TrackedRegion[Region], box: Box, samples: Tensor) -> Mask:
         settings = self._settings
-        shape = tracked.region.shape if tracked.track < 0 else settings.shape
-        return Mask(tracked, box, shape, samples, smooth=settings.look is Look.BLUR)
+        shape = Shape.RECTANGLE if tracked.track < 0 else self._shape
+        return Mask(tracked, box, shape, samples, smooth=settings.look == "blur")
 
     def _colours(self, item: TrackedFaces, boxes: list[Box], convert: Conversion) -> list[Tensor]:
         """Of each region."""
         settings, regions = self._settings, item.regions
-        if settings.look is Look.SOLID:
+        if settings.look == "solid":
             return [torch.zeros(3, 1, 1)] * len(regions)
-        if settings.hold is not None:
-            return [self._held_samples(item, tracked, convert, settings.hold) for tracked in regions]
+        if self._hold is not None:
+            return [self._held_samples(item, tracked, convert, self._hold) for tracked in regions]
         for tracked in regions:
             if tracked.track not in self._cells:
                 self._cells[tracked.track] = self._lattice(tracked, tracked.region.box)
         cells = [self._cells[tracked.track] for tracked in regions]
         return [measured.samples for measured in measure(item.frame, boxes, cells, convert)]
 
-    def _lattice(self, tracked: TrackedRegion, face: Box) -> tuple[int, int]:
+    def _lattice(self, tracked: TrackedRegion[Region], face: Box) -> tuple[int, int]:
         """(rows, columns) over the mask of a track whose face has this box."""
-        settings, grid = self._settings, tracked.region.grid
+        settings, region = self._settings, tracked.region
         scale = 1.0 if tracked.track < 0 else settings.scale
         aspect = float(self._info.sample_aspect)
         blocks = settings.blocks
-        if tracked.region.kind is Kind.MOSAIC and grid is not None:
+        if isinstance(region, MosaicRegion) and region.grid is not None:
+            grid = region.grid
             across = min(face.width / grid.x.pitch, face.height / grid.y.pitch)
             blocks = max(1, min(blocks, int(across * _OF_A_MOSAIC)))
         return cells_across(face, blocks, scale, aspect)
 
     def _held_samples(
-        self, item: TrackedFaces, tracked: TrackedRegion, convert: Conversion, hold: Hold
+        self, item: TrackedFaces, tracked: TrackedRegion[Region], convert: Conversion, hold: ProtectConfig
     ) -> Tensor:
         now_s = float(item.frame.pts * item.frame.time_base)
         held = self._held.get(tracked.track)
-        if held is not None and (hold.seconds is None or now_s - held.since_s < hold.seconds):
+        if held is not None and (hold.hold_s is None or now_s - held.since_s < hold.hold_s):
             held.last_s = now_s
             return held.samples
         frame, face = item.frame, tracked.region.box
@@ -172,7 +153,13 @@ class Pixelizer:
         return samples
 
     def _release(
-        self, track: int, frame: Frame, face: Box, cells: tuple[int, int], convert: Conversion, hold: Hold
+        self,
+        track: int,
+        frame: Frame,
+        face: Box,
+        cells: tuple[int, int],
+        convert: Conversion,
+        hold: ProtectConfig,
     ) -> Tensor:
         """Measures a face once, with its noise."""
         box = face.scaled(1.0 if track < 0 else self._settings.scale)

@@ -21,38 +21,34 @@ import numpy as np
 from norfair import Detection, NoFilterFactory, Tracker
 from norfair.tracker import TrackedObject
 
+from pipeline.config import FacesConfig
 from pipeline.track.extend import SMOOTH_S, Reach, box_at, is_reached
-from pipeline.types import Box, Found, Kind, Reference, Region, Shape, StreamInfo, TrackedFaces, TrackedRegion
+from pipeline.types import (
+    Box,
+    FaceRegion,
+    Found,
+    MosaicRegion,
+    Reference,
+    Region,
+    Shape,
+    StreamInfo,
+    TrackedFaces,
+    TrackedRegion,
+)
 
 _FARTHEST_MATCH = 0.9
 """1 - IoU with the last sight, from which it is another face."""
 
 
-@dataclass(frozen=True, slots=True)
-class FaceTrackSettings:
-    """How sights of faces are joined over time."""
-
-    birth_score: float = 0.2
-    """0..1, of one sight at least, that makes all sights of a track count"""
-    fill_before_s: float = 0.5
-    """seconds before a sight in which the face is covered, too"""
-    fill_after_s: float = 0.5
-    """seconds after it"""
-
-    @property
-    def look_ahead_s(self) -> float:
-        return max(self.fill_before_s, SMOOTH_S)
-
-    @property
-    def gap_s(self) -> float:
-        """Longest time unseen after which it is the same track."""
-        return self.fill_before_s + self.fill_after_s
+def look_ahead_s(settings: FacesConfig) -> float:
+    """Seconds of frames that are held back."""
+    return max(settings.covered_before_s, SMOOTH_S)
 
 
-def frames_held(info: StreamInfo, look_ahead_s: float) -> int:
+def frames_held(info: StreamInfo, settings: FacesConfig) -> int:
     """The most frames that ``track_faces`` holds at one time, from the times of the file's frames."""
     times = np.asarray(info.pts, np.int64)
-    reach = round(look_ahead_s / float(info.time_base))
+    reach = round(look_ahead_s(settings) / float(info.time_base))
     return int((np.searchsorted(times, times + reach, "right") - np.arange(len(times))).max()) + 2
 
 
@@ -139,12 +135,12 @@ def _identity(known: TrackedObject) -> int:
 
 
 def track_faces(
-    found: Iterable[Found], *, settings: FaceTrackSettings, info: StreamInfo
+    found: Iterable[Found[Region]], *, settings: FacesConfig, info: StreamInfo
 ) -> Iterator[TrackedFaces]:
     """Frames in order, each exactly once; at most ``frames_held`` are in here. A cut ends all tracks."""
-    patience = round(settings.gap_s * float(info.rate))
-    reach = Reach(settings.fill_before_s, settings.fill_after_s)
-    held: deque[Found] = deque()
+    patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))
+    reach = Reach(settings.covered_before_s, settings.covered_after_s)
+    held: deque[Found[Region]] = deque()
     association, shot_s = _Association(patience), -math.inf
     tracks: list[_Track] = []
     numbers = 0
@@ -180,13 +176,13 @@ def track_faces(
         tracks += association.update(newest_s, shot_s, item.regions)
         held.append(item)
         # The frame after the one that leaves must have its whole look-ahead, too: it tells the track's end.
-        while len(held) > 1 and _seconds(held[1]) + settings.look_ahead_s < newest_s:
+        while len(held) > 1 and _seconds(held[1]) + look_ahead_s(settings) < newest_s:
             yield leave(_seconds(held[1]))
     while held:
         yield leave(_seconds(held[1]) if len(held) > 1 else None)
 
 
-def _seconds(item: Found) -> float:
+def _seconds(item: Found[Region]) -> float:
     return float(item.frame.pts * item.frame.time_base)
 
 
@@ -194,19 +190,24 @@ def _over(track: _Track, time_s: float) -> bool:
     return track.end_s is not None and time_s >= track.end_s
 
 
-def _region(track: _Track, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion:
+def _region(track: _Track, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion[Region]:
     at = min(bisect_right(track.times, time_s), len(track.times)) - 1
     nearest = track.regions[max(at, 0)]
     seen = at >= 0 and track.times[at] == time_s
-    region = Region(box, nearest.kind, Shape.ELLIPSE, nearest.score if seen else 0.0, nearest.grid)
+    score = nearest.score if seen else 0.0
+    region: Region
+    if isinstance(nearest, MosaicRegion):
+        region = MosaicRegion(box, Shape.ELLIPSE, score, nearest.grid)
+    else:
+        region = FaceRegion(box, score)
     return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last)
 
 
-def _reference(track: _Track, item: Found, held: Iterable[Found]) -> Reference:
+def _reference(track: _Track, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
     """The sight with the best score among the frames that are at hand."""
     frames = {_seconds(f): f.frame for f in (item, *held)}
     at_hand = [i for i, time_s in enumerate(track.times) if time_s in frames]
     if not at_hand:  # it was believed only after its sights had left
         return Reference(item.frame, track.boxes[-1])
-    best = max(at_hand, key=lambda i: (track.regions[i].kind is Kind.FACE, track.regions[i].score))
+    best = max(at_hand, key=lambda i: (isinstance(track.regions[i], FaceRegion), track.regions[i].score))
     return Reference(frames[track.times[best]], track.boxes[best])

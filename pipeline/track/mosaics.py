@@ -17,13 +17,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from nets.pixelation import Operator
+from pipeline.config import TrackConfig
 from pipeline.mosaic.sampling import named
 from pipeline.track.smooth import steady
-from pipeline.types import Found, Frame, Region, Tracked, TrackedRegion
+from pipeline.types import Found, Frame, MosaicRegion, Tracked, TrackedRegion
 
-Again = Callable[[Frame, Region], Region | None]
+Again = Callable[[Frame, MosaicRegion], MosaicRegion | None]
 """Looks for a region of a frame in another frame near it; None where that does not show it."""
-Bare = Callable[[Frame, Region], bool]
+Bare = Callable[[Frame, MosaicRegion], bool]
 """Whether a frame plainly shows that there is nothing in the place of a region of frames around it."""
 
 _PITCH_WEIGHT = 0.5
@@ -43,34 +44,11 @@ _OTHERWISE = 0.5
 """Mean log odds over all frames of a track that change what its cells are taken for."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrackSettings:
-    """How regions are joined over time."""
-
-    min_iou: float = 0.2
-    """0..1, least overlap of a region with its track's last box"""
-    min_hits: int = 3
-    """frames of the first ``look_ahead_frames`` + 1 that must show a region for a track to be born"""
-    birth_score: float = 0.5
-    """0..1, least mean score of the ``min_hits`` strongest of those regions"""
-    strong_score: float = 0.65
-    """0..1, mean score from which two frames are enough, or all of a shot that is shorter"""
-    max_gap_frames: int = 6
-    """longest gap that is filled, if the look-ahead reaches beyond it"""
-    look_ahead_frames: int = 8
-    """frames that are held back"""
-
-    @property
-    def gap_frames(self) -> int:
-        """Longest gap that can be filled from both sides."""
-        return min(self.max_gap_frames, self.look_ahead_frames - 1)
-
-
 @dataclass(slots=True)
 class _Track:
     """Regions seen of one mosaic, by position in the stream."""
 
-    seen: dict[int, Region]
+    seen: dict[int, MosaicRegion]
     found: int
     """the first that the finder showed; those before it were looked back at"""
     first: int
@@ -89,12 +67,12 @@ class _Track:
         for region in self.seen.values():
             self.ask(region)
 
-    def ask(self, region: Region) -> None:
+    def ask(self, region: MosaicRegion) -> None:
         if region.grid is not None:
             self.odds += region.grid.odds
             self.asked += 1
 
-    def told(self, region: Region) -> Region:
+    def told(self, region: MosaicRegion) -> MosaicRegion:
         """The region with the track's operator. No tool changes it from frame to frame, and single frames
         are often mistaken: so it changes only where all frames so far, weighed together, say otherwise."""
         if region.grid is None or self.odds == 0.0:
@@ -105,9 +83,9 @@ class _Track:
 
 
 def track(
-    found: Iterable[Found],
+    found: Iterable[Found[MosaicRegion]],
     *,
-    settings: TrackSettings,
+    settings: TrackConfig,
     again: Again | None = None,
     bare: Bare | None = None,
 ) -> Iterator[Tracked]:
@@ -116,7 +94,7 @@ def track(
     ``again`` looks for a new region in the frames before it that are still held; ``bare`` says which frames
     of a gap are not filled. Raises nothing of its own; a cut ends all tracks.
     """
-    held: deque[Found] = deque()
+    held: deque[Found[MosaicRegion]] = deque()
     tracks: list[_Track] = []
     born = 0
     start = position = 0
@@ -146,9 +124,9 @@ def track(
 def _associate(
     living: list[_Track],
     tracks: list[_Track],
-    regions: tuple[Region, ...],
+    regions: tuple[MosaicRegion, ...],
     position: int,
-    settings: TrackSettings,
+    settings: TrackConfig,
 ) -> list[_Track]:
     """Give each region to the living track that it fits, or to a new one. Returns the new ones."""
     free = set(range(len(regions)))
@@ -171,7 +149,9 @@ def _associate(
     return fresh
 
 
-def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Again, gap_frames: int) -> None:
+def _look_back(
+    new: _Track, past: list[Found[MosaicRegion]], others: list[_Track], again: Again, gap_frames: int
+) -> None:
     """Frames before the first one of a track that show it, too, become its own, over gaps of up to
     ``gap_frames``; ``past`` ends before it."""
     for at, item in zip(range(new.first - 1, -1, -1), reversed(past), strict=False):
@@ -187,7 +167,7 @@ def _look_back(new: _Track, past: list[Found], others: list[_Track], again: Agai
         new.ask(region)
 
 
-def _pitch_gap(a: Region, b: Region) -> float:
+def _pitch_gap(a: MosaicRegion, b: MosaicRegion) -> float:
     """|log2| of the ratio of the pitches, at most 1; 0 where one has no grid."""
     if a.grid is None or b.grid is None:
         return 0.0
@@ -201,7 +181,7 @@ def _shot_frames(shots: deque[int], start: int, position: int) -> int:
     return end - start
 
 
-def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackSettings) -> int:
+def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackConfig) -> int:
     """Number the tracks that begin on frame ``start`` or drop them. Returns the highest number given."""
     for t in [t for t in tracks if t.first == start]:
         scores = sorted(
@@ -237,7 +217,7 @@ def _is_steady(new: _Track, start: int, frames: int) -> bool:
     return bool(same.sum() >= _STEADY_SHARE * frames)
 
 
-def _leave(tracks: list[_Track], item: Found, start: int, bare: Bare | None) -> Tracked:
+def _leave(tracks: list[_Track], item: Found[MosaicRegion], start: int, bare: Bare | None) -> Tracked:
     """Frame ``start`` with the regions of the tracks that live on it."""
     regions = []
     for t in tracks:
@@ -251,7 +231,7 @@ def _leave(tracks: list[_Track], item: Found, start: int, bare: Bare | None) -> 
     return Tracked(item.frame, tuple(regions))
 
 
-def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackSettings) -> int:
+def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackConfig) -> int:
     """Forget what lies too far back; returns the position of the next frame to leave."""
     start += 1
     tracks[:] = [t for t in tracks if t.last >= start or not t.closed]

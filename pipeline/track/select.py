@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pipeline.stages.find_mosaics import ManualRegion
-from pipeline.types import Box, Kind, Region, Shape, TrackedFaces, TrackedRegion
+from pipeline.types import Box, FaceRegion, ManualRegion, Region, TrackedFaces, TrackedRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def select(items: Iterable[TrackedFaces], choice: Choice) -> Iterator[TrackedFac
         yield replace(item, regions=(*kept, *by_hand))
 
 
-def _by_hand(track: int, box: Box) -> TrackedRegion:
+def _by_hand(track: int, box: Box) -> TrackedRegion[Region]:
     # Where a rectangle begins and ends is not asked: what is held for it costs next to nothing.
-    region = Region(box, Kind.FACE, Shape.RECTANGLE, 1.0, None)
+    region = FaceRegion(box, 1.0)
     return TrackedRegion(track, region, seen=True, born=False, last=False)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.track import vote
-from pipeline.types import Axis, Box, Grid, Region, Shape
+from pipeline.types import Axis, Box, Grid, MosaicRegion, Shape
 
 _SAME_PITCH = 0.12
 """Relative. A resized region loses or gains a cell as it grows (a twelfth); misread pitches are a third
@@ -51,8 +51,8 @@ both have moved, as no line does."""
 T = TypeVar("T")
 
 
-def steady(seen: Mapping[int, Region], at: int) -> Region:
-    """Region at position ``at`` of the stream, from the regions seen at and around it (at least one).
+def steady(seen: Mapping[int, MosaicRegion], at: int) -> MosaicRegion:
+    """MosaicRegion at position ``at`` of the stream, from the regions seen at and around it (at least one).
 
     Where ``at`` itself is not among them, everything is predicted.
     """
@@ -80,7 +80,7 @@ def _majority(values: list[T]) -> T:
 
 
 def _grid(
-    times: NDArray[np.float64], regions: list[Region], box: Box, told: tuple[bool, bool]
+    times: NDArray[np.float64], regions: list[MosaicRegion], box: Box, told: tuple[bool, bool]
 ) -> tuple[Box, Grid | None]:
     """Grid at time 0, and the box, moved with a locked grid; ``told``: strips of cells say where the sides
     are, across and down."""

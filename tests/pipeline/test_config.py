@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from hypothesis import strategies as st
 
 from pipeline.config import Given, RunConfig, resolve
 from pipeline.errors import InputError, UsageError
-from pipeline.mosaic.single_scale import FindSettings
-from pipeline.track.mosaics import TrackSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,14 +37,6 @@ def test_pipeline_yaml_keeps_the_order_of_the_stages_and_fits_a_screen() -> None
     text = (ROOT / "pipeline.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)) == list(RunConfig.model_fields)
     assert len(text.splitlines()) < 60
-
-
-@pytest.mark.parametrize(("section", "settings"), [("find", FindSettings), ("track", TrackSettings)])
-def test_a_stage_and_its_section_agree_on_names_and_defaults(
-    section: str, settings: type[FindSettings] | type[TrackSettings]
-) -> None:
-    assert settings(**RunConfig().model_dump()[section]) == settings()
-    assert set(RunConfig().model_dump()[section]) == {field.name for field in dataclasses.fields(settings)}
 
 
 @given(layers=st.sets(st.sampled_from(["flag", "environment", "file"])))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.picture.color import pixel_format
-from pipeline.types import Box, Colour, Found, Frame, Kind, Region, Shape, StreamInfo
+from pipeline.types import Box, Colour, FaceRegion, Found, Frame, StreamInfo
 
 COLOUR = Colour(matrix="bt709", range="tv", primaries="unknown", transfer="unknown")
 RATE = 25
@@ -60,11 +60,11 @@ def stream_info(frames: int, rotation: int = 0, width: int = WIDTH, height: int 
     )
 
 
-def face(box: Box, score: float = 0.9) -> Region:
-    return Region(box, Kind.FACE, Shape.ELLIPSE, score, None)
+def face(box: Box, score: float = 0.9) -> FaceRegion:
+    return FaceRegion(box, score)
 
 
-def found(sights: Sequence[Sequence[Region]], cuts: Sequence[int] = ()) -> Iterator[Found]:
+def found(sights: Sequence[Sequence[FaceRegion]], cuts: Sequence[int] = ()) -> Iterator[Found]:
     """One frame per entry."""
     for index, regions in enumerate(sights):
         yield Found(noise_frame(index), tuple(regions), index in cuts)

@@ -18,17 +18,16 @@ from pipeline.decode import open_decoder
 from pipeline.faces import Face, Picture
 from pipeline.faces.centerface_cuda import MOST
 from pipeline.faces.input_picture import Eye, scales
-from pipeline.run.job import mask_settings, track_settings
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import FaceLooker, LookSettings
-from pipeline.stages.find_mosaics import FindSettings, find_mosaics, is_bare, looked_for
+from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.stages.restore import restore
 from pipeline.stages.window import window
 from pipeline.track.faces import track_faces
-from pipeline.track.mosaics import TrackSettings, track
+from pipeline.track.mosaics import track
 from pipeline.types import Box, Cropped, Frame, StreamInfo, Tracked
 from tests.support.pretend import PRETENDED, Counted, pretended_device
 from tests.support.scene import CubicEngine
@@ -90,12 +89,12 @@ def _reconstructed(
     checkpoint = find(net)
     spec = spec_of(checkpoint.net, checkpoint.sha256)
     engine = CubicEngine(spec.window, spec.context, spec.size_px, spec.cells, spec.fused)
-    settings = FindSettings(**config.find.model_dump())
+    settings = config.find
     with closing(engine):
         found = through("find", find_mosaics(there, settings=settings))
         followed = track(
             found,
-            settings=TrackSettings(**config.track.model_dump()),
+            settings=config.track,
             again=looked_for(settings),
             bare=is_bare,
         )
@@ -134,10 +133,9 @@ def _covered(through: Through, there: list[Frame], info: StreamInfo) -> list[Fra
     config = resolve().config
     sizes = scales(info, config.faces.min_face_px)
     fine, quick = (Eye(_Told(there[0].device), picture) for picture in (sizes.fine, sizes.quick))
-    looks = LookSettings(config.faces.every_s, config.faces.fine_every_s, config.faces.min_score)
-    looker = FaceLooker(fine, quick, looks, FindSettings(**config.find.model_dump()))
+    looker = FaceLooker(fine, quick, config.faces, config.find)
     found = through("find", looker(iter(there)))
-    followed = track_faces(iter(found), settings=track_settings(config), info=info)
+    followed = track_faces(iter(found), settings=config.faces, info=info)
     tracked = through("track", followed)
-    masked = through("pixelize", Pixelizer(info, mask_settings("protect", config))(iter(tracked)))
+    masked = through("pixelize", Pixelizer(info, config.mask, config.protect)(iter(tracked)))
     return through("paint", paint(masked))

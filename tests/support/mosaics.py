@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator, cell_edges
-from pipeline.types import Axis, Box, Region, Shape
+from pipeline.types import Axis, Box, MosaicRegion, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def noisy(picture: NDArray[np.uint8], seed: int, sigma: float = 1.0) -> NDArray[
     return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
 
 
-def iou(region: Region, mosaic: Mosaic) -> float:
+def iou(region: MosaicRegion, mosaic: Mosaic) -> float:
     """Overlap of what was found with the truth, 0..1."""
     return region.box.iou(Box(*mosaic.box))
 
@@ -138,7 +138,7 @@ def phase_error_px(true: Axis, seen: Axis, start: float) -> float:
     return float(abs(cells - round(cells)) * seen.pitch)
 
 
-def assert_right(region: Region, mosaic: Mosaic) -> None:
+def assert_right(region: MosaicRegion, mosaic: Mosaic) -> None:
     """Place, pitch and phase of what was found are those of the truth."""
     assert iou(region, mosaic) > 0.8
     assert region.grid is not None

@@ -20,8 +20,7 @@ from pipeline.types import (
     Colour,
     Frame,
     Grid,
-    Kind,
-    Region,
+    MosaicRegion,
     Shape,
     StreamInfo,
     TrackedRegion,
@@ -38,7 +37,7 @@ class Scene:
     mask: Tensor
     """(1, H, W) 1 in the mosaic"""
     frame: Frame
-    region: Region
+    region: MosaicRegion
     info: StreamInfo
 
     @property
@@ -84,7 +83,7 @@ def scene(
     for _ in range(rotation // 90):
         clean = torch.rot90(clean, -1, (1, 2)).contiguous()
         area, x, y = _turned(area, x, y, clean.shape[2])
-    region = Region(area, Kind.MOSAIC, shape, 1.0, Grid(x, y, Operator.AREA, 1.0))
+    region = MosaicRegion(area, shape, 1.0, Grid(x, y, Operator.AREA, 1.0))
     height, width = clean.shape[1:]
     cells = 2 + int(max(height, width) / pitch)
     first_y, first_x = axis_index(1, y.pitch, y.origin), axis_index(1, x.pitch, x.origin)

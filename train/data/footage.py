@@ -20,7 +20,7 @@ from nets import pixelation
 from nets.pixelation import Operator
 from pipeline.picture.geometry import View
 from pipeline.stages.crop import crop_region
-from pipeline.types import Axis, Box, Colour, Crop, Frame, Grid, Kind, Region, Shape, TrackedRegion
+from pipeline.types import Axis, Box, Colour, Crop, Frame, Grid, MosaicRegion, Shape, TrackedRegion
 from train.data.codecs import draw_codec, through
 from train.data.mosaic_geometry import Mosaic
 
@@ -101,7 +101,7 @@ def film(
     return Filmed(truth, *parts)
 
 
-def _read(frame: Frame, region: Region, size_px: int, cells: int) -> Crop:
+def _read(frame: Frame, region: MosaicRegion, size_px: int, cells: int) -> Crop:
     side = frame.planes[0].shape[0]
     tracked = TrackedRegion(1, region, seen=True, born=False, last=False)
     crop = crop_region(frame, tracked, View(0, 0, side, side, 0), size_px, cells)
@@ -120,7 +120,7 @@ class Misplacement:
     pitch: tuple[float, float] = (1.0, 1.0)
     """factors, about the mosaic's middle"""
 
-    def told(self, made: Mosaic, frame: int, scale: float, operator: Operator) -> Region:
+    def told(self, made: Mosaic, frame: int, scale: float, operator: Operator) -> MosaicRegion:
         """The mosaic of a frame as a finder's region, in px of a picture ``scale`` times its frame."""
         box, origin = made.box(frame), made.origins[frame]
         x, y = (
@@ -139,7 +139,7 @@ class Misplacement:
             (box.y1 + bottom) * scale,
         )
         shape = Shape.ELLIPSE if made.ellipse else Shape.RECTANGLE
-        return Region(box, Kind.MOSAIC, shape, 1.0, Grid(x, y, operator, 1.0))
+        return MosaicRegion(box, shape, 1.0, Grid(x, y, operator, 1.0))
 
     @staticmethod
     def _axis(origin: float, pitch: float, told: float, shift: float, middle: float, scale: float) -> Axis:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.stages.find_mosaics import ManualRegion
+    from pipeline.types import ManualRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,7 @@ def region(text: str, option: str = "--region") -> RegionOption:
 
 def manual_region(text: str, option: str = "--region") -> ManualRegion:
     """``region`` as the pipeline takes it. Raises UsageError."""
-    from pipeline.stages.find_mosaics import ManualRegion
-    from pipeline.types import Box
+    from pipeline.types import Box, ManualRegion
 
     r = region(text, option)
     return ManualRegion(Box(r.x, r.y, r.x + r.width, r.y + r.height), r.start_s, r.end_s)

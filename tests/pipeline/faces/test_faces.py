@@ -15,6 +15,7 @@ import skimage
 import torch
 from numpy.typing import NDArray
 
+from pipeline.config import FacesConfig
 from pipeline.errors import MissingError
 from pipeline.faces import Face, open_finder
 from pipeline.faces.face_alignment import FaceAlignmentFinder
@@ -23,8 +24,8 @@ from pipeline.picture.geometry import as_coded
 from pipeline.run.replay import frames_held, replay
 from pipeline.run.track_records import TrackBook
 from pipeline.run.uncovered import is_covered
-from pipeline.stages.find_faces import FaceLooker, LookSettings
-from pipeline.track.faces import FaceTrackSettings, track_faces
+from pipeline.stages.find_faces import FaceLooker
+from pipeline.track.faces import look_ahead_s, track_faces
 from pipeline.types import Box, Frame
 from tests.support.faces_scene import COLOUR, RATE, face, found, noise_frame, stream_info
 
@@ -64,7 +65,7 @@ def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, libra
     assert picture.size_px == (256, 256)
     finder = open_finder("centerface", picture.size_px, library, threads=1)  # type: ignore[arg-type]
     eye = Eye(finder, picture)
-    ((found_frame),) = FaceLooker(eye, eye, LookSettings(min_score=0.5))([frame])
+    ((found_frame),) = FaceLooker(eye, eye, FacesConfig(min_score=0.5))([frame])
     (region,) = found_frame.regions
     assert region.landmarks is not None
     turned = np.zeros((512, 512), np.uint8)
@@ -158,7 +159,10 @@ def test_a_face_is_covered_by_one_mask_over_its_centre_and_half_of_it() -> None:
 
 def test_a_record_is_played_back_as_it_was() -> None:
     sights = [[face(Box(30 + i, 30, 60 + i, 70), 0.5 + i / 100)] if 6 <= i <= 20 else [] for i in range(40)]
-    info, settings = stream_info(40), FaceTrackSettings(fill_before_s=0.2, fill_after_s=0.2)
+    info, settings = (
+        stream_info(40),
+        FacesConfig(every_s=0, fine_every_s=0, fill_before_s=0.2, fill_after_s=0.2),
+    )
     book = TrackBook()
     before = list(book.listen(track_faces(found(sights, [30]), settings=settings, info=info)))
     records = book.records(info)
@@ -172,11 +176,11 @@ def test_a_record_is_played_back_as_it_was() -> None:
         assert {t: r.frame.index for t, r in a.references.items()} == {
             t: r.frame.index for t, r in b.references.items()
         }
-    assert frames_held(records) <= settings.look_ahead_s * RATE + 3
+    assert frames_held(records) <= look_ahead_s(settings) * RATE + 3
 
 
 def test_the_record_tells_what_was_covered_and_what_was_left() -> None:
-    info, settings = stream_info(20), FaceTrackSettings()
+    info, settings = stream_info(20), FacesConfig()
     sights = [[face(Box(30, 30, 60, 70)), face(Box(100, 30, 130, 70))] for _ in range(20)]
     book = TrackBook()
     items = book.listen(track_faces(found(sights), settings=settings, info=info))

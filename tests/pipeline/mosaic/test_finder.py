@@ -8,14 +8,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipeline.config import FindConfig
 from pipeline.mosaic.finder import again, is_bare, read_grid
 from pipeline.mosaic.finder import find as find_at_levels
 from pipeline.mosaic.screening_cuda import DeviceLuma, shrunk
-from pipeline.mosaic.single_scale import FindSettings, find
-from pipeline.types import Axis, Box, Region
+from pipeline.mosaic.single_scale import find
+from pipeline.types import Axis, Box, MosaicRegion
 from tests.support.mosaics import Mosaic, fixed, locked, noisy, phase_error_px, pixelate, texture
 
-SETTINGS = FindSettings()
+SETTINGS = FindConfig()
 SCALES = [(0.5, cv2.INTER_CUBIC), (1.5, cv2.INTER_CUBIC), (2.0, cv2.INTER_LANCZOS4), (3.0, cv2.INTER_LINEAR)]
 
 
@@ -24,7 +25,7 @@ def scaled(picture: NDArray[np.uint8], by: float, how: int) -> NDArray[np.uint8]
     return noisy(np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8), 1, 1.0)
 
 
-def assert_right(region: Region, mosaic: Mosaic, by: float) -> None:
+def assert_right(region: MosaicRegion, mosaic: Mosaic, by: float) -> None:
     assert region.box.iou(Box(*(v * by for v in mosaic.box))) > 0.9
     assert region.grid is not None
     for true, seen, start in (

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.config import FindConfig
 from pipeline.mosaic import multi_frame as pool_module
 from pipeline.mosaic.evidence import Pixels
 from pipeline.mosaic.screening import Sampled
-from pipeline.mosaic.single_scale import FindSettings, find
+from pipeline.mosaic.single_scale import find
 from tests.pipeline.stages.test_find_mosaics import frame, run
 from tests.support.mosaics import Mosaic, fixed, iou, noisy, pixelate, texture
 
@@ -25,7 +26,7 @@ def shots(contrast: float, sigma: float, mosaic: Mosaic | None = MOSAIC) -> list
 
 def test_a_mosaic_that_no_frame_gives_away_is_found_from_some_together() -> None:
     frames = shots(contrast=4.0, sigma=1.5)
-    assert [find(f, FindSettings()) for f in frames] == [[]] * 12
+    assert [find(f, FindConfig()) for f in frames] == [[]] * 12
     found = run([frame(i, f) for i, f in enumerate(frames)])
     assert all(len(f.regions) == 1 for f in found[7:])
     assert iou(found[-1].regions[0], MOSAIC) > 0.8
@@ -38,7 +39,7 @@ def test_the_first_picture_of_a_shot_is_looked_at_for_small_cells_at_once() -> N
     """A codec keeps most of it; from then on little is enough."""
     small = fixed((60, 50, 190, 180), 5.3, (2.1, 3.4))
     frames = shots(4.0, 1.0, small)
-    assert find(frames[0], FindSettings()) == []
+    assert find(frames[0], FindConfig()) == []
     (found,) = run([frame(0, frames[0])])
     assert iou(found.regions[0], small) > 0.7
 
@@ -59,7 +60,7 @@ def test_a_mosaic_that_left_is_not_found() -> None:
 
 def test_a_codecs_blocks_that_stay_in_their_place_are_no_mosaic() -> None:
     frames = shots(4.0, 1.5, fixed((64, 48, 160, 168), 8.0))
-    assert [find(f, FindSettings()) for f in frames] == [[]] * 12
+    assert [find(f, FindConfig()) for f in frames] == [[]] * 12
     assert not any(f.regions for f in run([frame(i, f) for i, f in enumerate(frames)]))
 
 

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.config import FindConfig
 from pipeline.mosaic import single_scale as finder
-from pipeline.mosaic.single_scale import FindSettings, find
-from pipeline.types import Axis, Box, Grid, Region
+from pipeline.mosaic.single_scale import find
+from pipeline.types import Axis, Box, Grid, MosaicRegion
 from tests.support.mosaics import Mosaic, assert_right, fixed, locked, noisy, pixelate, texture
 
-SETTINGS = FindSettings()
+SETTINGS = FindConfig()
 MOSAIC = locked((120, 90, 312, 306), (12, 12))
 
 
@@ -24,7 +25,7 @@ def shown(mosaic: Mosaic, seed: int, sigma: float = 1.0, contrast: float = 40.0)
     return noisy(pixelate(texture(460, 500, seed, contrast), mosaic), seed, sigma)
 
 
-def expect(mosaic: Mosaic) -> Region:
+def expect(mosaic: Mosaic) -> MosaicRegion:
     """The region as found on a clear picture."""
     (region,) = find(shown(mosaic, 1), SETTINGS)
     return region

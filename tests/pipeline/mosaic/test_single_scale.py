@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator
+from pipeline.config import FindConfig
 from pipeline.mosaic.redetect import verify
-from pipeline.mosaic.single_scale import FindSettings, find, read_grid
+from pipeline.mosaic.single_scale import find, read_grid
 from pipeline.types import Box, Shape
 from tests.support.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
-SETTINGS = FindSettings()
+SETTINGS = FindConfig()
 
 
 def jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
@@ -207,7 +208,7 @@ def test_cell_zero_is_the_first_that_the_region_touches() -> None:
 
 def test_the_grid_of_a_given_box_is_read() -> None:
     mosaic = fixed((90, 77, 333, 301), 16.0, (5.0, 11.0))
-    grid = read_grid(pixelate(texture(400, 420, 1), mosaic), Box(100, 90, 320, 290))
+    grid = read_grid(pixelate(texture(400, 420, 1), mosaic), Box(100, 90, 320, 290), SETTINGS)
     assert grid is not None
     assert grid.x.pitch == pytest.approx(16.0, rel=0.02)
     assert phase_error_px(mosaic.x, grid.x, 100) <= 1.0
@@ -216,7 +217,7 @@ def test_the_grid_of_a_given_box_is_read() -> None:
 
 @pytest.mark.parametrize("box", [Box(0, 0, 300, 300), Box(290, 290, 340, 340), Box(500, 500, 600, 600)])
 def test_no_grid_where_there_is_none(box: Box) -> None:
-    assert read_grid(texture(300, 300, 1), box) is None
+    assert read_grid(texture(300, 300, 1), box, SETTINGS) is None
 
 
 @pytest.mark.shared

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import TrackConfig
+from pipeline.config import FindConfig, TrackConfig
 from pipeline.cuda import memory_errors, place, to_device, to_host
 from pipeline.decode import open_decoder
 from pipeline.errors import MissingError, UsageError
@@ -27,7 +27,6 @@ from pipeline.mosaic import screening_cuda
 from pipeline.mosaic.edges import isolated_steps
 from pipeline.mosaic.screening import Sampled, candidates, pooled_candidates
 from pipeline.mosaic.screening_cuda import DeviceLuma
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.picture import resize
 from pipeline.picture.grid_paint import measure
 from pipeline.stages.crop import crop
@@ -37,8 +36,8 @@ from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.shot_cuts import to8
 from pipeline.stages.window import window
-from pipeline.track.mosaics import TrackSettings, track
-from pipeline.types import Box, Found, Frame, Mask, Masked, Region, Shape, Tracked
+from pipeline.track.mosaics import track
+from pipeline.types import Box, Found, Frame, Mask, Masked, MosaicRegion, Shape, Tracked
 from tests.support.mosaics import locked, pixelate, texture
 from tests.support.pretend import PRETENDED, Counted, pretended_device
 from tests.support.scene import CubicEngine, Scene, scene
@@ -162,7 +161,7 @@ def test_a_clip_from_decoder_to_encoder(device: str, mosaic_clip: Path) -> None:
     """Found, tracked, restored and pasted: the same regions and pictures, no whole frame to the host."""
     with open_decoder(mosaic_clip) as decoder:
         info, frames = decoder.info, list(decoder.frames())
-    found: dict[str, list[Region]] = {}
+    found: dict[str, list[MosaicRegion]] = {}
 
     def run(source: Iterable[Frame], name: str) -> list[Frame]:
         seen = found.setdefault(name, [])
@@ -172,10 +171,10 @@ def test_a_clip_from_decoder_to_encoder(device: str, mosaic_clip: Path) -> None:
                 seen.extend(item.regions)
                 yield item
 
-        settings = FindSettings()
+        settings = FindConfig()
         followed = track(
             watched(find_mosaics(source, settings=settings)),
-            settings=TrackSettings(**TrackConfig().model_dump()),
+            settings=TrackConfig(),
             again=looked_for(settings),
         )
         cropped = crop(followed, info=info, size_px=64, cells=32, margin=1.6)

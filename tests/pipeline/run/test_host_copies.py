@@ -11,23 +11,22 @@ import skimage
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import TrackConfig, resolve
+from pipeline.config import FacesConfig, FindConfig, TrackConfig, resolve
 from pipeline.cuda import CPU, to_host
 from pipeline.faces import Face, FaceFinder, open_finder
 from pipeline.faces.centerface_cuda import MOST, DeviceCenterFace
 from pipeline.faces.input_picture import Eye, Scales, SmallPicture, scales
 from pipeline.run.anonymize_sidecar import Mode
-from pipeline.run.job import mask_settings, track_settings
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import FaceLooker, LookSettings
-from pipeline.stages.find_mosaics import FindSettings, find_mosaics, looked_for
+from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_mosaics import find_mosaics, looked_for
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.stages.restore import restore
 from pipeline.stages.window import window
 from pipeline.track.faces import track_faces
-from pipeline.track.mosaics import TrackSettings, track
+from pipeline.track.mosaics import track
 from pipeline.types import Box, Found, Frame, StreamInfo
 from tests.support.faces_scene import noise_frame, stream_info
 from tests.support.mosaics import fixed, locked, noisy, pixelate, texture
@@ -58,9 +57,9 @@ def frames() -> list[Frame]:
 
 
 def reconstructed(source: Iterator[Frame], info: StreamInfo, seen: list[int]) -> Iterator[Frame]:
-    settings = FindSettings()
+    settings = FindConfig()
     found = find_mosaics(source, settings=settings)
-    followed = track(found, settings=TrackSettings(**TrackConfig().model_dump()), again=looked_for(settings))
+    followed = track(found, settings=TrackConfig(), again=looked_for(settings))
 
     def counted() -> Iterator[object]:
         for item in followed:
@@ -100,7 +99,7 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
     config = resolve().config
     config = config.model_copy(update={"mask": config.mask.model_copy(update={"look": look})})
     sizes = scales(info, 50.0)
-    every = LookSettings(config.faces.every_s, config.faces.fine_every_s, config.faces.min_score)
+    every = config.faces
 
     def covered(eyes: tuple[Eye, Eye], given: Iterable[Frame], seen: list[Box]) -> Iterator[Frame]:
         looker = FaceLooker(*eyes, every)
@@ -110,8 +109,10 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
                 seen.extend(region.box for region in item.regions)
                 yield item
 
-        followed = track_faces(counted(), settings=track_settings(config), info=info)
-        yield from paint(Pixelizer(info, mask_settings(mode, config))(followed))
+        followed = track_faces(counted(), settings=config.faces, info=info)
+        yield from paint(
+            Pixelizer(info, config.mask, config.protect if mode == "protect" else None)(followed)
+        )
         assert 0 < looker.looks.fine < FRAMES / 2
 
     here: list[Box] = []
@@ -175,7 +176,7 @@ def test_a_finder_on_the_cpu_gets_its_picture_and_no_more() -> None:
     source, info = frames(), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
     small = scales(info, 50.0).fine
     eye = Eye(Told(), small)  # type: ignore[arg-type]
-    looker = FaceLooker(eye, eye, LookSettings(0.12, 0.28))
+    looker = FaceLooker(eye, eye, FacesConfig())
     with pretended_device() as counted:
         assert len(list(looker(sent(f) for f in source))) == FRAMES
         plane = small.width * small.height

@@ -18,8 +18,7 @@ from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
 from pipeline.run.memory import MIB, frame_bytes
 from pipeline.run.plan import Job, absolute, make_plan
-from pipeline.stages.find_mosaics import ManualRegion
-from pipeline.types import Box, StreamInfo
+from pipeline.types import Box, ManualRegion, StreamInfo
 from tests.support.clips import write_clip
 
 SPEC = EngineSpec(net="nar", version="1", weights_sha256="0" * 64, window=8, context=2, size_px=128, cells=64)

@@ -23,8 +23,7 @@ from pipeline.types import (
     Cropped,
     Frame,
     Grid,
-    Kind,
-    Region,
+    MosaicRegion,
     Samples,
     Shape,
     Tracked,
@@ -44,7 +43,7 @@ def _frame(index: int) -> Frame:
 
 def _tracked(index: int, tracks: set[int], unseen: set[int]) -> Tracked:
     box = Box(index, 0, index + 10, 10)
-    region = Region(box, Kind.MOSAIC, Shape.RECTANGLE, 1.0, GRID)
+    region = MosaicRegion(box, Shape.RECTANGLE, 1.0, GRID)
     regions = tuple(
         TrackedRegion(track, region, seen=track not in unseen, born=False, last=False)
         for track in sorted(tracks)

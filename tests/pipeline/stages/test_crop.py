@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nets.pixelation import axis_index, block_means, replicate
 from pipeline.picture.cell_samples import cells_of, read_samples
 from pipeline.stages.crop import crop
-from pipeline.types import Box, Crop, Region, Shape, Tracked, TrackedRegion
+from pipeline.types import Box, Crop, MosaicRegion, Shape, Tracked, TrackedRegion
 from tests.support.scene import Scene, scene
 
 SIZE, CELLS = 64, 16
@@ -144,7 +144,7 @@ def test_anamorphic_footage_is_square_as_displayed() -> None:
     assert made.to_frame[1, 1] / made.to_frame[0, 0] == pytest.approx(4 / 3, rel=0.02)
 
 
-def region_of(shot: Scene, width: float) -> Region:
+def region_of(shot: Scene, width: float) -> MosaicRegion:
     box = shot.region.box
     return replace(shot.region, box=Box(box.x0, box.y0, box.x0 + width, box.y0 + width))
 

@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.config import FacesConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import Eye, SmallPicture, small_picture
 from pipeline.run.uncovered import looked_at
-from pipeline.stages.find_faces import FaceLooker, LookSettings
+from pipeline.stages.find_faces import FaceLooker
 from pipeline.types import Box, Found, Frame
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
 
-EVERY = LookSettings(every_s=0.12, fine_every_s=0.28)
+EVERY = FacesConfig(every_s=0.12, fine_every_s=0.28)
 
 
 class _Finder:
@@ -66,7 +67,7 @@ def _face(box: Box, score: float = 0.9) -> Face:
     return Face(score, box, None)
 
 
-def _looked(frames: Sequence[Frame], how: LookSettings = EVERY) -> tuple[list[int], list[int]]:
+def _looked(frames: Sequence[Frame], how: FacesConfig = EVERY) -> tuple[list[int], list[int]]:
     """Frames that the quick eye has seen, and those that the fine one has."""
     quick, fine = _Finder([_face(Box(0, 0, 40, 40))]), _Finder([_face(Box(90, 60, 120, 90))])
     looker = FaceLooker(Eye(fine, _picture()), Eye(quick, _picture()), how)
@@ -85,7 +86,7 @@ def test_a_still_shot_is_looked_at_every_third_frame_and_closely_every_seventh()
 
 
 def test_without_intervals_every_frame_is_looked_at() -> None:
-    quick, fine = _looked(_frames([90] * 12), LookSettings())
+    quick, fine = _looked(_frames([90] * 12), FacesConfig(every_s=0, fine_every_s=0))
     assert quick == fine == list(range(12))
 
 

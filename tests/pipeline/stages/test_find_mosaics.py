@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipeline.config import FindConfig
 from pipeline.mosaic.finder import find
 from pipeline.mosaic.multi_frame import Pool
-from pipeline.mosaic.single_scale import FindSettings
 from pipeline.stages import find_mosaics as find_mosaics_stage
-from pipeline.stages.find_mosaics import ManualRegion, find_mosaics, luma8
-from pipeline.types import Box, Colour, Found, Frame, Region
+from pipeline.stages.find_mosaics import find_mosaics, luma8
+from pipeline.types import Box, Colour, Found, Frame, ManualRegion, MosaicRegion
 from tests.support.mosaics import locked, pixelate, texture
 
 COLOUR = Colour("bt709", "tv", "bt709", "bt709")
@@ -38,7 +38,7 @@ def frame(index: int, luma: NDArray[np.uint8], pix_fmt: str = "yuv420p") -> Fram
 
 
 def run(frames: list[Frame], manual: tuple[ManualRegion, ...] = ()) -> list[Found]:
-    return list(find_mosaics(frames, settings=FindSettings(), manual=manual))
+    return list(find_mosaics(frames, settings=FindConfig(), manual=manual))
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le", "gray", "gray10le", "gbrp"])
@@ -91,8 +91,13 @@ def test_what_is_expected_of_a_frame_ends_with_the_shot(monkeypatch: pytest.Monk
     asked: list[int] = []
 
     def spy(
-        luma: NDArray[np.uint8], settings: FindSettings, expected: list[Region], pool: Pool, *, smaller: bool
-    ) -> list[Region]:
+        luma: NDArray[np.uint8],
+        settings: FindConfig,
+        expected: list[MosaicRegion],
+        pool: Pool,
+        *,
+        smaller: bool,
+    ) -> list[MosaicRegion]:
         asked.append(len(expected))
         return find(luma, settings, expected, pool, smaller=smaller)
 

@@ -10,13 +10,24 @@ import pytest
 import torch
 
 from nets.pixelation import Operator
+from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import conversion
 from pipeline.picture.grid_paint import measure
-from pipeline.stages.find_mosaics import ManualRegion
 from pipeline.stages.paint import paint
-from pipeline.stages.pixelize import Hold, Look, MaskSettings, Pixelizer, noise_levels
+from pipeline.stages.pixelize import Pixelizer, noise_levels
 from pipeline.track.select import Choice, select
-from pipeline.types import Axis, Box, Grid, Kind, Mask, Reference, Region, Shape, TrackedFaces, TrackedRegion
+from pipeline.types import (
+    Axis,
+    Box,
+    Grid,
+    ManualRegion,
+    Mask,
+    MosaicRegion,
+    Reference,
+    Shape,
+    TrackedFaces,
+    TrackedRegion,
+)
 from tests.support.faces_scene import COLOUR, HEIGHT, WIDTH, face, noise_frame, stream_info
 
 BOX = Box(40, 30, 88, 90)
@@ -32,19 +43,21 @@ def _items(count: int, track: int = 1, moving: float = 0.0) -> Iterator[TrackedF
         yield TrackedFaces(frame, (region,), references)
 
 
-def _masks(settings: MaskSettings, items: Iterator[TrackedFaces]) -> list[Mask]:
-    return [mask for item in Pixelizer(stream_info(20), settings)(items) for mask in item.masks]
+def _masks(
+    settings: MaskConfig, items: Iterator[TrackedFaces], hold: ProtectConfig | None = None
+) -> list[Mask]:
+    return [mask for item in Pixelizer(stream_info(20), settings, hold)(items) for mask in item.masks]
 
 
 def test_plain_masks_follow_the_picture() -> None:
-    masks = _masks(MaskSettings(), _items(6))
+    masks = _masks(MaskConfig(), _items(6))
     assert all(not torch.equal(a.samples, b.samples) for a, b in pairwise(masks))
     assert len({mask.samples.shape for mask in masks}) == 1
 
 
 def test_held_colours_are_those_of_the_best_sight_and_move_with_the_face() -> None:
-    settings = MaskSettings(hold=Hold())
-    masks = _masks(settings, _items(8, moving=2.0))
+    settings = MaskConfig()
+    masks = _masks(settings, _items(8, moving=2.0), ProtectConfig())
     convert = conversion("yuv420p", COLOUR, WIDTH, HEIGHT)
     cells = masks[0].samples.shape[1], masks[0].samples.shape[2]
     expected = measure(noise_frame(2), [BOX.scaled(settings.scale)], [cells], convert)[0].samples
@@ -54,13 +67,13 @@ def test_held_colours_are_those_of_the_best_sight_and_move_with_the_face() -> No
 
 
 def test_many_frames_of_a_held_track_give_one_measurement_many_of_a_plain_one_give_many() -> None:
-    for hold, most in ((Hold(), 1), (Hold(seconds=0.2), 3), (None, 15)):
-        masks = _masks(MaskSettings(hold=hold), _items(15, moving=1.0))
+    for hold, most in ((ProtectConfig(), 1), (ProtectConfig(hold_s=0.2), 3), (None, 15)):
+        masks = _masks(MaskConfig(), _items(15, moving=1.0), hold)
         assert len({mask.samples.numpy().tobytes() for mask in masks}) == most
 
 
 def test_the_record_counts_measurements() -> None:
-    pixelizer = Pixelizer(stream_info(20), MaskSettings(hold=Hold(seconds=0.2, epsilon=1.0)))
+    pixelizer = Pixelizer(stream_info(20), MaskConfig(), ProtectConfig(hold_s=0.2, epsilon=1.0))
     list(pixelizer(_items(15)))
     assert pixelizer.releases[1].measured == 3
 
@@ -68,25 +81,26 @@ def test_the_record_counts_measurements() -> None:
 def test_noise_has_the_scale_of_the_paper_for_one_channel_and_is_told() -> None:
     # Fan 2018, Figure 5 and its text: b = 16, m = 16.
     for epsilon, levels in ((0.5, 31.875), (1.0, 15.9375), (5.0, 3.1875)):
-        assert noise_levels(16, Hold(epsilon=epsilon, dp_pixels=16), colours=1) == pytest.approx(levels)
-    pixelizer = Pixelizer(stream_info(20), MaskSettings(blocks=2, hold=Hold(epsilon=50.0)))
+        assert noise_levels(16, ProtectConfig(epsilon=epsilon, dp_pixels=16), colours=1) == pytest.approx(
+            levels
+        )
+    pixelizer = Pixelizer(stream_info(20), MaskConfig(blocks=2), ProtectConfig(epsilon=50.0))
     list(pixelizer(_items(3)))
     release = pixelizer.releases[1]
     assert release.noise_levels == pytest.approx(255 * 16 * 3 / (release.block_px**2 * 50.0))
 
 
 def test_noise_of_a_track_is_drawn_once_and_differs_from_run_to_run() -> None:
-    settings = MaskSettings(hold=Hold(epsilon=100.0))
-    first, again = (_masks(settings, _items(6)) for _ in range(2))
+    first, again = (_masks(MaskConfig(), _items(6), ProtectConfig(epsilon=100.0)) for _ in range(2))
     assert len({mask.samples.numpy().tobytes() for mask in first}) == 1
     assert not torch.equal(first[0].samples, again[0].samples)
 
 
 def test_the_noise_is_laplace_of_the_told_scale() -> None:
-    plain = _masks(MaskSettings(hold=Hold()), _items(1))[0].samples.clamp(0, 1)
+    plain = _masks(MaskConfig(), _items(1), ProtectConfig())[0].samples.clamp(0, 1)
     errors = []
     for _ in range(60):
-        pixelizer = Pixelizer(stream_info(20), MaskSettings(hold=Hold(epsilon=400.0)))
+        pixelizer = Pixelizer(stream_info(20), MaskConfig(), ProtectConfig(epsilon=400.0))
         (item,) = pixelizer(_items(1))
         errors.append((item.masks[0].samples - plain).numpy() * 255)
         levels = pixelizer.releases[1].noise_levels
@@ -97,20 +111,20 @@ def test_the_noise_is_laplace_of_the_told_scale() -> None:
 
 
 def test_solid_depends_on_nothing_of_the_face() -> None:
-    assert all(float(mask.samples.abs().max()) == 0 for mask in _masks(MaskSettings(Look.SOLID), _items(3)))
+    assert all(float(mask.samples.abs().max()) == 0 for mask in _masks(MaskConfig(look="solid"), _items(3)))
 
 
 def test_blur_has_no_more_values_than_the_mosaic() -> None:
-    blurred, mosaic = (_masks(MaskSettings(look), _items(3)) for look in (Look.BLUR, Look.MOSAIC))
+    blurred, mosaic = (_masks(MaskConfig(look=look), _items(3)) for look in ("blur", "mosaic"))
     assert all(torch.equal(a.samples, b.samples) for a, b in zip(blurred, mosaic, strict=True))
     assert all(mask.smooth for mask in blurred)
 
 
 def test_what_is_pixelated_already_gets_fewer_cells_than_it_has() -> None:
     axis = Axis(6.0, 0.0)
-    region = Region(BOX, Kind.MOSAIC, Shape.RECTANGLE, 1.0, Grid(axis, axis, Operator.AREA, 1.0))
+    region = MosaicRegion(BOX, Shape.RECTANGLE, 1.0, Grid(axis, axis, Operator.AREA, 1.0))
     item = TrackedFaces(noise_frame(0), (TrackedRegion(1, region, True, True, True),), {})
-    (mask,) = _masks(MaskSettings(blocks=12, hold=Hold()), iter([item]))
+    (mask,) = _masks(MaskConfig(blocks=12), iter([item]), ProtectConfig())
     across_face = mask.samples.shape[2] / 1.3
     assert across_face == pytest.approx(BOX.width / 6 / 2, rel=0.15)
 
@@ -118,7 +132,7 @@ def test_what_is_pixelated_already_gets_fewer_cells_than_it_has() -> None:
 def test_frames_without_faces_pass_as_the_same_object() -> None:
     frames = [noise_frame(i) for i in range(3)]
     items = (TrackedFaces(frame, (), {}) for frame in frames)
-    painted = list(paint(Pixelizer(stream_info(3), MaskSettings())(items)))
+    painted = list(paint(Pixelizer(stream_info(3), MaskConfig())(items)))
     assert all(a is b for a, b in zip(frames, painted, strict=True))
 
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.stages.window import frames_held, window
-from pipeline.types import Box, Colour, Crop, Cropped, Frame, Kind, Region, Samples, Shape, TrackedRegion
+from pipeline.types import Box, Colour, Crop, Cropped, Frame, MosaicRegion, Samples, Shape, TrackedRegion
 
 EMPTY = torch.empty(0)
 SAMPLES = Samples(EMPTY, 0.0)
-REGION = Region(Box(0, 0, 1, 1), Kind.MOSAIC, Shape.RECTANGLE, 1.0, None)
+REGION = MosaicRegion(Box(0, 0, 1, 1), Shape.RECTANGLE, 1.0, None)
 COLOUR = Colour("bt709", "tv", "unknown", "unknown")
 
 

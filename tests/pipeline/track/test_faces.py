@@ -8,12 +8,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.config import FacesConfig
 from pipeline.track.extend import Reach, box_at
-from pipeline.track.faces import FaceTrackSettings, frames_held, track_faces
+from pipeline.track.faces import frames_held, look_ahead_s, track_faces
 from pipeline.types import Box, Found, Region, TrackedFaces
 from tests.support.faces_scene import RATE, face, found, stream_info
 
-SETTINGS = FaceTrackSettings(birth_score=0.35, fill_before_s=0.2, fill_after_s=0.2)
+SETTINGS = FacesConfig(birth_score=0.35, every_s=0, fine_every_s=0, fill_before_s=0.2, fill_after_s=0.2)
 REACH = 5
 """frames of 0.2 s"""
 BOX = Box(40, 40, 60, 66)
@@ -113,11 +114,11 @@ def test_the_frames_that_are_held_stay_within_the_bound() -> None:
             taken += 1
             yield item
 
-    bound = frames_held(stream_info(60), SETTINGS.look_ahead_s)
+    bound = frames_held(stream_info(60), SETTINGS)
     stage = track_faces(feed(), settings=SETTINGS, info=stream_info(60))
     for given_back, _ in enumerate(stage, start=1):
         assert taken - given_back < bound
-    assert bound <= SETTINGS.look_ahead_s * RATE + 3
+    assert bound <= look_ahead_s(SETTINGS) * RATE + 3
 
 
 def test_smoothing_takes_jitter_out_and_keeps_what_was_seen() -> None:

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nets.pixelation import Operator
+from pipeline.config import TrackConfig
 from pipeline.mosaic.sampling import named
-from pipeline.track.mosaics import TrackSettings, track
-from pipeline.types import Axis, Box, Colour, Found, Frame, Grid, Kind, Region, Shape, Tracked
+from pipeline.track.mosaics import track
+from pipeline.types import Axis, Box, Colour, Found, Frame, Grid, MosaicRegion, Shape, Tracked
 
-SETTINGS = TrackSettings()
+SETTINGS = TrackConfig()
 COLOUR = Colour("unknown", "unknown", "unknown", "unknown")
 
 
@@ -30,14 +31,14 @@ def frame(index: int) -> Frame:
 
 def region(
     x: float = 100.0, y: float = 80.0, size: float = 120.0, pitch: float = 12.0, score: float = 0.8
-) -> Region:
+) -> MosaicRegion:
     """A mosaic on its own lattice: the box is a whole number of cells."""
     box = Box(x, y, x + size, y + size)
     grid = Grid(Axis(pitch, x), Axis(pitch, y), Operator.AREA, score)
-    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, score, grid)
+    return MosaicRegion(box, Shape.RECTANGLE, score, grid)
 
 
-def founds(rows: list[tuple[Region, ...]], cuts: tuple[int, ...] = ()) -> list[Found]:
+def founds(rows: list[tuple[MosaicRegion, ...]], cuts: tuple[int, ...] = ()) -> list[Found]:
     return [Found(frame(i), regions, i in cuts) for i, regions in enumerate(rows)]
 
 
@@ -92,12 +93,12 @@ def test_no_more_than_the_look_ahead_is_held(look_ahead: int, count: int) -> Non
 
 
 def test_the_first_frames_of_a_track_are_not_lost() -> None:
-    rows: list[tuple[Region, ...]] = [()] * 5 + [(region(),)] * 20
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 5 + [(region(),)] * 20
     assert tracks(list(track(founds(rows), settings=SETTINGS))) == {1: list(range(5, 25))}
 
 
 def test_a_false_alarm_of_one_frame_is_dropped() -> None:
-    rows: list[tuple[Region, ...]] = [()] * 20
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 20
     rows[7] = (region(score=0.9),)
     assert tracks(list(track(founds(rows), settings=SETTINGS))) == {}
 
@@ -105,7 +106,7 @@ def test_a_false_alarm_of_one_frame_is_dropped() -> None:
 @pytest.mark.parametrize(("score", "born"), [(0.7, True), (0.6, False)])
 @pytest.mark.parametrize("first", [0, 7, 18])
 def test_two_frames_are_enough_where_they_are_strong(score: float, born: bool, first: int) -> None:
-    rows: list[tuple[Region, ...]] = [()] * 20
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 20
     rows[first] = rows[first + 1] = (region(score=score),)
     assert tracks(list(track(founds(rows), settings=SETTINGS))) == ({1: [first, first + 1]} if born else {})
 
@@ -127,10 +128,10 @@ def test_middling_regions_start_a_track_where_they_repeat_one_lattice() -> None:
 def test_a_new_mosaic_is_looked_for_in_the_frames_before(
     shown_from: int, cut: int | None, first: int
 ) -> None:
-    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
     asked: list[int] = []
 
-    def again(frame: Frame, found: Region) -> Region | None:
+    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         asked.append(frame.index)
         return replace(found, score=0.3) if frame.index >= shown_from else None
 
@@ -143,9 +144,9 @@ def test_a_new_mosaic_is_looked_for_in_the_frames_before(
 
 @pytest.mark.parametrize("shown", [{5}, {6, 9}, {7, 8, 11}, {11}])
 def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> None:
-    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
 
-    def again(frame: Frame, found: Region) -> Region | None:
+    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         return replace(found, score=0.3) if frame.index in shown else None
 
     tracked = list(track(founds(rows), settings=SETTINGS, again=again))
@@ -156,9 +157,9 @@ def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> 
 
 def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
     settings = replace(SETTINGS, max_gap_frames=2)
-    rows: list[tuple[Region, ...]] = [()] * 12 + [(region(),)] * 12
+    rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
 
-    def again(frame: Frame, found: Region) -> Region | None:
+    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         return replace(found, score=0.3) if frame.index < 9 else None
 
     assert tracks(list(track(founds(rows), settings=settings, again=again))) == {1: list(range(12, 24))}
@@ -166,10 +167,10 @@ def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
 
 @pytest.mark.parametrize("bare", [set(), {8}, {7, 8, 9}, {10}])
 def test_frames_of_a_gap_that_plainly_show_none_are_not_filled(bare: set[int]) -> None:
-    rows: list[tuple[Region, ...]] = [() if 7 <= t <= 10 else (region(),) for t in range(20)]
+    rows: list[tuple[MosaicRegion, ...]] = [() if 7 <= t <= 10 else (region(),) for t in range(20)]
     asked: list[int] = []
 
-    def is_bare(frame: Frame, predicted: Region) -> bool:
+    def is_bare(frame: Frame, predicted: MosaicRegion) -> bool:
         asked.append(frame.index)
         assert predicted.box == region().box
         return frame.index in bare
@@ -189,7 +190,7 @@ def test_a_clip_shorter_than_the_proof_needs_strong_regions(score: float, born: 
 
 
 def test_a_gap_is_filled_between_its_ends() -> None:
-    rows: list[tuple[Region, ...]] = [(region(x=100.0 + 2 * t),) for t in range(24)]
+    rows: list[tuple[MosaicRegion, ...]] = [(region(x=100.0 + 2 * t),) for t in range(24)]
     for t in range(10, 14):
         rows[t] = ()
     tracked = list(track(founds(rows), settings=SETTINGS))
@@ -203,7 +204,7 @@ def test_a_gap_is_filled_between_its_ends() -> None:
 
 
 def test_a_gap_longer_than_allowed_ends_the_track() -> None:
-    rows: list[tuple[Region, ...]] = [(region(),)] * 30
+    rows: list[tuple[MosaicRegion, ...]] = [(region(),)] * 30
     for t in range(10, 10 + SETTINGS.max_gap_frames + 1):
         rows[t] = ()
     assert list(tracks(list(track(founds(rows), settings=SETTINGS)))) == [1, 2]
@@ -225,18 +226,18 @@ def test_two_that_cross_keep_their_identity_by_their_pitch() -> None:
         assert by_track[2] is not None and by_track[2].x.pitch == pytest.approx(20.0)
 
 
-def fixed(x: float, jitter: float, pitch: float = 15.0, phase: float = 4.0) -> Region:
+def fixed(x: float, jitter: float, pitch: float = 15.0, phase: float = 4.0) -> MosaicRegion:
     """A mosaic under a lattice fixed in the frame; its sides are read with an error of ``jitter``."""
     box = Box(x + jitter, 80.0, x + 160.0 - jitter, 240.0)
     origin = phase + np.floor((box.x0 - phase) / pitch) * pitch
     grid = Grid(Axis(pitch, float(origin)), Axis(pitch, 79.0), Operator.AREA, 0.8)
-    return Region(box, Kind.MOSAIC, Shape.RECTANGLE, 0.8, grid)
+    return MosaicRegion(box, Shape.RECTANGLE, 0.8, grid)
 
 
 def test_jitter_goes_and_motion_does_not_lag() -> None:
     rng = np.random.default_rng(0)
     jitter = rng.normal(0.0, 1.5, 60)
-    rows: list[tuple[Region, ...]] = [(fixed(100.0 + 3 * t, float(jitter[t])),) for t in range(60)]
+    rows: list[tuple[MosaicRegion, ...]] = [(fixed(100.0 + 3 * t, float(jitter[t])),) for t in range(60)]
     tracked = list(track(founds(rows), settings=SETTINGS))
     errors = np.array([item.regions[0].region.box.x0 - (100.0 + 3 * t) for t, item in enumerate(tracked)])
     assert errors[10:-10].std() < 0.7 * jitter[10:-10].std()
@@ -247,7 +248,7 @@ def test_jitter_goes_and_motion_does_not_lag() -> None:
 def test_a_box_that_starts_to_move_is_where_it_was_seen(locked: bool) -> None:
     """A line through the frames around overshoots at the end of a motion that speeds up or stops."""
     places = 100.0 + 28.0 * np.maximum(np.arange(20) - 1, 0)
-    rows: list[tuple[Region, ...]] = [
+    rows: list[tuple[MosaicRegion, ...]] = [
         (region(x=float(x)) if locked else fixed(float(x), 0.0),) for x in places
     ]
     for item, x in zip(track(founds(rows), settings=SETTINGS), places, strict=True):
@@ -255,7 +256,7 @@ def test_a_box_that_starts_to_move_is_where_it_was_seen(locked: bool) -> None:
 
 
 def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
-    rows: list[tuple[Region, ...]] = [(fixed(100.0 + 3 * t, 0.0),) for t in range(40)]
+    rows: list[tuple[MosaicRegion, ...]] = [(fixed(100.0 + 3 * t, 0.0),) for t in range(40)]
     rows[20] = (fixed(160.0, 0.0, pitch=7.5, phase=1.0),)
     for item in track(founds(rows), settings=SETTINGS):
         grid, box = item.regions[0].region.grid, item.regions[0].region.box
@@ -269,7 +270,7 @@ def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
 
 def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
     places = 100 + np.round(8 * np.sin(np.arange(50) / 6)).astype(int)
-    rows: list[tuple[Region, ...]] = [(region(x=float(x)),) for x in places]
+    rows: list[tuple[MosaicRegion, ...]] = [(region(x=float(x)),) for x in places]
     rows[25] = (region(x=float(places[25]), size=96.0),)  # two columns of cells missed
     for item, x in zip(track(founds(rows), settings=SETTINGS), places, strict=True):
         grid, box = item.regions[0].region.grid, item.regions[0].region.box
@@ -295,14 +296,14 @@ def test_a_box_that_jumps_by_whole_cells_is_where_each_frame_shows_it(growing: b
         assert (grid.x.pitch, (grid.x.origin - 100.0) % 20.0) == pytest.approx((20.0, 0.0), abs=1e-6)
 
 
-def on_lines(start: float, end: float) -> Region:
+def on_lines(start: float, end: float) -> MosaicRegion:
     """A mosaic from x ``start`` to ``end`` px on a lattice of 20 px."""
     grid = Grid(Axis(20.0, start), Axis(20.0, 80.0), Operator.AREA, 0.8)
-    return Region(Box(start, 80.0, end, 200.0), Kind.MOSAIC, Shape.RECTANGLE, 0.8, grid)
+    return MosaicRegion(Box(start, 80.0, end, 200.0), Shape.RECTANGLE, 0.8, grid)
 
 
 def test_two_pitches_as_often_as_each_other_still_give_a_lattice() -> None:
-    rows: list[tuple[Region, ...]] = [(region(pitch=12.0 if t % 2 else 24.0),) for t in range(8)]
+    rows: list[tuple[MosaicRegion, ...]] = [(region(pitch=12.0 if t % 2 else 24.0),) for t in range(8)]
     for item in track(founds(rows), settings=SETTINGS):
         grid = item.regions[0].region.grid
         assert grid is not None
@@ -310,7 +311,7 @@ def test_two_pitches_as_often_as_each_other_still_give_a_lattice() -> None:
 
 
 def test_regions_without_a_grid_are_tracked_too() -> None:
-    rows: list[tuple[Region, ...]] = [(replace(region(), grid=None),)] * 10
+    rows: list[tuple[MosaicRegion, ...]] = [(replace(region(), grid=None),)] * 10
     tracked = list(track(founds(rows), settings=SETTINGS))
     assert tracks(tracked) == {1: list(range(10))}
     assert all(item.regions[0].region.grid is None for item in tracked)
