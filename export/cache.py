@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from export.report import Report
 from pipeline.engines.trust import check_owner, folder, is_signed, sign
 from pipeline.errors import InputError, OutputError, VidpipeError
+from pipeline.notes import warned
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +66,11 @@ def find(identity: dict[str, str]) -> Entry | None:
         try:
             return _opened(wanted)
         except VidpipeError as error:
-            log.warning("%s; it is made anew", error)
+            warned(log, "%s; it is made anew", error)
             return None
     for entry in entries():
         if isinstance(entry, Entry) and _slot(entry.report.identity) == _slot(identity):
-            log.warning("%s is outdated (%s); it is made anew", entry.file, _changed(entry, identity))
+            warned(log, "%s is outdated (%s); it is made anew", entry.file, _changed(entry, identity))
             break
     return None
 

@@ -22,6 +22,7 @@ from nets.pixelation import axis_index, membership, pixelate
 from pipeline.engines import EngineSpec
 from pipeline.engines.parity import Crops
 from pipeline.errors import InputError, MissingError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def faces_or_noise() -> Faces:
     try:
         return _portrait()
     except MissingError:
-        log.info("no portrait here (pip install 'vidpipe[demo]'): the export is compared on smooth noise")
+        decided(log, "no portrait here (pip install 'vidpipe[demo]'): the export is compared on smooth noise")
     random = np.random.default_rng(0)
     noise = random.uniform(0, 255, (PORTRAIT_SIDE, PORTRAIT_SIDE, 3)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), PORTRAIT_SIDE / 40)

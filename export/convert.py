@@ -20,6 +20,7 @@ from export.spec import SUFFIX, Batch, Request, Target
 from pipeline.engines import CONTRACT, EngineSpec, Library, Precision
 from pipeline.engines.trust import sign
 from pipeline.errors import MissingError, VidpipeError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def export(
     faces_here = source or pictures()
     sign(b"")  # a key that cannot be read or made ends the export before the work, not after it
     cache.check_space(_needed_bytes(checkpoint, request))
-    log.info("exporting %s to %s %s, once", request.network, request.target, request.precision)
+    decided(log, "exporting %s to %s %s, once", request.network, request.target, request.precision)
     return cache.store(
         identity, lambda folder: _made(request, checkpoint, faces_here, identity, folder, on_progress)
     )

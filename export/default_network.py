@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 from nets.checkpoint import WEIGHTS
 from pipeline.errors import MissingError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -25,5 +26,5 @@ def default_net() -> Net:
         raise MissingError(f"{CHOICE} names no default network ({error}); choose one with --net") from error
     if net not in get_args(Net):
         raise MissingError(f"{CHOICE} names the network {net!r}; wanted {' or '.join(get_args(Net))}")
-    log.info("--net auto is %s: %s", net, why)
+    decided(log, "--net auto is %s: %s", net, why)
     return cast("Net", net)

@@ -15,6 +15,7 @@ from nets.checkpoint import Runnable
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
 from pipeline.engines.parity import LIMITS, Reference, measure
 from pipeline.errors import GateError, InputError, MissingError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,13 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
             )
         except (InputError, MissingError) as error:
             refusals.append(f"{library}: {error}")
-            log.info("%s is not compared under %s: %s", path.name, library, error)
+            decided(log, "%s is not compared under %s: %s", path.name, library, error)
             continue
         with closing(engine):
             parity = measure(engine, reference, _precision(engine))
         if not parity.holds:
             raise GateError(f"the export does not answer as PyTorch does, {parity}; not kept")
-        log.info("%s", parity)
+        decided(log, "%s", parity)
         records.append(ParityRecord.of(parity))
     if not records:
         raise GateError(f"no library here could run the export to compare it: {'; '.join(refusals)}")

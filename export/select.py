@@ -24,6 +24,7 @@ from export.spec import RTX_CAPABILITIES, Request, Target
 from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
 from pipeline.engines.trust import folder
 from pipeline.errors import MissingError
+from pipeline.notes import decided, warned
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,11 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     identity = identity_of(_request(net, target), find(net), None)
     kept = cache.find(identity)
     if kept is not None:
-        log.info("%s: its %s engine is in the cache: %s", net, target, kept.file)
+        decided(log, "%s: its %s engine is in the cache: %s", net, target, kept.file)
         return kept.file
     said = _build_meanwhile(net, target, cache.key_of(identity))
-    log.warning(
-        "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
+    warned(
+        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
     )
     return _next_best(net, capability)
 
@@ -65,7 +66,7 @@ def _next_best(net: str, capability: str) -> Path:
     """The ONNX file; for a GPU that ONNX Runtime cannot use here, PyTorch's program."""
     if not capability or onnxruntime_has_gpu():
         return engine_file(net)
-    log.info("%s: onnxruntime has no CUDA here, so PyTorch runs it on the GPU", net)
+    decided(log, "%s: onnxruntime has no CUDA here, so PyTorch runs it on the GPU", net)
     return export(_request(net, "torch"), faces_or_noise).file
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import MissingError, UsageError
+from pipeline.notes import decided, warned
 from pipeline.types import Frame
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def place(device: str) -> torch.device:
         return CPU
     reason = why_none()
     if device == "auto":
-        log.info("device: %s", f"the CPU: {reason}" if reason else _described(torch.device("cuda:0")))
+        decided(log, "device: %s", f"the CPU: {reason}" if reason else _described(torch.device("cuda:0")))
         return CPU if reason else _ready(0)
     if reason:
         raise MissingError(f"device {device}: {reason}; {HOST}")
@@ -205,7 +206,7 @@ class OwnStream:
 
 
 def _no_graph(name: str, error: Exception) -> None:
-    log.warning("%s: no CUDA graph (%s); each call is launched by itself", name, _first_line(error))
+    warned(log, "%s: no CUDA graph (%s); each call is launched by itself", name, _first_line(error))
 
 
 def _first_line(error: Exception) -> str:

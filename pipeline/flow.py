@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
@@ -93,7 +94,7 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
             error = caught
         ready.put(_End(_close(source, error)))
 
-    worker = threading.Thread(target=work, name=name, daemon=True)
+    worker = threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True)
     ended = False
     try:
         worker.start()
@@ -137,7 +138,7 @@ def spread(
                 yield item, None if job is None else job()
                 del item, job  # else this frame holds them while the next one is made
                 continue
-            waiting.append(_Waiting(item, None if job is None else pool.submit(job)))
+            waiting.append(_Waiting(item, None if job is None else pool.submit(copy_context().run, job)))
             del item, job
             if len(waiting) > ahead * workers:
                 oldest = waiting.popleft()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import closing
 
@@ -12,9 +11,10 @@ from pydantic import BaseModel
 from pipeline.config import Resolved
 from pipeline.decode import open_decoder
 from pipeline.engines import EngineSpec
+from pipeline.notes import collecting
 from pipeline.run.plan import Plan, absolute, make_plan
 from pipeline.run.reconstruct import open_restorer, place_of
-from pipeline.run.sidecar import SettingRecord, heard, setting_records
+from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.types import StreamInfo
 from vidpipe.api import Request, job_for
 
@@ -62,7 +62,7 @@ class Explanation(BaseModel):
 
 def explanation(request: Request, settings: Resolved) -> Explanation:
     """Opens the input and the network, and runs nothing. Raises what the run would raise that early."""
-    with heard(logging.INFO) as decisions:
+    with collecting() as notes:
         job = job_for(request, settings)
         device = place_of(settings.config)
         with open_decoder(job.source, str(device), decoder=settings.config.decode.decoder) as decoder:
@@ -77,7 +77,7 @@ def explanation(request: Request, settings: Resolved) -> Explanation:
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
         stages=_stages(info, decoded_by, spec, name, plan, settings, device),
-        decisions=decisions,
+        decisions=notes.all,
         settings=setting_records(settings),
         memory_bytes=plan.memory.total_bytes(FACES),
         memory_formula=plan.memory.formula(FACES),

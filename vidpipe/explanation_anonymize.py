@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 
@@ -13,6 +12,7 @@ from pipeline.decode import open_decoder
 from pipeline.engines.detector_runtime import calls_at_a_time
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.flow import held_by
+from pipeline.notes import collecting
 from pipeline.run import replay
 from pipeline.run.anonymize import place_of
 from pipeline.run.job import CoverJob, CoverPlan, make_plan
@@ -24,7 +24,7 @@ from pipeline.run.memory import (
     PROGRAMS_BYTES,
     frame_bytes,
 )
-from pipeline.run.sidecar import SettingRecord, heard, setting_records
+from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.track.faces import frames_held
 from pipeline.types import StreamInfo
 
@@ -78,7 +78,7 @@ class CoverExplanation(BaseModel):
 def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
     """Opens the input, and runs nothing. Raises what the run would raise that early."""
     config = settings.config
-    with heard(logging.INFO) as decisions:
+    with collecting() as notes:
         device = str(place_of(config))
         with open_decoder(job.source, device, decoder=config.decode.decoder) as decoder:
             info, decoded_by = decoder.info, decoder.name
@@ -107,7 +107,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
         frames=plan.frames,
         stages=_stages(job, info, decoded_by, plan, settings, held),
-        decisions=decisions,
+        decisions=notes.all,
         settings=setting_records(settings),
         memory_bytes=total,
         memory_formula=formula,

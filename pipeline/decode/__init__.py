@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from pipeline.errors import UsageError
+from pipeline.notes import decided
 from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
@@ -53,12 +54,12 @@ def open_decoder(
         from pipeline.decode.dali import DaliDecoder  # noqa: PLC0415
 
         opened = DaliDecoder(path, device, stream)
-        log.info("decoder: DALI on %s, as asked", device)
+        decided(log, "decoder: DALI on %s, as asked", device)
         return opened
     from pipeline.decode.pyav import PyAVDecoder  # noqa: PLC0415
 
     reason = "as asked" if decoder == "pyav" else "for the CPU"
     if decoder == "auto" and device != "cpu":
         reason = f"every sample exact, sent to {device} from pinned memory; --decoder dali decodes there"
-    log.info("decoder: PyAV, %s", reason)
+    decided(log, "decoder: PyAV, %s", reason)
     return PyAVDecoder(path, stream)

@@ -36,6 +36,7 @@ from pipeline.decode.open import open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.probe import first_picture, probe_scanned
 from pipeline.errors import InputError, MissingError
+from pipeline.notes import warned
 from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
@@ -253,7 +254,7 @@ class DaliDecoder:
         elif _most(chroma) > _CHROMA_LEVELS:
             raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {told}{ADVICE}")
         if _most([luma, *chroma]):
-            log.warning("%s: DALI gives no native planes; its first picture is off, %s", info.path.name, told)
+            warned(log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, told)
 
     def _failed(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
         """DALI's error in one line."""

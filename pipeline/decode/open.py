@@ -13,6 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
+from pipeline.notes import decided, warned
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,8 @@ def choose_stream(container: InputContainer, path: Path, index: int | None) -> V
         raise InputError(f"{path} has no video stream, only {kinds}; name a file with a picture")
     stream = max(videos, key=lambda s: (bool(s.disposition & Disposition.default), _area(s), -s.index))
     if len(videos) > 1:
-        log.warning(
+        warned(
+            log,
             "%s has %d video streams; stream %d is processed, the others are copied",
             path.name,
             len(videos),
@@ -131,7 +133,7 @@ def open_decoder_context(stream: VideoStream) -> VideoCodecContext:
         alpha = av.CodecContext.create(name, "r")
         assert isinstance(alpha, VideoCodecContext)
         alpha.extradata = context.extradata
-        log.info("stream %d carries alpha: decoding with %s", stream.index, name)
+        decided(log, "stream %d carries alpha: decoding with %s", stream.index, name)
         return alpha
     context.thread_type = "AUTO"
     return context

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.notes import warned
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         what, times = "no presentation times: they are taken from the decoding times", np.sort(dts)
     else:
         what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
-    log.warning("%s has %s", path.name, what)
+    warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
     return Scan(_strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off)
 

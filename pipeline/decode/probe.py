@@ -22,6 +22,7 @@ from pipeline.decode.open import choose_stream, open_decoder_context, open_input
 from pipeline.decode.packet_index import Scan, scan
 from pipeline.decode.planes import bit_depth, packing
 from pipeline.errors import InputError
+from pipeline.notes import warned
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def probe_scanned(path: Path, stream: int | None = None) -> tuple[StreamInfo, Sc
     with open_input(path) as container:
         scanned = scan(container, choose_same(container, index), path)
     if scanned.breaks_off:
-        log.warning("%s is damaged or cut off: %s", path.name, scanned.breaks_off)
+        warned(log, "%s is damaged or cut off: %s", path.name, scanned.breaks_off)
     pix_fmt = frame.format.name
     duration = int(scanned.pts[-1] - scanned.pts[0]) + scanned.last_duration
     info = StreamInfo(
@@ -109,7 +110,7 @@ def picture_tags(info: StreamInfo) -> PictureTags:
         side = {kind: bytes(memoryview(held[kind])) for kind in _CARRIED if kind in held}
         order = stream.codec_context.field_order
     if info.interlaced and order not in INTERLACED_ORDERS:
-        log.warning("%s does not say which field comes first; the top one is assumed", info.path.name)
+        warned(log, "%s does not say which field comes first; the top one is assumed", info.path.name)
         order = INTERLACED_ORDERS[0]
     matrix = side.get(Type.DISPLAYMATRIX)
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
@@ -158,7 +159,7 @@ def _decoded(decoder: VideoCodecContext, packet: object) -> VideoFrame | None:
 def _quarter_turns(frame: VideoFrame, path: Path) -> int:
     turns = round(frame.rotation / 90)
     if frame.rotation % 90:
-        log.warning(
-            "%s is turned by %d degrees; faces are sought at %d", path.name, frame.rotation, 90 * turns
+        warned(
+            log, "%s is turned by %d degrees; faces are sought at %d", path.name, frame.rotation, 90 * turns
         )
     return 90 * turns % 360

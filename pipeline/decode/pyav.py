@@ -22,6 +22,7 @@ from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.probe import choose_same, probe_scanned
 from pipeline.errors import InputError
+from pipeline.notes import decided, warned
 from pipeline.types import Frame
 
 log = logging.getLogger(__name__)
@@ -91,13 +92,13 @@ class PyAVDecoder:
                 if given < 0 and index > first and start is not None:
                     break  # the seek landed too late
                 if index <= given:
-                    log.warning("%s: a second picture for frame %d is left out", self.info.path.name, index)
+                    warned(log, "%s: a second picture for frame %d is left out", self.info.path.name, index)
                     continue
                 given = index
                 yield index, picture
             else:
                 return
-            log.info("%s: seeking is inexact, decoding from the start", self.info.path.name)
+            decided(log, "%s: seeking is inexact, decoding from the start", self.info.path.name)
             start = None
 
     def _start_before(self, first: int) -> int | None:
@@ -145,15 +146,15 @@ class PyAVDecoder:
         """Frames ``due`` to ``found`` - 1 never came: an error, unless they could not have come."""
         name, count = self.info.path.name, found - due
         if due == 0 and 0 < found < len(self.info.pts):
-            log.warning("%s: its first %d frames need a key frame that the file lacks", name, count)
+            warned(log, "%s: its first %d frames need a key frame that the file lacks", name, count)
         elif due == len(self.info.pts):
             raise InputError(
                 f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
                 f"({self._scan.breaks_off}); repair it or end before that time"
             )
         elif self.info.interlaced and self._scan.breaks_off is None:
-            log.warning(
-                "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
+            warned(
+                log, "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
             )
         else:
             why = f" ({self._scan.breaks_off})" if self._scan.breaks_off else ""

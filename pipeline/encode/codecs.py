@@ -21,6 +21,7 @@ from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
+from pipeline.notes import decided
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ def _on_gpu(info: StreamInfo, gpu: int | None) -> tuple[str, ...]:
     if gpu is None or name is None or info.interlaced:
         return ()
     refusal = nvenc_refusal(name, gpu)
-    log.info("encoder: %s", f"{name} on GPU {gpu}" if not refusal else f"on the CPU; {name}: {refusal}")
+    decided(log, "encoder: %s", f"{name} on GPU {gpu}" if not refusal else f"on the CPU; {name}: {refusal}")
     return () if refusal else (name,)
 
 

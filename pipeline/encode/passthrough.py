@@ -20,6 +20,7 @@ from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.decode.open import codec_name, is_cover, open_input
+from pipeline.notes import warned
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class OtherStreams:
                 return
             except FFmpegError as error:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
-                log.warning("%s: %s", self._info.path.name, self.lost[-1])
+                warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
             if packet.size > self._filler_bytes.get(packet.stream_index, 0) and self._placed(packet):
                 yield packet

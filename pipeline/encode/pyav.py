@@ -33,6 +33,7 @@ from pipeline.encode.container import (
 from pipeline.encode.passthrough import OtherStreams, cut_of
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.errors import OutputError
+from pipeline.notes import decided, warned
 from pipeline.types import Colour, Frame, StreamInfo
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class PyAVEncoder:
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
         self._opened.callback(self._close_container)
-        log.info("%s: %s in %s", self.path.name, self.encoder, self._format)
+        decided(log, "%s: %s in %s", self.path.name, self.encoder, self._format)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class PyAVEncoder:
         self._complete = True
         self._others.close()
         for sentence in self.lost:
-            log.warning("%s: %s", self.path.name, sentence)
+            warned(log, "%s: %s", self.path.name, sentence)
         return self._part.path
 
     def finish(self) -> None:
@@ -195,7 +196,7 @@ class PyAVEncoder:
                 video.codec_context.open()
             except (FFmpegError, ValueError) as error:
                 failures.append(f"{choice.encoder} refuses")
-                log.info("%s does not take this video: %s", choice.encoder, error)
+                decided(log, "%s does not take this video: %s", choice.encoder, error)
                 continue
             out.metadata.update(titles)
             cut_chapters(source, out, self._cut)
@@ -207,7 +208,7 @@ class PyAVEncoder:
                 if not isinstance(error.__cause__, FFmpegError):
                     raise
                 failures.append(f"{self._format} refuses {choice.encoder}")
-                log.info("%s", error)
+                decided(log, "%s", error)
                 self._part.restart()
                 continue
             self._note(choice, lost)
@@ -264,7 +265,7 @@ class PyAVEncoder:
         if self._format in MPEG_SYSTEMS - {"mpegts"}:
             self._lost.append(f"{self._format} begins with half a second of buffering: all streams are later")
         for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
-            log.warning("%s: %s", self.path.name, note)
+            warned(log, "%s: %s", self.path.name, note)
 
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:
         for packet in packets:

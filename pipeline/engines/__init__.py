@@ -16,6 +16,7 @@ from torch.cuda import is_available as has_gpu  # not ``torch``: that name is ou
 from nets.fusion import SUPPORT
 from nets.observation import CHANNELS
 from pipeline.errors import InputError, MissingError, UsageError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def open_engine(
             from pipeline.engines.tensorrt import TensorRtEngine  # noqa: PLC0415
 
             engine = TensorRtEngine(path, place)
-    log.info("%s runs on %s: %s", path.name, engine.name, why)
+    decided(log, "%s runs on %s: %s", path.name, engine.name, why)
     return engine
 
 

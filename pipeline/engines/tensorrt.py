@@ -24,6 +24,7 @@ from pipeline.engines.parity import Reference, measure
 from pipeline.engines.spec import INPUTS, OUTPUTS, input_shapes
 from pipeline.engines.trust import check_owner, folder, is_signed, sign
 from pipeline.errors import GateError, InputError, MissingError, UsageError, VidpipeError
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +245,7 @@ def _check_once(engine: TensorRtEngine, opened: EngineFile) -> None:
         raise GateError(
             f"{opened.path}: does not answer as PyTorch does, {parity}; build it anew or use another"
         )
-    log.info("%s: first opened on %s, compared with PyTorch: %s", opened.path.name, gpu, parity)
+    decided(log, "%s: first opened on %s, compared with PyTorch: %s", opened.path.name, gpu, parity)
     with suppress(OSError):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.write_text(f"{parity}\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from pipeline.engines import EngineSpec
 from pipeline.engines.batching import in_parts
 from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes
 from pipeline.errors import InputError, MissingError
+from pipeline.notes import warned
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class TorchEngine:
                     raise
                 # No C compiler, no Triton, a shape that it cannot: of many classes.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                log.warning("%s: it cannot be compiled here (%s); it runs as it is", self.name, lines[0])
+                warned(log, "%s: it cannot be compiled here (%s); it runs as it is", self.name, lines[0])
                 self._call, self._eager = self._module, True
                 self.name = self.name.removesuffix(", compiled")
                 outputs = self._call(*inputs)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.cuda import CPU
+from pipeline.notes import decided
 from pipeline.types import Box
 
 log = logging.getLogger(__name__)
@@ -74,5 +75,5 @@ def open_finder(
             from pipeline.faces.face_alignment import FaceAlignmentFinder  # noqa: PLC0415
 
             if device.type != "cpu":
-                log.info("face finder %s: on the CPU, which gets a small picture of some frames", backend)
+                decided(log, "face finder %s: on the CPU, which gets a small picture of some frames", backend)
             return FaceAlignmentFinder(backend)

@@ -24,6 +24,7 @@ from pipeline.engines.detector_runtime_cuda import compile_there
 from pipeline.errors import GateError, UsageError
 from pipeline.faces import Face, Picture
 from pipeline.faces.centerface import STRIDE, CenterFace, decoded, network
+from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def compare(finder: DeviceCenterFace, size_px: tuple[int, int]) -> None:
                     f"{finder.name}: a face is drawn at {x:.0f}, {y:.0f}, and of the CPU and it only {who} "
                     "sees it; use --device cpu"
                 )
-    log.info("%s: sees the %d drawn faces that the CPU sees", finder.name, len(here))
+    decided(log, "%s: sees the %d drawn faces that the CPU sees", finder.name, len(here))
 
 
 def _same(one: Face, two: Face) -> bool:

@@ -20,6 +20,7 @@ from pipeline.errors import GateError, UsageError
 from pipeline.faces import open_finder
 from pipeline.faces.input_picture import Eye, SmallPicture
 from pipeline.flow import Waits, prefetch
+from pipeline.notes import collecting, warned
 from pipeline.run import reconstruct
 from pipeline.run.anonymize_sidecar import (
     NOTICE,
@@ -33,7 +34,7 @@ from pipeline.run.lifecycle import compared, encode_settings, make_encoder, stre
 from pipeline.run.reconstruct import Progress
 from pipeline.run.release_check import examine, told
 from pipeline.run.replay import replay
-from pipeline.run.sidecar import StageRecord, file_record, heard, setting_records, write_whole
+from pipeline.run.sidecar import StageRecord, file_record, setting_records, write_whole
 from pipeline.run.timing import StageClock, StageTime, bottleneck
 from pipeline.run.track_records import TrackBook
 from pipeline.stages.find_faces import FaceLooker
@@ -131,13 +132,14 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     config, started, meters = settings.config, perf_counter(), Meters()
     device = place_of(config)
     with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
-        warnings = stack.enter_context(heard(logging.WARNING))
+        notes = stack.enter_context(collecting())
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
         check_tracks(job, info)
         if config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
-            log.warning(
+            warned(
+                log,
                 "%d blocks across a face are many: faces may be recognised through more than %d",
                 *(config.mask.blocks, MANY_BLOCKS),
             )
@@ -194,7 +196,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             elapsed_s=perf_counter() - started,
             conservation=conservation,
             lost=list(encoder.lost),
-            warnings=warnings,
+            warnings=notes.warnings,
         )
         if gate is not None and failed:
             write_whole(job.gate_report, report.model_dump_json())

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
+from pipeline.notes import decided
 from pipeline.run.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
 from pipeline.stages.restore import batches_held
 from pipeline.stages.window import frames_held
@@ -106,7 +107,9 @@ def _absolute(region: ManualRegion, info: StreamInfo, option: str) -> ManualRegi
         raise UsageError(f"{asked} lies outside the {info.width}x{info.height} picture")
     inside = Box(max(box.x0, 0), max(box.y0, 0), min(box.x1, info.width), min(box.y1, info.height))
     if inside != box:
-        log.info("%s reaches beyond the %dx%d picture; it ends at the border", asked, info.width, info.height)
+        decided(
+            log, "%s reaches beyond the %dx%d picture; it ends at the border", asked, info.width, info.height
+        )
     first, end = _span(info, _pts_at(info, region.start_s), _pts_at(info, region.end_s))
     if first >= end:
         raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -15,13 +14,14 @@ from pipeline.decode import open_decoder
 from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.errors import OutputError
 from pipeline.flow import prefetch
+from pipeline.notes import collecting
 from pipeline.run.anonymize import NO_CHOICE, Meters, Stages, looker_of, looks_of, place_of
 from pipeline.run.anonymize_sidecar import CoverReport
 from pipeline.run.contact_sheet import ContactSheet
 from pipeline.run.job import CoverJob, check_tracks, make_plan
 from pipeline.run.lifecycle import versions
 from pipeline.run.reconstruct import Progress
-from pipeline.run.sidecar import StageRecord, file_record, heard, setting_records, write_whole
+from pipeline.run.sidecar import StageRecord, file_record, setting_records, write_whole
 from pipeline.run.timing import bottleneck
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.track.select import select
@@ -38,7 +38,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
             raise OutputError(f"{path} cannot be written there; choose another --output")
     device = place_of(config)  # of the finder: what the sheet shows lies on the host
     with cuda.memory_errors(device), ExitStack() as stack:
-        warnings = stack.enter_context(heard(logging.WARNING))
+        notes = stack.enter_context(collecting())
         decoder = stack.enter_context(open_decoder(job.source, decoder=config.decode.decoder))
         info = decoder.info
         plan = make_plan(job, info, config)
@@ -77,7 +77,7 @@ def preview(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], No
             elapsed_s=perf_counter() - started,
             conservation=[],
             lost=[],
-            warnings=warnings,
+            warnings=notes.warnings,
         )
     try:
         with all_or_nothing(job.sheet, job.preview_report):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
 from pipeline.flow import Waits, cores, prefetch
+from pipeline.notes import collecting
 from pipeline.run.lifecycle import compared, encode_settings, make_encoder, stream, versions
 from pipeline.run.plan import Job, Plan, absolute, make_plan
 from pipeline.run.sidecar import (
@@ -28,7 +28,6 @@ from pipeline.run.sidecar import (
     StageRecord,
     TrackLog,
     file_record,
-    heard,
     setting_records,
     write_whole,
 )
@@ -158,7 +157,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
     config, started, meters = settings.config, perf_counter(), Meters()
     device = place_of(config)
     with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
-        warnings = stack.enter_context(heard(logging.WARNING))
+        notes = stack.enter_context(collecting())
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
         plan = make_plan(job, decoder.info, engine.spec, config, engine.calls)
@@ -201,7 +200,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
             elapsed_s=perf_counter() - started,
             conservation=conservation,
             lost=list(encoder.lost),
-            warnings=warnings,
+            warnings=notes.warnings,
         )
         # It outlasts the closing of the others: an interrupt in there counts, too.
         whole.enter_context(all_or_nothing(job.target, job.sidecar))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -163,29 +162,6 @@ def write_whole(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):  # where nothing can be made, nothing can be removed
             part.unlink()
-
-
-@contextmanager
-def heard(level: int) -> Iterator[list[str]]:
-    """Collects what ``pipeline`` and ``export`` log at ``level`` and above while the context is open."""
-    lines: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    ear = Ear(level)
-    loggers = [logging.getLogger(name) for name in ("pipeline", "export")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(ear)
-        logger.setLevel(min(logger.getEffectiveLevel(), level))
-    try:
-        yield lines
-    finally:
-        for logger, own in zip(loggers, before, strict=True):
-            logger.removeHandler(ear)
-            logger.setLevel(own)
 
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import membership, replicate
+from pipeline.notes import warned
 from pipeline.picture.cell_samples import Cells, cells_of, cut_planes, index_from, read_samples, sent
 from pipeline.picture.color import Conversion, conversion
 from pipeline.picture.geometry import View, pixels_under, upright, upright_membership, view_around
@@ -49,7 +50,7 @@ def crop(
                 crops.append(made)
             elif track not in skipped:
                 skipped.add(track)
-                log.warning("track %d, frame %d: not restored: %s", track, item.frame.index, made)
+                warned(log, "track %d, frame %d: not restored: %s", track, item.frame.index, made)
             if tracked_region.last:
                 sides.pop(track)
                 skipped.discard(track)

@@ -17,6 +17,7 @@ from torch import Tensor
 from nets.pixelizer_io import Perturb, add, answer, read, subdivision
 from pipeline.engines import Engine
 from pipeline.errors import GateError, InputError
+from pipeline.notes import warned
 from pipeline.types import Mask, Masked
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ class Perturber:
         spec, cells = self._engine.spec, (samples.shape[1], samples.shape[2])
         fine = subdivision(self._kind, spec.size_px, cells)
         if fine == 0 or cells == (1, 1):
-            log.warning(
+            warned(
+                log,
                 "track %d: its %d x %d cells are not perturbed; %s takes 2 to %d across",
                 *(track, *cells, spec.net, spec.size_px),
             )

@@ -17,6 +17,7 @@ from pipeline.engines import Engine
 from pipeline.engines.feed import feed
 from pipeline.errors import GateError, InputError
 from pipeline.flow import held_by, spread
+from pipeline.notes import warned
 from pipeline.types import Batch, Crop, Frame, Patch, Window
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class _Restorer:
                 if len(part) == 1:
                     raise
                 self.batch_size = len(part) // 2
-                log.warning(
+                warned(
+                    log,
                     "the GPU's memory does not hold %d windows at a time; from here on it gets %d",
                     len(part),
                     self.batch_size,

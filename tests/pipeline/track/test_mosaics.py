@@ -64,7 +64,7 @@ def test_every_frame_leaves_once_in_order_and_tracks_have_no_gaps(
     rows: list[set[int]], cuts: set[int], look_ahead: int
 ) -> None:
     items = founds([tuple(region(PLACES[k]) for k in sorted(row)) for row in rows], tuple(cuts))
-    tracked = list(track(items, settings=replace(SETTINGS, look_ahead_frames=look_ahead)))
+    tracked = list(track(items, settings=SETTINGS.model_copy(update={"look_ahead_frames": look_ahead})))
     assert [t.frame for t in tracked] == [i.frame for i in items]
     for number, frames in tracks(tracked).items():
         assert frames == list(range(frames[0], frames[-1] + 1))
@@ -88,7 +88,9 @@ def test_no_more_than_the_look_ahead_is_held(look_ahead: int, count: int) -> Non
             taken += 1
             yield item
 
-    for left, _ in enumerate(track(source(), settings=replace(SETTINGS, look_ahead_frames=look_ahead))):
+    for left, _ in enumerate(
+        track(source(), settings=SETTINGS.model_copy(update={"look_ahead_frames": look_ahead}))
+    ):
         assert taken - left <= look_ahead + 1
 
 
@@ -156,7 +158,7 @@ def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> 
 
 
 def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
-    settings = replace(SETTINGS, max_gap_frames=2)
+    settings = SETTINGS.model_copy(update={"max_gap_frames": 2})
     rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
 
     def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:

@@ -1,0 +1,54 @@
+"""What a run decided and what it warned of, kept by the run that did so.
+
+Functions deep inside a run call ``decided`` and ``warned``: the sentence goes to the log, for people, and to
+the notes of the run in whose context they are called, for its report. A run collects its notes with
+``collecting``. Threads that ``pipeline.flow`` starts belong to the run that started them, so two runs in one
+process never see each other's notes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Notes:
+    """Sentences in the order in which they were said."""
+
+    all: list[str] = field(default_factory=list)
+    """Decisions and warnings."""
+    warnings: list[str] = field(default_factory=list)
+
+
+_current: ContextVar[Notes | None] = ContextVar("vidpipe_notes", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[Notes]:
+    """The notes of everything that runs in this context, and in threads started from it, while it is open."""
+    notes = Notes()
+    token = _current.set(notes)
+    try:
+        yield notes
+    finally:
+        _current.reset(token)
+
+
+def decided(log: logging.Logger, text: str, *arguments: object) -> None:
+    """Notes a choice and its reason. ``text`` has ``%`` places for ``arguments``, as in ``logging``."""
+    log.info(text, *arguments)
+    if (notes := _current.get()) is not None:
+        notes.all.append(text % arguments if arguments else text)
+
+
+def warned(log: logging.Logger, text: str, *arguments: object) -> None:
+    """Notes what a user should know of the output."""
+    log.warning(text, *arguments)
+    if (notes := _current.get()) is not None:
+        sentence = text % arguments if arguments else text
+        notes.all.append(sentence)
+        notes.warnings.append(sentence)
