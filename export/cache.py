@@ -216,7 +216,7 @@ def engine_file(net: str, weights: Path | None = None) -> Path:
     """ONNX file of a network, exported and compared with PyTorch now if the cache has none for these weights.
 
     ``net``: idn or nar, the shipped weights unless ``weights`` names others. Raises MissingError,
-    InputError (weights that cannot be read), OutputError (a cache that cannot be written) and GateError.
+    InputError (weights that cannot be read), OutputError (a cache that cannot be written) and CheckError.
     """
     from export.calibration import faces_or_noise  # noqa: PLC0415  the next one imports this module
     from export.convert import export  # noqa: PLC0415

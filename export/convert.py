@@ -53,8 +53,8 @@ def export(
 
     ``pictures`` are called when crops are needed to compare or to calibrate on. Raises the errors of
     ``pipeline.errors``: UsageError for what the network or the target cannot be, MissingError for what is not
-    on this machine, InputError for an operator that the target does not know, GateError where the engine does
-    not answer as PyTorch does.
+    on this machine, InputError for an operator that the target does not know, CheckError where the engine
+    does not answer as PyTorch does.
     """
     checkpoint = find(request.network)
     source = pictures() if request.precision == "int8" else None

@@ -14,7 +14,7 @@ from export.report import ParityRecord
 from nets.checkpoint import Runnable
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
 from pipeline.engines.parity import LIMITS, Reference, measure
-from pipeline.errors import GateError, InputError, MissingError
+from pipeline.errors import CheckError, InputError, MissingError
 from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = W
 def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[ParityRecord]:
     """Measures the file under every library of those that is here and can run it.
 
-    Raises GateError where one differs by more than its precision may, and where none could run the file.
+    Raises CheckError where one differs by more than its precision may, and where none could run the file.
     """
     records, refusals = [], []
     for library in libraries:
@@ -51,11 +51,11 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
         with closing(engine):
             parity = measure(engine, reference, _precision(engine))
         if not parity.holds:
-            raise GateError(f"the export does not answer as PyTorch does, {parity}; not kept")
+            raise CheckError(f"the export does not answer as PyTorch does, {parity}; not kept")
         decided(log, "%s", parity)
         records.append(ParityRecord.of(parity))
     if not records:
-        raise GateError(f"no library here could run the export to compare it: {'; '.join(refusals)}")
+        raise CheckError(f"no library here could run the export to compare it: {'; '.join(refusals)}")
     return records
 
 

@@ -4,7 +4,8 @@
     +-- UsageError                 2  options or configuration that cannot work
     +-- InputError                 1  a file that cannot be read as asked
     +-- OutputError                1  a file that cannot be written
-    +-- GateError                  4  a check that the run promises has failed
+    +-- CheckError                 4  a promise was checked and does not hold
+    |   +-- ReleaseCheckError      4  a face is still seen in an output (pipeline.run.release_check)
     +-- MissingError               5  this machine lacks a library, device or file
 
 Anything else that is raised is a bug of ours and keeps its traceback. An interrupted run ends with 130.
@@ -33,8 +34,8 @@ class OutputError(VidpipeError):
     """The output cannot be written: folder, space, encoder or container."""
 
 
-class GateError(VidpipeError):
-    """A promise was checked and does not hold (parity, conservation, a face left uncovered)."""
+class CheckError(VidpipeError):
+    """A promise was checked and does not hold: parity with PyTorch, what an output keeps of its source."""
 
     exit_code = 4
 

@@ -1,11 +1,26 @@
-"""vidpipe: footage with faces in; pixelated ones reconstructed, or all of them covered.
+"""vidpipe: footage with faces in; all of them covered, or pixelated ones reconstructed.
 
     import vidpipe
-    report = vidpipe.run("in.mp4", "out.mp4", settings={"encode.crf": 16})
-    print(report.output.name, len(report.tracks))
-    vidpipe.cover("in.mp4", "safe.mp4", mode="protect", settings={"mask.blocks": 5})
 
-Importing this costs nothing: libraries are loaded by the call.
+    report = vidpipe.pixelize("in.mp4", "safe.mp4", blocks=6)
+    report = vidpipe.protect("in.mp4", "safe.mp4", epsilon=0.5)
+    report = vidpipe.reconstruct("in.mp4", "out.mp4", crf=16)
+    info = vidpipe.probe("in.mp4")
+    plan = vidpipe.explain("in.mp4", mode="protect")
+    engine = vidpipe.export("idn", to="onnx")
+
+Errors that a caller can cause, each with a one-line text:
+
+    VidpipeError
+    +-- UsageError               arguments or settings that cannot work
+    +-- InputError               a file that cannot be read as asked
+    +-- OutputError              a file that cannot be written
+    +-- CheckError               a promise was checked and does not hold
+    |   +-- ReleaseCheckError    a face is still seen in the output; ``error.report.uncovered`` tells where
+    +-- MissingError             this machine lacks a library, device or file
+
+``vidpipe.streaming`` has the decoder, the stages and the encoder for programs of your own. Importing vidpipe
+costs nothing: libraries are loaded when a name is first used. docs/python.md has examples.
 """
 
 from __future__ import annotations
@@ -13,65 +28,72 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from vidpipe.api import (
+        AnonymizeReport,
+        Box,
+        CheckError,
+        Explanation,
+        InputError,
+        ManualRegion,
+        MissingError,
+        OutputError,
+        Progress,
+        ReconstructReport,
+        ReleaseCheckError,
+        Selection,
+        StreamInfo,
+        UsageError,
+        VidpipeError,
+        cover,
+        explain,
+        export,
+        pixelize,
+        preview,
+        probe,
+        protect,
+        reconstruct,
+        run,
+    )
 
-    from pipeline.run.anonymize_sidecar import CoverReport, Mode
-    from pipeline.run.sidecar import RunReport
-
-__version__ = "0.1.0"
-__all__ = ["__version__", "run", "cover"]
-
-
-def run(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str] | None = None,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> RunReport:
-    """Reconstructs the pixelated faces of ``source``; returns what also stands in ``{target}.json``.
-
-    ``target``: by default ``{stem}.reconstruct{ext}`` beside the source. ``settings``: dotted names of
-    pipeline.yaml; what they leave open comes from the environment, else the defaults. Raises
-    ``pipeline.errors.VidpipeError`` for what a caller can cause; then nothing stands under the target's
-    name. PyTorch's threads are the caller's business; one is best (``torch.set_num_threads(1)``), since
-    the stages' operations are small.
-    """
-    from pathlib import Path
-
-    from pipeline.config import Given, resolve
-    from vidpipe.api import Request, default_target, reconstruct
-
-    resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
-    path = Path(source)
-    chosen = default_target(path) if target is None else Path(target)
-    return reconstruct(Request(path, chosen, overwrite=overwrite), resolved, on_frame=lambda _: None)
+__version__ = "0.5.0"
+__all__ = [
+    "__version__",
+    "reconstruct",
+    "pixelize",
+    "protect",
+    "preview",
+    "probe",
+    "explain",
+    "export",
+    "Progress",
+    "Selection",
+    "ManualRegion",
+    "Box",
+    "StreamInfo",
+    "ReconstructReport",
+    "AnonymizeReport",
+    "Explanation",
+    "VidpipeError",
+    "UsageError",
+    "InputError",
+    "OutputError",
+    "CheckError",
+    "ReleaseCheckError",
+    "MissingError",
+    "run",
+    "cover",
+]
 
 
-def cover(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str] | None = None,
-    *,
-    mode: Mode = "pixelize",
-    settings: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> CoverReport:
-    """Covers the faces of ``source``; returns what also stands in ``{target}.json``.
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'vidpipe' has no attribute {name!r}")
+    from vidpipe import api
 
-    ``mode`` is "pixelize" or "protect" (docs/protect.md), ``target`` by default ``{stem}.{mode}{ext}`` beside
-    the source; the rest is as in ``run``. Raises ``pipeline.errors.GateError`` where a face is still seen in
-    the output: then nothing stands under the target's name, and ``{target}.gate.json`` tells where.
-    """
-    from pathlib import Path
+    value = getattr(api, name)
+    globals()[name] = value
+    return value
 
-    from pipeline.config import Given, resolve
-    from pipeline.run.anonymize import run as run_cover
-    from pipeline.run.job import CoverJob
-    from vidpipe.api import default_target, pixelizer_for
 
-    resolved = resolve({name: Given(value, "argument") for name, value in (settings or {}).items()})
-    path = Path(source)
-    chosen = default_target(path, mode) if target is None else Path(target)
-    job = CoverJob(path, chosen, mode, overwrite=overwrite, network=pixelizer_for(resolved, mode))
-    return run_cover(job, resolved, lambda _: None)
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
@@ -16,12 +14,14 @@ from pydantic import BaseModel
 
 from pipeline import cuda
 from pipeline.config import Resolved
-from pipeline.decode import Decoder, open_decoder
+from pipeline.decode import Decoder
+from pipeline.decode.probe import probe
 from pipeline.encode import Encoder
-from pipeline.run import reconstruct
-from pipeline.run.lifecycle import encode_settings, make_encoder
-from pipeline.run.plan import Job, absolute, make_plan
-from pipeline.run.reconstruct import Stages, open_restorer, place_of
+from pipeline.flow import cores
+from pipeline.run.job import ReconstructJob
+from pipeline.run.lifecycle import opened
+from pipeline.run.output import encode_settings, make_encoder
+from pipeline.run.reconstruct import Reconstruct, Stages, reconstruct
 from pipeline.run.sidecar import NOTICE
 from pipeline.types import Frame
 
@@ -105,53 +105,42 @@ class BenchReport(BaseModel):
         )
 
 
-def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
+def measure(job: ReconstructJob, settings: Resolved, max_frames: int) -> BenchReport:
     """Runs the first ``max_frames`` of a clip through each stage, then end to end into a temporary folder.
 
     The frames are held in memory: 120 of 1080p take 400 MB. Raises what a run would.
     """
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        device = place_of(settings.config)
-        decoder = stack.enter_context(
-            open_decoder(job.source, str(device), decoder=settings.config.decode.decoder)
-        )
-        info = decoder.info
-        if len(info.pts) > max_frames:
-            end_s = float((info.pts[max_frames] - info.pts[0]) * info.time_base)
-            job = replace(job, end_s=end_s)
-        engine = stack.enter_context(closing(open_restorer(job.network, settings.config, device)))
-        plan = make_plan(job, info, engine.spec, settings.config)
-        if plan.frames < FEWEST_FRAMES:
-            log.warning(
-                "%d frames are too few for rates to mean much; %d and more are wanted",
-                plan.frames,
-                FEWEST_FRAMES,
-            )
-        stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info), device)
+    info = probe(job.source)
+    if len(info.pts) > max_frames:
+        end_s = float((info.pts[max_frames] - info.pts[0]) * info.time_base)
+        job = replace(job, end_s=end_s)
+    with tempfile.TemporaryDirectory() as folder:
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
-        marked = encode_settings(alone, settings.config, NOTICE)
-        encoder = stack.enter_context(make_encoder(info, alone, plan, marked))
-        rates = _alone(decoder, stages, encoder)
+        with opened(Reconstruct(alone, settings)) as run:
+            stages = run.work.stages
+            if stages.plan.frames < FEWEST_FRAMES:
+                log.warning(
+                    "%d frames are too few for rates to mean much; %d and more are wanted",
+                    stages.plan.frames,
+                    FEWEST_FRAMES,
+                )
+            marked = encode_settings(alone, settings.config, NOTICE)
+            encoder = run.stack.enter_context(make_encoder(info, alone, stages.plan, marked))
+            rates = _alone(run.decoder, stages, encoder)
+            engine = stages.engine.name
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")
-        report = reconstruct.run(together, settings, lambda _: None)
-        return BenchReport(
-            clip=job.source.name,
-            size_px=(info.width, info.height),
-            frames=report.frames_written,
-            frames_restored=report.frames_restored,
-            engine=engine.name,
-            stages=rates,
-            cores=_cores(),
-            end_to_end_fps=report.frames_written / report.streaming_s,
-            bottleneck=report.bottleneck,
-        )
-
-
-def _cores() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows
+        report = reconstruct(together, settings, lambda _: None)
+    return BenchReport(
+        clip=job.source.name,
+        size_px=(info.width, info.height),
+        frames=report.frames_written,
+        frames_restored=report.frames_restored,
+        engine=engine,
+        stages=rates,
+        cores=cores(),
+        end_to_end_fps=report.frames_written / report.streaming_s,
+        bottleneck=report.bottleneck,
+    )
 
 
 def _alone(decoder: Decoder, stages: Stages, encoder: Encoder) -> list[StageRate]:

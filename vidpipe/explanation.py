@@ -1,22 +1,28 @@
-"""``vidpipe run --explain``: the resolved pipeline, what was chosen and why, and the memory bound."""
+"""``--explain``: the resolved pipeline, what was chosen and why, and the memory bound. Nothing runs."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from contextlib import closing
 
 import torch
 from pydantic import BaseModel
 
-from pipeline.config import Resolved
+from pipeline.config import Resolved, RunConfig
 from pipeline.decode import open_decoder
 from pipeline.engines import EngineSpec
+from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting
-from pipeline.run.plan import Plan, absolute, make_plan
-from pipeline.run.reconstruct import open_restorer, place_of
+from pipeline.run.anonymize import Anonymize, calls_at_a_time
+from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
+from pipeline.run.lifecycle import device_for
+from pipeline.run.memory import AnonymizeMemoryBound
+from pipeline.run.plan import AnonymizePlan, ReconstructPlan, absolute, anonymize_plan, reconstruct_plan
+from pipeline.run.reconstruct import open_restorer
 from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.types import StreamInfo
-from vidpipe.api import Request, job_for
 
 FACES = 2
 """Faces at a time for which the memory bound is worked out."""
@@ -60,44 +66,74 @@ class Explanation(BaseModel):
         return "\n".join(lines)
 
 
-def explanation(request: Request, settings: Resolved) -> Explanation:
-    """Opens the input and the network, and runs nothing. Raises what the run would raise that early."""
+def explain_reconstruct(make_job: Callable[[], ReconstructJob], settings: Resolved) -> Explanation:
+    """Opens the input and the network. Raises what the run would raise that early.
+
+    ``make_job`` is called here, so that what it decides is told.
+    """
+    config = settings.config
     with collecting() as notes:
-        job = job_for(request, settings)
-        device = place_of(settings.config)
-        with open_decoder(job.source, str(device), decoder=settings.config.decode.decoder) as decoder:
+        job = make_job()
+        device = device_for(config)
+        with open_decoder(job.source, str(device), decoder=config.decode.decoder) as decoder:
             info, decoded_by = decoder.info, decoder.name
         absolute(job.manual, info)
-        with closing(open_restorer(job.network, settings.config, device)) as engine:
+        with closing(open_restorer(job.network, config, device)) as engine:
             spec, name, calls = engine.spec, engine.name, engine.calls
-    plan = make_plan(job, info, spec, settings.config, calls)
+        plan = reconstruct_plan(job, info, spec, config, calls)
+    stages = _reconstruct_stages(info, decoded_by, spec, name, plan, settings, device)
+    memory = plan.memory.total_bytes(FACES), plan.memory.formula(FACES)
+    return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)
+
+
+def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) -> Explanation:
+    """Opens the input. Raises what the run would raise that early. ``make_job`` as above."""
+    config = settings.config
+    with collecting() as notes:
+        job = make_job()
+        device = Anonymize(job, settings).device()
+        with open_decoder(job.source, str(device), decoder=config.decode.decoder) as decoder:
+            info, decoded_by = decoder.info, decoder.name
+        plan = anonymize_plan(job, info, config)
+    pixels, calls = math.prod(plan.scales.fine.size_px), calls_at_a_time(plan, config, device)
+    bound = AnonymizeMemoryBound.of(info, config, plan.frames, pixels, calls, job.tracks)
+    stages = _anonymize_stages(job, info, decoded_by, plan, settings, bound.held_frames)
+    memory = bound.total_bytes(FACES), bound.formula(FACES)
+    return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)
+
+
+def _explanation(
+    job: Job,
+    info: StreamInfo,
+    frames: int,
+    stages: list[str],
+    decisions: list[str],
+    settings: Resolved,
+    memory: tuple[int, str],
+) -> Explanation:
     return Explanation(
-        input=_describe(info),
+        input=(
+            f"{info.path}: stream {info.stream_index}, {info.codec} {info.width}x{info.height} "
+            f"{info.pix_fmt} {info.colour.matrix} {info.colour.range}, rotation {info.rotation}, "
+            f"{len(info.pts)} frames, {float(info.rate):.3f} frames/s, {info.duration_s:.3f} s"
+        ),
         output=str(job.target),
         exists=any(os.path.exists(path) for path in (job.target, job.sidecar)),  # noqa: PTH110  never raises
-        frames=plan.frames,
-        stages=_stages(info, decoded_by, spec, name, plan, settings, device),
-        decisions=notes.all,
+        frames=frames,
+        stages=stages,
+        decisions=decisions,
         settings=setting_records(settings),
-        memory_bytes=plan.memory.total_bytes(FACES),
-        memory_formula=plan.memory.formula(FACES),
+        memory_bytes=memory[0],
+        memory_formula=memory[1],
     )
 
 
-def _describe(info: StreamInfo) -> str:
-    return (
-        f"{info.path}: stream {info.stream_index}, {info.codec} {info.width}x{info.height} {info.pix_fmt} "
-        f"{info.colour.matrix} {info.colour.range}, rotation {info.rotation}, {len(info.pts)} frames, "
-        f"{float(info.rate):.3f} frames/s, {info.duration_s:.3f} s"
-    )
-
-
-def _stages(
+def _reconstruct_stages(
     info: StreamInfo,
     decoder: str,
     spec: EngineSpec,
     engine: str,
-    plan: Plan,
+    plan: ReconstructPlan,
     settings: Resolved,
     device: torch.device,
 ) -> list[str]:
@@ -117,3 +153,65 @@ def _stages(
         f"paste     inside the mosaics only; at most {memory.painted_frames} frames ahead of the encoder",
         f"encode    PyAV, {' '.join([encode.codec, *quality])}, audio {encode.audio}",
     ]
+
+
+def _anonymize_stages(
+    job: AnonymizeJob, info: StreamInfo, decoder: str, plan: AnonymizePlan, settings: Resolved, held: int
+) -> list[str]:
+    config = settings.config
+    faces, mask, protect = config.faces, config.mask, config.protect
+    if job.tracks is None:
+        find = [
+            *_looks(plan.scales, config),
+            f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
+            f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
+        ]
+    else:
+        find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
+    colours = "measured on every frame"
+    if job.mode == "protect":
+        span = "the whole track" if protect.hold_s is None else f"{protect.hold_s:g} s"
+        noise = (
+            "" if protect.epsilon is None else f", Laplace noise for epsilon {protect.epsilon:g} each time"
+        )
+        change = "" if protect.perturb == "none" else f", changed by pixelizer-{protect.perturb}"
+        colours = f"measured once and held for {span}{noise}{change}"
+    quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
+    gate = "gate      off"
+    if config.gate.scan:
+        every = _every(config.gate.every_s)
+        gate = (
+            f"gate      the output again, {every} at {_size(plan.scales.gate)}, mirrored; faces of score "
+            f"{config.gate.min_score} and more"
+        )
+    form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
+    return [
+        f"decode    {decoder}, {info.codec}",
+        *find,
+        f"mask      {form}; {colours}",
+        f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
+        gate,
+    ]
+
+
+def _looks(sizes: Scales, config: RunConfig) -> list[str]:
+    faces = config.faces
+    fine = (
+        f"{_every(faces.fine_every_s)} at {_size(sizes.fine)} for faces of {sizes.min_face_px:.0f} px, which "
+        f"become about {NET_FACE_PX} px"
+    )
+    if sizes.quick is sizes.fine:
+        fine = fine.replace(_every(faces.fine_every_s), _every(faces.every_s))
+    lines = [f"find      {faces.finder}, {fine}; score {faces.min_score} and more"]
+    if sizes.quick is not sizes.fine:
+        quick = f"{_every(faces.every_s)} at {_size(sizes.quick)} for faces of {sizes.quick_face_px:.0f} px"
+        lines.append(f"          and {quick}")
+    return lines
+
+
+def _every(seconds: float) -> str:
+    return f"every {seconds:g} s" if seconds else "every frame"
+
+
+def _size(picture: SmallPicture) -> str:
+    return "x".join(map(str, picture.size_px))

@@ -23,7 +23,7 @@ from pipeline.engines.engine_file import AGAIN, EngineFile, Header, machine
 from pipeline.engines.parity import Reference, measure
 from pipeline.engines.spec import INPUTS, OUTPUTS, input_shapes
 from pipeline.engines.trust import check_owner, folder, is_signed, sign
-from pipeline.errors import GateError, InputError, MissingError, UsageError, VidpipeError
+from pipeline.errors import CheckError, InputError, MissingError, UsageError, VidpipeError
 from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class TensorRtEngine:
     """An engine file of ``vidpipe export --to tensorrt`` or ``tensorrt-rtx``.
 
     Inputs may lie on the CPU or on ``device`` ("cuda:N"); outputs lie where the inputs do. Raises InputError
-    for a file that may not or cannot be opened, MissingError where library or GPU are not here, GateError
+    for a file that may not or cannot be opened, MissingError where library or GPU are not here, CheckError
     where the engine, on its first opening on this GPU, does not answer as PyTorch does.
     """
 
@@ -242,7 +242,7 @@ def _check_once(engine: TensorRtEngine, opened: EngineFile) -> None:
         return
     parity = measure(engine, Reference.from_bytes(opened.part("reference")), engine.spec.precision)
     if not parity.holds:
-        raise GateError(
+        raise CheckError(
             f"{opened.path}: does not answer as PyTorch does, {parity}; build it anew or use another"
         )
     decided(log, "%s: first opened on %s, compared with PyTorch: %s", opened.path.name, gpu, parity)

@@ -60,7 +60,7 @@ def open_finder(
 
     The finders of face-alignment run on the CPU, whatever the ``device``, which is said. Raises MissingError
     where a package or its weights are not on this machine, UsageError for a library that runs on no GPU,
-    GateError where the network on a GPU sees other faces than on the CPU.
+    CheckError where the network on a GPU sees other faces than on the CPU.
     """
     match backend:
         case "centerface":

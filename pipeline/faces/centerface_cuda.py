@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.engines.detector_runtime_cuda import compile_there
-from pipeline.errors import GateError, UsageError
+from pipeline.errors import CheckError, UsageError
 from pipeline.faces import Face, Picture
 from pipeline.faces.centerface import STRIDE, CenterFace, decoded, network
 from pipeline.notes import decided
@@ -93,7 +93,7 @@ class DeviceCenterFace:
     def _rows(self, picture: Tensor) -> NDArray[np.float32]:
         rows = np.asarray(self._program(picture).cpu().numpy(), np.float32)
         if not np.isfinite(rows).all():
-            raise GateError(f"{self.name}: its answer holds NaN or infinity; use --device cpu")
+            raise CheckError(f"{self.name}: its answer holds NaN or infinity; use --device cpu")
         return rows
 
 
@@ -102,7 +102,7 @@ def open_there(
     device: torch.device,
     library: Literal["auto", "openvino", "onnxruntime", "torch"] = "auto",
 ) -> DeviceCenterFace:
-    """A finder that was compared with the CPU's. Raises UsageError, MissingError, GateError."""
+    """A finder that was compared with the CPU's. Raises UsageError, MissingError, CheckError."""
     if library == "openvino":
         raise UsageError(f"--engine openvino runs on the CPU, --device {device} was asked; use auto")
     finder = DeviceCenterFace(size_px, device, library)
@@ -111,7 +111,7 @@ def open_there(
 
 
 def compare(finder: DeviceCenterFace, size_px: tuple[int, int]) -> None:
-    """Raises GateError where the finder does not see the drawn faces that the CPU sees, or sees others."""
+    """Raises CheckError where the finder does not see the drawn faces that the CPU sees, or sees others."""
     picture = drawn(size_px)
     here = CenterFace(size_px, "onnxruntime")(picture, _PERHAPS)
     there = finder(torch.from_numpy(picture).to(finder.device).permute(2, 0, 1)[None].float(), _PERHAPS)
@@ -119,7 +119,7 @@ def compare(finder: DeviceCenterFace, size_px: tuple[int, int]) -> None:
         for face in one:
             if face.score >= _SURE and not any(_same(face, other) for other in two):
                 x, y = face.box.centre
-                raise GateError(
+                raise CheckError(
                     f"{finder.name}: a face is drawn at {x:.0f}, {y:.0f}, and of the CPU and it only {who} "
                     "sees it; use --device cpu"
                 )

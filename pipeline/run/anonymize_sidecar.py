@@ -78,7 +78,7 @@ class ReleaseRecord(_Record):
     """Mean absolute change by ``protect.perturb``, grey levels of 255; None: not perturbed."""
 
 
-class CoverReport(_Record):
+class AnonymizeReport(_Record):
     """Everything in ``{output}.json``."""
 
     schema_version: Literal[1] = 1
@@ -112,11 +112,15 @@ class CoverReport(_Record):
     lost: list[str]
     warnings: list[str]
 
+    def as_json(self) -> str:
+        """The text of the sidecar; without indentation, since it holds every box of every frame."""
+        return self.model_dump_json()
 
-def read_report(path: Path) -> CoverReport:
+
+def read_report(path: Path) -> AnonymizeReport:
     """A sidecar of ``--mode pixelize`` or ``protect``. Raises InputError for anything else."""
     try:
-        return CoverReport.model_validate_json(path.read_text(encoding="utf-8"))
+        return AnonymizeReport.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the tracks in {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -1,102 +1,105 @@
-"""What a covering run is asked for, and what that means on its file."""
+"""What is to be done to one file, as somebody asks for it. Times count from the first frame, in seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import RunConfig
-from pipeline.errors import InputError, UsageError
-from pipeline.faces.input_picture import Scales, scales
 from pipeline.run.anonymize_sidecar import ChoiceRecord, Mode
-from pipeline.run.plan import absolute, span
 from pipeline.run.track_records import FaceTrackRecord
-from pipeline.track.select import Choice
-from pipeline.types import ManualRegion, StreamInfo
+from pipeline.types import ManualRegion
 
 
 @dataclass(frozen=True, slots=True)
-class CoverJob:
-    """What is to be done to one file. Times count from the first frame, in seconds."""
+class Job:
+    """One file in, one file out."""
 
     source: Path
     target: Path
-    mode: Mode
-    keep: tuple[int, ...] = ()
-    only: tuple[int, ...] | None = None
-    regions: tuple[ManualRegion, ...] = ()
-    excluded: tuple[ManualRegion, ...] = ()
-    during: tuple[tuple[float | None, float | None], ...] = ()
-    tracks: tuple[FaceTrackRecord, ...] | None = None
-    """Of an earlier run; None: they are found."""
-    said: ChoiceRecord | None = None
-    """The choice in the user's words."""
     start_s: float | None = None
+    """Where to begin; None: at the first frame."""
     end_s: float | None = None
+    """The first time that is left out; None: to the end."""
     overwrite: bool = False
-    network: Path | None = None
-    """Engine file of the network that ``protect.perturb`` asks for."""
 
     @property
     def sidecar(self) -> Path:
         """``out.mp4`` -> ``out.mp4.json``."""
         return self.target.with_name(f"{self.target.name}.json")
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructJob(Job):
+    """Reconstruct the pixelated faces of a file."""
+
+    network: Path
+    """Engine file with an ``EngineSpec``."""
+    manual: tuple[ManualRegion, ...] = ()
+    """Mosaics that a user has pointed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Who is covered, where and when, as a user chose."""
+
+    keep: tuple[int, ...] = ()
+    """Tracks that stay as they are."""
+    only: tuple[int, ...] | None = None
+    """The tracks that are covered; None: all."""
+    regions: tuple[ManualRegion, ...] = ()
+    """Places that are covered, whatever is in them."""
+    excluded: tuple[ManualRegion, ...] = ()
+    """Places where faces stay as they are."""
+    during: tuple[tuple[float | None, float | None], ...] = ()
+    """Times in which faces are covered; empty: always."""
+    words: ChoiceRecord | None = None
+    """The same in the user's words, for the sidecar."""
+
+    def record(self) -> ChoiceRecord:
+        """For the sidecar."""
+        return self.words or ChoiceRecord(
+            keep=list(self.keep),
+            only=None if self.only is None else list(self.only),
+            regions=[_region_text(region) for region in self.regions],
+            excluded=[_region_text(region) for region in self.excluded],
+            during=[_span_text(*span) for span in self.during],
+            tracks_from=None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymizeJob(Job):
+    """Cover the faces of a file."""
+
+    mode: Mode = "pixelize"
+    selection: Selection = Selection()
+    tracks: tuple[FaceTrackRecord, ...] | None = None
+    """Of an earlier run; None: they are found."""
+    perturber: Path | None = None
+    """Engine file of the network that ``protect.perturb`` asks for."""
+
     @property
     def sheet(self) -> Path:
-        """What a preview shows: ``out.preview.png``."""
+        """The picture of a preview: ``out.preview.png``."""
         return self.target.with_name(f"{self.target.stem}.preview.png")
 
     @property
     def preview_report(self) -> Path:
-        """What a preview knows: ``out.preview.json``."""
+        """The tracks of a preview: ``out.preview.json``."""
         return self.target.with_name(f"{self.target.stem}.preview.json")
 
     @property
     def gate_report(self) -> Path:
-        """What is left where the gate fails: ``out.mp4.gate.json``."""
+        """What is left where the release check fails: ``out.mp4.gate.json``."""
         return self.target.with_name(f"{self.target.name}.gate.json")
 
 
-@dataclass(frozen=True, slots=True)
-class CoverPlan:
-    """A job on its file."""
-
-    start_pts: int | None
-    end_pts: int | None
-    frames: int
-    """That will be read and written."""
-    choice: Choice
-    scales: Scales
+def _region_text(region: ManualRegion) -> str:
+    box = region.box
+    place = f"{box.x0:g},{box.y0:g},{box.width:g},{box.height:g}"
+    timed = region.start_s is not None or region.end_s is not None
+    return f"{place}@{_span_text(region.start_s, region.end_s)}" if timed else place
 
 
-def make_plan(job: CoverJob, info: StreamInfo, config: RunConfig) -> CoverPlan:
-    """Resolves times and places. Raises UsageError where no frame is left or a region lies outside."""
-    start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
-    first_s = float(info.pts[0] * info.time_base)
-    choice = Choice(
-        keep=frozenset(job.keep),
-        only=None if job.only is None else frozenset(job.only),
-        regions=absolute(job.regions, info),
-        excluded=absolute(job.excluded, info, "--exclude-region"),
-        during=tuple(
-            (None if a is None else a + first_s, None if b is None else b + first_s) for a, b in job.during
-        ),
-    )
-    return CoverPlan(start_pts, end_pts, end - first, choice, scales(info, config.faces.min_face_px))
-
-
-def check_tracks(job: CoverJob, info: StreamInfo) -> None:
-    """Raises for numbers that no track has, and for tracks that lie beyond the file."""
-    if job.tracks is None:
-        return
-    if any(t.first_frame + len(t.boxes) > len(info.pts) for t in job.tracks):
-        raise InputError(
-            f"{job.source} has {len(info.pts)} frames, fewer than the tracks; they are of another file"
-        )
-    known = {t.track for t in job.tracks}
-    for option, numbers in (("--keep", job.keep), ("--only", job.only or ())):
-        unknown = sorted(set(numbers) - known)
-        if unknown:
-            have = ", ".join(map(str, sorted(known))) or "none"
-            raise UsageError(f"{option} {unknown[0]}: there is no such track; there are {have}")
+def _span_text(start_s: float | None, end_s: float | None) -> str:
+    return "-".join("" if time_s is None else f"{time_s:g}" for time_s in (start_s, end_s))

@@ -1,130 +1,247 @@
-"""The last part of any run: frames into a file that stands there whole, kept as promised, or not at all."""
+"""The life of a run: what is opened and in what order, frames into a file, checks, the file under its name.
+
+Every mode shares it. A mode brings its stages, further checks and its report.
+
+    opened      device, decoder, the mode's networks and plan; closed in the opposite order
+    run_job     the frames of an opened run into a file that stands there whole, as promised, or not at all
+"""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
-from importlib import metadata
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-import av
 import torch
 
-from pipeline.config import RunConfig
-from pipeline.cuda import CPU
-from pipeline.encode import Encoder, EncodeSettings
-from pipeline.encode.atomic_file import output_error
-from pipeline.encode.pyav import PyAVEncoder
-from pipeline.encode.verify import compare
-from pipeline.errors import GateError, OutputError
-from pipeline.run.sidecar import KeptRecord
-from pipeline.run.timing import StageClock
-from pipeline.types import Frame, StreamInfo
-
-LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
-"""Whose versions a report names."""
-PROMISED = ("frames", "times", "size", "rotation")
-"""What every output keeps, unless the encoder has said that its container cannot."""
+from pipeline import cuda
+from pipeline.config import Resolved, RunConfig
+from pipeline.decode import Decoder, open_decoder
+from pipeline.encode import Encoder
+from pipeline.encode.atomic_file import all_or_nothing
+from pipeline.errors import UsageError
+from pipeline.notes import Notes, collecting
+from pipeline.run.job import Job
+from pipeline.run.output import compared, encode_settings, make_encoder
+from pipeline.run.plan import Plan
+from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions, write_whole
+from pipeline.run.timing import RunTimes, bottleneck
+from pipeline.types import Frame
 
 
-class Files(Protocol):
-    """What a job says about its files."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    frames_written: int
+    """Frames done: written, and in modes that check the output also those looked through."""
+    frames_total: int
+    faces: int
+    """In the frame that passed last."""
+
+
+class Report(Protocol):
+    """What a run returns and writes beside its output."""
+
+    def as_json(self) -> str:
+        """The text of the sidecar."""
+        ...
+
+
+ReportT = TypeVar("ReportT", bound=Report)
+ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file that is whole and still has another name."""
+
+    path: Path
+    frames: int
+    conservation: list[KeptRecord]
+    lost: list[str]
+
+
+class Work(Protocol[ReportT_co]):
+    """An opened run of one mode."""
 
     @property
-    def source(self) -> Path: ...
+    def plan(self) -> Plan: ...
     @property
-    def target(self) -> Path: ...
+    def times(self) -> RunTimes: ...
     @property
-    def sidecar(self) -> Path: ...
-    @property
-    def overwrite(self) -> bool: ...
-
-
-class Span(Protocol):
-    """The part of the source that is written."""
+    def faces(self) -> int:
+        """In the frame that passed last."""
+        ...
 
     @property
-    def start_pts(self) -> int | None: ...
+    def frames_total(self) -> int:
+        """Of ``Progress``."""
+        ...
+
+    def frames(self) -> Generator[Frame]:
+        """The frames of the output, in order, on the host."""
+        ...
+
+    def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
+        """Judges the output. ``on_checked`` gets the number of frames looked through."""
+        ...
+
+    def report(self, made: Made, shared: dict[str, Any]) -> ReportT_co:
+        """``shared`` are the fields that all reports have. Raises CheckError where ``check`` found the output
+        unfit."""
+        ...
+
+    def published(self) -> None:
+        """The output stands under its name."""
+        ...
+
+
+WorkT = TypeVar("WorkT", bound=Work[Any])
+WorkT_co = TypeVar("WorkT_co", bound=Work[Any], covariant=True)
+
+
+class Mode(Protocol[WorkT_co]):
+    """What a run does with a file."""
+
     @property
-    def end_pts(self) -> int | None: ...
+    def notice(self) -> str:
+        """The comment in the output's metadata."""
+        ...
+
+    @property
+    def quick(self) -> bool:
+        """Whether the encoder's quick presets do: the footage is mostly as it was."""
+        ...
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def settings(self) -> Resolved: ...
+
+    def device(self) -> torch.device:
+        """Where networks run. Raises MissingError and UsageError as ``device_for``."""
+        ...
+
+    def decoder_device(self, device: torch.device) -> torch.device:
+        """Where frames lie."""
+        ...
+
+    def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> WorkT_co:
+        """Opens what the mode needs, to be closed by ``stack``. Raises the errors of ``pipeline.errors``."""
+        ...
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the libraries that are installed."""
-    installed = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):  # openvino is not made for every processor
-            installed[name] = metadata.version(name)
-    return installed
+@dataclass(frozen=True, slots=True)
+class OpenRun(Generic[WorkT]):
+    """A run whose input, networks and stages are open."""
+
+    mode: Mode[WorkT]
+    work: WorkT
+    decoder: Decoder
+    device: torch.device
+    notes: Notes
+    stack: ExitStack
+    started: float
+
+    def shared_fields(
+        self, streaming_s: float, conservation: list[KeptRecord], lost: list[str]
+    ) -> dict[str, Any]:
+        """The fields that every report has."""
+        times = self.work.times.times()
+        return {
+            "versions": versions(),
+            "settings": setting_records(self.mode.settings),
+            "input": file_record(self.mode.job.source),
+            "stages": [StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
+            "waits_s": self.work.times.waits_s(),
+            "bottleneck": bottleneck(times),
+            "streaming_s": streaming_s,
+            "elapsed_s": perf_counter() - self.started,
+            "conservation": conservation,
+            "lost": lost,
+            "warnings": self.notes.warnings,
+        }
 
 
-def encode_settings(
-    job: Files, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
-) -> EncodeSettings:
-    """With the notice as the file's comment, after what a comment of the source says."""
-    with av.open(job.source) as container:
-        tags = container.metadata
-    name = next((tag for tag in tags if tag.lower() == "comment"), "comment")
-    said = tags.get(name, "")
-    comment = said if notice in said else f"{said} {notice}".lstrip()
-    encode = config.encode
-    return EncodeSettings(
-        codec=encode.codec,
-        crf=encode.crf,
-        preset=encode.preset,
-        quick=quick,
-        gpu=(device.index or 0) if device.type == "cuda" else None,
-        audio=encode.audio,
-        metadata={name: comment},
-    )
+@contextmanager
+def opened(mode: Mode[WorkT]) -> Iterator[OpenRun[WorkT]]:
+    """Opens a run; when it ends, closes encoder, networks and decoder in this order.
+
+    Raises the errors of ``pipeline.errors``: GPU memory that is full becomes MissingError.
+    """
+    started, device = perf_counter(), mode.device()
+    with collecting() as notes, cuda.memory_errors(device), ExitStack() as stack:
+        decoder = stack.enter_context(
+            open_decoder(
+                mode.job.source,
+                str(mode.decoder_device(device)),
+                decoder=mode.settings.config.decode.decoder,
+            )
+        )
+        work = mode.open(stack, decoder, device)
+        yield OpenRun(mode, work, decoder, device, notes, stack, started)
 
 
-def make_encoder(info: StreamInfo, job: Files, span: Span, settings: EncodeSettings) -> Encoder:
-    """The output file, not opened yet."""
-    try:
-        # Where both are there, the encoder names the video.
-        if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
-            raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
-    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
-        raise output_error(job.target, error) from error
-    return PyAVEncoder(
-        info,
-        job.target,
-        settings,
-        overwrite=job.overwrite,
-        start_pts=span.start_pts,
-        end_pts=span.end_pts,
-    )
+def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> ReportT:
+    """Does a job. ``on_frame`` is called in the caller's thread, after each frame written or checked.
+
+    Until the output is whole and has been compared with its source it has another name: whatever is raised,
+    Ctrl-C included, leaves under the job's names what stood there before. Raises the errors of
+    ``pipeline.errors``; CheckError where the output does not keep what it must.
+    """
+    job = mode.job
+    with ExitStack() as whole, opened(mode) as run:
+        work, info = run.work, run.decoder.info
+        settings = encode_settings(
+            job, mode.settings.config, mode.notice, quick=mode.quick, device=run.device
+        )
+        encoder = make_encoder(info, job, work.plan, settings)
+        run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
+        encoder.open()
+
+        def progress(done: int) -> None:
+            on_frame(Progress(done, work.frames_total, work.faces))
+
+        path, written, streaming_s = _stream(work, encoder, progress)
+        conservation = compared(info, path, encoder, job, work.plan, settings)
+        made = Made(path, written, conservation, list(encoder.lost))
+        checking = perf_counter()
+        work.check(made, lambda checked: progress(written + checked))
+        streaming_s += perf_counter() - checking
+        report = work.report(made, run.shared_fields(streaming_s, conservation, made.lost))
+        # It outlasts the closing of the others: an interrupt in there counts, too.
+        whole.enter_context(all_or_nothing(job.target, job.sidecar))
+        encoder.finish()
+        write_whole(job.sidecar, report.as_json())
+        work.published()
+    return report
 
 
-def stream(
-    frames: Generator[Frame], encoder: Encoder, clock: StageClock, on_written: Callable[[int], None]
-) -> tuple[int, float]:
-    """Encodes all frames; returns how many there were and how many seconds it took."""
-    written, started = 0, perf_counter()
-    with closing(frames):
+def _stream(work: Work[Any], encoder: Encoder, on_written: Callable[[int], None]) -> tuple[Path, int, float]:
+    """Encodes all frames. Returns where the whole file lies, its frames, and how many seconds it took."""
+    written, started, clock = 0, perf_counter(), work.times.clock
+    with closing(work.frames()) as frames:
         for frame in frames:
             begun = perf_counter()
             encoder.write(frame)
             clock.add("encode", "encode", perf_counter() - begun)
             written += 1
             on_written(written)
-    return written, perf_counter() - started
+    begun = perf_counter()
+    path = encoder.complete()
+    clock.add("encode", "encode", perf_counter() - begun)
+    return path, written, perf_counter() - started
 
 
-def compared(
-    info: StreamInfo, made: Path, encoder: Encoder, job: Files, span: Span, settings: EncodeSettings
-) -> list[KeptRecord]:
-    """What ``made`` kept of its source. Raises GateError where frames, times or audio differ unsaid."""
-    result = compare(info, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
-    for item in result.broken:
-        promised = item.name in PROMISED or item.name.startswith("audio stream")
-        if item.name == "frames" or (promised and not encoder.lost):
-            raise GateError(
-                f"{job.target.name} would not keep {item.name}: {item.source} became {item.output}; "
-                "nothing was written, please report this clip"
-            )
-    return [KeptRecord(name=i.name, state=i.state, source=i.source, output=i.output) for i in result.items]
+def device_for(config: RunConfig) -> torch.device:
+    """Where frames and networks lie. Raises MissingError for a GPU that is asked for and cannot be used,
+    UsageError for an engine that runs on no GPU."""
+    if config.restore.engine != "openvino":
+        return cuda.place(config.device)
+    if config.device.startswith("cuda"):
+        raise UsageError(f"--engine openvino runs on the CPU, --device {config.device} was asked; use auto")
+    return cuda.place("cpu")

@@ -1,12 +1,18 @@
-"""How much memory a run may take, as a formula whose terms are the bounds of the stages."""
+"""How much memory a run may take: a calibrated estimate whose terms are the bounds of the stages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from av.video.format import VideoFormat
 
+from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
+from pipeline.flow import held_by
+from pipeline.run import replay
+from pipeline.run.track_records import FaceTrackRecord
+from pipeline.track.faces import frames_held
 from pipeline.types import StreamInfo
 
 MIB = 2**20
@@ -22,6 +28,13 @@ PROGRAMS_BYTES = 128 * MIB
 """What an engine compiles: 130 MiB for idn with batches of 1, 2 and 4, inputs and activations included."""
 ENGINE_WINDOWS = 12
 """Activations as multiples of the windows that go in: nar took 260 MiB in all where this gives 320."""
+
+TRACK_BYTES = 20
+"""Per face and frame (``pipeline.run.track_records``)."""
+ACTIVATION_BYTES = 400
+"""Per pixel of the pictures that the face detectors look at."""
+FURTHER_BYTES = 150
+"""The same for each further call that runs at a time: 110 were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,62 @@ class MemoryBound:
             f" + {self.window_frames + self.restored_frames} crops x {_mib(self.crop_bytes)} x {faces} faces"
             f" + engine {_mib(self.engine_bytes)} + libraries {_mib(LIBRARIES_BYTES)}"
             f" = {_mib(self.total_bytes(faces))}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymizeMemoryBound:
+    """The same for a run that covers faces."""
+
+    decoded_frames: int
+    held_frames: int
+    """In the look-ahead and in the detector."""
+    painted_frames: int
+    frames: int
+    """Of the output: the tracks grow with them."""
+    frame_bytes: int
+    detector_bytes: int
+    """Compiled detectors of the run and of the release check, and their activations."""
+
+    @staticmethod
+    def of(
+        info: StreamInfo,
+        config: RunConfig,
+        frames: int,
+        detector_pixels: int,
+        calls: int,
+        tracks: Sequence[FaceTrackRecord] | None,
+    ) -> AnonymizeMemoryBound:
+        """For a detector that looks at ``calls`` frames of ``detector_pixels`` at a time, or for ``tracks``
+        of an earlier run."""
+        if tracks is None:
+            held = frames_held(info, config.faces) + held_by(calls)
+        else:
+            held = replay.frames_held(tracks)
+        per_pixel = ACTIVATION_BYTES + FURTHER_BYTES * (calls - 1)
+        return AnonymizeMemoryBound(
+            decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
+            held_frames=held,
+            painted_frames=config.encode.prefetch_frames + PREFETCH_HANDS,
+            frames=frames,
+            frame_bytes=frame_bytes(info),
+            detector_bytes=2 * PROGRAMS_BYTES + per_pixel * detector_pixels,
+        )
+
+    def total_bytes(self, faces: int) -> int:
+        """Bound for ``faces`` people in the picture at a time."""
+        frames = self.decoded_frames + self.held_frames + self.painted_frames + CODEC_FRAMES
+        tracks = faces * self.frames * TRACK_BYTES
+        return frames * self.frame_bytes + tracks + self.detector_bytes + LIBRARIES_BYTES
+
+    def formula(self, faces: int) -> str:
+        """The sum with its numbers, for people."""
+        return (
+            f"({self.decoded_frames} decoded + {self.held_frames} in the look-ahead + {self.painted_frames} "
+            f"painted + {CODEC_FRAMES} codec) frames x {_mib(self.frame_bytes)} + tracks of {faces} faces on "
+            f"{self.frames} frames {_mib(faces * self.frames * TRACK_BYTES)} + finders "
+            f"{_mib(self.detector_bytes)} + libraries {_mib(LIBRARIES_BYTES)} "
+            f"= {_mib(self.total_bytes(faces))}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is to be done to one file, and what follows from it before anything runs."""
+"""A job on its file: what follows from it before anything runs."""
 
 from __future__ import annotations
 
@@ -7,59 +7,56 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
+from pipeline.faces.input_picture import Scales, scales
 from pipeline.notes import decided
+from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
 from pipeline.run.memory import PREFETCH_HANDS, MemoryBound, crop_bytes, engine_bytes, frame_bytes
 from pipeline.stages.restore import batches_held
 from pipeline.stages.window import frames_held
+from pipeline.track.select import Choice
 from pipeline.types import Box, ManualRegion, StreamInfo
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done to one file."""
-
-    source: Path
-    target: Path
-    network: Path
-    """ONNX file with an ``EngineSpec`` in its metadata."""
-    manual: tuple[ManualRegion, ...] = ()
-    """Mosaics that a user has pointed out; their times count from the first frame, as the next two do."""
-    start_s: float | None = None
-    """Where to begin, seconds; None: at the first frame."""
-    end_s: float | None = None
-    """The first time that is left out; None: to the end."""
-    overwrite: bool = False
-
-    @property
-    def sidecar(self) -> Path:
-        """``out.mp4`` -> ``out.mp4.json``."""
-        return self.target.with_name(f"{self.target.name}.json")
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """A job on its file, with its network."""
+    """The part of the source that is read and written."""
 
     start_pts: int | None
     end_pts: int | None
     frames: int
-    """That will be read and written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructPlan(Plan):
+    """A job on its file, with its network."""
+
     cores_per_batch: int
     """Windows of one track that go through the engine together."""
     memory: MemoryBound
 
 
-def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig, calls: int = 1) -> Plan:
-    """Resolves times to pts and sizes to bounds, for an engine that takes ``calls`` at a time. Raises
-    UsageError where no frame is left."""
-    start_pts, end_pts, first, end = span(info, job.source, job.start_s, job.end_s)
+@dataclass(frozen=True, slots=True)
+class AnonymizePlan(Plan):
+    """A job on its file."""
+
+    choice: Choice
+    scales: Scales
+
+
+def reconstruct_plan(
+    job: ReconstructJob, info: StreamInfo, spec: EngineSpec, config: RunConfig, calls: int = 1
+) -> ReconstructPlan:
+    """Resolves times to pts and sizes to bounds, for an engine that takes ``calls`` at a time.
+
+    Raises UsageError where no frame is left.
+    """
+    span = _part(job, info)
     cores = max(1, config.window.batch_frames // spec.core)
     memory = MemoryBound(
         decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
@@ -72,21 +69,53 @@ def make_plan(job: Job, info: StreamInfo, spec: EngineSpec, config: RunConfig, c
         crop_bytes=crop_bytes(spec),
         engine_bytes=engine_bytes(spec, config.restore.batch_size, calls),
     )
-    return Plan(start_pts, end_pts, end - first, cores, memory)
+    return ReconstructPlan(span.start_pts, span.end_pts, span.frames, cores, memory)
 
 
-def span(
-    info: StreamInfo, source: Path, start_s: float | None, end_s: float | None
-) -> tuple[int | None, int | None, int, int]:
-    """Times between which frames are written, as pts, and the half-open range of their indices.
+def anonymize_plan(job: AnonymizeJob, info: StreamInfo, config: RunConfig) -> AnonymizePlan:
+    """Resolves times and places. Raises UsageError where no frame is left, a region lies outside the picture
+    or a track does not exist, InputError for tracks of another file."""
+    _check_tracks(job, info)
+    span, selection = _part(job, info), job.selection
+    first_s = float(info.pts[0] * info.time_base)
+    choice = Choice(
+        keep=frozenset(selection.keep),
+        only=None if selection.only is None else frozenset(selection.only),
+        regions=absolute(selection.regions, info),
+        excluded=absolute(selection.excluded, info, "--exclude-region"),
+        during=tuple(
+            (None if a is None else a + first_s, None if b is None else b + first_s)
+            for a, b in selection.during
+        ),
+    )
+    sizes = scales(info, config.faces.min_face_px)
+    return AnonymizePlan(span.start_pts, span.end_pts, span.frames, choice, sizes)
 
-    Raises UsageError where no frame is left.
-    """
-    start_pts, end_pts = _pts_at(info, start_s), _pts_at(info, end_s)
+
+def _part(job: Job, info: StreamInfo) -> Plan:
+    """Times as pts. Raises UsageError where no frame is left."""
+    start_pts, end_pts = _pts_at(info, job.start_s), _pts_at(info, job.end_s)
     first, end = _span(info, start_pts, end_pts)
     if first >= end:
-        raise UsageError(f"{source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s")
-    return start_pts, end_pts, first, end
+        raise UsageError(
+            f"{job.source}: no frame between --start and --end; it lasts {info.duration_s:.3f} s"
+        )
+    return Plan(start_pts, end_pts, end - first)
+
+
+def _check_tracks(job: AnonymizeJob, info: StreamInfo) -> None:
+    if job.tracks is None:
+        return
+    if any(t.first_frame + len(t.boxes) > len(info.pts) for t in job.tracks):
+        raise InputError(
+            f"{job.source} has {len(info.pts)} frames, fewer than the tracks; they are of another file"
+        )
+    known = {t.track for t in job.tracks}
+    for option, numbers in (("--keep", job.selection.keep), ("--only", job.selection.only or ())):
+        unknown = sorted(set(numbers) - known)
+        if unknown:
+            have = ", ".join(map(str, sorted(known))) or "none"
+            raise UsageError(f"{option} {unknown[0]}: there is no such track; there are {have}")
 
 
 def absolute(

@@ -1,37 +1,31 @@
-"""Stages chained into a run: what is opened, in what order it closes, and what stands there at the end."""
+"""Reconstruction: every stage with its settings, their chain, and what the mode brings to a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import torch
 
 from pipeline import cuda
 from pipeline.config import Resolved, RunConfig
-from pipeline.decode import Decoder, open_decoder
-from pipeline.encode.atomic_file import all_or_nothing
+from pipeline.decode import Decoder
 from pipeline.engines import Engine, graph_library, open_engine
-from pipeline.errors import UsageError
-from pipeline.flow import Waits, cores, prefetch
-from pipeline.notes import collecting
-from pipeline.run.lifecycle import compared, encode_settings, make_encoder, stream, versions
-from pipeline.run.plan import Job, Plan, absolute, make_plan
+from pipeline.flow import cores, prefetch
+from pipeline.run.job import ReconstructJob
+from pipeline.run.lifecycle import Made, Progress, device_for, run_job
+from pipeline.run.plan import ReconstructPlan, absolute, reconstruct_plan
 from pipeline.run.sidecar import (
     NOTICE,
+    MosaicRecorder,
     NetworkRecord,
-    RunReport,
-    StageRecord,
-    TrackLog,
+    ReconstructReport,
     file_record,
-    setting_records,
-    write_whole,
 )
-from pipeline.run.timing import StageClock, StageTime, bottleneck
+from pipeline.run.timing import RunTimes
 from pipeline.stages.crop import crop
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
 from pipeline.stages.paste import paste
@@ -52,18 +46,8 @@ from pipeline.types import (
 )
 
 _CALLS = 2
-"""Of the network that run at a time: what is computed around it keeps one core busy for each, and two take
-no longer than cropping and pasting, which come in turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is."""
-
-    frames_written: int
-    frames_total: int
-    faces: int
-    """Being restored at the moment."""
+"""Calls of the network at a time: what is computed around each keeps one core busy, and two take no longer
+than cropping and pasting, which come in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +57,7 @@ class Stages:
     info: StreamInfo
     engine: Engine
     config: RunConfig
-    plan: Plan
+    plan: ReconstructPlan
     manual: tuple[ManualRegion, ...]
     device: torch.device = cuda.CPU
     """Where frames lie between decoder and encoder."""
@@ -101,44 +85,20 @@ class Stages:
         return paste(batches, info=self.info)
 
 
-@dataclass(slots=True)
-class Meters:
-    """What a run measures about itself."""
-
-    clock: StageClock = field(default_factory=StageClock)
-    tracks: TrackLog = field(default_factory=TrackLog)
-    decoded: Waits = field(default_factory=Waits)
-    tracked: Waits = field(default_factory=Waits)
-    painted: Waits = field(default_factory=Waits)
-
-    def times(self) -> list[StageTime]:
-        return self.clock.times({"find": self.decoded.get_s, "paint": self.tracked.get_s})
-
-    def waits_s(self) -> dict[str, float]:
-        return {
-            "decode thread, for room": self.decoded.put_s,
-            "find thread, for frames": self.decoded.get_s,
-            "find thread, for room": self.tracked.put_s,
-            "paint thread, for frames": self.tracked.get_s,
-            "paint thread, for room": self.painted.put_s,
-            "encode thread, for frames": self.painted.get_s,
-        }
-
-
-def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
+def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: MosaicRecorder) -> Generator[Frame]:
     """The frames of the output, in order. Closing it stops the three threads that make them ahead."""
-    plan, config, timed = stages.plan, stages.config, meters.clock.timed
+    plan, config, timed = stages.plan, stages.config, times.clock.timed
     read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
     decoded = timed("decode", "decode", read)
-    frames = prefetch(decoded, config.decode.prefetch_frames, "decode", meters.decoded)
+    frames = prefetch(decoded, config.decode.prefetch_frames, "decode", times.boundary("decode", "find"))
     found = timed("find", "find", stages.find(frames))
     followed = timed("track", "find", stages.track(found))
-    tracked = prefetch(followed, config.crop.prefetch_frames, "find", meters.tracked)
-    cropped = timed("crop", "paint", stages.crop(meters.tracks.listen(tracked)))
-    windows = timed("window", "paint", stages.window(meters.tracks.listen_restored(cropped)))
+    tracked = prefetch(followed, config.crop.prefetch_frames, "find", times.boundary("find", "paint"))
+    cropped = timed("crop", "paint", stages.crop(recorder.listen(tracked)))
+    windows = timed("window", "paint", stages.window(recorder.listen_restored(cropped)))
     patches = timed("restore", "paint", stages.restore(windows))
     painted = timed("paste", "paint", cuda.to_host(stages.paste(patches)))
-    out = prefetch(painted, config.encode.prefetch_frames, "paint", meters.painted)
+    out = prefetch(painted, config.encode.prefetch_frames, "paint", times.boundary("paint", "encode"))
     # An error's traceback would keep the boundaries open; closed by hand they end inside out.
     with ExitStack() as boundaries:
         for boundary in (frames, tracked, out):
@@ -146,77 +106,79 @@ def chain(decoder: Decoder, stages: Stages, meters: Meters) -> Generator[Frame]:
         yield from out
 
 
-def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> RunReport:
-    """Does the job. ``on_frame`` is called after each frame written, in the caller's thread.
+class Reconstruction:
+    """An opened run of this mode, see ``pipeline.run.lifecycle.Work``."""
 
-    Boundaries close first, then the encoder, the engine, the decoder. Until the output is whole and has been
-    compared with its source it has another name: whatever is raised, Ctrl-C included, leaves under the job's
-    names what stood there before. Raises the errors of ``pipeline.errors``;
-    GateError where the output does not keep what it must.
-    """
-    config, started, meters = settings.config, perf_counter(), Meters()
-    device = place_of(config)
-    with cuda.memory_errors(device), ExitStack() as whole, ExitStack() as stack:
-        notes = stack.enter_context(collecting())
-        decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
-        engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
-        plan = make_plan(job, decoder.info, engine.spec, config, engine.calls)
-        settings_of_output = encode_settings(job, config, NOTICE, device=device)
-        encoder = make_encoder(decoder.info, job, plan, settings_of_output)
-        stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
-        encoder.open()
-        manual = absolute(job.manual, decoder.info)
-        stages = Stages(decoder.info, engine, config, plan, manual, device)
-        frames = chain(decoder, stages, meters)
+    def __init__(self, job: ReconstructJob, decoder: Decoder, stages: Stages) -> None:
+        self.plan = stages.plan
+        self.stages = stages
+        self.times = RunTimes()
+        self._job = job
+        self._decoder = decoder
+        self._recorder = MosaicRecorder()
 
-        def written_so_far(written: int) -> None:
-            on_frame(Progress(written, plan.frames, meters.tracks.living))
+    @property
+    def faces(self) -> int:
+        return self._recorder.living
 
-        written, streaming_s = stream(frames, encoder, meters.clock, written_so_far)
-        begun = perf_counter()
-        made = encoder.complete()
-        meters.clock.add("encode", "encode", perf_counter() - begun)
-        streaming_s += perf_counter() - begun
-        conservation = compared(decoder.info, made, encoder, job, plan, settings_of_output)
-        times = meters.times()
-        report = RunReport(
-            versions=versions(),
-            settings=setting_records(settings),
-            input=file_record(job.source),
-            output=file_record(made, job.target.name),
+    @property
+    def frames_total(self) -> int:
+        return self.plan.frames
+
+    def frames(self) -> Generator[Frame]:
+        return chain(self._decoder, self.stages, self.times, self._recorder)
+
+    def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
+        """Nothing beside what every run checks."""
+
+    def report(self, made: Made, shared: dict[str, Any]) -> ReconstructReport:
+        spec = self.stages.engine.spec
+        return ReconstructReport(
+            **shared,
+            output=file_record(made.path, self._job.target.name),
             network=NetworkRecord(
-                net=engine.spec.net,
-                version=engine.spec.version,
-                weights_sha256=engine.spec.weights_sha256,
-                engine=engine.name,
+                net=spec.net,
+                version=spec.version,
+                weights_sha256=spec.weights_sha256,
+                engine=self.stages.engine.name,
             ),
-            frames_written=written,
-            frames_restored=meters.tracks.frames_restored,
-            tracks=meters.tracks.records(decoder.info.time_base),
-            stages=[StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
-            waits_s=meters.waits_s(),
-            bottleneck=bottleneck(times),
-            streaming_s=streaming_s,
-            elapsed_s=perf_counter() - started,
-            conservation=conservation,
-            lost=list(encoder.lost),
-            warnings=notes.warnings,
+            frames_written=made.frames,
+            frames_restored=self._recorder.frames_restored,
+            tracks=self._recorder.records(self._decoder.info.time_base),
         )
-        # It outlasts the closing of the others: an interrupt in there counts, too.
-        whole.enter_context(all_or_nothing(job.target, job.sidecar))
-        encoder.finish()
-        write_whole(job.sidecar, report.model_dump_json(indent=2))
-    return report
+
+    def published(self) -> None:
+        """Nothing to clear away."""
 
 
-def place_of(config: RunConfig) -> torch.device:
-    """Where frames and network lie. Raises MissingError for a GPU that is asked for and cannot be used,
-    UsageError for an engine that runs on no GPU."""
-    if config.restore.engine != "openvino":
-        return cuda.place(config.device)
-    if config.device.startswith("cuda"):
-        raise UsageError(f"--engine openvino runs on the CPU, --device {config.device} was asked; use auto")
-    return cuda.place("cpu")
+@dataclass(frozen=True, slots=True)
+class Reconstruct:
+    """The mode, see ``pipeline.run.lifecycle.Mode``."""
+
+    job: ReconstructJob
+    settings: Resolved
+    notice: str = NOTICE
+    quick: bool = False
+
+    def device(self) -> torch.device:
+        return device_for(self.settings.config)
+
+    def decoder_device(self, device: torch.device) -> torch.device:
+        return device
+
+    def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> Reconstruction:
+        config, info = self.settings.config, decoder.info
+        engine = stack.enter_context(closing(open_restorer(self.job.network, config, device)))
+        plan = reconstruct_plan(self.job, info, engine.spec, config, engine.calls)
+        manual = absolute(self.job.manual, info)
+        return Reconstruction(self.job, decoder, Stages(info, engine, config, plan, manual, device))
+
+
+def reconstruct(
+    job: ReconstructJob, settings: Resolved, on_frame: Callable[[Progress], None]
+) -> ReconstructReport:
+    """Does the job, see ``pipeline.run.lifecycle.run_job``."""
+    return run_job(Reconstruct(job, settings), on_frame)
 
 
 def open_restorer(network: Path, config: RunConfig, device: torch.device) -> Engine:

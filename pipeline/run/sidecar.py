@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,8 @@ NOTICE = (
 """True of every output: a container is marked before it is known whether there is a mosaic to reconstruct."""
 BOXES_PER_TRACK = 64
 """At most so many boxes of a track are kept, evenly over its life."""
+LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
+"""Whose versions a report names."""
 
 
 class _Record(BaseModel):
@@ -113,7 +117,7 @@ class KeptRecord(_Record):
     output: str
 
 
-class RunReport(_Record):
+class ReconstructReport(_Record):
     """Everything in ``{output}.json``."""
 
     schema_version: Literal[1] = 1
@@ -142,6 +146,19 @@ class RunReport(_Record):
     lost: list[str]
     """What the output's container or codec cannot carry."""
     warnings: list[str]
+
+    def as_json(self) -> str:
+        """The text of the sidecar."""
+        return self.model_dump_json(indent=2)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that are installed."""
+    installed = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):  # openvino is not made for every processor
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def setting_records(settings: Resolved) -> list[SettingRecord]:
@@ -196,7 +213,7 @@ class _Track:
         self.filled += not tracked.seen
 
 
-class TrackLog:
+class MosaicRecorder:
     """Listens to the tracks that pass by. Memory grows with the number of tracks, not of frames."""
 
     def __init__(self) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, TypeVar
 
+from pipeline.flow import Waits
+
 T = TypeVar("T")
 
 Thread = Literal["decode", "find", "paint", "encode"]
-"""The threads of a run, by the names that ``pipeline.run.reconstruct`` gives them."""
+"""The threads of a run. The encoder works in the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,48 @@ class StageClock:
             times.append(StageTime(stage, thread, max(0.0, inclusive - upstream)))
             before[thread] = max(inclusive, upstream)
         return times
+
+
+@dataclass(frozen=True, slots=True)
+class _Boundary:
+    before: Thread
+    after: Thread
+    waits: Waits
+
+
+class RunTimes:
+    """The clock of a run, and the waits at the boundaries between its threads."""
+
+    def __init__(self) -> None:
+        self.clock = StageClock()
+        self._boundaries: list[_Boundary] = []
+        self._afterwards: list[StageTime] = []
+
+    def boundary(self, before: Thread, after: Thread) -> Waits:
+        """To be handed to ``prefetch`` between the stages of two threads."""
+        waits = Waits()
+        self._boundaries.append(_Boundary(before, after, waits))
+        return waits
+
+    def times(self) -> list[StageTime]:
+        """Seconds of every stage alone, once the run is over."""
+        # The encoder's stages are charged by ``add``, without their waits.
+        waited: dict[Thread, float] = {
+            b.after: b.waits.get_s for b in self._boundaries if b.after != "encode"
+        }
+        return self.clock.times(waited) + self._afterwards
+
+    def add_afterwards(self, stage: str, thread: Thread, seconds: float) -> None:
+        """Charges a stage that ran when the frames had all been written."""
+        self._afterwards.append(StageTime(stage, thread, seconds))
+
+    def waits_s(self) -> dict[str, float]:
+        """Seconds that a thread stood still, by the thread and what it waited for."""
+        waits = {}
+        for boundary in self._boundaries:
+            waits[f"{boundary.before} thread, for room"] = boundary.waits.put_s
+            waits[f"{boundary.after} thread, for frames"] = boundary.waits.get_s
+        return waits
 
 
 def bottleneck(times: Sequence[StageTime]) -> str:

@@ -1,4 +1,4 @@
-"""The record of a run's tracks: every box of every frame, for the gate, the sidecar and a second rendering.
+"""The record of a run's tracks: every box of every frame, for release check, sidecar and a second rendering.
 
 In memory it takes 20 bytes per face and frame: 4 MB for three faces through an hour at 20 frames/s.
 """
@@ -53,7 +53,7 @@ class FaceTrackRecord(BaseModel):
 
 
 @dataclass(slots=True)
-class _Page:
+class _Rows:
     kind: Literal["face", "mosaic"]
     first_frame: int
     grid: GridRecord | None
@@ -75,11 +75,11 @@ class _Page:
         return Box(x0, y0, x1, y1), int(state)
 
 
-class TrackBook:
+class TrackRecorder:
     """Listens to tracks that pass by, first as they were found, then as they are covered."""
 
     def __init__(self) -> None:
-        self._pages: dict[int, _Page] = {}
+        self._tracks: dict[int, _Rows] = {}
         self.living = 0
         """Faces covered in the frame that passed last."""
         self.frames_covered = 0
@@ -91,8 +91,8 @@ class TrackBook:
         """The same items."""
         for item in items:
             for tracked in item.regions:
-                page = self._page(tracked, item)
-                page.set(item.frame.index, tracked.region.box, _SEEN if tracked.seen else _FILLED)
+                rows = self._rows_of(tracked, item)
+                rows.set(item.frame.index, tracked.region.box, _SEEN if tracked.seen else _FILLED)
             yield item
 
     def listen_covered(self, items: Iterator[TrackedFaces]) -> Iterator[TrackedFaces]:
@@ -102,56 +102,56 @@ class TrackBook:
             self.living = len(item.regions)
             self.frames_covered += bool(item.regions)
             for tracked in item.regions:
-                page = self._page(tracked, item)
-                page.set(item.frame.index, tracked.region.box, _COVERED + tracked.seen)
+                rows = self._rows_of(tracked, item)
+                rows.set(item.frame.index, tracked.region.box, _COVERED + tracked.seen)
             yield item
 
-    def _page(self, tracked: TrackedRegion[Region], item: TrackedFaces) -> _Page:
-        page = self._pages.get(tracked.track)
-        if page is None:
+    def _rows_of(self, tracked: TrackedRegion[Region], item: TrackedFaces) -> _Rows:
+        rows = self._tracks.get(tracked.track)
+        if rows is None:
             reference = item.references.get(tracked.track)
             at = None if reference is None else (reference.frame.index, reference.box)
             kind: Literal["face", "mosaic"] = "mosaic" if isinstance(tracked.region, MosaicRegion) else "face"
-            page = _Page(kind, item.frame.index, grid_record(tracked.region), at)
-            self._pages[tracked.track] = page
-        return page
+            rows = _Rows(kind, item.frame.index, grid_record(tracked.region), at)
+            self._tracks[tracked.track] = rows
+        return rows
 
     def on_frame(self, frame: int) -> tuple[list[tuple[int, Box]], list[tuple[int, Box]]]:
         """(track, box) of what is covered on a frame, and of the faces that are left by choice."""
         covered: list[tuple[int, Box]] = []
         left: list[tuple[int, Box]] = []
-        for track, page in self._pages.items():
-            row = page.at(frame)
+        for track, rows in self._tracks.items():
+            row = rows.at(frame)
             if row is not None:
                 (covered if row[1] & _COVERED else left).append((track, row[0]))
         return covered, left
 
     def records(self, info: StreamInfo) -> list[FaceTrackRecord]:
         """All tracks, in order of their numbers."""
-        return [_record(track, page, info) for track, page in sorted(self._pages.items())]
+        return [_record(track, rows, info) for track, rows in sorted(self._tracks.items())]
 
 
-def _record(track: int, page: _Page, info: StreamInfo) -> FaceTrackRecord:
-    count = len(page.rows) // _NUMBERS
-    rows = [page.at(page.first_frame + i) for i in range(count)]
-    present = [row for row in rows if row is not None]
+def _record(track: int, rows: _Rows, info: StreamInfo) -> FaceTrackRecord:
+    count = len(rows.rows) // _NUMBERS
+    frames = [rows.at(rows.first_frame + i) for i in range(count)]
+    present = [row for row in frames if row is not None]
     covered = sum(bool(state & _COVERED) for _, state in present)
     seen = sum(bool(state & _SEEN) for _, state in present)
-    reference = page.reference
+    reference = rows.reference
     return FaceTrackRecord(
         track=track,
-        kind=page.kind,
-        first_s=_seconds(info.pts, page.first_frame, info.time_base),
-        last_s=_seconds(info.pts, page.first_frame + count - 1, info.time_base),
+        kind=rows.kind,
+        first_s=_seconds(info.pts, rows.first_frame, info.time_base),
+        last_s=_seconds(info.pts, rows.first_frame + count - 1, info.time_base),
         frames_seen=seen,
         frames_filled=len(present) - seen,
         frames_covered=covered,
         decision="left" if not covered else "covered" if covered == len(present) else "covered in part",
-        grid=page.grid,
+        grid=rows.grid,
         reference_frame=None if reference is None else reference[0],
         reference_box=None if reference is None else _rounded(reference[1]),
-        first_frame=page.first_frame,
-        boxes=[None if row is None else (*_rounded(row[0]), row[1] & _SEEN) for row in rows],
+        first_frame=rows.first_frame,
+        boxes=[None if row is None else (*_rounded(row[0]), row[1] & _SEEN) for row in frames],
     )
 
 

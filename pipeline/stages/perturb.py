@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nets.pixelizer_io import Perturb, add, answer, read, subdivision
 from pipeline.engines import Engine
-from pipeline.errors import GateError, InputError
+from pipeline.errors import CheckError, InputError
 from pipeline.notes import warned
 from pipeline.types import Mask, Masked
 
@@ -74,6 +74,6 @@ class Perturber:
         outputs = self._engine.infer({"features": features.unsqueeze(1), "mask": mask.unsqueeze(1)})
         delta = answer(outputs["residual"][0, 0], self._kind, cells)
         if not bool(torch.isfinite(delta).all()):
-            raise GateError(f"{spec.net} on {self._engine.name}: its answer holds NaN or infinity")
+            raise CheckError(f"{spec.net} on {self._engine.name}: its answer holds NaN or infinity")
         self.levels[track] = float(delta.abs().mean()) * 255
         return _Changed(samples, add(samples.clamp(0, 1), delta), fine)

@@ -15,7 +15,7 @@ from nets.pixelation import Operator
 from pipeline.cuda import let_go
 from pipeline.engines import Engine
 from pipeline.engines.feed import feed
-from pipeline.errors import GateError, InputError
+from pipeline.errors import CheckError, InputError
 from pipeline.flow import held_by, spread
 from pipeline.notes import warned
 from pipeline.types import Batch, Crop, Frame, Patch, Window
@@ -32,7 +32,7 @@ def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int
     At most ``batch_size`` windows go into one call of the engine, fewer from then on where a GPU's memory
     does not hold them. As many batches are restored at a time as the engine takes calls, each in a thread of
     its own; ``batches_held`` of them are in here. Windows must be of the engine's T, S and N, else
-    ValueError. Raises InputError where the network does not give what its metadata promise, GateError where
+    ValueError. Raises InputError where the network does not give what its metadata promise, CheckError where
     it gives NaN or infinity, torch.OutOfMemoryError where there is no room for one window.
     """
     jobs = _jobs(batches, _Restorer(engine, batch_size))
@@ -153,4 +153,4 @@ def _check_finite(outputs: dict[str, Tensor], engine: Engine) -> None:
     for name, holds in zip(("residual", "trust"), finite.cpu().tolist(), strict=True):
         if not holds:
             which = f"{engine.spec.net} {engine.spec.version} on {engine.name}"
-            raise GateError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")
+            raise CheckError(f"{which}: {name} holds NaN or infinity; try --engine onnxruntime (float32)")

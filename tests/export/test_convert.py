@@ -17,7 +17,7 @@ from export.spec import Batch, Request, Target
 from nets.checkpoint import save
 from pipeline.engines import Engine, Precision, open_engine
 from pipeline.engines.spec import read_onnx
-from pipeline.errors import GateError, InputError, MissingError, OutputError, UsageError
+from pipeline.errors import CheckError, InputError, MissingError, OutputError, UsageError
 from tests.export.conftest import shaken
 
 
@@ -100,7 +100,7 @@ def test_an_export_that_answers_differently_is_refused(
     true_open = parity.open_engine
     monkeypatch.setattr(parity, "open_engine", lambda *a, **k: Wrong(true_open(*a, **k)))
     before = sorted((cache_folder / "engines").iterdir())
-    with pytest.raises(GateError, match="does not answer as PyTorch does") as caught:
+    with pytest.raises(CheckError, match="does not answer as PyTorch does") as caught:
         made(tiny, "openvino", noise)
     assert caught.value.exit_code == 4
     assert sorted((cache_folder / "engines").iterdir()) == before

@@ -27,9 +27,9 @@ from pipeline.picture.cell_samples import index_from
 from pipeline.picture.color import conversion
 from pipeline.picture.geometry import View, pixels_under, view_around
 from pipeline.picture.grid_paint import cells_across
-from pipeline.run.anonymize import run as run_cover
-from pipeline.run.anonymize_sidecar import CoverReport, Mode
-from pipeline.run.job import CoverJob
+from pipeline.run.anonymize import anonymize
+from pipeline.run.anonymize_sidecar import Mode
+from pipeline.run.job import AnonymizeJob
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import Axis, Box
 from train.data.pictures import Segments, Stills
@@ -156,10 +156,10 @@ def _run(
     }
     target = source.with_name(f"{source.stem}-{settings.mode}-{settings.perturb}-{crf}.mp4")
     tracks = None if track is None else (track,)
-    job = CoverJob(source, target, settings.mode, tracks=tracks, overwrite=True, network=settings.network)
-    report: CoverReport = run_cover(
-        job, resolve({k: Given(v, "table") for k, v in said.items()}), lambda _: None
+    job = AnonymizeJob(
+        source, target, overwrite=True, mode=settings.mode, tracks=tracks, perturber=settings.network
     )
+    report = anonymize(job, resolve({k: Given(v, "table") for k, v in said.items()}), lambda _: None)
     return _Made(target, report.tracks)
 
 

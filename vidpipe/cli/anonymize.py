@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
-
-import typer
 
 from vidpipe.cli.parse import manual_region, numbers, stretch
 
 if TYPE_CHECKING:
     from pipeline.config import Resolved
-    from pipeline.run.anonymize_sidecar import CoverReport
-    from pipeline.run.job import CoverJob
-    from vidpipe.cli.display import Show
+    from pipeline.run.anonymize_sidecar import AnonymizeReport
+    from pipeline.run.job import Selection
+    from pipeline.run.track_records import FaceTrackRecord
+    from vidpipe.cli.display import Display
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnonymizeOptions:
     """Who, where and when, in the user's words."""
 
     keep: list[str]
@@ -29,64 +29,76 @@ class Asked:
     tracks: Path | None
     start_s: float | None
     end_s: float | None
+    overwrite: bool
 
 
-def cover(
+def anonymize(
     source: Path,
     target: Path,
     mode: str,
     settings: Resolved,
-    asked: Asked,
-    overwrite: bool,
-    show: Show,
+    asked: AnonymizeOptions,
+    display: Display,
     *,
     preview: bool,
     explain: bool,
 ) -> None:
     """Covers the faces of a file, or shows who is in it. Raises the errors of ``pipeline.errors``."""
-    from pipeline.run.anonymize import run
+    from pipeline.run.anonymize import anonymize as run
     from pipeline.run.preview import preview as run_preview
+    from vidpipe.jobs import anonymize_job
 
-    job = _job(source, target, cast("Literal['pixelize', 'protect']", mode), asked, overwrite)
+    make_job = partial(
+        anonymize_job,
+        source,
+        target,
+        settings,
+        cast("Literal['pixelize', 'protect']", mode),
+        selection=_selection(asked),
+        tracks=_tracks(asked, source),
+        start_s=asked.start_s,
+        end_s=asked.end_s,
+        overwrite=asked.overwrite,
+    )
     if explain:
-        from vidpipe.explanation_anonymize import explanation
+        from vidpipe.explanation import explain_anonymize
 
-        text = explanation(job, settings)
-        typer.echo(text.model_dump_json(indent=2) if show.as_json else text.as_text())
+        display.explained(explain_anonymize(make_job, settings))
         return
-    if not preview:
-        from vidpipe.api import pixelizer_for
-
-        job = replace(job, network=pixelizer_for(settings, mode))
-    with show.running():
-        work = run_preview if preview else run
-        report = work(job, settings, show.on_frame)
+    job = make_job()
+    with display.running():
+        report = (run_preview if preview else run)(job, settings, display.on_frame)
     files = (job.sheet, job.preview_report) if preview else (target,)
-    show.done(report.model_dump_json(), _summary(report), *files)
+    display.done(report.model_dump_json(), _summary(report), *files)
 
 
-def _job(
-    source: Path, target: Path, mode: Literal["pixelize", "protect"], asked: Asked, overwrite: bool
-) -> CoverJob:
+def _tracks(asked: AnonymizeOptions, source: Path) -> tuple[FaceTrackRecord, ...] | None:
+    """Of ``--from``. Raises UsageError and InputError."""
     from pipeline.errors import InputError, UsageError
-    from pipeline.run.anonymize_sidecar import ChoiceRecord, read_report
-    from pipeline.run.job import CoverJob
+    from pipeline.run.anonymize_sidecar import read_report
     from pipeline.run.sidecar import file_record
 
-    if asked.tracks is None and (asked.keep or asked.only is not None):
-        option = "--keep" if asked.keep else "--only"
-        raise UsageError(
-            f"{option} names a track; see the tracks with --preview first, then add --from with its .json"
-        )
-    tracks = None
-    if asked.tracks is not None:
-        earlier = read_report(asked.tracks)
-        if not source.is_file():
-            raise InputError(f"{source} does not exist; check the name")
-        if file_record(source).sha256 != earlier.input.sha256:
-            raise InputError(f"{asked.tracks} has the tracks of another file, {earlier.input.name}")
-        tracks = tuple(earlier.tracks)
-    said = ChoiceRecord(
+    if asked.tracks is None:
+        if asked.keep or asked.only is not None:
+            option = "--keep" if asked.keep else "--only"
+            raise UsageError(
+                f"{option} names a track; see the tracks with --preview first, then add --from with its .json"
+            )
+        return None
+    earlier = read_report(asked.tracks)
+    if not source.is_file():
+        raise InputError(f"{source} does not exist; check the name")
+    if file_record(source).sha256 != earlier.input.sha256:
+        raise InputError(f"{asked.tracks} has the tracks of another file, {earlier.input.name}")
+    return tuple(earlier.tracks)
+
+
+def _selection(asked: AnonymizeOptions) -> Selection:
+    """Raises UsageError for what cannot be read."""
+    from pipeline.run.anonymize_sidecar import ChoiceRecord
+    from pipeline.run.job import Selection
+
+    words = ChoiceRecord(
         keep=list(numbers(asked.keep, "--keep")),
         only=None if asked.only is None else list(numbers(asked.only, "--only")),
         regions=asked.regions,
@@ -94,24 +106,17 @@ def _job(
         during=asked.during,
         tracks_from=None if asked.tracks is None else asked.tracks.name,
     )
-    return CoverJob(
-        source=source,
-        target=target,
-        mode=mode,
-        keep=tuple(said.keep),
-        only=None if said.only is None else tuple(said.only),
+    return Selection(
+        keep=tuple(words.keep),
+        only=None if words.only is None else tuple(words.only),
         regions=tuple(manual_region(text) for text in asked.regions),
         excluded=tuple(manual_region(text, "--exclude-region") for text in asked.excluded),
         during=tuple(stretch(text, "--during") for text in asked.during),
-        tracks=tracks,
-        said=said,
-        start_s=asked.start_s,
-        end_s=asked.end_s,
-        overwrite=overwrite,
+        words=words,
     )
 
 
-def _summary(report: CoverReport) -> str:
+def _summary(report: AnonymizeReport) -> str:
     covered = sum(track.frames_covered > 0 for track in report.tracks)
     speed = f"{report.frames / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
     if report.output is None:

@@ -36,9 +36,9 @@ def bench(
     from rich.console import Console
 
     from pipeline.config import resolve
-    from vidpipe.api import Request, job_for
     from vidpipe.bench import measure
     from vidpipe.cli.log import prepare
+    from vidpipe.jobs import reconstruct_job
 
     prepare(Console(stderr=True), verbose, quiet)
     given = options.given(
@@ -46,5 +46,5 @@ def bench(
     )
     settings = resolve(given, config)
     with contextlib.redirect_stdout(sys.stderr):
-        report = measure(job_for(Request(source, source), settings), settings, frames)
+        report = measure(reconstruct_job(source, source, settings), settings, frames)
     typer.echo(report.model_dump_json() if as_json else report.as_markdown())

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.run.reconstruct import Progress
+    from pipeline.run.lifecycle import Progress
     from vidpipe.cli.progress import Bar
+    from vidpipe.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
+class Display:
     """How a run is shown."""
 
     context: typer.Context
@@ -36,6 +37,10 @@ class Show:
         with self.bar, contextlib.redirect_stdout(sys.stderr):
             yield
             self.context.obj.ignore()  # what is written stays, and the exit code says so
+
+    def explained(self, explanation: Explanation) -> None:
+        """JSON for programs, else text, on stdout."""
+        typer.echo(explanation.model_dump_json(indent=2) if self.as_json else explanation.as_text())
 
     def done(self, report: str, summary: str, *files: Path) -> None:
         """JSON for programs, else the summary on stderr and the files on stdout."""

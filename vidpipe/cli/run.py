@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.anonymize import Asked, cover
-from vidpipe.cli.display import Show
+from vidpipe.cli.anonymize import AnonymizeOptions, anonymize
+from vidpipe.cli.display import Display
 from vidpipe.cli.parse import manual_region, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.config import Resolved
-    from pipeline.run.sidecar import RunReport
-    from vidpipe.api import Request
+    from pipeline.run.sidecar import ReconstructReport
 
 MODES = ("reconstruct", "pixelize", "protect")
+EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio")
+"""Options that are settings of every mode."""
+RESTORING = ("net",)
+COVERING = (
+    *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold"),
+    *("fill_before", "fill_after", "gate"),
+)
+PROTECTING = ("hold", "epsilon", "perturb")
+CHOOSING = ("exclude_region", "during", "keep", "only", "tracks", "preview")
+"""Options of pixelize and protect that choose among faces."""
 _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
 
 Output = Annotated[
@@ -140,106 +150,100 @@ def run(
     --mode pixelize covers every face with a plain mosaic, --mode protect with one whose grid
     keeps to the face and whose colours hold still, so that further frames add as little as may be.
     """
-    del debug  # vidpipe.cli.main reads it
+    from rich.console import Console
+
+    from vidpipe.cli.log import prepare
+    from vidpipe.cli.progress import Bar
+    from vidpipe.jobs import default_target
+
+    settings, span = _settings(mode, context.params), _span(start, end)
+    console = Console(stderr=True)
+    prepare(console, verbose, quiet)
+    display = Display(context, Bar(source.name, console, shown=not (no_progress or quiet)), as_json, quiet)
+    target = output or default_target(source, mode)
+    if mode == "reconstruct":
+        _reconstruct(source, target, settings, region or [], span, overwrite, display, explain=explain)
+        return
+    asked = AnonymizeOptions(
+        keep or [], only, region or [], exclude_region or [], during or [], tracks, *span, overwrite
+    )
+    anonymize(source, target, mode, settings, asked, display, preview=preview, explain=explain)
+
+
+def _settings(mode: str, flags: Mapping[str, object]) -> Resolved:
+    """Of the flags that are settings. Raises UsageError for one that is of no use in this mode."""
     from pipeline.config import resolve
     from pipeline.errors import UsageError
 
     if mode not in MODES:
         raise UsageError(f"--mode is {mode!r}; wanted {', '.join(MODES)}")
-    everywhere = {
-        "device": device,
-        "decoder": decoder,
-        "engine": engine,
-        "codec": codec,
-        "crf": crf,
-        "preset": preset,
-        "audio": audio,
-    }
-    protecting = {"hold": hold, "epsilon": epsilon, "perturb": perturb}
-    covering = {
-        "look": look,
-        "blocks": blocks,
-        "mask": mask,
-        "mask_scale": mask_scale,
-        "finder": finder,
-        "min_face": min_face,
-        "det_threshold": det_threshold,
-        "fill_before": fill_before,
-        "fill_after": fill_after,
-        "gate": gate,
-    }
-    choosing = {
-        "exclude_region": exclude_region,
-        "during": during,
-        "keep": keep,
-        "only": only,
-        "from": tracks,
-        "preview": preview or None,
-    }
-    _check(mode, {"net": net}, covering, protecting, choosing)
-    settings = resolve(options.given(net=net, **everywhere, **covering, **protecting), config)
+    if mode == "reconstruct":
+        _refuse(mode, "pixelize and protect", (*COVERING, *PROTECTING, *CHOOSING), flags)
+    else:
+        _refuse(mode, "reconstruct", RESTORING, flags)
+    if mode == "pixelize":
+        _refuse(mode, "protect", PROTECTING, flags)
+    names = (*EVERYWHERE, *RESTORING, *COVERING, *PROTECTING)
+    given = {name: cast("str | float | None", flags[name]) for name in names}
+    return resolve(options.given(**given), cast("Path | None", flags["config"]))
+
+
+def _refuse(mode: str, others: str, names: tuple[str, ...], flags: Mapping[str, object]) -> None:
+    from pipeline.errors import UsageError
+
+    for name in names:
+        if flags[name] not in (None, False, ()):
+            option = "from" if name == "tracks" else name.replace("_", "-")
+            raise UsageError(f"--{option} is an option of --mode {others}, not of {mode}")
+
+
+def _span(start: str | None, end: str | None) -> tuple[float | None, float | None]:
+    """``--start`` and ``--end`` in seconds. Raises UsageError."""
+    from pipeline.errors import UsageError
+
     start_s = None if start is None else seconds(start, "--start")
     end_s = None if end is None else seconds(end, "--end")
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise UsageError(f"--end {end} is not after --start {start}")
-
-    from rich.console import Console
-
-    from vidpipe.api import Request, default_target
-    from vidpipe.cli.log import prepare
-    from vidpipe.cli.progress import Bar
-
-    target = output or default_target(source, mode)
-    asked = Asked(keep or [], only, region or [], exclude_region or [], during or [], tracks, start_s, end_s)
-    manual = tuple(manual_region(text) for text in region or ())
-    console = Console(stderr=True)
-    prepare(console, verbose, quiet)
-    show = Show(context, Bar(source.name, console, shown=not (no_progress or quiet)), as_json, quiet)
-    if mode == "reconstruct":
-        _reconstruct(Request(source, target, manual, start_s, end_s, overwrite), settings, show, explain)
-    else:
-        cover(source, target, mode, settings, asked, overwrite, show, preview=preview, explain=explain)
+    return start_s, end_s
 
 
-def _reconstruct(request: Request, settings: Resolved, show: Show, explain: bool) -> None:
-    from vidpipe.api import reconstruct
-
-    if explain:
-        from vidpipe.explanation import explanation
-
-        text = explanation(request, settings)
-        typer.echo(text.model_dump_json(indent=2) if show.as_json else text.as_text())
-        return
-    with show.running():
-        report = reconstruct(request, settings, show.on_frame)
-    show.done(report.model_dump_json(), _summary(report), request.target)
-
-
-def _check(
-    mode: str,
-    restoring: Mapping[str, object],
-    covering: Mapping[str, object],
-    protecting: Mapping[str, object],
-    choosing: Mapping[str, object],
+def _reconstruct(
+    source: Path,
+    target: Path,
+    settings: Resolved,
+    regions: list[str],
+    span: tuple[float | None, float | None],
+    overwrite: bool,
+    display: Display,
+    *,
+    explain: bool,
 ) -> None:
-    """Raises UsageError for a flag that is of no use in this mode."""
-    if mode == "reconstruct":
-        _refuse(mode, "pixelize and protect", {**covering, **protecting, **choosing})
-    else:
-        _refuse(mode, "reconstruct", restoring)
-    if mode == "pixelize":
-        _refuse(mode, "protect", protecting)
+    from pipeline.run.reconstruct import reconstruct
+    from vidpipe.jobs import reconstruct_job
+
+    start_s, end_s = span
+    make_job = partial(
+        reconstruct_job,
+        source,
+        target,
+        settings,
+        manual=tuple(manual_region(text) for text in regions),
+        start_s=start_s,
+        end_s=end_s,
+        overwrite=overwrite,
+    )
+    if explain:
+        from vidpipe.explanation import explain_reconstruct
+
+        display.explained(explain_reconstruct(make_job, settings))
+        return
+    with display.running():
+        report = reconstruct(make_job(), settings, display.on_frame)
+    display.done(report.model_dump_json(), _summary(report), target)
 
 
-def _refuse(mode: str, others: str, flags: Mapping[str, object]) -> None:
-    from pipeline.errors import UsageError
-
-    for name, value in flags.items():
-        if value is not None:
-            raise UsageError(f"--{name.replace('_', '-')} is an option of --mode {others}, not of {mode}")
-
-
-def _summary(report: RunReport) -> str:
+def _summary(report: ReconstructReport) -> str:
     speed = f"{report.frames_written / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
     if not report.tracks:
         return f"no mosaic found: {report.frames_written} frames were encoded anew as they are; {speed}"

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from pipeline.cuda import CPU, memory_errors
 from pipeline.engines.detector_runtime import compile_plain
 from pipeline.engines.onnx_graph import Graph
-from pipeline.errors import GateError, InputError, MissingError, UsageError
+from pipeline.errors import CheckError, InputError, MissingError, UsageError
 from pipeline.faces import Face, centerface_cuda, open_finder
 from pipeline.faces.centerface import CenterFace, network
 from pipeline.faces.centerface_cuda import DeviceCenterFace, drawn, open_there
@@ -149,7 +149,7 @@ def test_a_finder_that_sees_other_faces_is_refused(fault: str, monkeypatch: pyte
         return [heat, size, offset, marks]
 
     monkeypatch.setattr(Graph, "__call__", wrong)
-    with pytest.raises(GateError, match="--device cpu") as caught:
+    with pytest.raises(CheckError, match="--device cpu") as caught:
         open_there(SIZE, CPU)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)

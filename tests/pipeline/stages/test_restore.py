@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nets.observation import compose, observe
 from nets.pixelation import Operator
-from pipeline.errors import GateError, InputError
+from pipeline.errors import CheckError, InputError
 from pipeline.stages.crop import crop
 from pipeline.stages.restore import batches_held, restore
 from pipeline.stages.window import window
@@ -149,7 +149,7 @@ class Broken(CubicEngine):
     [
         (lambda o: {"residual": o["residual"]}, InputError, "no output 'trust'"),
         (lambda o: {**o, "trust": o["trust"][0]}, InputError, r"promise \(1, 1\)"),
-        (lambda o: {**o, "residual": o["residual"] / 0}, GateError, "NaN or infinity"),
+        (lambda o: {**o, "residual": o["residual"] / 0}, CheckError, "NaN or infinity"),
     ],
 )
 def test_a_bad_network_is_named(

@@ -1,0 +1,70 @@
+"""Jobs from what a user asks for: default names, and the engine files of the networks that a run needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.default_network import default_net
+from export.select import engine_for
+from pipeline.config import Resolved
+from pipeline.run.anonymize_sidecar import Mode
+from pipeline.run.job import AnonymizeJob, ReconstructJob, Selection
+from pipeline.run.track_records import FaceTrackRecord
+from pipeline.types import ManualRegion
+
+
+def default_target(source: Path, mode: str = "reconstruct") -> Path:
+    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
+    return source.with_name(f"{source.stem}.{mode}{source.suffix}")
+
+
+def reconstruct_job(
+    source: Path,
+    target: Path,
+    settings: Resolved,
+    *,
+    manual: tuple[ManualRegion, ...] = (),
+    start_s: float | None = None,
+    end_s: float | None = None,
+    overwrite: bool = False,
+) -> ReconstructJob:
+    """Picks the network and makes its engine file, on the first use of these weights.
+
+    Raises the errors of ``export.select.engine_for``.
+    """
+    config = settings.config
+    net = default_net() if config.restore.net == "auto" else config.restore.net
+    network = engine_for(net, config.restore.engine, config.device)
+    return ReconstructJob(source, target, start_s, end_s, overwrite, network=network, manual=manual)
+
+
+def anonymize_job(
+    source: Path,
+    target: Path,
+    settings: Resolved,
+    mode: Mode,
+    *,
+    selection: Selection | None = None,
+    tracks: tuple[FaceTrackRecord, ...] | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    overwrite: bool = False,
+) -> AnonymizeJob:
+    """Makes the engine file of the network that ``protect.perturb`` asks for, if it asks for one.
+
+    Raises the errors of ``export.select.engine_for``.
+    """
+    config, perturber = settings.config, None
+    if mode == "protect" and config.protect.perturb != "none":
+        perturber = engine_for(f"pixelizer-{config.protect.perturb}", config.restore.engine, "cpu")
+    return AnonymizeJob(
+        source,
+        target,
+        start_s,
+        end_s,
+        overwrite,
+        mode=mode,
+        selection=selection or Selection(),
+        tracks=tracks,
+        perturber=perturber,
+    )
