@@ -39,8 +39,9 @@ from export.default_network import default_net
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.probe import probe
 from pipeline.engines.spec import read_onnx
-from pipeline.run import reconstruct
-from pipeline.run.plan import Job, make_plan
+from pipeline.run.job import ReconstructJob
+from pipeline.run.plan import reconstruct_plan
+from pipeline.run.reconstruct import reconstruct
 from tests.support.mosaics import fixed, pixelate
 from vidpipe.bench import measure
 
@@ -115,7 +116,7 @@ def overlap(folder: Path, network: Path, settings: Resolved, frames: int, turns:
     """End to end over the slowest stage alone."""
     clip = folder / "face.mp4"
     write_clip(clip, frames, face=True)
-    reports = [measure(Job(clip, clip, network), settings, frames) for _ in range(turns)]
+    reports = [measure(ReconstructJob(clip, clip, network=network), settings, frames) for _ in range(turns)]
     shares = [report.share_of_slowest for report in reports]
     return {
         "ratio": round(median(shares), 3),
@@ -139,9 +140,9 @@ def without_mosaic(
         begun, worked = perf_counter(), process_time()
         plain(clip, folder / "plain.mp4")
         plain_s, plain_cpu_s = perf_counter() - begun, process_time() - worked
-        job = Job(clip, folder / f"ours{turn}.mp4", network)
+        job = ReconstructJob(clip, folder / f"ours{turn}.mp4", network=network)
         worked = process_time()
-        report = reconstruct.run(job, settings, lambda _: None)
+        report = reconstruct(job, settings, lambda _: None)
         processor.append((process_time() - worked) / plain_cpu_s)
         assert report.frames_restored == 0
         streaming.append(report.streaming_s / plain_s)
@@ -179,7 +180,8 @@ def memory(folder: Path, network: Path, settings: Resolved, minute_frames: int) 
     repeat_clip(unit, minute, 6)
     repeat_clip(unit, long, 60)
     peaks = [peak_bytes(clip, folder / f"out_{clip.name}", network) for clip in (minute, long)]
-    plan = make_plan(Job(long, long, network), probe(long), read_onnx(network), settings.config)
+    job = ReconstructJob(long, long, network=network)
+    plan = reconstruct_plan(job, probe(long), read_onnx(network), settings.config)
     bound = plan.memory.total_bytes(faces=1)
     return {
         "ratio": round(peaks[1] / peaks[0], 3),
@@ -213,7 +215,7 @@ def main() -> None:
     settings = resolve({name: Given(value, "benchmark") for name, value in CODEC.items()})
     if arguments.one:
         clip, target, network = arguments.one
-        reconstruct.run(Job(clip, target, network), settings, lambda _: None)
+        reconstruct(ReconstructJob(clip, target, network=network), settings, lambda _: None)
         print(own_peak_bytes())
         return
     network = arguments.network or engine_file(default_net())

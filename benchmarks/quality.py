@@ -25,8 +25,9 @@ from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, rea
 from benchmarks.mosaics import PRODUCT
 from nets import pixelation
 from pipeline.config import Given, resolve
+from pipeline.run.reconstruct import reconstruct
 from tests.support.mosaics import Mosaic
-from vidpipe.api import Request, reconstruct
+from vidpipe.jobs import reconstruct_job
 
 CELLS = 128
 SHEET_PX = 200
@@ -99,7 +100,7 @@ def run_one(
         recipe.crf,
     )
     settings = resolve({"restore.net": Given(net, "--net")})
-    reconstruct(Request(pixelated, output, overwrite=True), settings, lambda _: None)
+    reconstruct(reconstruct_job(pixelated, output, settings, overwrite=True), settings, lambda _: None)
     seen, made = (read(p, 0, len(frames))[0] for p in (pixelated, output))
     values: list[tuple[float, float, float]] = []
     row: NDArray[np.uint8] | None = None

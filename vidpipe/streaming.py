@@ -1,8 +1,8 @@
 """The parts of a run, for programs that put stages of their own between them; docs/python.md has an example.
 
 A stage is a generator function: it takes the items of the stage before it and yields its own, in order,
-holding back as few as it must. Frames lie in the decoder's own pixel format; ``conversion`` turns rectangles of them
-into RGB and back. Close a generator that is left early; decoders and encoders are context managers.
+holding back as few as it must. Frames lie in the decoder's own pixel format; ``conversion`` turns rectangles
+of them into RGB and back. Close a generator that is left early; decoders and encoders are context managers.
 
     reconstruct   open_decoder, find_mosaics, track, crop, window, restore, paste, PyAVEncoder
     anonymize     open_decoder, FaceLooker, track_faces, select, Pixelizer, paint, PyAVEncoder

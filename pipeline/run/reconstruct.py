@@ -115,18 +115,18 @@ class Reconstruction:
         self.times = RunTimes()
         self._job = job
         self._decoder = decoder
-        self._recorder = MosaicRecorder()
+        self.recorder = MosaicRecorder()
 
     @property
     def faces(self) -> int:
-        return self._recorder.living
+        return self.recorder.living
 
     @property
     def frames_total(self) -> int:
         return self.plan.frames
 
     def frames(self) -> Generator[Frame]:
-        return chain(self._decoder, self.stages, self.times, self._recorder)
+        return chain(self._decoder, self.stages, self.times, self.recorder)
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Nothing beside what every run checks."""
@@ -143,8 +143,8 @@ class Reconstruction:
                 engine=self.stages.engine.name,
             ),
             frames_written=made.frames,
-            frames_restored=self._recorder.frames_restored,
-            tracks=self._recorder.records(self._decoder.info.time_base),
+            frames_restored=self.recorder.frames_restored,
+            tracks=self.recorder.records(self._decoder.info.time_base),
         )
 
     def published(self) -> None:

@@ -14,14 +14,14 @@ from tests.support.clips import write_clip
 from vidpipe.cli.main import Interrupts, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
-# The network is put in when vidpipe.api is loaded, no earlier: a signal may come before.
+# The network is put in when vidpipe.jobs is loaded, no earlier: a signal may come before.
 _PROGRAM = """
 import importlib.util, sys
 from pathlib import Path
 
 class Patch:
     def find_spec(self, name, path=None, target=None):
-        if name != "vidpipe.api":
+        if name != "vidpipe.jobs":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -51,8 +51,8 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, network: Path) -> Cli:
     """Runs a command line in this process with the test's network; returns the exit code."""
-    monkeypatch.setattr("vidpipe.api.default_net", lambda: "idn")
-    monkeypatch.setattr("vidpipe.api.engine_for", lambda *asked: network)
+    monkeypatch.setattr("vidpipe.jobs.default_net", lambda: "idn")
+    monkeypatch.setattr("vidpipe.jobs.engine_for", lambda *asked: network)
     # The command sets PyTorch's threads for its own process.
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
 

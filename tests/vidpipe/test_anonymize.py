@@ -18,7 +18,7 @@ from export.select import engine_for
 from pipeline.decode import open_decoder
 from pipeline.faces import Face
 from pipeline.faces.centerface_cuda import MOST
-from pipeline.run.anonymize_sidecar import CoverReport, read_report
+from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
 from pipeline.stages.paint import paint
 from pipeline.types import Frame, Masked
 from tests.support.clips import Audio, Extras, write_clip
@@ -81,7 +81,7 @@ def _change(clip: Path, output: Path, index: int) -> tuple[float, float]:
     return float(difference[y0:y1, x0:x1].mean()), float(difference[y1 + 60 :, 200:].mean())
 
 
-def _report(output: Path) -> CoverReport:
+def _report(output: Path) -> AnonymizeReport:
     return read_report(Path(f"{output}.json"))
 
 
@@ -134,7 +134,7 @@ def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: P
 def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
     cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidpipe.api.engine_for", engine_for)  # the shipped network's
+    monkeypatch.setattr("vidpipe.jobs.engine_for", engine_for)  # the shipped network's
     plain, changed = tmp_path / "plain.mp4", tmp_path / "changed.mp4"
     held = ("--mode", "protect", "--crf", "10", "--gate", "off")
     assert cli("run", portrait_clip, "-o", plain, *held) == 0
@@ -304,11 +304,11 @@ def test_a_whole_run_on_a_device(
             yield frame
 
     monkeypatch.setattr("pipeline.run.anonymize.prefetch", lambda items, *_: (item for item in items))
-    monkeypatch.setattr("pipeline.run.uncovered.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.run.release_check.prefetch", lambda items, *_: (item for item in items))
     monkeypatch.setattr(
-        "pipeline.run.anonymize.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
+        "pipeline.run.lifecycle.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
     )
-    monkeypatch.setattr("pipeline.run.anonymize.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.run.anonymize.device_for", lambda config: PRETENDED)
     monkeypatch.setattr("pipeline.run.anonymize.paint", paint_watched)
     with pretended_device() as counted:
         assert cli("run", portrait_clip, "-o", there, "--mode", mode) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.decode import open_decoder
-from pipeline.run.sidecar import RunReport
+from pipeline.run.sidecar import ReconstructReport
 from tests.support.clips import write_clip
 from tests.support.fixtures import MOSAIC_SIZE
 from tests.vidpipe.conftest import Cli
@@ -52,7 +52,9 @@ def test_a_run_is_the_same_whoever_decodes(cli: Cli, vp9_clip: Path, tmp_path: P
         output = tmp_path / f"{decoder}.mkv"
         command = ["run", vp9_clip, "-o", output, "--decoder", decoder, "--codec", "ffv1", *span]
         assert cli(*command) == 0
-        reports.append(RunReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8")))
+        reports.append(
+            ReconstructReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
+        )
     pyav, dali = reports
     assert pixels(tmp_path / "pyav.mkv") == pixels(tmp_path / "dali.mkv")
     assert dali.tracks == pyav.tracks != []
@@ -65,7 +67,7 @@ def test_colours_that_dali_changes_are_told_in_the_sidecar(cli: Cli, tmp_path: P
     source, output = tmp_path / "in.webm", tmp_path / "out.mkv"
     write_clip(source, frames=6, codec="libvpx-vp9", options=VP9)
     assert cli("run", source, "-o", output, "--decoder", "dali", "--codec", "libx264") == 0
-    report = RunReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
+    report = ReconstructReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
     assert any("DALI gives no native planes" in warning for warning in report.warnings)
 
 

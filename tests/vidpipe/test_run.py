@@ -20,8 +20,8 @@ from pipeline.config import RunConfig
 from pipeline.decode import open_decoder
 from pipeline.encode.atomic_file import PartFile
 from pipeline.run import reconstruct
-from pipeline.run.lifecycle import stream
-from pipeline.run.sidecar import NOTICE, RunReport
+from pipeline.run.reconstruct import chain
+from pipeline.run.sidecar import NOTICE, ReconstructReport
 from pipeline.types import Batch, Found, Frame, Patch
 from tests.support.clips import write_clip
 from tests.support.fixtures import MOSAIC_BOX, MOSAIC_SIZE
@@ -33,8 +33,8 @@ TOLERANCE_LEVELS = 1
 """Codes by which a device may differ: sums in another order, rounded."""
 
 
-def _report(output: Path) -> RunReport:
-    return RunReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
+def _report(output: Path) -> ReconstructReport:
+    return ReconstructReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
 
 
 def _pts(path: Path) -> list[float]:
@@ -95,28 +95,24 @@ def test_a_whole_run_on_a_device(
                 pasted.append(len(counted.to_host))
                 yield frame
 
-    def stream_watched(frames: Iterator[Frame], *rest: Any) -> tuple[int, float]:
+    def chain_watched(*arguments: Any) -> Generator[Frame]:
         encoded.append([])
-
-        def kept() -> Generator[Frame]:
-            for frame in frames:
-                encoded[-1].append(frame)
-                yield frame
-
-        return stream(kept(), *rest)
+        for frame in chain(*arguments):
+            encoded[-1].append(frame)
+            yield frame
 
     def open_cubic(*_: object) -> CubicEngine:
         return CubicEngine(window=4, context=1, fused=True)
 
     here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
     monkeypatch.setattr("pipeline.run.reconstruct.open_restorer", open_cubic)
-    monkeypatch.setattr("pipeline.run.reconstruct.stream", stream_watched)
+    monkeypatch.setattr("pipeline.run.reconstruct.chain", chain_watched)
     assert cli("run", mosaic_clip, "-o", here) == 0
     monkeypatch.setattr("pipeline.run.reconstruct.prefetch", lambda items, *_: (item for item in items))
     monkeypatch.setattr(
-        "pipeline.run.reconstruct.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
+        "pipeline.run.lifecycle.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
     )
-    monkeypatch.setattr("pipeline.run.reconstruct.place_of", lambda config: PRETENDED)
+    monkeypatch.setattr("pipeline.run.reconstruct.device_for", lambda config: PRETENDED)
     monkeypatch.setattr("pipeline.run.reconstruct.Stages", Watched)
     with pretended_device() as counted:
         assert cli("run", mosaic_clip, "-o", there) == 0

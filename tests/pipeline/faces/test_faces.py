@@ -21,9 +21,9 @@ from pipeline.faces import Face, open_finder
 from pipeline.faces.face_alignment import FaceAlignmentFinder
 from pipeline.faces.input_picture import Eye, SmallPicture, scales, small_picture
 from pipeline.picture.geometry import as_coded
+from pipeline.run.release_check import is_covered
 from pipeline.run.replay import frames_held, replay
-from pipeline.run.track_records import TrackBook
-from pipeline.run.uncovered import is_covered
+from pipeline.run.track_records import TrackRecorder
 from pipeline.stages.find_faces import FaceLooker
 from pipeline.track.faces import look_ahead_s, track_faces
 from pipeline.types import Box, Frame
@@ -163,7 +163,7 @@ def test_a_record_is_played_back_as_it_was() -> None:
         stream_info(40),
         FacesConfig(every_s=0, fine_every_s=0, fill_before_s=0.2, fill_after_s=0.2),
     )
-    book = TrackBook()
+    book = TrackRecorder()
     before = list(book.listen(track_faces(found(sights, [30]), settings=settings, info=info)))
     records = book.records(info)
     after = list(replay((item.frame for item in before), records))
@@ -182,7 +182,7 @@ def test_a_record_is_played_back_as_it_was() -> None:
 def test_the_record_tells_what_was_covered_and_what_was_left() -> None:
     info, settings = stream_info(20), FacesConfig()
     sights = [[face(Box(30, 30, 60, 70)), face(Box(100, 30, 130, 70))] for _ in range(20)]
-    book = TrackBook()
+    book = TrackRecorder()
     items = book.listen(track_faces(found(sights), settings=settings, info=info))
     left = (replace(i, regions=tuple(r for r in i.regions if r.track == 1)) for i in items)
     assert len(list(book.listen_covered(left))) == 20

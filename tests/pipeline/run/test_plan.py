@@ -16,13 +16,14 @@ from pipeline.decode import open_decoder
 from pipeline.decode.probe import probe
 from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
+from pipeline.run.job import ReconstructJob
 from pipeline.run.memory import MIB, frame_bytes
-from pipeline.run.plan import Job, absolute, make_plan
+from pipeline.run.plan import absolute, reconstruct_plan
 from pipeline.types import Box, ManualRegion, StreamInfo
 from tests.support.clips import write_clip
 
 SPEC = EngineSpec(net="nar", version="1", weights_sha256="0" * 64, window=8, context=2, size_px=128, cells=64)
-JOB = Job(Path("in.mp4"), Path("out.mp4"), Path("net.onnx"))
+JOB = ReconstructJob(Path("in.mp4"), Path("out.mp4"), network=Path("net.onnx"))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def test_a_range_holds_the_frames_whose_time_lies_in_it(
     wanted = sum(start <= time and (end is None or time < end) for time in since)
     if wanted == 0:
         with pytest.raises(UsageError, match="no frame"):
-            make_plan(job, film, SPEC, RunConfig())
+            reconstruct_plan(job, film, SPEC, RunConfig())
     else:
-        assert make_plan(job, film, SPEC, RunConfig()).frames == wanted
+        assert reconstruct_plan(job, film, SPEC, RunConfig()).frames == wanted
 
 
 def test_times_of_regions_count_from_the_first_frame(info: StreamInfo) -> None:
@@ -96,7 +97,7 @@ def test_windows_of_a_batch_cover_about_the_frames_that_were_asked_for(
 ) -> None:
     config = RunConfig.model_validate({"window": {"batch_frames": batch_frames}})
     spec = replace(SPEC, window=core + 2 * context, context=context)
-    plan = make_plan(JOB, info, spec, config)
+    plan = reconstruct_plan(JOB, info, spec, config)
     frames = plan.cores_per_batch * core
     assert frames <= max(batch_frames, core)
     assert frames > batch_frames - core
@@ -112,7 +113,7 @@ def test_the_bytes_of_a_frame_are_those_of_its_planes(tmp_path: Path, pix_fmt: s
 
 @given(faces=st.integers(0, 9))
 def test_the_formula_adds_up(info: StreamInfo, faces: int) -> None:
-    memory = make_plan(JOB, info, SPEC, RunConfig()).memory
+    memory = reconstruct_plan(JOB, info, SPEC, RunConfig()).memory
     formula = memory.formula(faces)
     left, right = formula.rsplit(" = ", 1)
     terms = left.replace(" x ", " * ")

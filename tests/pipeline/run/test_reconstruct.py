@@ -19,10 +19,12 @@ from pipeline.encode.atomic_file import PartFile
 from pipeline.encode.passthrough import OtherStreams
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError
-from pipeline.run import lifecycle, reconstruct
-from pipeline.run.plan import Job, make_plan
-from pipeline.run.reconstruct import Progress, run
-from pipeline.run.sidecar import RunReport, file_record
+from pipeline.run import lifecycle, output, reconstruct
+from pipeline.run.job import ReconstructJob
+from pipeline.run.lifecycle import Progress
+from pipeline.run.plan import reconstruct_plan
+from pipeline.run.reconstruct import reconstruct as run
+from pipeline.run.sidecar import ReconstructReport, file_record
 from pipeline.stages.paste import paste
 from pipeline.types import Frame
 
@@ -35,11 +37,11 @@ def settings() -> Resolved:
 
 
 @pytest.fixture
-def job(mosaic_clip: Path, network: Path, tmp_path: Path) -> Job:
-    return Job(mosaic_clip, tmp_path / "out.mp4", network)
+def job(mosaic_clip: Path, network: Path, tmp_path: Path) -> ReconstructJob:
+    return ReconstructJob(mosaic_clip, tmp_path / "out.mp4", network=network)
 
 
-def _run(job: Job, settings: Resolved) -> RunReport:
+def _run(job: ReconstructJob, settings: Resolved) -> ReconstructReport:
     return run(job, settings, lambda _: None)
 
 
@@ -62,7 +64,7 @@ def _threads() -> set[str]:
     return {thread.name for thread in threading.enumerate()} & {"decode", "find", "paint"}
 
 
-def _clean(job: Job) -> None:
+def _clean(job: ReconstructJob) -> None:
     assert list(job.target.parent.iterdir()) == []
     assert _threads() == set()
 
@@ -70,7 +72,7 @@ def _clean(job: Job) -> None:
 @pytest.mark.parametrize("after", [0, 2])
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_error_in_any_stage_ends_the_run_and_its_threads_and_leaves_nothing(
-    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, stage: str, after: int
+    job: ReconstructJob, settings: Resolved, monkeypatch: pytest.MonkeyPatch, stage: str, after: int
 ) -> None:
     monkeypatch.setattr(reconstruct, stage, _breaking(getattr(reconstruct, stage), after))
     with pytest.raises(BrokenError):
@@ -80,7 +82,7 @@ def test_an_error_in_any_stage_ends_the_run_and_its_threads_and_leaves_nothing(
 
 @pytest.mark.parametrize("where", ["write", "finish", "frames"])
 def test_an_error_of_decoder_or_encoder_does_too(
-    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, where: str
+    job: ReconstructJob, settings: Resolved, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
 
     def broken(*_: object) -> None:
@@ -96,7 +98,7 @@ def test_an_error_of_decoder_or_encoder_does_too(
 
 
 @pytest.mark.parametrize("at", [1, 15, 30])
-def test_an_interrupt_between_two_frames_does_too(job: Job, settings: Resolved, at: int) -> None:
+def test_an_interrupt_between_two_frames_does_too(job: ReconstructJob, settings: Resolved, at: int) -> None:
 
     def interrupt(progress: Progress) -> None:
         if progress.frames_written == at:
@@ -108,12 +110,12 @@ def test_an_interrupt_between_two_frames_does_too(job: Job, settings: Resolved, 
 
 
 def test_what_was_there_before_stays_when_a_run_fails(
-    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch
+    job: ReconstructJob, settings: Resolved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job.target.write_text("older")
     monkeypatch.setattr(reconstruct, "paste", _breaking(paste, 1))
     with pytest.raises(BrokenError):
-        _run(Job(job.source, job.target, job.network, overwrite=True), settings)
+        _run(replace(job, overwrite=True), settings)
     assert job.target.read_text() == "older"
     assert list(job.target.parent.iterdir()) == [job.target]
 
@@ -138,17 +140,17 @@ OPENING = [
 ENDING = [
     (PartFile, "complete"),
     (PyAVEncoder, "complete"),
-    (lifecycle, "compare"),
+    (output, "compare"),
     (reconstruct, "file_record"),
 ]
-RENAMING = [(PartFile, "commit"), (PyAVEncoder, "finish"), (reconstruct, "write_whole")]
+RENAMING = [(PartFile, "commit"), (PyAVEncoder, "finish"), (lifecycle, "write_whole")]
 
 
 @pytest.mark.parametrize(("where", "name"), [*OPENING, *ENDING, *RENAMING])
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("links", [True, False])
 def test_an_interrupt_after_any_step_leaves_what_was_there(
-    job: Job,
+    job: ReconstructJob,
     settings: Resolved,
     monkeypatch: pytest.MonkeyPatch,
     where: object,
@@ -180,7 +182,7 @@ def _breaking_call(error: type[BaseException]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("links", [True, False])
 def test_an_older_output_gives_way_to_a_run_that_succeeds(
-    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, links: bool
+    job: ReconstructJob, settings: Resolved, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if not links:
         monkeypatch.setattr(os, "link", _breaking_call(PermissionError))
@@ -188,13 +190,13 @@ def test_an_older_output_gives_way_to_a_run_that_succeeds(
     job.sidecar.write_text("older, too")
     report = _run(replace(job, overwrite=True), settings)
     assert file_record(job.target) == report.output
-    assert RunReport.model_validate_json(job.sidecar.read_text()) == report
+    assert ReconstructReport.model_validate_json(job.sidecar.read_text()) == report
     assert sorted(job.target.parent.iterdir()) == [job.target, job.sidecar]
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_no_more_frames_live_at_a_time_than_the_bound_says(
-    job: Job, settings: Resolved, monkeypatch: pytest.MonkeyPatch, ahead: int
+    job: ReconstructJob, settings: Resolved, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
     depths = {f"{side}.prefetch_frames": Given(ahead, "test") for side in ("decode", "crop", "encode")}
     settings = resolve({"encode.preset": Given("ultrafast", "test"), **depths})
@@ -215,17 +217,17 @@ def test_no_more_frames_live_at_a_time_than_the_bound_says(
     bounds: list[int] = []
 
     def planned(*arguments: Any) -> Any:
-        plan = make_plan(*arguments)
+        plan = reconstruct_plan(*arguments)
         bounds.append(plan.memory.frames)
         return plan
 
-    monkeypatch.setattr(reconstruct, "make_plan", planned)
+    monkeypatch.setattr(reconstruct, "reconstruct_plan", planned)
     monkeypatch.setattr(PyAVDecoder, "frames", watched)
     _run(job, settings)
     assert 0 < most <= bounds[0]
 
 
-def test_progress_counts_every_frame_once(job: Job, settings: Resolved) -> None:
+def test_progress_counts_every_frame_once(job: ReconstructJob, settings: Resolved) -> None:
     seen: list[Progress] = []
     report = run(job, settings, seen.append)
     assert [progress.frames_written for progress in seen] == list(range(1, report.frames_written + 1))

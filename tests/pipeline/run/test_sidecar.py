@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nets.pixelation import Operator
-from pipeline.run.sidecar import BOXES_PER_TRACK, TrackLog, file_record
+from pipeline.run.sidecar import BOXES_PER_TRACK, MosaicRecorder, file_record
 from pipeline.types import (
     Axis,
     Box,
@@ -61,7 +61,7 @@ def test_the_log_counts_every_frame_of_every_track_and_hands_all_on(
     script: list[tuple[set[int], set[int]]],
 ) -> None:
     items = [_tracked(index, tracks, unseen) for index, (tracks, unseen) in enumerate(script)]
-    log = TrackLog()
+    log = MosaicRecorder()
     assert list(log.listen(iter(items))) == items
     records = log.records(TIME_BASE)
     assert [record.track for record in records] == sorted({t for tracks, _ in script for t in tracks})
@@ -80,7 +80,7 @@ def test_the_log_counts_every_frame_of_every_track_and_hands_all_on(
 
 def test_a_long_track_keeps_boxes_from_all_of_its_life() -> None:
     count = 40 * BOXES_PER_TRACK
-    log = TrackLog()
+    log = MosaicRecorder()
 
     def items() -> Iterator[Tracked]:
         for index in range(count):
@@ -106,7 +106,7 @@ def test_a_file_record_has_the_hash_of_the_content(tmp_path: Path) -> None:
 
 def test_what_was_restored_is_told_from_what_was_found() -> None:
     items = [_tracked(index, {1, 2}, set()) for index in range(5)]
-    log = TrackLog()
+    log = MosaicRecorder()
     cropped = [
         Cropped(item.frame, tuple(_crop(region) for region in item.regions if region.track == 1))
         for item in log.listen(iter(items))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.config import FacesConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import Eye, SmallPicture, small_picture
-from pipeline.run.uncovered import looked_at
+from pipeline.run.release_check import looked_at
 from pipeline.stages.find_faces import FaceLooker
 from pipeline.types import Box, Found, Frame
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
