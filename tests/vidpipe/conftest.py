@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clips import write_clip
+from tests.support.portrait import write_portrait
 from vidpipe.cli.main import Interrupts, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,12 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough frames to be interrupted in."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     return write_clip(path, frames=400, width=640, height=352, rate=Fraction(50))
+
+
+@pytest.fixture(scope="session")
+def portrait_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 s of one face, with sound."""
+    return write_portrait(tmp_path_factory.mktemp("portrait") / "portrait.mp4")
 
 
 @pytest.fixture

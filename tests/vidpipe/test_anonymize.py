@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-import skimage
 import torch
 from numpy.typing import NDArray
 
@@ -21,52 +20,10 @@ from pipeline.faces.centerface_cuda import MOST
 from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
 from pipeline.stages.paint import paint
 from pipeline.types import Frame, Masked
-from tests.support.clips import Audio, Extras, write_clip
 from tests.support.fixtures import MOSAIC_BOX
+from tests.support.portrait import FRAMES, SIZE, face_box, read_clip
 from tests.support.pretend import PRETENDED, pretended_device
 from tests.vidpipe.conftest import Cli
-
-FRAMES = 50
-SIZE = (384, 288)
-FACE = (176, 68, 268, 176)
-"""In scikit-image's portrait: x0, y0, x1, y1 in its px"""
-
-
-def _corner(index: int) -> tuple[int, int]:
-    """Of the part of the portrait that frame ``index`` shows."""
-    return 30 + index, 20 - index // 5
-
-
-def face_box(index: int) -> tuple[int, int, int, int]:
-    """Where the face is in frame ``index``."""
-    x, y = _corner(index)
-    return FACE[0] - x, FACE[1] - y, FACE[2] - x, FACE[3] - y
-
-
-def read_clip(path: Path, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """The frames with these numbers, as RGB."""
-    with av.open(path) as container:
-        frames = enumerate(container.decode(video=0))
-        return [np.asarray(f.to_ndarray(format="rgb24"), np.uint8) for i, f in frames if i in set(indices)]
-
-
-@pytest.fixture(scope="session")
-def portrait_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2 s of one face, with sound."""
-    portrait = skimage.data.astronaut()
-    width, height = SIZE
-
-    def draw(index: int, w: int, h: int, pix_fmt: str) -> list[NDArray[np.uint8]]:
-        x, y = _corner(index)
-        picture = np.ascontiguousarray(portrait[y : y + h, x : x + w])
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
-        planes = frame.to_ndarray()
-        luma, chroma = planes[:h], planes[h:].reshape(2, h // 2, w // 2)
-        return [luma, chroma[0], chroma[1]]
-
-    path = tmp_path_factory.mktemp("portrait") / "portrait.mp4"
-    extras = Extras(audio=[Audio()])
-    return write_clip(path, frames=FRAMES, width=width, height=height, draw=draw, extras=extras)
 
 
 def _left(folder: Path) -> list[str]:
