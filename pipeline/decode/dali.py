@@ -187,7 +187,7 @@ class DaliDecoder:
             )
             pipeline.set_outputs(pictures, *rest[-2:])
         try:
-            pipeline.run.reconstruct()
+            pipeline.build()
         except RuntimeError as error:
             raise self._failed(error) from error
         return pipeline
