@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,6 +17,7 @@ from pipeline import cuda
 from pipeline.config import Resolved
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
+from pipeline.flow import cores
 from pipeline.run import reconstruct
 from pipeline.run.lifecycle import encode_settings, make_encoder
 from pipeline.run.plan import Job, absolute, make_plan
@@ -129,8 +129,8 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             )
         stages = Stages(info, engine, settings.config, plan, absolute(job.manual, info), device)
         alone = replace(job, target=Path(folder) / f"alone{job.source.suffix}")
-        marked = encode_settings(alone, settings.config, NOTICE)
-        encoder = stack.enter_context(make_encoder(info, alone, plan, marked))
+        marked = encode_settings(decoder.source, settings.config, NOTICE)
+        encoder = stack.enter_context(make_encoder(decoder.source, alone, plan, marked))
         rates = _alone(decoder, stages, encoder)
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")
         report = reconstruct.run(together, settings, lambda _: None)
@@ -141,17 +141,10 @@ def measure(job: Job, settings: Resolved, max_frames: int) -> BenchReport:
             frames_restored=report.frames_restored,
             engine=engine.name,
             stages=rates,
-            cores=_cores(),
+            cores=cores(),
             end_to_end_fps=report.frames_written / report.streaming_s,
             bottleneck=report.bottleneck,
         )
-
-
-def _cores() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows
 
 
 def _alone(decoder: Decoder, stages: Stages, encoder: Encoder) -> list[StageRate]:

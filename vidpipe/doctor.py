@@ -184,7 +184,7 @@ def _dali() -> Check:
     def decode() -> str:
         from importlib.metadata import version
 
-        from pipeline.decode.dali import DaliDecoder
+        from pipeline.decode import open_decoder
 
         with tempfile.TemporaryDirectory() as folder:
             clip = Path(folder) / "one.webm"
@@ -198,7 +198,7 @@ def _dali() -> Check:
                     plane.update(bytes([128]) * plane.buffer_size)
                 grey.pts = 0
                 out.mux(stream.encode(grey) + stream.encode(None))
-            with DaliDecoder(clip) as decoder:
+            with open_decoder(clip, decoder="dali") as decoder:
                 seen = sum(1 for _ in decoder.frames())
         return f"version {version('nvidia-dali-cuda120')}, {seen} VP9 frame decoded on the CPU as FFmpeg does"
 

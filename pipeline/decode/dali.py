@@ -32,9 +32,8 @@ from torch.utils.dlpack import from_dlpack
 
 from pipeline import cuda
 from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
-from pipeline.decode.open import open_input
 from pipeline.decode.planes import packing, unpack
-from pipeline.decode.probe import first_picture, probe_scanned
+from pipeline.decode.source import Source, first_picture
 from pipeline.errors import InputError, MissingError
 from pipeline.notes import warned
 from pipeline.types import Frame, StreamInfo
@@ -75,21 +74,20 @@ class DaliDecoder:
     """A video stream as frames on a device, see `pipeline.decode.Decoder`.
 
     ``device`` is cpu or cuda:N. Memory is bounded: a sequence here, a dozen in DALI, which reads ahead in
-    a thread of its own. Raises MissingError where DALI, the device or its decoder of the codec
-    are missing, UnsuitedError for a stream that would not come out right, InputError for a file that nobody
+    a thread of its own. Raises MissingError where the device or its decoder of the codec is
+    missing, UnsuitedError for a stream that would not come out right, InputError for a file that nobody
     can read.
     """
 
     name = "DALI"
 
-    def __init__(self, path: Path, device: str = "cpu", stream: int | None = None) -> None:
-        _check_library()
-        self.info, self._scan = probe_scanned(path, stream)
+    def __init__(self, source: Source, device: str = "cpu") -> None:
+        self.source, path = source, source.path
         self._device = torch.device(device)
         self._closed = False
         self._planar = packing(self.info.pix_fmt).planar
         self._converts_to_rgb = self._device.type == "cpu" and self._planar != "gbrp"
-        reason = _unsuited(self.info, self._device.type) or self._times_unsuited()
+        reason = _unsuited(source, self._device.type) or _times_unsuited(source)
         if reason:
             raise UnsuitedError(f"{path}: {reason}{ADVICE}")
         self._folder = TemporaryDirectory(prefix="vidpipe-dali-")
@@ -100,6 +98,10 @@ class DaliDecoder:
         except BaseException:
             self._folder.cleanup()
             raise
+
+    @property
+    def info(self) -> StreamInfo:
+        return self.source.info
 
     def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:
         """Frames with start_pts <= pts < end_pts, each exactly once. Raises InputError where DALI fails."""
@@ -144,17 +146,7 @@ class DaliDecoder:
 
     @cached_property
     def _keys(self) -> frozenset[int]:
-        return frozenset(self._scan.keys[:, 0].tolist())
-
-    def _times_unsuited(self) -> str:
-        """Why frames could not be told by their place in DALI's index; empty where they can."""
-        if self._scan.breaks_off is not None:
-            return f"it is damaged or cut off ({self._scan.breaks_off}), and DALI does not tell where"
-        if self._scan.derived:
-            return "it has no usable times, which DALI needs"
-        if self.info.pts[0] < 0:
-            return "it begins before time zero, and DALI leaves such frames out"
-        return ""
+        return frozenset(self.source.packets.keys[:, 0].tolist())
 
     def _reader(self, sequence: int, span: tuple[int, int] | None = None) -> Any:
         """A built pipeline with the reader named ``video``; ``span`` is a half-open range of frames."""
@@ -189,7 +181,7 @@ class DaliDecoder:
         try:
             pipeline.build()
         except RuntimeError as error:
-            raise self._failed(error) from error
+            raise self.error(error) from error
         return pipeline
 
     def _next(self, reader: Any, due: int, count: int) -> Tensor:
@@ -198,7 +190,7 @@ class DaliDecoder:
         try:
             pictures, numbers, seconds = reader.run()
         except RuntimeError as error:
-            raise self._failed(error, due) from error
+            raise self.error(error, due) from error
         got = np.array(numbers.as_cpu().at(0))[:count]
         when = np.array(seconds.as_cpu().at(0))[:count]
         wanted = range(due, due + count)
@@ -234,7 +226,7 @@ class DaliDecoder:
         count = reader.epoch_size("video")
         if count != len(info.pts):
             raise UnsuitedError(f"{info.path}: DALI counts {count} frames, not {len(info.pts)}{ADVICE}")
-        reference = first_picture(info)
+        reference = first_picture(self.source)
         if reference.pts != info.pts[0]:
             raise UnsuitedError(f"{info.path}: its first frames need a key frame that it lacks{ADVICE}")
         pictures = self._next(reader, 0, 1)
@@ -256,8 +248,8 @@ class DaliDecoder:
         if _most([luma, *chroma]):
             warned(log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, told)
 
-    def _failed(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
-        """DALI's error in one line."""
+    def error(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
+        """One line for an error of DALI. ``due``: index of the frame that was wanted, None: of none yet."""
         text, path = _reason(error), self.info.path
         if any(word in str(error).lower() for word in ("out of memory", "memory allocation")):
             return cuda.memory_full(self._device)
@@ -271,7 +263,8 @@ class DaliDecoder:
         return InputError(f"{path}: DALI fails at frame {due} or soon after ({text}){ADVICE}")
 
 
-def _check_library() -> None:
+def check_library() -> None:
+    """Raises MissingError where DALI is not installed."""
     try:
         import nvidia.dali  # noqa: F401, PLC0415
     except (ImportError, OSError) as error:
@@ -285,15 +278,25 @@ def _codec(info: StreamInfo) -> str:
     return _NAMES.get(info.codec, info.codec)
 
 
-def _unsuited(info: StreamInfo, kind: str) -> str:
+def _times_unsuited(source: Source) -> str:
+    """Why frames could not be told by their place in DALI's index; empty where they can."""
+    if source.packets.breaks_off is not None:
+        return f"it is damaged or cut off ({source.packets.breaks_off}), and DALI does not tell where"
+    if source.packets.derived:
+        return "it has no usable times, which DALI needs"
+    if source.info.pts[0] < 0:
+        return "it begins before time zero, and DALI leaves such frames out"
+    return ""
+
+
+def _unsuited(source: Source, kind: str) -> str:
     """Why DALI would not give this stream right on a ``kind`` of device; empty where it would."""
+    info, streams = source.info, source.video_streams
     codec = _codec(info)
     if codec not in (CPU_CODECS if kind == "cpu" else GPU_CODECS):
         raise MissingError(f"{info.path}: DALI does not decode {codec} on the {kind.upper()}{ADVICE}")
     is_rgb = kind == "cpu" and info.pix_fmt == "gbrp"
     full_range = info.pix_fmt == "yuv420p" and info.colour.range == "pc"
-    with open_input(info.path) as container:
-        streams = len(container.streams.video)
     reasons = (
         (
             not is_rgb and info.pix_fmt not in {"yuv420p", "yuvj420p"},

@@ -17,11 +17,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
+from pipeline.decode.source import INTERLACED_ORDERS, PictureTags, Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
-from pipeline.notes import decided
+from pipeline.notes import decided, warned
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         names = (*on_gpu, *_FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
-        if not _exists(name) or not _fits(name, container):
+        if not is_in_ffmpeg(name) or not _fits(name, container):
             continue
         target = _target(name, planar, info, container)
         if target is not None:
@@ -158,7 +158,7 @@ def _on_gpu(info: StreamInfo, gpu: int | None) -> tuple[str, ...]:
 @lru_cache(maxsize=16)
 def nvenc_refusal(name: str, gpu: int) -> str:
     """Why an encoder of NVENC does not work on a GPU, found out by encoding a frame; empty where it does."""
-    if not _exists(name):
+    if not is_in_ffmpeg(name):
         return "not in this FFmpeg"
     writer = av.CodecContext.create(name, "w")
     assert isinstance(writer, VideoCodecContext)
@@ -183,7 +183,8 @@ def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Targ
     return choose_format(encoder, planar, info.width, info.height)
 
 
-def _exists(name: str) -> bool:
+def is_in_ffmpeg(name: str) -> bool:
+    """Whether this FFmpeg was built with the encoder."""
     try:
         av.Codec(name, "w")
     except ValueError:  # av.codec.codec.UnknownCodecError
@@ -206,10 +207,10 @@ def _fits(encoder: str, container: str) -> bool:
 def _named(codec: str) -> tuple[str, ...]:
     """Encoders for what a user wrote: an encoder's name, or a codec's."""
     names = _FAMILY.get(codec, (codec,))
-    for name in filter(_exists, names):
+    for name in filter(is_in_ffmpeg, names):
         if (kind := av.Codec(name, "w").type) != "video":
             raise OutputError(f"{name} is no video encoder but one for {kind}; try auto, libx264 or libx265")
-    if not any(_exists(name) for name in names):
+    if not any(is_in_ffmpeg(name) for name in names):
         raise OutputError(f"there is no encoder {codec} in this FFmpeg; try auto, libx264, libx265 or ffv1")
     return names
 
@@ -262,6 +263,15 @@ def _speed(encoder: str, preset: str, bounds: tuple[float, float]) -> str:
     elif encoder not in _NAMED_SPEEDS or preset in _SPEEDS:
         return preset
     raise UsageError(f"{encoder} has no preset {preset!r}; wanted {wanted}")
+
+
+def with_field_order(source: Source) -> PictureTags:
+    """The source's tags, with the top field first where interlaced video does not say which one is."""
+    tags = source.tags
+    if not source.info.interlaced or tags.field_order in INTERLACED_ORDERS:
+        return tags
+    warned(log, "%s does not say which field comes first; the top one is assumed", source.path.name)
+    return replace(tags, field_order=INTERLACED_ORDERS[0])
 
 
 def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list[str]) -> dict[str, str]:

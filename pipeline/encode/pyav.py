@@ -18,10 +18,17 @@ from av.video.stream import VideoStream
 
 from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
 from pipeline.decode.planes import packing
-from pipeline.decode.probe import picture_tags
+from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import PartFile, told
-from pipeline.encode.codecs import MPEG_SYSTEMS, Choice, choices, chroma_place, tag_options
+from pipeline.encode.codecs import (
+    MPEG_SYSTEMS,
+    Choice,
+    choices,
+    chroma_place,
+    tag_options,
+    with_field_order,
+)
 from pipeline.encode.container import (
     MOV_FAMILY,
     carried_tags,
@@ -34,7 +41,7 @@ from pipeline.encode.passthrough import OtherStreams, cut_of
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.errors import OutputError
 from pipeline.notes import decided, warned
-from pipeline.types import Colour, Frame, StreamInfo
+from pipeline.types import Colour, Frame
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,7 @@ class PyAVEncoder:
 
     def __init__(
         self,
-        info: StreamInfo,
+        source: Source,
         path: Path,
         settings: EncodeSettings | None = None,
         *,
@@ -69,7 +76,8 @@ class PyAVEncoder:
         end_pts: int | None = None,
     ) -> None:
         self.path = path
-        self._info = info
+        self._source = source
+        self._info = info = source.info
         self._settings = settings or EncodeSettings()
         self._format = container_format(path)
         self._lost: list[str] = []
@@ -172,9 +180,9 @@ class PyAVEncoder:
     def _open(self) -> tuple[OutputContainer, VideoStream, Choice]:
         """The container with its streams in the source's order, and the first encoder that opens."""
         info, source = self._info, self._others.source
-        tags = picture_tags(info)
+        tags = with_field_order(self._source)
         place = chroma_place(source, info.stream_index)
-        titles = carried_tags(source.metadata) | dict(self._settings.metadata)
+        titles = carried_tags(self._source.metadata) | dict(self._settings.metadata)
         options = container_options(self._format, source, titles, self._cut, self._lost)
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from pipeline.decode.open import codec_name, open_input
 from pipeline.decode.planes import packing
-from pipeline.decode.probe import probe
+from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.container import carried_tags
 from pipeline.encode.passthrough import Cut, cut_of, is_rewritten_by_muxer
+from pipeline.notes import silent
 from pipeline.types import StreamInfo
 
 _SAME_TIME_S = 1e-3
@@ -59,7 +59,7 @@ class Conservation:
 
 
 def compare(
-    source: StreamInfo,
+    source: Source,
     output: Path,
     settings: EncodeSettings | None = None,
     *,
@@ -72,30 +72,21 @@ def compare(
     where either file cannot be read.
     """
     settings = settings or EncodeSettings()
-    made = _probe_quietly(output)
-    pts = np.frombuffer(array("q", source.pts), np.int64)
+    with silent():  # what a reader wonders about in our own output is no news: the comparison tells
+        made = open_source(output)
+    info = source.info
+    pts = np.frombuffer(array("q", info.pts), np.int64)
     first = 0 if start_pts is None else int(np.searchsorted(pts, start_pts))
     pts = pts[first : len(pts) if end_pts is None else int(np.searchsorted(pts, end_pts))]
     shift = int(pts[0]) if start_pts is not None and len(pts) else 0
-    cut = cut_of(source, start_pts, end_pts, shift)
-    items = [*_video(source, made, pts - shift)]
+    cut = cut_of(info, start_pts, end_pts, shift)
+    items = [*_video(info, made.info, pts - shift)]
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:
             items.append(_item("chapters", _chapters(before), _chapters(after)))
-        items += _tags("tag", before.metadata, after.metadata, settings.metadata)
-        items += _streams(before, after, source, made, cut, settings)
+        items += _tags("tag", source.metadata, made.metadata, settings.metadata)
+        items += _streams(before, after, info, made.info, cut, settings)
     return Conservation(tuple(items))
-
-
-def _probe_quietly(output: Path) -> StreamInfo:
-    """What a reader may wonder about in our own output is no news to its user: the comparison tells."""
-    reader = logging.getLogger("pipeline.decode")
-    level = reader.level
-    reader.setLevel(logging.ERROR)
-    try:
-        return probe(output)
-    finally:
-        reader.setLevel(level)
 
 
 def _item(name: str, source: object, output: object) -> Item:

@@ -145,8 +145,8 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
             )
         looker = looker_of(job, plan, config, device) if job.tracks is None else None
         second = _open(config, plan.scales.gate, device) if config.gate.scan else None
-        output_settings = encode_settings(job, config, NOTICE, quick=True, device=device)
-        encoder = make_encoder(info, job, plan, output_settings)
+        output_settings = encode_settings(decoder.source, config, NOTICE, quick=True, device=device)
+        encoder = make_encoder(decoder.source, job, plan, output_settings)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         pixelizer = Pixelizer(info, config.mask, config.protect if job.mode == "protect" else None)
@@ -163,7 +163,7 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
         begun = perf_counter()
         made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
-        conservation = compared(info, made, encoder, job, plan, output_settings)
+        conservation = compared(decoder.source, made, encoder, job, plan, output_settings)
         gate, looking = None, perf_counter()
         if second is not None:
             gate = examine(

@@ -10,11 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
-import av
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.cuda import CPU
+from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.atomic_file import output_error
 from pipeline.encode.pyav import PyAVEncoder
@@ -22,7 +22,7 @@ from pipeline.encode.verify import compare
 from pipeline.errors import GateError, OutputError
 from pipeline.run.sidecar import KeptRecord
 from pipeline.run.timing import StageClock
-from pipeline.types import Frame, StreamInfo
+from pipeline.types import Frame
 
 LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
 """Whose versions a report names."""
@@ -62,11 +62,10 @@ def versions() -> dict[str, str]:
 
 
 def encode_settings(
-    job: Files, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
+    source: Source, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
 ) -> EncodeSettings:
     """With the notice as the file's comment, after what a comment of the source says."""
-    with av.open(job.source) as container:
-        tags = container.metadata
+    tags = source.metadata
     name = next((tag for tag in tags if tag.lower() == "comment"), "comment")
     said = tags.get(name, "")
     comment = said if notice in said else f"{said} {notice}".lstrip()
@@ -82,7 +81,7 @@ def encode_settings(
     )
 
 
-def make_encoder(info: StreamInfo, job: Files, span: Span, settings: EncodeSettings) -> Encoder:
+def make_encoder(source: Source, job: Files, span: Span, settings: EncodeSettings) -> Encoder:
     """The output file, not opened yet."""
     try:
         # Where both are there, the encoder names the video.
@@ -91,7 +90,7 @@ def make_encoder(info: StreamInfo, job: Files, span: Span, settings: EncodeSetti
     except OSError as error:  # of a name that is too long, or a folder that cannot be entered
         raise output_error(job.target, error) from error
     return PyAVEncoder(
-        info,
+        source,
         job.target,
         settings,
         overwrite=job.overwrite,
@@ -116,10 +115,10 @@ def stream(
 
 
 def compared(
-    info: StreamInfo, made: Path, encoder: Encoder, job: Files, span: Span, settings: EncodeSettings
+    source: Source, made: Path, encoder: Encoder, job: Files, span: Span, settings: EncodeSettings
 ) -> list[KeptRecord]:
     """What ``made`` kept of its source. Raises GateError where frames, times or audio differ unsaid."""
-    result = compare(info, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
+    result = compare(source, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
     for item in result.broken:
         promised = item.name in PROMISED or item.name.startswith("audio stream")
         if item.name == "frames" or (promised and not encoder.lost):

@@ -161,8 +161,8 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         decoder = stack.enter_context(open_decoder(job.source, str(device), decoder=config.decode.decoder))
         engine = stack.enter_context(closing(open_restorer(job.network, config, device)))
         plan = make_plan(job, decoder.info, engine.spec, config, engine.calls)
-        settings_of_output = encode_settings(job, config, NOTICE, device=device)
-        encoder = make_encoder(decoder.info, job, plan, settings_of_output)
+        settings_of_output = encode_settings(decoder.source, config, NOTICE, device=device)
+        encoder = make_encoder(decoder.source, job, plan, settings_of_output)
         stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         manual = absolute(job.manual, decoder.info)
@@ -177,7 +177,7 @@ def run(job: Job, settings: Resolved, on_frame: Callable[[Progress], None]) -> R
         made = encoder.complete()
         meters.clock.add("encode", "encode", perf_counter() - begun)
         streaming_s += perf_counter() - begun
-        conservation = compared(decoder.info, made, encoder, job, plan, settings_of_output)
+        conservation = compared(decoder.source, made, encoder, job, plan, settings_of_output)
         times = meters.times()
         report = RunReport(
             versions=versions(),

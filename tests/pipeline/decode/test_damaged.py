@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.decode import open_decoder
-from pipeline.decode.probe import probe
+from pipeline.decode.source import probe
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError, VidpipeError
@@ -192,7 +192,7 @@ def test_a_size_that_changes_is_refused_where_it_changes(tmp_path: Path, size: t
 def _process(path: Path, output: Path) -> None:
     with (
         open_decoder(path) as decoder,
-        PyAVEncoder(decoder.info, output, EncodeSettings(preset="ultrafast")) as out,
+        PyAVEncoder(decoder.source, output, EncodeSettings(preset="ultrafast")) as out,
     ):
         for frame in decoder.frames():
             out.write(frame)
