@@ -212,15 +212,15 @@ def _faces() -> Iterator[Check]:
     import numpy as np
 
     from pipeline import cuda
-    from pipeline.faces import open_finder
+    from pipeline.faces import open_detector
 
     def look() -> str:
-        finder = open_finder("centerface", (64, 64))
+        finder = open_detector("centerface", (64, 64))
         finder(np.zeros((64, 64, 3), np.uint8), 0.5)
         return finder.name
 
     def compare() -> str:
-        finder = open_finder("centerface", (416, 256), device=cuda.place("cuda:0"))
+        finder = open_detector("centerface", (416, 256), device=cuda.place("cuda:0"))
         return f"{finder.name}: sees the drawn faces that the CPU sees"
 
     known = (VidpipeError, RuntimeError, OSError)

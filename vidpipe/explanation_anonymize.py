@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 
 from pydantic import BaseModel
 
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import open_decoder
-from pipeline.engines.detector_runtime import calls_at_a_time
+from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.flow import held_by
 from pipeline.notes import collecting
@@ -34,10 +33,6 @@ _TRACK_BYTES = 20
 """Per face and frame (``pipeline.run.track_records``)."""
 _FINDERS_BYTES = 2 * PROGRAMS_BYTES
 """Compiled CenterFaces of the run and of the gate."""
-_ACTIVATION_BYTES = 400
-"""Per pixel of the pictures that they look at."""
-_FURTHER_BYTES = 150
-"""The same for each further call that runs at a time: 110 were measured."""
 
 
 class CoverExplanation(BaseModel):
@@ -92,8 +87,9 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
     painted = config.encode.prefetch_frames + PREFETCH_HANDS
     one = frame_bytes(info)
     tracks = FACES * plan.frames * _TRACK_BYTES
-    per_pixel = _ACTIVATION_BYTES + _FURTHER_BYTES * (_calls(plan, config, device) - 1)
-    finders = _FINDERS_BYTES + per_pixel * math.prod(plan.scales.fine.size_px)
+    shape = plan.scales.fine.size_px[::-1]
+    calls = _calls(plan, config, device)
+    finders = _FINDERS_BYTES + detector_kind(config.faces.finder).memory_bytes(shape, calls)
     total = (decoded + held + painted + CODEC_FRAMES) * one + tracks + finders + LIBRARIES_BYTES
     formula = (
         f"({decoded} decoded + {held} in the look-ahead + {painted} painted + {CODEC_FRAMES} codec) frames x "
@@ -116,10 +112,9 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
 
 def _calls(plan: CoverPlan, config: RunConfig, device: str) -> int:
     """Looks that run at a time."""
-    if config.faces.finder != "centerface" or device != "cpu":
-        return 1
     width, height = plan.scales.fine.size_px
-    return calls_at_a_time((height, width), config.restore.threads or None)
+    threads = config.restore.threads or None
+    return detector_kind(config.faces.finder).calls((height, width), threads, on_gpu=device != "cpu")
 
 
 def _stages(

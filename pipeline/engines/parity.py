@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nets.observation import Observation, compose, observe
 from pipeline.engines import Engine, EngineSpec
-from pipeline.engines.feed import feed
+from pipeline.engines.batching import engine_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Crops:
 
     def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
         """What an engine is fed, see ``EngineSpec``."""
-        return feed(self._observed(), spec)[0]
+        return engine_inputs(self._observed(), spec)[0]
 
     def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
         """An engine's answer as a picture: (K, C, 3, S, S), RGB in [0, 1]."""
-        observation = feed(self._observed(), spec)[1]
+        observation = engine_inputs(self._observed(), spec)[1]
         image = self.image[:, spec.context : spec.context + spec.core].flatten(0, 1).float() / 255
         picture = compose(observation, image, residual.flatten(0, 1), trust.flatten())
         shaped: Tensor = picture.clamp(0, 1).unflatten(0, (self.mask.shape[0], spec.core))

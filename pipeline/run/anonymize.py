@@ -17,8 +17,8 @@ from pipeline.decode import Decoder, open_decoder
 from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import GateError, UsageError
-from pipeline.faces import open_finder
-from pipeline.faces.input_picture import Eye, SmallPicture
+from pipeline.faces import detector_kind, open_detector
+from pipeline.faces.input_picture import DetectorView, SmallPicture
 from pipeline.flow import Waits, prefetch
 from pipeline.notes import collecting, warned
 from pipeline.run import reconstruct
@@ -117,7 +117,7 @@ def place_of(config: RunConfig) -> torch.device:
 
     Raises MissingError and UsageError as ``build.place_of``.
     """
-    if config.device == "auto" and config.faces.finder != "centerface":
+    if config.device == "auto" and not detector_kind(config.faces.finder).runs_on_gpu:
         return cuda.place("cpu")
     return reconstruct.place_of(config)
 
@@ -209,11 +209,13 @@ def run(job: CoverJob, settings: Resolved, on_frame: Callable[[Progress], None])
     return report
 
 
-def _open(config: RunConfig, picture: SmallPicture, device: torch.device) -> Eye:
+def _open(config: RunConfig, picture: SmallPicture, device: torch.device) -> DetectorView:
     restore = config.restore
     library = restore.engine if restore.engine in ("openvino", "onnxruntime", "torch") else "auto"
     threads = restore.threads or None
-    return Eye(open_finder(config.faces.finder, picture.size_px, library, threads, device), picture)
+    return DetectorView(
+        open_detector(config.faces.finder, picture.size_px, library, threads, device), picture
+    )
 
 
 def _network(job: CoverJob, config: RunConfig) -> Engine:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.decode import Decoder
-from pipeline.faces.input_picture import Eye
+from pipeline.faces.input_picture import DetectorView
 from pipeline.run.anonymize_sidecar import GateRecord, UncoveredRecord
 from pipeline.run.job import CoverJob, CoverPlan
 from pipeline.run.track_records import TrackBook
@@ -23,7 +23,7 @@ def examine(
     plan: CoverPlan,
     config: RunConfig,
     book: TrackBook,
-    eye: Eye,
+    eye: DetectorView,
     on_seen: Callable[[int], None],
 ) -> GateRecord:
     """Looks through the output ``made`` of ``source``; where a face is left, at every frame of it."""
@@ -66,7 +66,7 @@ def examine(
         for face in left
     ]
     return GateRecord(
-        finder=eye.finder.name,
+        finder=eye.detector.name,
         frames_decoded=len(frames),
         frames_examined=examined,
         uncovered=uncovered,

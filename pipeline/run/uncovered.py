@@ -18,7 +18,7 @@ from typing import cast
 
 from pipeline.decode import Decoder, open_decoder
 from pipeline.faces import Face
-from pipeline.faces.input_picture import Eye
+from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import prefetch, spread
 from pipeline.run.track_records import TrackBook
 from pipeline.track.select import Choice
@@ -55,7 +55,7 @@ def scan(
     frames: Sequence[int],
     book: TrackBook,
     choice: Choice,
-    eye: Eye,
+    eye: DetectorView,
     *,
     min_score: float,
     mask_scale: float,
@@ -78,7 +78,7 @@ def scan(
         )
         looks = cast(
             "Generator[tuple[tuple[int, float], list[Face] | None]]",
-            spread(planned, eye.finder.calls, "look"),
+            spread(planned, eye.detector.calls, "look"),
         )
         stack.enter_context(closing(looks))
         for (index, time_s), seen in looks:
@@ -112,7 +112,7 @@ def is_covered(face: Box, masks: Sequence[Box]) -> bool:
     return any(m.x0 <= x < m.x1 and m.y0 <= y < m.y1 and face.covered(m) >= COVERED_SHARE for m in masks)
 
 
-def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: Eye) -> list[Uncovered]:
+def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: DetectorView) -> list[Uncovered]:
     """Those of the uncovered faces that are faces in the source as well, found in the same setting."""
     if not seen:
         return []

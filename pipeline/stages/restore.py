@@ -14,7 +14,7 @@ from nets.observation import Observation, compose, observe
 from nets.pixelation import Operator
 from pipeline.cuda import let_go
 from pipeline.engines import Engine
-from pipeline.engines.feed import feed
+from pipeline.engines.batching import engine_inputs
 from pipeline.errors import GateError, InputError
 from pipeline.flow import held_by, spread
 from pipeline.notes import warned
@@ -95,7 +95,7 @@ def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     observation = _observe(crops)
     where = observation.base.device
     taken = torch.tensor([place[id(c)] for w in windows for c in w.crops]).to(where)
-    inputs, of_core = feed(
+    inputs, of_core = engine_inputs(
         Observation(*(getattr(observation, f.name)[taken] for f in fields(Observation))), spec
     )
     outputs = engine.infer(inputs)
