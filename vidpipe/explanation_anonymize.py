@@ -10,7 +10,7 @@ from pipeline.config import Resolved, RunConfig
 from pipeline.decode import open_decoder
 from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
-from pipeline.flow import held_by
+from pipeline.flow import lookahead_items
 from pipeline.notes import collecting
 from pipeline.run import replay
 from pipeline.run.anonymize import place_of
@@ -79,7 +79,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
             info, decoded_by = decoder.info, decoder.name
         plan = make_plan(job, info, config)
     if job.tracks is None:
-        looked = held_by(_calls(plan, config, device))
+        looked = lookahead_items(_calls(plan, config, device))
         held = frames_held(info, config.faces) + looked
     else:
         held = replay.frames_held(job.tracks)

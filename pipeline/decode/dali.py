@@ -47,7 +47,7 @@ _TOLERANCE = {"mjpeg": 2, "mpeg4": 2}
 """Levels of luma that decoders of a codec may differ by: these two leave the rounding of the DCT open
 (ITU-T T.81 A.3.3, ISO/IEC 14496-2 annex A). All others say every bit."""
 _CHROMA_LEVELS = 2
-"""That NVDEC's first picture may differ by, see `pipeline.decode.chroma_subsample`."""
+"""Levels by which NVDEC's first picture may differ, see `pipeline.decode.chroma_subsample`."""
 _FRAMING = (
     "Critical error",
     "Error in",
@@ -57,11 +57,10 @@ _FRAMING = (
     "Traceback",
     "Current pipeline",
 )
-"""Lines of DALI's errors that tell where it happened, not what."""
+"""Beginnings of the lines that say where an error happened, not what it is."""
 _NAMES = {"libdav1d": "av1", "libaom-av1": "av1"}
 SEQUENCE = {"cpu": 2, "cuda": 4}
-"""Frames that DALI gives at a time; about twelve such sequences were alive at a time (720p, DALI 2.4). On the
-CPU longer ones were no quicker."""
+"""Frames that DALI gives at a time."""
 _SECOND_DECIMALS = 1e-6
 """DALI tells times as seconds in doubles."""
 
@@ -240,13 +239,20 @@ class DaliDecoder:
             raise UnsuitedError(
                 f"{info.path}: DALI's first picture differs from FFmpeg's by {off} levels of luma{ADVICE}"
             )
-        told = f"chroma by up to {_most(chroma)} levels in {_share(chroma):.1%} of the samples"
+        off_by = f"chroma by up to {_most(chroma)} levels in {_share(chroma):.1%} of the samples"
         if self._converts_to_rgb:
-            told = f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {told}"
+            difference = (
+                f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {off_by}"
+            )
         elif _most(chroma) > _CHROMA_LEVELS:
-            raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {told}{ADVICE}")
+            raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {off_by}{ADVICE}")
         if _most([luma, *chroma]):
-            warned(log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, told)
+            warned(
+                log,
+                "%s: DALI gives no native planes; its first picture is off, %s",
+                info.path.name,
+                difference,
+            )
 
     def error(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
         """One line for an error of DALI. ``due``: index of the frame that was wanted, None: of none yet."""
@@ -326,9 +332,9 @@ def _share(differences: list[Tensor]) -> float:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Of DALI's many lines the sentence that tells something."""
+    """The one sentence of DALI's many lines that names the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     asserted = [line for line in lines if line.startswith("Assert on")]
     plain = [line for line in lines if not line.startswith(_FRAMING)]
-    told = (asserted or plain or ["no reason given"])[0]
-    return told.rpartition("failed: ")[2].partition(". ")[0].rstrip(".:")
+    sentence = (asserted or plain or ["no reason given"])[0]
+    return sentence.rpartition("failed: ")[2].partition(". ")[0].rstrip(".:")

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from pipeline.errors import OutputError
 
 
-class PartFile:
+class AtomicFile:
     """A binary file for a muxer that becomes ``target`` on `commit` and vanishes on `discard`.
 
     Nothing is on disk before `create`, so that whoever opens it can see to `discard` first. Raises
@@ -172,7 +172,7 @@ def output_error(target: Path, error: OSError) -> OutputError:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def translated_errors(path: Path) -> Iterator[None]:
     """Errors of FFmpeg and of the operating system as OutputError."""
     try:
         yield

@@ -23,7 +23,7 @@ from pipeline.decode.open import codec_name, open_input
 from pipeline.decode.planes import packing
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import carried_tags
+from pipeline.encode.container import passthrough_tags
 from pipeline.encode.passthrough import Cut, cut_of, is_rewritten_by_muxer
 from pipeline.notes import silent
 from pipeline.types import StreamInfo
@@ -49,7 +49,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Conservation:
+class Verification:
     items: tuple[Item, ...]
 
     @property
@@ -65,7 +65,7 @@ def compare(
     *,
     start_pts: int | None = None,
     end_pts: int | None = None,
-) -> Conservation:
+) -> Verification:
     """What an output kept of the frames ``start_pts <= pts < end_pts`` and of everything beside them.
 
     ``settings`` excuse what they ask for: dropped audio, tags that are overwritten. Raises InputError
@@ -86,7 +86,7 @@ def compare(
             items.append(_item("chapters", _chapters(before), _chapters(after)))
         items += _tags("tag", source.metadata, made.metadata, settings.metadata)
         items += _streams(before, after, info, made.info, cut, settings)
-    return Conservation(tuple(items))
+    return Verification(tuple(items))
 
 
 def _item(name: str, source: object, output: object) -> Item:
@@ -142,7 +142,7 @@ def _tags(
     name: str, source: Mapping[str, str], output: Mapping[str, str], excused: Mapping[str, str]
 ) -> Iterator[Item]:
     got = {key.lower(): value for key, value in output.items()}
-    for key, value in carried_tags(source).items():
+    for key, value in passthrough_tags(source).items():
         if key.lower() not in {excuse.lower() for excuse in excused}:
             yield _item(f"{name} {key.lower()}", value, got.get(key.lower()))
 

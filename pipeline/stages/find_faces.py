@@ -87,7 +87,7 @@ class FaceLooker:
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Found[Region]]:
         """Each frame with its faces, in px of the frame as coded, in order.
 
-        One is held back, and with ``calls`` above 1 up to ``flow.held_by(calls)`` are in here.
+        One is held back, and with ``calls`` above 1 up to ``flow.lookahead_items(calls)`` are in here.
 
         Where to look depends on the frames alone, so looks at several of them run at a time.
         """

@@ -16,7 +16,7 @@ from pipeline.cuda import let_go
 from pipeline.engines import Engine
 from pipeline.engines.batching import engine_inputs
 from pipeline.errors import GateError, InputError
-from pipeline.flow import held_by, spread
+from pipeline.flow import lookahead_items, spread
 from pipeline.notes import warned
 from pipeline.types import Batch, Crop, Frame, Patch, Window
 
@@ -51,7 +51,7 @@ def _jobs(
 
 def batches_held(calls: int) -> int:
     """The most batches that ``restore`` holds for an engine that takes so many calls at a time."""
-    return held_by(calls, _AHEAD)
+    return lookahead_items(calls, _AHEAD)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import chroma_place
 from pipeline.encode.pixel_formats import Target, choose_format, to_picture
 from pipeline.encode.pyav import PyAVEncoder
-from pipeline.encode.verify import Conservation, compare
+from pipeline.encode.verify import Verification, compare
 from pipeline.types import Colour, Frame
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, write_clip
 
@@ -40,7 +40,7 @@ def reencode(
     return encoder.lost
 
 
-def kept(source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None) -> Conservation:
+def kept(source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None) -> Verification:
     return compare(open_source(source), output, settings, **cut)  # type: ignore[arg-type]
 
 

@@ -20,7 +20,7 @@ import pytest
 from pipeline.decode import open_decoder
 from pipeline.decode.source import open_source, probe
 from pipeline.encode import EncodeSettings
-from pipeline.encode.atomic_file import PartFile
+from pipeline.encode.atomic_file import AtomicFile
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError, OutputError, UsageError, VidpipeError
 from tests.support.clips import Audio, Extras, write_clip
@@ -116,16 +116,16 @@ def test_disk_full(
 ) -> None:
     """The disk takes so many bytes and no more, wherever in the run that is."""
     written = 0
-    real = PartFile.write
+    real = AtomicFile.write
 
-    def full(self: PartFile, data: bytes) -> int:
+    def full(self: AtomicFile, data: bytes) -> int:
         nonlocal written
         written += len(data)
         if written > allowed_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(self, data)
 
-    monkeypatch.setattr(PartFile, "write", full)
+    monkeypatch.setattr(AtomicFile, "write", full)
     with refused(tmp_path, "no space left"):
         process(clip, tmp_path / f"out{suffix}")
 
