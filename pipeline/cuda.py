@@ -113,7 +113,7 @@ def memory_full(device: torch.device | str) -> MissingError:
 
 @contextmanager
 def memory_errors(device: torch.device) -> Iterator[None]:
-    """What a full GPU raises within becomes the error of ``memory_full``."""
+    """Turns PyTorch's error of a full GPU into that of ``memory_full``."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -128,7 +128,7 @@ def let_go() -> None:
 
 def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable[[], T]:
     """``call``, whose tensors stay where they are, as a CUDA graph: it fills the tensors of its first answer
-    again and again. Where that cannot be, it is called each time, which is said."""
+    again and again. Where it cannot be captured, it is called each time, with a warning."""
     with torch.cuda.device(device):
         side, compute = torch.cuda.Stream(device), torch.cuda.default_stream(device)
         side.wait_stream(compute)
@@ -164,7 +164,7 @@ class OwnStream:
 
     @property
     def handle(self) -> int:
-        """What CUDA calls it by."""
+        """The stream's handle in CUDA."""
         return int(self._stream.cuda_stream)
 
     @contextmanager
@@ -185,8 +185,8 @@ class OwnStream:
         x.record_stream(torch.cuda.current_stream(self.device))
 
     def captured(self, call: Callable[[], None], name: str) -> Callable[[], None]:
-        """``call``, made in a turn, as a CUDA graph to replay in one; itself where that cannot be, which is
-        said."""
+        """``call``, made in a turn, as a CUDA graph to replay in a turn. Where it cannot be captured, it is
+        ``call`` itself, with a warning."""
         call()  # what the library does once for a shape is no part of the graph
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()

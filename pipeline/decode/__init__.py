@@ -28,7 +28,7 @@ class Decoder(Protocol):
 
     @property
     def info(self) -> StreamInfo:
-        """That of ``source``."""
+        """``source.info``"""
         ...
 
     def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:

@@ -1,17 +1,17 @@
 """Decoding with NVIDIA DALI: NVDEC on a GPU, and the same code on the CPU for VP8, VP9 and MJPEG.
 
-``fn.experimental.readers.video`` reads the file itself, in sequences of a few frames. What matters here:
+``fn.experimental.readers.video`` reads the file itself, in sequences of a few frames:
 
-- It has an index over the packets' times and gives frames by their place in it: variable rates are fine. The
-  index leaves out times below zero, and wants times at all. On the CPU pictures are counted, not matched.
+- It indexes the packets' times and gives frames by their position in that index, so variable rates work. The
+  index leaves out times below zero and needs times. On the CPU pictures are counted, not matched by time.
 - It keeps its index for the life of the process under the file's name. Each decoder here reads through a link
-  of its own name, else a file that was replaced would be read by the index of the old one.
-- It gives 8 bits and 4:2:0 alone, and enlarges chroma; on the CPU it gives RGB (asked for Y'CbCr it fails).
-  `pipeline.decode.chroma_subsample` takes that back, and states how exactly. RGB streams come as they are.
-- It chooses the stream itself, and does not say that a picture is damaged or of another size.
+  with a name of its own; else a file that was replaced would be read with the index of the old one.
+- It gives 8 bits and 4:2:0 only, and enlarges chroma; on the CPU it gives RGB (asked for Y'CbCr it fails).
+  `pipeline.decode.chroma_subsample` inverts that and states how exactly. RGB streams come unchanged.
+- It chooses the stream itself, and does not report a damaged picture or one of another size.
 
-So a stream is taken only if nothing of this stands in its way, if DALI counts as many frames as our own pass
-over the packets, and if its first picture is FFmpeg's. The time of every frame is checked.
+So a stream is accepted only if none of this applies to it, if DALI counts as many frames as the packet index,
+and if its first picture equals FFmpeg's. The time of every frame is checked.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _NAMES = {"libdav1d": "av1", "libaom-av1": "av1"}
 SEQUENCE = {"cpu": 2, "cuda": 4}
 """Frames that DALI gives at a time."""
 _SECOND_DECIMALS = 1e-6
-"""DALI tells times as seconds in doubles."""
+"""DALI gives times as seconds in doubles."""
 
 
 class UnsuitedError(InputError):

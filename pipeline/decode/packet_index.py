@@ -34,9 +34,9 @@ class PacketIndex:
     """Times of all frames of a stream, from its packets alone, in units of the stream's time base."""
 
     pts: NDArray[np.int64]
-    """Of every frame, strictly ascending."""
+    """Presentation times of all frames, strictly ascending."""
     last_duration: int
-    """Of the frame that is shown last."""
+    """Duration of the frame that is shown last."""
     keys: NDArray[np.int64]
     """(n, 2): pts and dts of the key frames, by pts."""
     derived: bool

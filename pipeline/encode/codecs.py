@@ -49,7 +49,7 @@ _ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
 _ALPHA_CONTAINERS = ("matroska", "webm")
 """Hold the alpha plane of VP8 and VP9, which lies beside the packets; others drop it."""
 # Where players expect what. FFV1 in MP4 or MOV is legal and hardly anything plays it: there, as in any
-# container that is not named here, what H.264 and HEVC cannot hold is lost and said.
+# container that is not named here, samples that H.264 and HEVC cannot hold are lost, with a warning.
 _ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
 
 MPEG_SYSTEMS = {"mpegts", "mpeg", "vob", "svcd", "dvd", "vcd"}
@@ -71,10 +71,8 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3"},
     **{name: {"rc": "vbr", "cq": "19", "b": "0", "preset": "p5", "tune": "hq"} for name in NVENC_NAMES},
 }
-# superfast leaves out the look-ahead over macroblocks, which costs little and saves a quarter of the file.
-# With it files are 1 to 25 % larger and 0.1 to 0.8 dB worse than at veryfast, for half of the processor time.
-# Where B-frames go is not decided: on eight clips always three made files 11 % smaller to 12 % larger (mean
-# 2 % smaller) at 0.5 dB less to 0.7 dB more (mean 0.1 more), in 0 to 17 % less time.
+# superfast, with the look-ahead over macroblocks that it leaves out and with B-frames at fixed places: half
+# of the processor time of veryfast, for files that are 1 to 25 % larger.
 _SUPERFAST = {"preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10:b-adapt=0"}
 _QUICK: dict[str, dict[str, str]] = {
     "libx264": _SUPERFAST,
@@ -97,7 +95,7 @@ _COUNTED_SPEEDS = {
 }
 _NAMED_SPEEDS = ("libx264", "libx264rgb", "libx265")
 _WORST_CRF = 51
-"""Of H.264 and HEVC at 8 bits; their options state no bound."""
+"""Worst quality of H.264 and HEVC at 8 bits; their options state no bound."""
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
 _TOP_FIRST = (2, 5)
 """AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""

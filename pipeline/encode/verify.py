@@ -1,4 +1,4 @@
-"""Was everything kept? A finished output against its source, by demuxing both."""
+"""Compares a finished output with its source, by demuxing both, and lists what was kept, changed or lost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Verification:
 
     @property
     def broken(self) -> tuple[Item, ...]:
-        """What was not kept."""
+        """Items that were changed or lost."""
         return tuple(item for item in self.items if item.state is not State.KEPT)
 
 
@@ -66,13 +66,13 @@ def compare(
     start_pts: int | None = None,
     end_pts: int | None = None,
 ) -> Verification:
-    """What an output kept of the frames ``start_pts <= pts < end_pts`` and of everything beside them.
+    """Compares the frames ``start_pts <= pts < end_pts`` and everything beside them.
 
-    ``settings`` excuse what they ask for: dropped audio, tags that are overwritten. Raises InputError
-    where either file cannot be read.
+    Differences that ``settings`` ask for are no losses: dropped audio, tags that are overwritten. Raises
+    InputError where either file cannot be read.
     """
     settings = settings or EncodeSettings()
-    with silent():  # what a reader wonders about in our own output is no news: the comparison tells
+    with silent():  # the comparison reports what is unusual about the output
         made = open_source(output)
     info = source.info
     pts = np.frombuffer(array("q", info.pts), np.int64)
@@ -173,7 +173,7 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, FFmpegError):  # the decoder has told of a damaged source
+        except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
             return list(tracks.values())
         track = tracks[packet.stream.index]
         if packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer

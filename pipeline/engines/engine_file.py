@@ -37,7 +37,7 @@ TrtLibrary = Literal["tensorrt", "tensorrt_rtx"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an engine file says of itself."""
+    """The header of an engine file."""
 
     spec: EngineSpec
     library: TrtLibrary

@@ -1,9 +1,8 @@
-"""Does an engine answer as PyTorch does? Crops of real pictures, PyTorch's answer, and the difference.
+"""Compares an engine's answer on crops of real pictures with PyTorch's.
 
-Measured in the task's own terms: both answers are held to the mosaic (``nets.observation.compose``), then
-compared
-with each other and with the truth, inside the mosaic. An exporter measures what it has made; an engine that
-could not run where it was made carries its ``Reference`` with it, and is measured when it is first opened.
+Both answers are made consistent with the mosaic (``nets.observation.compose``), then compared with each other
+and with the truth, inside the mosaic. An exporter measures each engine that it builds. An engine that cannot
+run where it was built carries its ``Reference`` with it, and is measured when it is first opened.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Crops:
     cols: Tensor
 
     def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
-        """What an engine is fed, see ``EngineSpec``."""
+        """Inputs of an engine, see ``EngineSpec``."""
         return engine_inputs(self._observed(), spec)[0]
 
     def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an engine of a precision may differ by, inside the mosaic."""
+    """Largest differences that an engine of a precision may have, inside the mosaic."""
 
     min_psnr_db: float
     """between the two answers, peak 1"""

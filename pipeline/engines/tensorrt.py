@@ -202,7 +202,7 @@ def _deserialised(
 
 
 def check_plan(module: Any, runtime: tensorrt_library.RtxRuntime, plan: bytes, path: Path) -> None:
-    """What tensorrt_rtx itself says of the plan's header, before it reads the rest. Raises InputError."""
+    """Lets tensorrt_rtx check the plan's header, before it reads the rest. Raises InputError."""
     validity, reasons = runtime.get_engine_validity(plan[: runtime.engine_header_size])
     if validity != module.EngineValidity.INVALID:
         return

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FETCHED_CELLS = 512
 """Cells that are fetched: 32 KiB. A face takes 5 to 10."""
 _CHANNELS = (1, 2, 2, 10)
-"""Of the maps: score, log size, offset, landmarks"""
+"""Channels of the maps: score, log size, offset, landmarks"""
 _SCORE_APART = 0.03
 """0..1; half precision differs by 0.002 on faces"""
 _SIDES_APART = 0.03

@@ -47,7 +47,7 @@ class SmallPicture:
 
     width: int
     height: int
-    """Of the part that is filled, as coded."""
+    """Size in px of the part that is filled, as coded."""
     rotation: int
     """Degrees counter-clockwise from coded to upright."""
     frame_width: int
@@ -117,7 +117,7 @@ class DetectorView:
     picture: SmallPicture
 
     def faces(self, frame: Frame, min_score: float) -> list[Face]:
-        """In px of the frame as coded. The picture is made where the detector runs."""
+        """Faces in px of the frame as coded. The picture is made on the detector's device."""
         device = self.detector.device
         small: Picture
         if device.type == "cpu":
