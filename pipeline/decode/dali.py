@@ -241,17 +241,12 @@ class DaliDecoder:
             )
         off_by = f"chroma by up to {_most(chroma)} levels in {_share(chroma):.1%} of the samples"
         if self._converts_to_rgb:
-            difference = (
-                f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {off_by}"
-            )
+            off_by = f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {off_by}"
         elif _most(chroma) > _CHROMA_LEVELS:
             raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {off_by}{ADVICE}")
         if _most([luma, *chroma]):
             warned(
-                log,
-                "%s: DALI gives no native planes; its first picture is off, %s",
-                info.path.name,
-                difference,
+                log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, off_by
             )
 
     def error(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
