@@ -95,7 +95,7 @@ class Frame:
         if not self.planes:
             raise ValueError(f"frame {self.index} has no planes")
         for plane in self.planes:
-            if plane.dim() != 2 or plane.dtype not in _SAMPLE_TYPES:
+            if len(plane.shape) != 2 or plane.dtype not in _SAMPLE_TYPES:
                 raise ValueError(
                     f"frame {self.index} has a plane of shape {tuple(plane.shape)} and {plane.dtype}; "
                     "wanted (rows, columns) of uint8 or uint16"
