@@ -37,7 +37,7 @@ from skimage.data import astronaut
 from export.cache import engine_file
 from export.default_network import default_net
 from pipeline.config import Given, Resolved, resolve
-from pipeline.decode.probe import probe
+from pipeline.decode.source import probe
 from pipeline.engines.spec import read_onnx
 from pipeline.run.job import ReconstructJob
 from pipeline.run.plan import reconstruct_plan

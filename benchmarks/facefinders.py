@@ -10,9 +10,9 @@ import torch
 
 from pipeline.cuda import CPU, sent
 from pipeline.errors import VidpipeError
-from pipeline.faces import open_finder
+from pipeline.faces import open_detector
 from pipeline.faces.centerface_cuda import drawn
-from pipeline.faces.input_picture import Eye, scales
+from pipeline.faces.input_picture import DetectorView, scales
 from pipeline.types import Frame
 from tests.support.faces_scene import noise_frame, stream_info
 
@@ -44,11 +44,13 @@ def measured(device: torch.device, ms: Callable[[Callable[[], Any], torch.device
             row["device"] = str(place)
             rows.append(row)
             try:
-                eye = Eye(open_finder("centerface", picture.size_px, library, device=place), picture)
+                eye = DetectorView(
+                    open_detector("centerface", picture.size_px, library, device=place), picture
+                )
                 there = sent(frame, place)
                 row["faces"] = len(eye.faces(there, SCORE))
                 row["ms"] = ms(lambda e=eye, f=there: e.faces(f, SCORE), place)  # type: ignore[misc]
-                row["finder"] = eye.finder.name
+                row["finder"] = eye.detector.name
             except (VidpipeError, RuntimeError, ImportError) as error:
                 row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:400]}"
     return {"device": str(device), "threads": torch.get_num_threads(), "looks": rows}

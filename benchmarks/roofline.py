@@ -21,7 +21,7 @@ from export.graph_formats import Body
 from export.networks import find, shipped, spec_of
 from pipeline.engines.spec import input_shapes
 from pipeline.faces import centerface
-from pipeline.faces.centerface_cuda import MOST
+from pipeline.faces.centerface_cuda import FETCHED_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def stages(width: int, height: int, face_px: int, size_px: int, cells: int) -> l
         # the luma of a look, and both planes of chroma, halved and interpolated (5), made RGB (15)
         Work("find faces: picture for the finder", frame * 5 + luma * 15, 0, frame + luma * 3),
         # 15 maps of a 16th of the picture; 16 float32 of each place come to the host
-        Work("find faces: the likeliest places", 0, luma / 16 * 15, 0, 16 * 4 * MOST),
+        Work("find faces: the likeliest places", 0, luma / 16 * 15, 0, 16 * 4 * FETCHED_CELLS),
         Work(
             "crop: surroundings, samples",
             side * 30 + 2 * 4 * face * cells,

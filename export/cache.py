@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from export.report import Report
-from pipeline.engines.trust import check_owner, folder, is_signed, sign
+from pipeline.engines.engine_file import check_owner, folder, is_signed, sign
 from pipeline.errors import InputError, OutputError, VidpipeError
 from pipeline.notes import warned
 

@@ -18,7 +18,7 @@ from export.networks import Checkpoint, find
 from export.report import ParityRecord, Report
 from export.spec import SUFFIX, Batch, Request, Target
 from pipeline.engines import CONTRACT, EngineSpec, Library, Precision
-from pipeline.engines.trust import sign
+from pipeline.engines.engine_file import sign
 from pipeline.errors import MissingError, VidpipeError
 from pipeline.notes import decided
 

@@ -57,7 +57,7 @@ class Report(BaseModel):
     not_run: str = ""
     """Why the engine itself could not be run here. It is then measured when it is first opened."""
     signature: str = ""
-    """Of all the above, by the user's key (``pipeline.engines.trust``)."""
+    """Of all the above, by the user's key (``pipeline.engines.engine_file``)."""
 
     def signed_content(self) -> bytes:
         """What the signature is over."""

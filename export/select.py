@@ -22,7 +22,7 @@ from export.convert import export, identity_of
 from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
 from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
-from pipeline.engines.trust import folder
+from pipeline.engines.engine_file import folder
 from pipeline.errors import MissingError
 from pipeline.notes import decided, warned
 

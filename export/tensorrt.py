@@ -19,10 +19,9 @@ from export.spec import DEFAULT_CAPABILITIES, Request
 from export.tensorrt_worker import Job
 from pipeline import errors
 from pipeline.engines import EngineSpec, engine_file, tensorrt_library
-from pipeline.engines.engine_file import Header, TrtLibrary, machine
+from pipeline.engines.engine_file import Header, TrtLibrary, folder, machine
 from pipeline.engines.parity import Reference
 from pipeline.engines.spec import input_shapes
-from pipeline.engines.trust import folder
 from pipeline.errors import MissingError, OutputError
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.engines.engine_file import TrtLibrary
+from pipeline.engines.engine_file import TrtLibrary, check_owner
 from pipeline.engines.tensorrt_library import load, logger
-from pipeline.engines.trust import check_owner
 from pipeline.errors import VidpipeError
 
 WORKSPACE_BYTES = 4 << 30

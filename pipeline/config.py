@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings.exceptions import SettingsError
 
 from pipeline.errors import InputError, UsageError
+from pipeline.faces import DETECTORS, names
 
 ENV_PREFIX = "VIDPIPE_"
 ENV_DELIMITER = "__"
@@ -79,7 +80,7 @@ class WindowConfig(_Section):
 
 
 class FacesConfig(_Section):
-    finder: Literal["centerface", "s3fd", "blazeface"] = Field("centerface", description="network")
+    finder: str = Field("centerface", description="face detector")
     min_face_px: float | None = Field(
         None,
         ge=8,
@@ -217,6 +218,9 @@ def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) 
             f"{track.look_ahead_frames}; a gap is filled within the look-ahead, make it smaller"
         )
     faces = config.faces
+    if faces.finder not in DETECTORS:
+        origin = given["faces.finder"].origin
+        raise UsageError(f"faces.finder is {faces.finder!r} (from {origin}); it should be {names()}")
     if faces.birth_score < faces.min_score:
         raise UsageError(
             f"faces.birth_score is {faces.birth_score} and faces.min_score {faces.min_score}; "

@@ -57,18 +57,18 @@ def place(device: str) -> torch.device:
 
 def why_none() -> str:
     """Why no GPU can be used; empty where one can."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
             return ""
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA"
-    if any("too old" in str(warning.message) for warning in said):
+    if any("too old" in str(warning.message) for warning in caught):
         return f"the NVIDIA driver is too old for torch {torch.__version__} (CUDA {torch.version.cuda})"
     if not _has_driver():
         return "there is no NVIDIA driver"
-    told = " ".join(str(said[0].message).split()) if said else "the driver shows no GPU"
-    return f"CUDA cannot begin ({told})"
+    reason = " ".join(str(caught[0].message).split()) if caught else "the driver shows no GPU"
+    return f"CUDA cannot begin ({reason})"
 
 
 def _has_driver() -> bool:
@@ -113,7 +113,7 @@ def memory_full(device: torch.device | str) -> MissingError:
 
 @contextmanager
 def memory_errors(device: torch.device) -> Iterator[None]:
-    """What a full GPU raises within becomes the error of ``memory_full``."""
+    """Turns PyTorch's error of a full GPU into that of ``memory_full``."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -128,7 +128,7 @@ def let_go() -> None:
 
 def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable[[], T]:
     """``call``, whose tensors stay where they are, as a CUDA graph: it fills the tensors of its first answer
-    again and again. Where that cannot be, it is called each time, which is said."""
+    again and again. Where it cannot be captured, it is called each time, with a warning."""
     with torch.cuda.device(device):
         side, compute = torch.cuda.Stream(device), torch.cuda.default_stream(device)
         side.wait_stream(compute)
@@ -164,7 +164,7 @@ class OwnStream:
 
     @property
     def handle(self) -> int:
-        """What CUDA calls it by."""
+        """The stream's handle in CUDA."""
         return int(self._stream.cuda_stream)
 
     @contextmanager
@@ -185,8 +185,8 @@ class OwnStream:
         x.record_stream(torch.cuda.current_stream(self.device))
 
     def captured(self, call: Callable[[], None], name: str) -> Callable[[], None]:
-        """``call``, made in a turn, as a CUDA graph to replay in one; itself where that cannot be, which is
-        said."""
+        """``call``, made in a turn, as a CUDA graph to replay in a turn. Where it cannot be captured, it is
+        ``call`` itself, with a warning."""
         call()  # what the library does once for a shape is no part of the graph
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -234,10 +234,10 @@ class _Lane:
         pinned = plane if plane.is_pinned() else plane.contiguous().pin_memory()
         compute = torch.cuda.default_stream(self.device)
         with torch.cuda.stream(self._stream):
-            there = pinned.to(self.device, non_blocking=True)
+            copied = pinned.to(self.device, non_blocking=True)
         compute.wait_stream(self._stream)
-        there.record_stream(compute)
-        return there
+        copied.record_stream(compute)
+        return copied
 
     def down(self, planes: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], torch.cuda.Event | None]:
         """Planes in pinned memory, and what tells that they have arrived."""
@@ -246,9 +246,9 @@ class _Lane:
         self._stream.wait_stream(torch.cuda.default_stream(self.device))
         with torch.cuda.stream(self._stream):
             pinned = tuple(torch.empty(p.shape, dtype=p.dtype, pin_memory=True) for p in planes)
-            for here, there in zip(pinned, planes, strict=True):
-                here.copy_(there, non_blocking=True)
-                there.record_stream(self._stream)
+            for target, plane in zip(pinned, planes, strict=True):
+                target.copy_(plane, non_blocking=True)
+                plane.record_stream(self._stream)
             event = torch.cuda.Event()
             event.record(self._stream)
         return pinned, event

@@ -124,10 +124,10 @@ def spread(
 ) -> Iterator[tuple[T, R | None]]:
     """Each item with what its job returns, None where it has no job; in order, ``workers`` jobs at a time.
 
-    At most ``held_by(workers, ahead)`` items exist that ``items`` has made and the consumer has not finished
-    with. With one worker jobs run in the consumer's thread, and nothing is taken ahead. An exception of a job
-    reaches the consumer in its place in the order; jobs that have not begun by then, or when the consumer
-    stops early, never run, and those that have are waited for.
+    At most ``lookahead_items(workers, ahead)`` items exist that ``items`` has made and the consumer has not
+    finished with. With one worker jobs run in the consumer's thread, and nothing is taken ahead. An exception
+    of a job reaches the consumer in its place in the order; jobs that have not begun by then, or when the
+    consumer stops early, never run, and those that have are waited for.
     """
     waiting: deque[_Waiting[T, R]] = deque()
     source = iter(items)
@@ -154,11 +154,11 @@ def spread(
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def held_by(workers: int, ahead: int = AHEAD) -> int:
+def lookahead_items(workers: int, ahead: int = AHEAD) -> int:
     """The most items that ``spread`` holds."""
     return 1 if workers <= 1 else ahead * workers + 1
 

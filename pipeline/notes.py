@@ -25,6 +25,7 @@ class Notes:
 
 
 _current: ContextVar[Notes | None] = ContextVar("vidpipe_notes", default=None)
+_silent: ContextVar[bool] = ContextVar("vidpipe_silent", default=False)
 
 
 @contextmanager
@@ -38,17 +39,33 @@ def collecting() -> Iterator[Notes]:
         _current.reset(token)
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Nothing that runs in this context is noted, and it is logged for debugging only."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def decided(log: logging.Logger, text: str, *arguments: object) -> None:
     """Notes a choice and its reason. ``text`` has ``%`` places for ``arguments``, as in ``logging``."""
-    log.info(text, *arguments)
-    if (notes := _current.get()) is not None:
-        notes.all.append(text % arguments if arguments else text)
+    _note(log, logging.INFO, text, arguments)
 
 
 def warned(log: logging.Logger, text: str, *arguments: object) -> None:
     """Notes what a user should know of the output."""
-    log.warning(text, *arguments)
+    _note(log, logging.WARNING, text, arguments)
+
+
+def _note(log: logging.Logger, level: int, text: str, arguments: tuple[object, ...]) -> None:
+    if _silent.get():
+        log.debug(text, *arguments)
+        return
+    log.log(level, text, *arguments)
     if (notes := _current.get()) is not None:
         sentence = text % arguments if arguments else text
         notes.all.append(sentence)
-        notes.warnings.append(sentence)
+        if level >= logging.WARNING:
+            notes.warnings.append(sentence)

@@ -24,6 +24,8 @@ from nets.pixelation import Operator
 
 T = TypeVar("T")
 
+_SAMPLE_TYPES = (torch.uint8, torch.uint16)
+
 
 @dataclass(frozen=True, slots=True)
 class Colour:
@@ -71,9 +73,9 @@ class StreamInfo:
         return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Frame:
-    """One picture in the decoder's own pixel format."""
+    """One picture in the decoder's own pixel format. Raises ValueError for planes that cannot be one."""
 
     index: int
     """Position in presentation order, from 0."""
@@ -88,6 +90,20 @@ class Frame:
     time_base: Fraction
     key: bool
     """True where the source had a key frame."""
+
+    def __post_init__(self) -> None:
+        if not self.planes:
+            raise ValueError(f"frame {self.index} has no planes")
+        for plane in self.planes:
+            if len(plane.shape) != 2 or plane.dtype not in _SAMPLE_TYPES:
+                raise ValueError(
+                    f"frame {self.index} has a plane of shape {tuple(plane.shape)} and {plane.dtype}; "
+                    "wanted (rows, columns) of uint8 or uint16"
+                )
+
+    def __repr__(self) -> str:
+        rows, columns = self.planes[0].shape
+        return f"Frame({self.index}, pts={self.pts}, {columns}x{rows} {self.pix_fmt}, {self.device})"
 
     @property
     def device(self) -> torch.device:

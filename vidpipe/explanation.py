@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import open_decoder
 from pipeline.engines import EngineSpec
+from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting
 from pipeline.run.anonymize import Anonymize, calls_at_a_time
@@ -95,8 +95,9 @@ def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) 
         with open_decoder(job.source, str(device), decoder=config.decode.decoder) as decoder:
             info, decoded_by = decoder.info, decoder.name
         plan = anonymize_plan(job, info, config)
-    pixels, calls = math.prod(plan.scales.fine.size_px), calls_at_a_time(plan, config, device)
-    bound = AnonymizeMemoryBound.of(info, config, plan.frames, pixels, calls, job.tracks)
+    calls = calls_at_a_time(plan, config, device)
+    activations = detector_kind(config.faces.finder).memory_bytes(plan.scales.fine.size_px[::-1], calls)
+    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks)
     stages = _anonymize_stages(job, info, decoded_by, plan, settings, bound.held_frames)
     memory = bound.total_bytes(FACES), bound.formula(FACES)
     return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)

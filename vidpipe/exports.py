@@ -11,7 +11,7 @@ from export import cache
 from export.cache import Entry
 from export.convert import identity_now
 from export.spec import SUFFIX, Request
-from pipeline.engines.trust import folder
+from pipeline.engines.engine_file import folder
 from pipeline.errors import OutputError, UsageError
 
 

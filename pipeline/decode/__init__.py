@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from pipeline.decode.source import Source, open_source
 from pipeline.errors import UsageError
 from pipeline.notes import decided
 from pipeline.types import Frame, StreamInfo
@@ -23,7 +24,12 @@ class Decoder(Protocol):
 
     name: str
     """For people: PyAV or DALI."""
-    info: StreamInfo
+    source: Source
+
+    @property
+    def info(self) -> StreamInfo:
+        """``source.info``"""
+        ...
 
     def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:
         """Frames with start_pts <= pts < end_pts, each exactly once; ``index`` counts over the whole
@@ -38,22 +44,28 @@ class Decoder(Protocol):
 
 
 def open_decoder(
-    path: Path, device: str = "cpu", stream: int | None = None, decoder: DecoderName = "auto"
+    source: Source | Path | str,
+    device: str = "cpu",
+    stream: int | None = None,
+    decoder: DecoderName = "auto",
 ) -> Decoder:
-    """Open a decoder. ``stream`` is an index over streams of all kinds, None for the best.
+    """Opens a decoder of a file, by its path or as `pipeline.decode.source.open_source` gave it.
 
-    ``device`` is cpu or cuda:N. PyAV's frames always lie on the CPU, DALI's on the device. ``auto`` is PyAV
-    on a GPU as well: a pixel outside every region must stay as it is, and what NVDEC's reader does to chroma
-    cannot be undone to the bit (``undo``). Raises InputError for a file that cannot be read, UsageError for a
-    device without a decoder, MissingError where DALI was asked for and is missing or does not decode the
-    codec.
+    ``stream`` is an index over streams of all kinds, None for the best; it belongs to a path, a Source has
+    chosen already. ``device`` is cpu or cuda:N. PyAV's frames always lie on the CPU, DALI's on the device.
+    ``auto`` is PyAV on a GPU as well: a pixel outside every region must stay as it is, and NVDEC's reader
+    enlarges chroma, which cannot be taken back to the bit (`pipeline.decode.chroma_subsample`).
+
+    Raises InputError for a file that cannot be read, UsageError for a device without a decoder, MissingError
+    where DALI was asked for and is missing or does not decode the codec.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UsageError(f"device {device} has no decoder; use cpu or cuda:N")
     if decoder == "dali":
-        from pipeline.decode.dali import DaliDecoder  # noqa: PLC0415
+        from pipeline.decode.dali import DaliDecoder, check_library  # noqa: PLC0415
 
-        opened = DaliDecoder(path, device, stream)
+        check_library()
+        opened = DaliDecoder(_opened(source, stream), device)
         decided(log, "decoder: DALI on %s, as asked", device)
         return opened
     from pipeline.decode.pyav import PyAVDecoder  # noqa: PLC0415
@@ -62,4 +74,8 @@ def open_decoder(
     if decoder == "auto" and device != "cpu":
         reason = f"every sample exact, sent to {device} from pinned memory; --decoder dali decodes there"
     decided(log, "decoder: PyAV, %s", reason)
-    return PyAVDecoder(path, stream)
+    return PyAVDecoder(_opened(source, stream))
+
+
+def _opened(source: Source | Path | str, stream: int | None) -> Source:
+    return open_source(Path(source), stream) if isinstance(source, Path | str) else source

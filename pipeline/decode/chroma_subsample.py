@@ -1,15 +1,15 @@
-"""Native planes, out of the pictures that DALI's video readers make of them.
+"""Native planes from the pictures of DALI's video readers: chroma is subsampled again.
 
 The readers give interleaved pictures with chroma enlarged to the size of luma, on both devices alike:
-bilinearly, each chroma sample in the middle of its four pixels, the border repeated. What went in is the
-least squares solution of that, rounded.
+bilinearly, each chroma sample in the middle of its four pixels, the border repeated. The native planes are
+the least squares solution of that, rounded.
 
-- Y'CbCr (NVDEC): luma passes. Chroma was rounded by half a level at most; the solution makes two of it at
-  most, as the sizes of its weights sum to two on each axis. Of noise 92 % comes back
-  exactly, the rest off by one.
-- RGB (libswscale, BT.601 whatever the stream's tags say): colours inside RGB's cube come back: luma exactly,
-  because three rounded values tell luma and chroma to less than half a level, and more than 98 % of chroma. A
-  colour outside the cube was clipped and is lost; `clipped` tells where.
+- Y'CbCr (NVDEC): luma is exact. Chroma was rounded by half a level at most, and the solution is off by two
+  levels at most, since the absolute weights sum to two on each axis. Of noise 92 % of the samples are exact,
+  the rest off by one.
+- RGB (libswscale, BT.601 whatever the stream's tags say): for colours inside RGB's cube luma is exact,
+  because three rounded values determine luma and chroma to less than half a level, and so is more than 98 %
+  of chroma. A colour outside the cube was clipped and is lost; `clipped` shows where.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 KR, KB = 0.299, 0.114
 """Weights of red and blue in luma: ITU-R BT.601-7, 2.5.1."""
 _REACH = 10
-"""Chroma samples to either side that are looked at: the solution's weights fall by a third with each."""
+"""Chroma samples to either side that the solution uses; its weights fall by a third with each."""
 
 
 def planes_of_ycbcr(pictures: Tensor) -> tuple[Tensor, ...]:

@@ -1,17 +1,17 @@
 """Decoding with NVIDIA DALI: NVDEC on a GPU, and the same code on the CPU for VP8, VP9 and MJPEG.
 
-``fn.experimental.readers.video`` reads the file itself, in sequences of a few frames. What matters here:
+``fn.experimental.readers.video`` reads the file itself, in sequences of a few frames:
 
-- It has an index over the packets' times and gives frames by their place in it: variable rates are fine. The
-  index leaves out times below zero, and wants times at all. On the CPU pictures are counted, not matched.
+- It indexes the packets' times and gives frames by their position in that index, so variable rates work. The
+  index leaves out times below zero and needs times. On the CPU pictures are counted, not matched by time.
 - It keeps its index for the life of the process under the file's name. Each decoder here reads through a link
-  of its own name, else a file that was replaced would be read by the index of the old one.
-- It gives 8 bits and 4:2:0 alone, and enlarges chroma; on the CPU it gives RGB (asked for Y'CbCr it fails).
-  `pipeline.decode.chroma_subsample` takes that back, and states how exactly. RGB streams come as they are.
-- It chooses the stream itself, and does not say that a picture is damaged or of another size.
+  with a name of its own; else a file that was replaced would be read with the index of the old one.
+- It gives 8 bits and 4:2:0 only, and enlarges chroma; on the CPU it gives RGB (asked for Y'CbCr it fails).
+  `pipeline.decode.chroma_subsample` inverts that and states how exactly. RGB streams come unchanged.
+- It chooses the stream itself, and does not report a damaged picture or one of another size.
 
-So a stream is taken only if nothing of this stands in its way, if DALI counts as many frames as our own pass
-over the packets, and if its first picture is FFmpeg's. The time of every frame is checked.
+So a stream is accepted only if none of this applies to it, if DALI counts as many frames as the packet index,
+and if its first picture equals FFmpeg's. The time of every frame is checked.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ from torch.utils.dlpack import from_dlpack
 
 from pipeline import cuda
 from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
-from pipeline.decode.open import open_input
 from pipeline.decode.planes import packing, unpack
-from pipeline.decode.probe import first_picture, probe_scanned
+from pipeline.decode.source import Source, first_picture
 from pipeline.errors import InputError, MissingError
 from pipeline.notes import warned
 from pipeline.types import Frame, StreamInfo
@@ -48,7 +47,7 @@ _TOLERANCE = {"mjpeg": 2, "mpeg4": 2}
 """Levels of luma that decoders of a codec may differ by: these two leave the rounding of the DCT open
 (ITU-T T.81 A.3.3, ISO/IEC 14496-2 annex A). All others say every bit."""
 _CHROMA_LEVELS = 2
-"""That NVDEC's first picture may differ by, see `pipeline.decode.chroma_subsample`."""
+"""Levels by which NVDEC's first picture may differ, see `pipeline.decode.chroma_subsample`."""
 _FRAMING = (
     "Critical error",
     "Error in",
@@ -58,13 +57,12 @@ _FRAMING = (
     "Traceback",
     "Current pipeline",
 )
-"""Lines of DALI's errors that tell where it happened, not what."""
+"""Beginnings of the lines that say where an error happened, not what it is."""
 _NAMES = {"libdav1d": "av1", "libaom-av1": "av1"}
 SEQUENCE = {"cpu": 2, "cuda": 4}
-"""Frames that DALI gives at a time; about twelve such sequences were alive at a time (720p, DALI 2.4). On the
-CPU longer ones were no quicker."""
+"""Frames that DALI gives at a time."""
 _SECOND_DECIMALS = 1e-6
-"""DALI tells times as seconds in doubles."""
+"""DALI gives times as seconds in doubles."""
 
 
 class UnsuitedError(InputError):
@@ -75,21 +73,20 @@ class DaliDecoder:
     """A video stream as frames on a device, see `pipeline.decode.Decoder`.
 
     ``device`` is cpu or cuda:N. Memory is bounded: a sequence here, a dozen in DALI, which reads ahead in
-    a thread of its own. Raises MissingError where DALI, the device or its decoder of the codec
-    are missing, UnsuitedError for a stream that would not come out right, InputError for a file that nobody
+    a thread of its own. Raises MissingError where the device or its decoder of the codec is
+    missing, UnsuitedError for a stream that would not come out right, InputError for a file that nobody
     can read.
     """
 
     name = "DALI"
 
-    def __init__(self, path: Path, device: str = "cpu", stream: int | None = None) -> None:
-        _check_library()
-        self.info, self._scan = probe_scanned(path, stream)
+    def __init__(self, source: Source, device: str = "cpu") -> None:
+        self.source, path = source, source.path
         self._device = torch.device(device)
         self._closed = False
         self._planar = packing(self.info.pix_fmt).planar
         self._converts_to_rgb = self._device.type == "cpu" and self._planar != "gbrp"
-        reason = _unsuited(self.info, self._device.type) or self._times_unsuited()
+        reason = _unsuited(source, self._device.type) or _times_unsuited(source)
         if reason:
             raise UnsuitedError(f"{path}: {reason}{ADVICE}")
         self._folder = TemporaryDirectory(prefix="vidpipe-dali-")
@@ -100,6 +97,10 @@ class DaliDecoder:
         except BaseException:
             self._folder.cleanup()
             raise
+
+    @property
+    def info(self) -> StreamInfo:
+        return self.source.info
 
     def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:
         """Frames with start_pts <= pts < end_pts, each exactly once. Raises InputError where DALI fails."""
@@ -144,17 +145,7 @@ class DaliDecoder:
 
     @cached_property
     def _keys(self) -> frozenset[int]:
-        return frozenset(self._scan.keys[:, 0].tolist())
-
-    def _times_unsuited(self) -> str:
-        """Why frames could not be told by their place in DALI's index; empty where they can."""
-        if self._scan.breaks_off is not None:
-            return f"it is damaged or cut off ({self._scan.breaks_off}), and DALI does not tell where"
-        if self._scan.derived:
-            return "it has no usable times, which DALI needs"
-        if self.info.pts[0] < 0:
-            return "it begins before time zero, and DALI leaves such frames out"
-        return ""
+        return frozenset(self.source.packets.keys[:, 0].tolist())
 
     def _reader(self, sequence: int, span: tuple[int, int] | None = None) -> Any:
         """A built pipeline with the reader named ``video``; ``span`` is a half-open range of frames."""
@@ -187,9 +178,9 @@ class DaliDecoder:
             )
             pipeline.set_outputs(pictures, *rest[-2:])
         try:
-            pipeline.run.reconstruct()
+            pipeline.build()
         except RuntimeError as error:
-            raise self._failed(error) from error
+            raise self.error(error) from error
         return pipeline
 
     def _next(self, reader: Any, due: int, count: int) -> Tensor:
@@ -198,7 +189,7 @@ class DaliDecoder:
         try:
             pictures, numbers, seconds = reader.run()
         except RuntimeError as error:
-            raise self._failed(error, due) from error
+            raise self.error(error, due) from error
         got = np.array(numbers.as_cpu().at(0))[:count]
         when = np.array(seconds.as_cpu().at(0))[:count]
         wanted = range(due, due + count)
@@ -234,7 +225,7 @@ class DaliDecoder:
         count = reader.epoch_size("video")
         if count != len(info.pts):
             raise UnsuitedError(f"{info.path}: DALI counts {count} frames, not {len(info.pts)}{ADVICE}")
-        reference = first_picture(info)
+        reference = first_picture(self.source)
         if reference.pts != info.pts[0]:
             raise UnsuitedError(f"{info.path}: its first frames need a key frame that it lacks{ADVICE}")
         pictures = self._next(reader, 0, 1)
@@ -248,16 +239,18 @@ class DaliDecoder:
             raise UnsuitedError(
                 f"{info.path}: DALI's first picture differs from FFmpeg's by {off} levels of luma{ADVICE}"
             )
-        told = f"chroma by up to {_most(chroma)} levels in {_share(chroma):.1%} of the samples"
+        off_by = f"chroma by up to {_most(chroma)} levels in {_share(chroma):.1%} of the samples"
         if self._converts_to_rgb:
-            told = f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {told}"
+            off_by = f"luma by up to {_most([luma])} levels in {_share([luma]):.1%} of the pixels, {off_by}"
         elif _most(chroma) > _CHROMA_LEVELS:
-            raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {told}{ADVICE}")
+            raise UnsuitedError(f"{info.path}: DALI's first picture differs from FFmpeg's, {off_by}{ADVICE}")
         if _most([luma, *chroma]):
-            warned(log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, told)
+            warned(
+                log, "%s: DALI gives no native planes; its first picture is off, %s", info.path.name, off_by
+            )
 
-    def _failed(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
-        """DALI's error in one line."""
+    def error(self, error: RuntimeError, due: int | None = None) -> InputError | MissingError:
+        """One line for an error of DALI. ``due``: index of the frame that was wanted, None: of none yet."""
         text, path = _reason(error), self.info.path
         if any(word in str(error).lower() for word in ("out of memory", "memory allocation")):
             return cuda.memory_full(self._device)
@@ -271,7 +264,8 @@ class DaliDecoder:
         return InputError(f"{path}: DALI fails at frame {due} or soon after ({text}){ADVICE}")
 
 
-def _check_library() -> None:
+def check_library() -> None:
+    """Raises MissingError where DALI is not installed."""
     try:
         import nvidia.dali  # noqa: F401, PLC0415
     except (ImportError, OSError) as error:
@@ -285,15 +279,25 @@ def _codec(info: StreamInfo) -> str:
     return _NAMES.get(info.codec, info.codec)
 
 
-def _unsuited(info: StreamInfo, kind: str) -> str:
+def _times_unsuited(source: Source) -> str:
+    """Why frames could not be told by their place in DALI's index; empty where they can."""
+    if source.packets.breaks_off is not None:
+        return f"it is damaged or cut off ({source.packets.breaks_off}), and DALI does not tell where"
+    if source.packets.derived:
+        return "it has no usable times, which DALI needs"
+    if source.info.pts[0] < 0:
+        return "it begins before time zero, and DALI leaves such frames out"
+    return ""
+
+
+def _unsuited(source: Source, kind: str) -> str:
     """Why DALI would not give this stream right on a ``kind`` of device; empty where it would."""
+    info, streams = source.info, source.video_streams
     codec = _codec(info)
     if codec not in (CPU_CODECS if kind == "cpu" else GPU_CODECS):
         raise MissingError(f"{info.path}: DALI does not decode {codec} on the {kind.upper()}{ADVICE}")
     is_rgb = kind == "cpu" and info.pix_fmt == "gbrp"
     full_range = info.pix_fmt == "yuv420p" and info.colour.range == "pc"
-    with open_input(info.path) as container:
-        streams = len(container.streams.video)
     reasons = (
         (
             not is_rgb and info.pix_fmt not in {"yuv420p", "yuvj420p"},
@@ -323,9 +327,9 @@ def _share(differences: list[Tensor]) -> float:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Of DALI's many lines the sentence that tells something."""
+    """The one sentence of DALI's many lines that names the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     asserted = [line for line in lines if line.startswith("Assert on")]
     plain = [line for line in lines if not line.startswith(_FRAMING)]
-    told = (asserted or plain or ["no reason given"])[0]
-    return told.rpartition("failed: ")[2].partition(". ")[0].rstrip(".:")
+    sentence = (asserted or plain or ["no reason given"])[0]
+    return sentence.rpartition("failed: ")[2].partition(". ")[0].rstrip(".:")

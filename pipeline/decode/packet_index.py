@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -27,13 +30,13 @@ _EBML = b"\x1a\x45\xdf\xa3"
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """What a demux-only pass tells. Times in units of the stream's time base."""
+class PacketIndex:
+    """Times of all frames of a stream, from its packets alone, in units of the stream's time base."""
 
     pts: NDArray[np.int64]
-    """Of every frame, strictly ascending."""
+    """Presentation times of all frames, strictly ascending."""
     last_duration: int
-    """Of the frame that is shown last."""
+    """Duration of the frame that is shown last."""
     keys: NDArray[np.int64]
     """(n, 2): pts and dts of the key frames, by pts."""
     derived: bool
@@ -42,22 +45,29 @@ class Scan:
     """Why the file ends before it should, None for a whole one."""
 
 
-def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
-    """Read all packets of ``stream`` from the container's start. Frames are not decoded.
-
-    Negative times are kept. Missing or repeated ones are replaced, with a line in the log. Raises
-    InputError for a stream without frames.
-    """
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
+    """All packets of ``stream``, with the times that the file states and no others."""
     # Without packets' own times FFmpeg would guess them, wrongly where frames are reordered (AVI).
     container.flags &= ~_GEN_PTS
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
+    return container.demux(stream)
+
+
+def index_packets(
+    packets: Iterator[Packet[Any]], container: InputContainer, stream: VideoStream, path: Path
+) -> PacketIndex:
+    """Reads ``packets_of`` the stream from the container's start to its end. Frames are not decoded.
+
+    Negative times are kept. Missing or repeated ones are replaced, with a line in the log. Raises
+    InputError for a stream without frames.
+    """
     rows = array("q")
     read = 0
     breaks_off = _missing_bytes(path)
     try:
-        for packet in container.demux(stream):
+        for packet in packets:
             if not packet.size:
                 continue
             if packet.has_sidedata("encryption_info") or packet.has_sidedata("encryption_init_info"):
@@ -106,7 +116,7 @@ def _unit(stream: VideoStream) -> int:
     return max(round(1 / (rate * stream.time_base)), 1) if rate and stream.time_base else 1
 
 
-def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None) -> Scan:
+def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None) -> PacketIndex:
     """Columns of ``table``: pts, dts, duration, key; in the order of the file."""
     pts, dts, durations = table[:, 0], table[:, 1], np.where(table[:, 2] > 0, table[:, 2], unit)
     order = np.argsort(pts, kind="stable")
@@ -114,7 +124,7 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         times = pts[order]
         keys = table[order][table[order, 3] > 0, :2]
         keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
-        return Scan(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
+        return PacketIndex(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
     if pts[order[0]] != _NO_TIME:
         what, times = "repeated times: each is moved behind the one before", pts[order]
     elif bool((dts != _NO_TIME).all()):
@@ -123,7 +133,9 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
-    return Scan(_strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off)
+    return PacketIndex(
+        _strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off
+    )
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

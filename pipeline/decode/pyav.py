@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,10 +19,10 @@ from av.video.frame import VideoFrame
 
 from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
-from pipeline.decode.probe import choose_same, probe_scanned
+from pipeline.decode.source import Source, same_stream
 from pipeline.errors import InputError
 from pipeline.notes import decided, warned
-from pipeline.types import Frame
+from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +30,21 @@ log = logging.getLogger(__name__)
 class PyAVDecoder:
     """A video stream as frames, see `pipeline.decode.Decoder`.
 
-    Opening it reads all packets once (`probe`). FFmpeg decodes with as many threads as there are cores
-    and keeps that many frames; nothing else is held. Interlaced frames come as they are coded. Passive:
-    no thread of its own, not to be shared between threads. Raises InputError on opening.
+    FFmpeg decodes with as many threads as there are cores and keeps that many frames; nothing else is held.
+    Interlaced frames come as they are coded. Passive: no thread of its own, not to be shared between threads.
     """
 
     name = "PyAV"
 
-    def __init__(self, path: Path, stream: int | None = None) -> None:
-        self.info, self._scan = probe_scanned(path, stream)
-        self._planar = packing(self.info.pix_fmt).planar
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._packets = source.packets
+        self._planar = packing(source.info.pix_fmt).planar
         self._closed = False
+
+    @property
+    def info(self) -> StreamInfo:
+        return self.source.info
 
     def frames(self, start_pts: int | None = None, end_pts: int | None = None) -> Iterator[Frame]:
         """Frames with start_pts <= pts < end_pts, each exactly once.
@@ -68,7 +71,7 @@ class PyAVDecoder:
             due = index + 1
             if due == end < len(pts):
                 return
-        if due < end or self._scan.breaks_off is not None:
+        if due < end or self._packets.breaks_off is not None:
             self._missing(due, end)
 
     def close(self) -> None:
@@ -103,19 +106,19 @@ class PyAVDecoder:
 
     def _start_before(self, first: int) -> int | None:
         """Time to seek to so that frame ``first`` can be decoded; None for the start of the file."""
-        keys = self._scan.keys
+        keys = self._packets.keys
         before = int(np.searchsorted(keys[:, 0], self.info.pts[first], side="right")) - 1
         # Frames of an open group may precede its key frame: the first group needs no seek at all.
         return int(keys[before, 1]) if before > 0 else None
 
     def _numbered(self, start: int | None) -> Iterator[tuple[int, VideoFrame]]:
         with open_input(self.info.path) as container:
-            stream = choose_same(container, self.info.stream_index)
+            stream = same_stream(container, self.source)
             if start is not None:
                 container.seek(start, stream=stream)
             counted = 0
             for picture in _decode(container, open_decoder_context(stream), self.info.stream_index):
-                if self._scan.derived or picture.pts is None:
+                if self._packets.derived or picture.pts is None:
                     index = counted
                 else:
                     index = bisect_left(self.info.pts, picture.pts)
@@ -150,14 +153,14 @@ class PyAVDecoder:
         elif due == len(self.info.pts):
             raise InputError(
                 f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
-                f"({self._scan.breaks_off}); repair it or end before that time"
+                f"({self._packets.breaks_off}); repair it or end before that time"
             )
-        elif self.info.interlaced and self._scan.breaks_off is None:
+        elif self.info.interlaced and self._packets.breaks_off is None:
             warned(
                 log, "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
             )
         else:
-            why = f" ({self._scan.breaks_off})" if self._scan.breaks_off else ""
+            why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
             raise InputError(
                 f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
                 "repair it or end before that time"

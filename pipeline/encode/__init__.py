@@ -1,4 +1,4 @@
-"""Encoders: one file each behind one protocol. What goes in comes out with everything else of the source."""
+"""Encoders: one file each behind one protocol. The output keeps everything of the source beside the video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.types import Frame
 
 @dataclass(frozen=True, slots=True)
 class EncodeSettings:
-    """What a user may choose."""
+    """Settings of an output that a user may choose."""
 
     codec: str = "auto"
     """FFmpeg's name of an encoder (libx264) or a codec (h264); ``auto``: the source's, else libx264."""
@@ -31,9 +31,9 @@ class EncodeSettings:
 
 
 class Encoder(Protocol):
-    """A file that is being written. Nothing stands under its name before `finish` has returned.
+    """A file that is being written. Nothing exists under its name before `finish` has returned.
 
-    Made, it has touched nothing; a context manager opens it on entry and closes it on exit.
+    The constructor writes nothing. A context manager opens the file on entry and closes it on exit.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Encoder(Protocol):
         ...
 
     def open(self) -> None:
-        """Begin the file, under another name. Whatever comes of it, `close` clears up."""
+        """Begin the file, under another name. `close` removes it after any failure."""
         ...
 
     def write(self, frame: Frame) -> None:
@@ -52,15 +52,15 @@ class Encoder(Protocol):
         ...
 
     def complete(self) -> Path:
-        """Write what is still held back; the whole file, still under another name. Raises OutputError."""
+        """Flush the encoder. Returns where the file lies, not yet under its name. Raises OutputError."""
         ...
 
     def finish(self) -> None:
-        """`complete`, if that has not been, and put the file under its name. Raises OutputError."""
+        """Call `complete` if nobody has, and rename the file to its name. Raises OutputError."""
         ...
 
     def close(self) -> None:
-        """Without `finish` before: remove what was written."""
+        """Remove the file, unless `finish` has returned."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,4 +1,4 @@
-"""The output while it is incomplete: a hidden file beside the target, renamed at the end."""
+"""An output is written to a hidden file beside its target, which is renamed when it is whole."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from av.error import FFmpegError
 from pipeline.errors import OutputError
 
 
-class PartFile:
+class AtomicFile:
     """A binary file for a muxer that becomes ``target`` on `commit` and vanishes on `discard`.
 
-    Nothing is on disk before `create`, so that whoever opens it can see to `discard` first. Raises
-    OutputError where the target cannot be written, or is the source itself.
+    The constructor creates nothing on disk, so that the caller can arrange for `discard` before `create`.
+    Raises OutputError where the target cannot be written, or is the source itself.
     """
 
     def __init__(self, target: Path, source: Path, overwrite: bool) -> None:
@@ -94,7 +94,7 @@ class PartFile:
 
 @contextlib.contextmanager
 def all_or_nothing(*targets: Path) -> Iterator[None]:
-    """If something is raised, files that have come into being go and older ones are back."""
+    """On an exception, files that were created are removed and those they replaced are restored."""
     before = [_identity(target) for target in targets]
     aside = [target.with_name(f".{secrets.token_hex(8)}.old") for target in targets]
     try:
@@ -157,7 +157,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def output_error(target: Path, error: OSError) -> OutputError:
-    """One line for what the operating system said."""
+    """An error of the operating system as one line."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return OutputError(
@@ -172,7 +172,7 @@ def output_error(target: Path, error: OSError) -> OutputError:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def translated_errors(path: Path) -> Iterator[None]:
     """Errors of FFmpeg and of the operating system as OutputError."""
     try:
         yield

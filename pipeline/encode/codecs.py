@@ -17,11 +17,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from pipeline.decode.probe import INTERLACED_ORDERS, PictureTags
+from pipeline.decode.source import INTERLACED_ORDERS, PictureTags, Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
-from pipeline.notes import decided
+from pipeline.notes import decided, warned
 from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ _ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
 _ALPHA_CONTAINERS = ("matroska", "webm")
 """Hold the alpha plane of VP8 and VP9, which lies beside the packets; others drop it."""
 # Where players expect what. FFV1 in MP4 or MOV is legal and hardly anything plays it: there, as in any
-# container that is not named here, what H.264 and HEVC cannot hold is lost and said.
+# container that is not named here, samples that H.264 and HEVC cannot hold are lost, with a warning.
 _ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
 
 MPEG_SYSTEMS = {"mpegts", "mpeg", "vob", "svcd", "dvd", "vcd"}
@@ -71,10 +71,8 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3"},
     **{name: {"rc": "vbr", "cq": "19", "b": "0", "preset": "p5", "tune": "hq"} for name in NVENC_NAMES},
 }
-# superfast leaves out the look-ahead over macroblocks, which costs little and saves a quarter of the file.
-# With it files are 1 to 25 % larger and 0.1 to 0.8 dB worse than at veryfast, for half of the processor time.
-# Where B-frames go is not decided: on eight clips always three made files 11 % smaller to 12 % larger (mean
-# 2 % smaller) at 0.5 dB less to 0.7 dB more (mean 0.1 more), in 0 to 17 % less time.
+# superfast, with the look-ahead over macroblocks that it leaves out and with B-frames at fixed places: half
+# of the processor time of veryfast, for files that are 1 to 25 % larger.
 _SUPERFAST = {"preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10:b-adapt=0"}
 _QUICK: dict[str, dict[str, str]] = {
     "libx264": _SUPERFAST,
@@ -97,7 +95,7 @@ _COUNTED_SPEEDS = {
 }
 _NAMED_SPEEDS = ("libx264", "libx264rgb", "libx265")
 _WORST_CRF = 51
-"""Of H.264 and HEVC at 8 bits; their options state no bound."""
+"""Worst quality of H.264 and HEVC at 8 bits; their options state no bound."""
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
 _TOP_FIRST = (2, 5)
 """AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""
@@ -133,7 +131,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         names = (*on_gpu, *_FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
-        if not _exists(name) or not _fits(name, container):
+        if not is_in_ffmpeg(name) or not _fits(name, container):
             continue
         target = _target(name, planar, info, container)
         if target is not None:
@@ -158,7 +156,7 @@ def _on_gpu(info: StreamInfo, gpu: int | None) -> tuple[str, ...]:
 @lru_cache(maxsize=16)
 def nvenc_refusal(name: str, gpu: int) -> str:
     """Why an encoder of NVENC does not work on a GPU, found out by encoding a frame; empty where it does."""
-    if not _exists(name):
+    if not is_in_ffmpeg(name):
         return "not in this FFmpeg"
     writer = av.CodecContext.create(name, "w")
     assert isinstance(writer, VideoCodecContext)
@@ -183,7 +181,8 @@ def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Targ
     return choose_format(encoder, planar, info.width, info.height)
 
 
-def _exists(name: str) -> bool:
+def is_in_ffmpeg(name: str) -> bool:
+    """Whether this FFmpeg was built with the encoder."""
     try:
         av.Codec(name, "w")
     except ValueError:  # av.codec.codec.UnknownCodecError
@@ -206,10 +205,10 @@ def _fits(encoder: str, container: str) -> bool:
 def _named(codec: str) -> tuple[str, ...]:
     """Encoders for what a user wrote: an encoder's name, or a codec's."""
     names = _FAMILY.get(codec, (codec,))
-    for name in filter(_exists, names):
+    for name in filter(is_in_ffmpeg, names):
         if (kind := av.Codec(name, "w").type) != "video":
             raise OutputError(f"{name} is no video encoder but one for {kind}; try auto, libx264 or libx265")
-    if not any(_exists(name) for name in names):
+    if not any(is_in_ffmpeg(name) for name in names):
         raise OutputError(f"there is no encoder {codec} in this FFmpeg; try auto, libx264, libx265 or ffv1")
     return names
 
@@ -262,6 +261,15 @@ def _speed(encoder: str, preset: str, bounds: tuple[float, float]) -> str:
     elif encoder not in _NAMED_SPEEDS or preset in _SPEEDS:
         return preset
     raise UsageError(f"{encoder} has no preset {preset!r}; wanted {wanted}")
+
+
+def with_field_order(source: Source) -> PictureTags:
+    """The source's tags, with the top field first where interlaced video does not say which one is."""
+    tags = source.tags
+    if not source.info.interlaced or tags.field_order in INTERLACED_ORDERS:
+        return tags
+    warned(log, "%s does not say which field comes first; the top one is assumed", source.path.name)
+    return replace(tags, field_order=INTERLACED_ORDERS[0])
 
 
 def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list[str]) -> dict[str, str]:

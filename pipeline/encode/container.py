@@ -49,7 +49,7 @@ def container_format(path: Path) -> str:
     return name
 
 
-def carried_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags without those that describe the source file itself."""
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Everything of the source that is not the processed video: copied packet by packet, bit for bit."""
+"""All other streams of the source, copied packet by packet, bit for bit."""
 
 from __future__ import annotations
 

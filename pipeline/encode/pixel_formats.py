@@ -40,9 +40,9 @@ class Target:
 
     pix_fmt: str
     losses: tuple[str, ...]
-    """What of the samples it cannot hold, each as in "the alpha plane"."""
+    """Losses of samples, each as in "the alpha plane"."""
     notes: tuple[str, ...]
-    """What was widened to hold them, each as a clause."""
+    """Conversions without loss, each as a clause."""
 
 
 def _traits(planar: str) -> _Traits:

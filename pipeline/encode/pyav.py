@@ -18,23 +18,30 @@ from av.video.stream import VideoStream
 
 from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
 from pipeline.decode.planes import packing
-from pipeline.decode.probe import picture_tags
+from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.atomic_file import PartFile, told
-from pipeline.encode.codecs import MPEG_SYSTEMS, Choice, choices, chroma_place, tag_options
+from pipeline.encode.atomic_file import AtomicFile, translated_errors
+from pipeline.encode.codecs import (
+    MPEG_SYSTEMS,
+    Choice,
+    choices,
+    chroma_place,
+    tag_options,
+    with_field_order,
+)
 from pipeline.encode.container import (
     MOV_FAMILY,
-    carried_tags,
     clock_loss,
     container_format,
     container_options,
     cut_chapters,
+    passthrough_tags,
 )
 from pipeline.encode.passthrough import OtherStreams, cut_of
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.errors import OutputError
 from pipeline.notes import decided, warned
-from pipeline.types import Colour, Frame, StreamInfo
+from pipeline.types import Colour, Frame
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +67,17 @@ class PyAVEncoder:
 
     def __init__(
         self,
-        info: StreamInfo,
-        path: Path,
+        source: Source,
+        path: Path | str,
         settings: EncodeSettings | None = None,
         *,
         overwrite: bool = False,
         start_pts: int | None = None,
         end_pts: int | None = None,
     ) -> None:
-        self.path = path
-        self._info = info
+        self.path = path = Path(path)
+        self._source = source
+        self._info = info = source.info
         self._settings = settings or EncodeSettings()
         self._format = container_format(path)
         self._lost: list[str] = []
@@ -79,7 +87,7 @@ class PyAVEncoder:
         self._lifted = False
         self._shift_pts = self._shift(start_pts)
         self._cut = cut_of(info, start_pts, end_pts, self._shift_pts)
-        self._part = PartFile(path, info.path, overwrite)
+        self._part = AtomicFile(path, info.path, overwrite)
         self._opened = contextlib.ExitStack()
 
     def open(self) -> None:
@@ -110,14 +118,14 @@ class PyAVEncoder:
         picture = to_picture(frame.planes, frame.pix_fmt, self._choice.target, frame.colour)
         picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
         _tag(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
-        with told(self.path):
+        with translated_errors(self.path):
             self._mux(self._video.encode(picture))
 
     def complete(self) -> Path:
         """Write what the encoder and the other streams hold back. Returns where the whole file lies."""
         if self._last_pts is None:
             raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
-        with told(self.path):
+        with translated_errors(self.path):
             self._mux(self._video.encode(None))
             for other in self._others.until(None):
                 self._out.mux(other)
@@ -172,9 +180,9 @@ class PyAVEncoder:
     def _open(self) -> tuple[OutputContainer, VideoStream, Choice]:
         """The container with its streams in the source's order, and the first encoder that opens."""
         info, source = self._info, self._others.source
-        tags = picture_tags(info)
+        tags = with_field_order(self._source)
         place = chroma_place(source, info.stream_index)
-        titles = carried_tags(source.metadata) | dict(self._settings.metadata)
+        titles = passthrough_tags(self._source.metadata) | dict(self._settings.metadata)
         options = container_options(self._format, source, titles, self._cut, self._lost)
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
@@ -189,9 +197,9 @@ class PyAVEncoder:
                     video.codec_context.field_order = tags.field_order
                     video.set_display_matrix(tags.display_matrix)
                     video.disposition = stream.disposition
-                    video.metadata.update(carried_tags(stream.metadata))
+                    video.metadata.update(passthrough_tags(stream.metadata))
                 else:
-                    self._others.add(stream, carried_tags(stream.metadata), out)
+                    self._others.add(stream, passthrough_tags(stream.metadata), out)
             try:
                 video.codec_context.open()
             except (FFmpegError, ValueError) as error:
@@ -201,7 +209,7 @@ class PyAVEncoder:
             out.metadata.update(titles)
             cut_chapters(source, out, self._cut)
             try:
-                with told(self.path):
+                with translated_errors(self.path):
                     out.start_encoding()
             except OutputError as error:
                 # A container may refuse a codec as late as that (VP9 in MOV).

@@ -1,9 +1,8 @@
-"""Was everything kept? A finished output against its source, by demuxing both."""
+"""Compares a finished output with its source, by demuxing both, and lists what was kept, changed or lost."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from pipeline.decode.open import codec_name, open_input
 from pipeline.decode.planes import packing
-from pipeline.decode.probe import probe
+from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import carried_tags
+from pipeline.encode.container import passthrough_tags
 from pipeline.encode.passthrough import Cut, cut_of, is_rewritten_by_muxer
+from pipeline.notes import silent
 from pipeline.types import StreamInfo
 
 _SAME_TIME_S = 1e-3
@@ -49,53 +49,44 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Conservation:
+class Verification:
     items: tuple[Item, ...]
 
     @property
     def broken(self) -> tuple[Item, ...]:
-        """What was not kept."""
+        """Items that were changed or lost."""
         return tuple(item for item in self.items if item.state is not State.KEPT)
 
 
 def compare(
-    source: StreamInfo,
+    source: Source,
     output: Path,
     settings: EncodeSettings | None = None,
     *,
     start_pts: int | None = None,
     end_pts: int | None = None,
-) -> Conservation:
-    """What an output kept of the frames ``start_pts <= pts < end_pts`` and of everything beside them.
+) -> Verification:
+    """Compares the frames ``start_pts <= pts < end_pts`` and everything beside them.
 
-    ``settings`` excuse what they ask for: dropped audio, tags that are overwritten. Raises InputError
-    where either file cannot be read.
+    Differences that ``settings`` ask for are no losses: dropped audio, tags that are overwritten. Raises
+    InputError where either file cannot be read.
     """
     settings = settings or EncodeSettings()
-    made = _probe_quietly(output)
-    pts = np.frombuffer(array("q", source.pts), np.int64)
+    with silent():  # the comparison reports what is unusual about the output
+        made = open_source(output)
+    info = source.info
+    pts = np.frombuffer(array("q", info.pts), np.int64)
     first = 0 if start_pts is None else int(np.searchsorted(pts, start_pts))
     pts = pts[first : len(pts) if end_pts is None else int(np.searchsorted(pts, end_pts))]
     shift = int(pts[0]) if start_pts is not None and len(pts) else 0
-    cut = cut_of(source, start_pts, end_pts, shift)
-    items = [*_video(source, made, pts - shift)]
+    cut = cut_of(info, start_pts, end_pts, shift)
+    items = [*_video(info, made.info, pts - shift)]
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:
             items.append(_item("chapters", _chapters(before), _chapters(after)))
-        items += _tags("tag", before.metadata, after.metadata, settings.metadata)
-        items += _streams(before, after, source, made, cut, settings)
-    return Conservation(tuple(items))
-
-
-def _probe_quietly(output: Path) -> StreamInfo:
-    """What a reader may wonder about in our own output is no news to its user: the comparison tells."""
-    reader = logging.getLogger("pipeline.decode")
-    level = reader.level
-    reader.setLevel(logging.ERROR)
-    try:
-        return probe(output)
-    finally:
-        reader.setLevel(level)
+        items += _tags("tag", source.metadata, made.metadata, settings.metadata)
+        items += _streams(before, after, info, made.info, cut, settings)
+    return Verification(tuple(items))
 
 
 def _item(name: str, source: object, output: object) -> Item:
@@ -151,7 +142,7 @@ def _tags(
     name: str, source: Mapping[str, str], output: Mapping[str, str], excused: Mapping[str, str]
 ) -> Iterator[Item]:
     got = {key.lower(): value for key, value in output.items()}
-    for key, value in carried_tags(source).items():
+    for key, value in passthrough_tags(source).items():
         if key.lower() not in {excuse.lower() for excuse in excused}:
             yield _item(f"{name} {key.lower()}", value, got.get(key.lower()))
 
@@ -182,7 +173,7 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, FFmpegError):  # the decoder has told of a damaged source
+        except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
             return list(tracks.values())
         track = tracks[packet.stream.index]
         if packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer

@@ -27,7 +27,7 @@ SUFFIXES: dict[Library, tuple[str, ...]] = {
     "torch": (".pt2",),
     "tensorrt": (".engine",),
 }
-"""What a library opens."""
+"""Suffixes of the files that a library opens."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 CONTRACT = (
@@ -36,13 +36,13 @@ CONTRACT = (
     "own base less that, 2 misfit * 8, 1 density; residual: RGB over the base; "
     "trust: in [0, 1]"
 )
-"""What a network file was made for: the meaning and the ranges of its inputs and outputs. A file that names
-another contract is outdated. Change it with ``nets.observation``."""
+"""Meaning and ranges of the inputs and outputs that a network file was made for. A file that names another
+contract is outdated. Change it with ``nets.observation``."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What a network wants, read from the metadata of its ONNX file.
+    """Inputs and outputs of a network, read from the metadata of its file.
 
     The file holds the learned part of the network only. What it reads from the mosaic and how its answer
     is held to the mosaic (``nets.observation``) is computed around it, in float32, at any precision of the
@@ -90,7 +90,7 @@ class EngineSpec:
 
     @property
     def channels(self) -> int:
-        """Of ``features``."""
+        """Channels of ``features``."""
         return CHANNELS + SUPPORT if self.fused else CHANNELS
 
 
@@ -102,7 +102,7 @@ class Engine(Protocol):
     name: str
     """Library, device and precision, e.g. ``openvino CPU bf16``."""
     calls: int
-    """Of ``infer``, that may run at a time, each in a thread of its own; with 1 all belong in one thread."""
+    """Calls of ``infer`` that may run at a time, each in its own thread; with 1 all belong in one thread."""
 
     def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     def close(self) -> None: ...
@@ -164,7 +164,7 @@ def open_engine(
 
 
 def graph_library(engine: str) -> Literal["auto", "openvino", "onnxruntime"]:
-    """What runs ONNX files under a setting that may name TensorRT, which runs engine files only."""
+    """The library for ONNX files under a setting that may name TensorRT, which runs engine files only."""
     match engine:
         case "openvino" | "onnxruntime":
             return engine

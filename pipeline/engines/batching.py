@@ -1,16 +1,35 @@
-"""Batches of any size for engines that take a few sizes only: cut where too large, padded where too small."""
+"""Calls of an engine: its inputs, batches of a size that it takes, and a library's first call alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from nets.fusion import support
+from nets.observation import Observation
 from pipeline.engines import EngineSpec
 
 Run = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Runs one batch of an allowed size; its outputs belong to the caller."""
+_first_call = threading.Lock()
+_called: set[str] = set()
+
+
+def engine_inputs(obs: Observation, spec: EngineSpec) -> tuple[dict[str, Tensor], Observation]:
+    """``obs`` of the (B * T, ...) frames of windows -> the engine's inputs, and the observation of the
+    (B * C, ...) core frames that its answer is composed with."""
+    core = list(range(spec.context, spec.context + spec.core))
+    of_core = support(obs, spec.window, core) if spec.fused else obs.pick(spec.window, core)
+    read = of_core if spec.fused else obs
+    frames = (-1, spec.frames)
+    return {
+        "features": read.features.unflatten(0, frames),
+        "mask": (1 - read.weight).unflatten(0, frames),
+    }, of_core
 
 
 def fitting(count: int, spec: EngineSpec) -> int:
@@ -39,3 +58,20 @@ def in_parts(inputs: Mapping[str, Tensor], spec: EngineSpec, run: Run) -> dict[s
     if len(parts) == 1:
         return parts[0]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@contextmanager
+def first_call_alone(library: str) -> Iterator[None]:
+    """Put around calls that come from several threads: until one call of ``library`` has ended well, they run
+    one at a time, whichever object they are calls of.
+
+    What OpenVINO's bindings prepare on their first call (pybind11's view of NumPy, tables of dtypes) lies in
+    C++ statics whose making runs Python. A thread that makes one and waits for the interpreter's lock, and
+    one that holds the lock and waits for the static, would wait for each other for ever.
+    """
+    if library in _called:
+        yield
+        return
+    with _first_call:
+        yield
+        _called.add(library)

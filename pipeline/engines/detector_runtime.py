@@ -1,26 +1,34 @@
-"""Networks that are not ours, as they come in an ONNX file: pictures of one size go in, raw outputs come out.
+"""Detectors' networks, as they come in an ONNX file: pictures of one size go in, raw outputs come out.
 
-A restoring network is opened with ``open_engine``; this is for finders, whose files carry no metadata.
+``compile_on_cpu`` takes and gives arrays. ``compile_on_device`` takes a tensor on a GPU and leaves the answer
+there; its ``head`` makes a few numbers of the network's outputs, and under PyTorch on a GPU it is part of the
+CUDA graph that a call replays. Our own networks carry metadata and are opened with ``open_engine``.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import onnx
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.engines.warm_up import alone_at_first
+from pipeline import cuda
+from pipeline.engines.batching import first_call_alone
+from pipeline.engines.onnx_graph import Graph
 from pipeline.flow import cores
 
 Array = NDArray[np.float32]
+Head = Callable[[list[Tensor]], Tensor]
 
-_MOST_CALLS = 4
-_MOST_PIXELS = 2 * 1792 * 1024
-"""In all pictures of the calls that run at a time: each has activations of its own, in CenterFace about 110
-bytes a pixel."""
+_MAX_CALLS = 4
+_MAX_PIXELS = 2 * 1792 * 1024
+"""Pixels in all pictures of the calls that run at a time: each call has activations of its own."""
 
 
 class Program(Protocol):
@@ -29,7 +37,7 @@ class Program(Protocol):
     name: str
     """Library, device and precision."""
     calls: int
-    """That may run at a time, each from a thread of its own; further ones wait."""
+    """Calls that may run at a time, each from a thread of its own; further ones wait."""
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
         """(H, W, 3) -> outputs in the order of the file, the library's own until this thread's next call."""
@@ -37,11 +45,11 @@ class Program(Protocol):
 
 
 def calls_at_a_time(shape: tuple[int, int], threads: int | None = None) -> int:
-    """For pictures of ``shape`` (H, W), on ``threads`` cores, None: all that this process may use."""
-    return max(1, min(threads or cores(), _MOST_CALLS, _MOST_PIXELS // (shape[0] * shape[1])))
+    """How many calls run at a time for pictures of ``shape`` (H, W), on ``threads`` cores, None: all."""
+    return max(1, min(threads or cores(), _MAX_CALLS, _MAX_PIXELS // (shape[0] * shape[1])))
 
 
-def compile_plain(
+def compile_on_cpu(
     model: bytes,
     shape: tuple[int, int],
     library: Literal["auto", "openvino", "onnxruntime"] = "auto",
@@ -50,8 +58,8 @@ def compile_plain(
     """Compiles a serialised ONNX model for pictures of ``shape`` = (H, W), on the CPU.
 
     Its one input is (1, 3, H, W) in 0..255. OpenVINO where it is installed (bf16 where the processor computes
-    in it), else ONNX Runtime. ``calls_at_a_time`` share the cores: two threads of one call wait for each
-    other after every layer, and where the decoder and x264 want the cores, too, that was a seventh of a run.
+    in it), else ONNX Runtime. ``calls_at_a_time`` calls share the cores, since two threads of one call would
+    wait for each other after every layer.
     """
     calls = calls_at_a_time(shape, threads)
     if library == "openvino" or (library == "auto" and find_spec("openvino") is not None):
@@ -85,7 +93,7 @@ class _OpenVino:
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
-        with alone_at_first("plain"):
+        with first_call_alone("openvino, detector"):
             request = self._request()
             request.infer([picture[None]], share_inputs=True)
             return [request.get_output_tensor(i).data for i in range(self._outputs)]
@@ -111,5 +119,78 @@ class _OnnxRuntime:
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[Array]:
         blob = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)
-        with alone_at_first("plain, onnxruntime"):
+        with first_call_alone("onnxruntime, detector"):
             return [np.asarray(value) for value in self._session.run(None, {self._input: blob})]
+
+
+class DeviceProgram(Protocol):
+    """A network compiled for a device."""
+
+    name: str
+    """Library, device and precision."""
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """(1, 3, H, W) float32 of 0..255 -> what ``head`` makes, the program's own until the next call."""
+        ...
+
+
+def compile_on_device(
+    model: bytes,
+    shape: tuple[int, int],
+    outputs: Sequence[tuple[int, ...]],
+    head: Head,
+    device: torch.device,
+    library: Literal["auto", "torch", "onnxruntime"] = "auto",
+) -> DeviceProgram:
+    """Compiles a serialised ONNX model for pictures of ``shape`` = (H, W); ``outputs`` are its maps' shapes.
+
+    "auto" is PyTorch: it computes in the stages' own stream, so that nobody waits, in half precision, and a
+    call is one launch. ONNX Runtime has a stream of its own, which the host waits for before and after.
+    Raises MissingError where that has no CUDA, InputError for a graph that the library does not take.
+    """
+    if library == "onnxruntime":
+        return _Bound(model, outputs, head, device)
+    return _Torch(model, shape, head, device)
+
+
+class _Torch:
+    def __init__(self, model: bytes, shape: tuple[int, int], head: Head, device: torch.device) -> None:
+        dtype = torch.float16 if device.type == "cuda" else torch.float32  # the CPU has no quick half
+        self.name = f"torch {device} {str(dtype).removeprefix('torch.')}"
+        self._graph, self._head, self._device = Graph(model, device, dtype), head, device
+        self._picture = torch.zeros(1, 3, *shape, device=device)
+        self._call: Callable[[], Tensor] = self._compute
+        if device.type == "cuda":
+            with torch.no_grad():
+                self._call = cuda.captured(self._compute, device, self.name)
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        with torch.no_grad():
+            self._picture.copy_(picture)
+            return self._call()
+
+    def _compute(self) -> Tensor:
+        return self._head(self._graph(self._picture))
+
+
+class _Bound:
+    def __init__(
+        self, model: bytes, outputs: Sequence[tuple[int, ...]], head: Head, device: torch.device
+    ) -> None:
+        from pipeline.engines import onnxruntime  # noqa: PLC0415  heavy
+
+        self.name = f"onnxruntime {device} float32"
+        self._session = onnxruntime.open_session(model, "the face finder's network", device, None)
+        self._run, self._head, self._device = onnxruntime.run_bound, head, device
+        graph = onnx.load_from_string(model).graph
+        weights = {w.name for w in graph.initializer}
+        (self._input,) = (v.name for v in graph.input if v.name not in weights)
+        names = [v.name for v in graph.output]
+        self._maps = {
+            name: torch.empty(shape, device=device) for name, shape in zip(names, outputs, strict=True)
+        }
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        self._run(self._session, self._device, {self._input: picture}, self._maps)
+        with torch.no_grad():
+            return self._head(list(self._maps.values()))

@@ -2,25 +2,34 @@
 
 ``MAGIC``, 8 bytes of the header's length (little-endian), the header in JSON, the parts one after the other.
 Everything that the header says is checked before the library sees a byte of the plan.
+
+To deserialise a TensorRT engine is to run what it says. So what is built is signed with a key that lies in
+the user's cache, and nothing is opened whose owner is somebody else or whose signature is not of this key.
+Engines that are built on one machine for another travel with the whole cache folder, key included.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 import platform
+import secrets
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.engines import EngineSpec
 from pipeline.engines.spec import from_json, to_json
-from pipeline.engines.trust import check_owner, is_signed, sign
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 
 MAGIC = b"vidpipe engine 1\n"
-MOST_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
+KEY_BYTES = 32
 AGAIN = "build it anew with vidpipe export"
 
 TrtLibrary = Literal["tensorrt", "tensorrt_rtx"]
@@ -28,7 +37,7 @@ TrtLibrary = Literal["tensorrt", "tensorrt_rtx"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an engine file says of itself."""
+    """The header of an engine file."""
 
     spec: EngineSpec
     library: TrtLibrary
@@ -53,7 +62,7 @@ def write(file: Any, header: Header, parts: Mapping[str, bytes]) -> None:
         places[name] = [offset, len(content), hashlib.sha256(content).hexdigest()]
         offset += len(content)
     said = asdict(header) | {"spec": to_json(header.spec), "parts": places}
-    said["signature"] = sign(_canonical(said))
+    said["signature"] = sign(canonical_bytes(said))
     text = json.dumps(said, sort_keys=True).encode()
     file.write(MAGIC + len(text).to_bytes(8, "little") + text)
     for content in parts.values():
@@ -92,7 +101,7 @@ def read(path: Path) -> EngineFile:
         with path.open("rb") as file:
             start = file.read(len(MAGIC) + 8)
             length = int.from_bytes(start[len(MAGIC) :], "little")
-            if not start.startswith(MAGIC) or len(start) < len(MAGIC) + 8 or length > MOST_HEADER_BYTES:
+            if not start.startswith(MAGIC) or len(start) < len(MAGIC) + 8 or length > MAX_HEADER_BYTES:
                 raise InputError(f"{path}: not an engine file of this version of vidpipe; {AGAIN}")
             text = file.read(length)
     except OSError as error:
@@ -101,7 +110,7 @@ def read(path: Path) -> EngineFile:
         raise InputError(f"{path}: cut off in its header ({size} bytes); {AGAIN}")
     said = _said(text, path)
     signature = said.pop("signature", "")
-    if not isinstance(signature, str) or not is_signed(_canonical(said), signature):
+    if not isinstance(signature, str) or not is_signed(canonical_bytes(said), signature):
         raise InputError(
             f"{path}: not built by you with this cache, or changed since; an engine is a program, so it is "
             f"not opened; {AGAIN}"
@@ -135,10 +144,70 @@ def _opened(said: dict[str, Any], path: Path, signature: str, start: int) -> Eng
     return EngineFile(path, header, signature, parts, start)
 
 
-def _canonical(said: dict[str, Any]) -> bytes:
+def canonical_bytes(said: dict[str, Any]) -> bytes:
+    """A header without its signature as the bytes that are signed."""
     return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
 
 def machine() -> str:
     """``linux x86_64``: plans are for one operating system and processor."""
     return f"{platform.system().lower()} {platform.machine().lower()}"
+
+
+def folder() -> Path:
+    """``VIDPIPE_CACHE``, else ``vidpipe`` in the user's cache folder."""
+    if named := os.environ.get("VIDPIPE_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vidpipe"
+
+
+def sign(content: bytes) -> str:
+    """HMAC-SHA256 under the user's key, which the first call makes. Raises OutputError."""
+    return hmac.new(_key(), content, hashlib.sha256).hexdigest()
+
+
+def is_signed(content: bytes, signature: str) -> bool:
+    """Whether ``sign`` gave this signature to this content, here."""
+    return hmac.compare_digest(sign(content), signature)
+
+
+def check_owner(path: Path) -> None:
+    """Raises InputError where somebody else owns the file or may write to it, or it is a link."""
+    status = path.lstat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise InputError(f"{path}: neither a file nor a folder; engines are not opened through links")
+    if not hasattr(os, "getuid"):  # Windows: the user's folder is the user's
+        return
+    if status.st_uid != os.getuid():
+        raise InputError(f"{path}: belongs to another user; only engines that you have built are opened")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(f"{path}: others may write to it; take that right from them (chmod go-w)")
+
+
+def _key() -> bytes:
+    path = folder() / "key"
+    try:
+        if not path.exists():
+            _make_key(path)
+        check_owner(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise OutputError(
+            f"cannot keep the key of your engines in {path.parent}: {error.strerror}; set VIDPIPE_CACHE"
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{path}: not a key of {KEY_BYTES} bytes; delete it, engines are then built anew")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Written whole under another name, then linked: the first one wins, and nobody reads half a key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"key.{secrets.token_hex(8)}.part")
+    try:
+        with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with suppress(FileExistsError):
+            path.hardlink_to(part)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""An ONNX file of few operators as PyTorch computes it: finders of others, on devices that PyTorch knows.
+"""Runs an ONNX file of few operators in PyTorch: face detectors, on devices that PyTorch knows.
 
-Files of our own networks come as programs of ``torch.export``; a finder's file has no such twin. CenterFace
-consists of six operators, so it is read rather than written down once more.
+Our own networks come as programs of ``torch.export``; a detector's file does not. CenterFace consists of six
+operators, so its file is interpreted here rather than the network written once more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 
 Step = tuple[Callable[..., Tensor], tuple[str, ...], str]
-"""What is computed, of which values, and the name of the result."""
+"""A function, the names of the values that it takes, and the name of its result."""
 
 
 class Graph:

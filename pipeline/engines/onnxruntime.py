@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline.cuda import settle
-from pipeline.engines.batching import in_parts
+from pipeline.engines.batching import first_call_alone, in_parts
 from pipeline.engines.spec import INPUTS, OUTPUTS, read_onnx
-from pipeline.engines.warm_up import alone_at_first
 from pipeline.errors import InputError, MissingError
 from pipeline.flow import cores
 
@@ -124,7 +123,7 @@ class OnnxRuntimeEngine:
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         assert self._session is not None
         feed = {name: np.ascontiguousarray(inputs[name].cpu().numpy()) for name in INPUTS}
-        with full_memory(), alone_at_first("onnxruntime"):
+        with full_memory(), first_call_alone("onnxruntime"):
             outputs = self._session.run(list(OUTPUTS), feed)
         where = inputs[INPUTS[0]].device
         return {name: torch.from_numpy(v).to(where) for name, v in zip(OUTPUTS, outputs, strict=True)}

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from pipeline.engines import EngineSpec
-from pipeline.engines.batching import in_parts
+from pipeline.engines.batching import first_call_alone, in_parts
 from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
-from pipeline.engines.warm_up import alone_at_first
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ _NAMES = {"f32": "float32", "f16": "float16", "bf16": "bf16"}
 class OpenVinoEngine:
     """Compiles one program of static shape per batch size, when that size first comes.
 
-    Sizes are those of ``batches.fitting``. ``threads`` None leaves their number to the library; ``calls``
+    Sizes are those of ``batching.fitting``. ``threads`` None leaves their number to the library; ``calls``
     from as many threads share them. Raises InputError for a file that is no network of ours.
     """
 
@@ -77,7 +76,7 @@ class OpenVinoEngine:
 
     def _run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         feed = {name: inputs[name].contiguous().numpy() for name in INPUTS}
-        with alone_at_first("engine"):
+        with first_call_alone("openvino"):
             outputs = self._request(feed["mask"].shape[0]).infer(feed)
             return {name: torch.from_numpy(np.array(outputs[name])) for name in OUTPUTS}
 

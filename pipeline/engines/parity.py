@@ -1,9 +1,8 @@
-"""Does an engine answer as PyTorch does? Crops of real pictures, PyTorch's answer, and the difference.
+"""Compares an engine's answer on crops of real pictures with PyTorch's.
 
-Measured in the task's own terms: both answers are held to the mosaic (``nets.observation.compose``), then
-compared
-with each other and with the truth, inside the mosaic. An exporter measures what it has made; an engine that
-could not run where it was made carries its ``Reference`` with it, and is measured when it is first opened.
+Both answers are made consistent with the mosaic (``nets.observation.compose``), then compared with each other
+and with the truth, inside the mosaic. An exporter measures each engine that it builds. An engine that cannot
+run where it was built carries its ``Reference`` with it, and is measured when it is first opened.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from nets.observation import Observation, compose, observe
 from pipeline.engines import Engine, EngineSpec
-from pipeline.engines.feed import feed
+from pipeline.engines.batching import engine_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,12 @@ class Crops:
     cols: Tensor
 
     def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
-        """What an engine is fed, see ``EngineSpec``."""
-        return feed(self._observed(), spec)[0]
+        """Inputs of an engine, see ``EngineSpec``."""
+        return engine_inputs(self._observed(), spec)[0]
 
     def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
         """An engine's answer as a picture: (K, C, 3, S, S), RGB in [0, 1]."""
-        observation = feed(self._observed(), spec)[1]
+        observation = engine_inputs(self._observed(), spec)[1]
         image = self.image[:, spec.context : spec.context + spec.core].flatten(0, 1).float() / 255
         picture = compose(observation, image, residual.flatten(0, 1), trust.flatten())
         shaped: Tensor = picture.clamp(0, 1).unflatten(0, (self.mask.shape[0], spec.core))
@@ -77,7 +76,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an engine of a precision may differ by, inside the mosaic."""
+    """Largest differences that an engine of a precision may have, inside the mosaic."""
 
     min_psnr_db: float
     """between the two answers, peak 1"""

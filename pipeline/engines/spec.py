@@ -1,8 +1,8 @@
-"""What a network file says about itself: an ``EngineSpec`` as JSON under the key ``vidpipe``.
+"""Metadata of network files: an ``EngineSpec`` as JSON under the key ``vidpipe``.
 
 In an ONNX file it is an entry of ``metadata_props``, in a ``torch.export`` archive (.pt2) an extra file, in
-OpenVINO's IR (.xml) an entry of its runtime information, in a TensorRT engine file (``enginefile``) a part of
-the header.
+OpenVINO's IR (.xml) an entry of its runtime information, in a TensorRT engine file (``engine_file``) a part
+of the header.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OUTPUTS = ("residual", "trust")
 
 
 def to_json(spec: EngineSpec) -> str:
-    """What an exporter writes under ``KEY``."""
+    """The text that an exporter writes under ``KEY``."""
     return json.dumps(asdict(spec), sort_keys=True)
 
 

@@ -1,7 +1,7 @@
 """TensorRT and TensorRT for RTX, on an NVIDIA GPU: one context, one stream, CUDA graphs, no copy to the host.
 
 Written against the documented API of TensorRT 10 and 11 and of TensorRT for RTX 1.7. Sizes are those of
-``batches.fitting``; each has buffers of its own, so that what was captured for it stays valid.
+``batching.fitting``; each has buffers of its own, so that what was captured for it stays valid.
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ from torch import Tensor
 from pipeline import cuda
 from pipeline.engines import engine_file, tensorrt_library
 from pipeline.engines.batching import in_parts
-from pipeline.engines.engine_file import AGAIN, EngineFile, Header, machine
+from pipeline.engines.engine_file import (
+    AGAIN,
+    EngineFile,
+    Header,
+    check_owner,
+    folder,
+    is_signed,
+    machine,
+    sign,
+)
 from pipeline.engines.parity import Reference, measure
 from pipeline.engines.spec import INPUTS, OUTPUTS, input_shapes
-from pipeline.engines.trust import check_owner, folder, is_signed, sign
 from pipeline.errors import CheckError, InputError, MissingError, UsageError, VidpipeError
 from pipeline.notes import decided
 
@@ -194,7 +202,7 @@ def _deserialised(
 
 
 def check_plan(module: Any, runtime: tensorrt_library.RtxRuntime, plan: bytes, path: Path) -> None:
-    """What tensorrt_rtx itself says of the plan's header, before it reads the rest. Raises InputError."""
+    """Lets tensorrt_rtx check the plan's header, before it reads the rest. Raises InputError."""
     validity, reasons = runtime.get_engine_validity(plan[: runtime.engine_header_size])
     if validity != module.EngineValidity.INVALID:
         return

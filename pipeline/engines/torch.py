@@ -30,7 +30,7 @@ _REDUCED = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(slots=True)
 class _Program:
-    """What runs one batch size on a GPU: inputs that it reads, outputs that it writes, the graph between."""
+    """The program of one batch size on a GPU: the inputs that it reads, and the call that replays it."""
 
     inputs: dict[str, Tensor]
     replay: Callable[[], tuple[Tensor, ...]]

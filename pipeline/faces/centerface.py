@@ -13,12 +13,13 @@ from typing import Literal
 import cv2
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from pipeline.cuda import CPU
-from pipeline.engines.detector_runtime import compile_plain
+from pipeline.engines.detector_runtime import compile_on_cpu
 from pipeline.errors import MissingError
-from pipeline.faces import Face, Picture
+from pipeline.faces import Face, FaceDetector, Library, Picture
 from pipeline.types import Box
 
 STRIDE = 4
@@ -27,9 +28,25 @@ SAME_FACE_IOU = 0.3
 """from which the weaker of two boxes is dropped, as in the authors' code"""
 
 
+def open_centerface(
+    size_px: tuple[int, int], library: Library, threads: int | None, device: torch.device | None
+) -> FaceDetector:
+    """See `pipeline.faces.Opener`. On a GPU it has been compared with the CPU when this returns.
+
+    Raises UsageError, MissingError, CheckError.
+    """
+    if device is None:
+        return CenterFace(size_px, "auto" if library == "torch" else library, threads)
+    from pipeline.faces.centerface_cuda import open_on_device  # noqa: PLC0415  it imports this module
+
+    return open_on_device(size_px, device, library)
+
+
 class CenterFace:
-    """Static input of ``size_px`` = (width, height), both multiples of 32. To be called from any thread,
-    ``threads`` calls at a time (``plain.compile_plain``). Raises MissingError."""
+    """CenterFace on the CPU, for pictures of ``size_px`` = (width, height), both multiples of 32.
+
+    It may be called from any thread, ``calls`` calls at a time. Raises MissingError.
+    """
 
     def __init__(
         self,
@@ -42,7 +59,7 @@ class CenterFace:
             raise ValueError(f"size {width}x{height}: wanted multiples of 32")
         self.device = CPU
         self._shape = (height, width, 3)
-        self._program = compile_plain(network(), (height, width), library, threads)
+        self._program = compile_on_cpu(network(), (height, width), library, threads)
         self.calls = self._program.calls
         self.name = f"centerface {width}x{height} on {self._program.name}"
 

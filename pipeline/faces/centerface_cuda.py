@@ -1,12 +1,12 @@
-"""CenterFace on a device: pictures do not leave it, a few numbers of the likeliest places do.
+"""CenterFace on a GPU: pictures do not leave it, a few numbers of the likeliest places do.
 
-``centerface`` is the same on the CPU. The network's maps stay where they are; of the ``most`` cells of the
-highest score come score, place and the 14 values that a face is made of, 16 numbers each. Where more cells
-than that may be faces, it is opened for more: no face is lost for want of room.
+``centerface`` is the same on the CPU. The network's maps stay on the device; of the ``cells`` cells with the
+highest score, score, place and the 14 values that a face is made of are fetched, 16 numbers each. Where more
+cells than that may be faces, the network is opened for more, so that no face is lost.
 
-It is proven when it is opened: faces are drawn into a picture, and what the CPU sees in it must be seen here.
-A finder that saw nothing would have all faces released, and the gate, which looks with another of its kind,
-would agree.
+``open_on_device`` tests the detector: faces are drawn into a picture, and those that the CPU finds must be
+found on the device. A detector that found nothing would have all faces released, and the release check, which
+uses another detector of the same kind, would agree.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.engines.detector_runtime_cuda import compile_there
+from pipeline.engines.detector_runtime import compile_on_device
 from pipeline.errors import CheckError, UsageError
-from pipeline.faces import Face, Picture
+from pipeline.faces import Face, Library, Picture
 from pipeline.faces.centerface import STRIDE, CenterFace, decoded, network
 from pipeline.notes import decided
 
 log = logging.getLogger(__name__)
 
-MOST = 512
+FETCHED_CELLS = 512
 """Cells that are fetched: 32 KiB. A face takes 5 to 10."""
 _CHANNELS = (1, 2, 2, 10)
-"""Of the maps: score, log size, offset, landmarks"""
+"""Channels of the maps: score, log size, offset, landmarks"""
 _SCORE_APART = 0.03
 """0..1; half precision differs by 0.002 on faces"""
 _SIDES_APART = 0.03
@@ -42,14 +42,14 @@ _DRAWN_PX = 96
 
 
 class DeviceCenterFace:
-    """Static input of ``size_px`` = (width, height), both multiples of 32. Raises MissingError."""
+    """For pictures of ``size_px`` = (width, height), both multiples of 32. Raises MissingError."""
 
     def __init__(
         self,
         size_px: tuple[int, int],
         device: torch.device,
         library: Literal["auto", "torch", "onnxruntime"] = "auto",
-        most: int = MOST,
+        cells: int = FETCHED_CELLS,
     ) -> None:
         width, height = size_px
         if width % 32 or height % 32:
@@ -58,7 +58,7 @@ class DeviceCenterFace:
         self._library: Literal["auto", "torch", "onnxruntime"] = library
         self._shape = (1, 3, height, width)
         self._cells = (height // STRIDE, width // STRIDE)
-        self._open(most)
+        self._open(cells)
         self.calls = 1
         self.name = f"centerface {width}x{height} on {self._program.name}"
 
@@ -75,17 +75,17 @@ class DeviceCenterFace:
         ys, xs = np.divmod(rows[:, 0].astype(np.int64), self._cells[1])
         return decoded(rows[:, 1], ys, xs, rows[:, 2:].T)
 
-    def _open(self, most: int) -> None:
-        self._most = min(most, self._cells[0] * self._cells[1])
+    def _open(self, cells: int) -> None:
+        self.fetched_cells = min(cells, self._cells[0] * self._cells[1])
         maps = [(1, channels, *self._cells) for channels in _CHANNELS]
-        self._program = compile_there(
+        self._program = compile_on_device(
             network(), self._shape[2:], maps, self._likeliest, self.device, self._library
         )
 
     def _likeliest(self, maps: list[Tensor]) -> Tensor:
-        """(most, 16): place, score and values of the likeliest cells, best first."""
+        """(n, 16): place, score and values of the likeliest cells, best first."""
         heat, *others = maps
-        scores, at = heat.flatten().topk(self._most)
+        scores, at = heat.flatten().topk(self.fetched_cells)
         # A place is a whole number below 2 ** 24, exact in float32.
         values = torch.cat([x[0].flatten(1) for x in others])[:, at]
         return torch.cat([torch.stack([at.to(torch.float32), scores]), values]).T
@@ -97,33 +97,32 @@ class DeviceCenterFace:
         return rows
 
 
-def open_there(
-    size_px: tuple[int, int],
-    device: torch.device,
-    library: Literal["auto", "openvino", "onnxruntime", "torch"] = "auto",
+def open_on_device(
+    size_px: tuple[int, int], device: torch.device, library: Library = "auto"
 ) -> DeviceCenterFace:
-    """A finder that was compared with the CPU's. Raises UsageError, MissingError, CheckError."""
+    """A detector that was compared with the CPU's. Raises UsageError, MissingError, CheckError."""
     if library == "openvino":
         raise UsageError(f"--engine openvino runs on the CPU, --device {device} was asked; use auto")
-    finder = DeviceCenterFace(size_px, device, library)
-    compare(finder, size_px)
-    return finder
+    detector = DeviceCenterFace(size_px, device, library)
+    compare(detector, size_px)
+    return detector
 
 
-def compare(finder: DeviceCenterFace, size_px: tuple[int, int]) -> None:
-    """Raises CheckError where the finder does not see the drawn faces that the CPU sees, or sees others."""
+def compare(detector: DeviceCenterFace, size_px: tuple[int, int]) -> None:
+    """Raises CheckError where the detector does not find the same drawn faces as the CPU."""
     picture = drawn(size_px)
-    here = CenterFace(size_px, "onnxruntime")(picture, _PERHAPS)
-    there = finder(torch.from_numpy(picture).to(finder.device).permute(2, 0, 1)[None].float(), _PERHAPS)
-    for one, two, who in ((here, there, "the CPU"), (there, here, "it")):
+    on_cpu = CenterFace(size_px, "onnxruntime")(picture, _PERHAPS)
+    sent = torch.from_numpy(picture).to(detector.device).permute(2, 0, 1)[None].float()
+    on_device = detector(sent, _PERHAPS)
+    for one, two, who in ((on_cpu, on_device, "the CPU"), (on_device, on_cpu, "it")):
         for face in one:
             if face.score >= _SURE and not any(_same(face, other) for other in two):
                 x, y = face.box.centre
                 raise CheckError(
-                    f"{finder.name}: a face is drawn at {x:.0f}, {y:.0f}, and of the CPU and it only {who} "
+                    f"{detector.name}: a face is drawn at {x:.0f}, {y:.0f}, and of the CPU and it only {who} "
                     "sees it; use --device cpu"
                 )
-    decided(log, "%s: sees the %d drawn faces that the CPU sees", finder.name, len(here))
+    decided(log, "%s: sees the %d drawn faces that the CPU sees", detector.name, len(on_cpu))
 
 
 def _same(one: Face, two: Face) -> bool:

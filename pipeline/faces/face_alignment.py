@@ -1,4 +1,4 @@
-"""The finders of the PyPI package ``face-alignment``: S3FD, BlazeFace, with FAN's landmarks.
+"""The detectors of the PyPI package ``face-alignment``: S3FD, BlazeFace, with FAN's landmarks.
 
 The package fetches its weights over the network when they are first used and keeps them under ``TORCH_HOME``.
 S3FD (Zhang et al., arXiv 1708.05237) is slow and finds small and turned faces; BlazeFace (Bazarevsky et al.,
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.cuda import CPU
 from pipeline.errors import MissingError
-from pipeline.faces import Face, Picture
+from pipeline.faces import Face, Library, Picture
 from pipeline.types import Box
 
 _SCORE_OPTION = {"s3fd": "filter_threshold", "blazeface": "min_score_thresh"}
@@ -29,7 +30,21 @@ _LEAST_SCORE = 0.05
 _FIVE = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
 
 
-class FaceAlignmentFinder:
+def open_s3fd(
+    size_px: tuple[int, int], library: Library, threads: int | None, device: torch.device | None
+) -> FaceAlignmentDetector:
+    """See `pipeline.faces.Opener`; pictures may have any size."""
+    return FaceAlignmentDetector("s3fd")
+
+
+def open_blazeface(
+    size_px: tuple[int, int], library: Library, threads: int | None, device: torch.device | None
+) -> FaceAlignmentDetector:
+    """See `pipeline.faces.Opener`; pictures may have any size."""
+    return FaceAlignmentDetector("blazeface")
+
+
+class FaceAlignmentDetector:
     """One of the package's detectors, eager, on the CPU. Raises MissingError without package or weights."""
 
     def __init__(self, backend: Literal["s3fd", "blazeface"], landmarks: bool = False) -> None:
@@ -37,7 +52,7 @@ class FaceAlignmentFinder:
             raise MissingError(
                 f"--finder {backend}: the package is not installed; pip install face-alignment"
             )
-        self.device = torch.device("cpu")
+        self.device = CPU
         self.calls = 1
         self.name = f"{backend} of face-alignment on torch cpu float32"
         self._aligner: Any = None

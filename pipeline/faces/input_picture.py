@@ -1,4 +1,4 @@
-"""The small upright RGB copy of a frame in which faces are looked for, and the way back to its px."""
+"""The small upright RGB picture of a frame that a detector gets, and the way back to the frame's px."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.cuda import sent
-from pipeline.faces import Face, FaceFinder
+from pipeline.faces import Face, FaceDetector, Picture
 from pipeline.picture import resize
 from pipeline.picture.color import Model, pixel_format
 from pipeline.stages.shot_cuts import to8
 from pipeline.types import Box, Frame, StreamInfo
 
 NET_FACE_PX = 20
-"""Height of a face from which the finders see it for sure (``pipeline.faces.centerface`` has the figures)."""
+"""Height of a face from which the detectors find it for sure (figures: ``pipeline.faces.centerface``)."""
 SMALLEST_PX = 20
 LEAST_SHARE = 1 / 54
 """of the shorter side: with ``SMALLEST_PX`` what ``min_face_px`` is by default: 20 px up to 1080 lines."""
 _QUICK_PX = 40
 _QUICK_SHARE = 0.08
-"""of the shorter side: with ``_QUICK_PX`` the smallest face of the quick looks, 86 px of 1080"""
+"""of the shorter side: with ``_QUICK_PX`` the smallest face of quick detections, 86 px of 1080"""
 _GATE_PX = 36
 _GATE_SHARE = 0.06
-"""of the shorter side: the same for the gate, which looks at another scale than either look does"""
+"""of the shorter side: the same for the release check, whose scale is neither of the two others"""
 _WORTH = 1.3
-"""A quick look that saves less than this factor of the pixels is not worth a second network."""
+"""A quick detection that saves less than this factor of the pixels is not worth a second network."""
 _MULTIPLE = 32
 _GIVE = 0.08
 _STEPS = 16
@@ -47,13 +47,13 @@ class SmallPicture:
 
     width: int
     height: int
-    """Of the part that is filled, as coded."""
+    """Size in px of the part that is filled, as coded."""
     rotation: int
     """Degrees counter-clockwise from coded to upright."""
     frame_width: int
     frame_height: int
     mirrored: bool = False
-    """Left and right change places; another setting for the same finder."""
+    """Left and right change places, so that the same detector sees something else."""
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class SmallPicture:
         w, h = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
         return -(-w // _MULTIPLE) * _MULTIPLE, -(-h // _MULTIPLE) * _MULTIPLE
 
-    def of(self, frame: Frame) -> NDArray[np.uint8]:
+    def from_frame(self, frame: Frame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
         small = _small_rgb(frame, self.width, self.height)
         if self.rotation:
@@ -73,8 +73,8 @@ class SmallPicture:
         out[: small.shape[0], : small.shape[1]] = small
         return out
 
-    def there(self, frame: Frame) -> Tensor:
-        """``of`` as (1, 3, H, W) float32 of whole levels, made and left where the frame lies."""
+    def on_device(self, frame: Frame) -> Tensor:
+        """The same as (1, 3, H, W) float32 of whole levels, on the frame's device."""
         small = resize.rgb(frame, self.width, self.height)
         small = torch.rot90(small, self.rotation // 90, (1, 2))  # counter-clockwise
         if self.mirrored:
@@ -110,19 +110,21 @@ class SmallPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Eye:
-    """A finder and the picture that it looks at."""
+class DetectorView:
+    """A detector and the small picture of a frame that it gets."""
 
-    finder: FaceFinder
+    detector: FaceDetector
     picture: SmallPicture
 
     def faces(self, frame: Frame, min_score: float) -> list[Face]:
-        """In px of the frame as coded. The picture is made where the finder runs, or comes to it."""
-        if self.finder.device.type == "cpu":
-            seen = self.finder(self.picture.of(frame), min_score)
+        """Faces in px of the frame as coded. The picture is made on the detector's device."""
+        device = self.detector.device
+        small: Picture
+        if device.type == "cpu":
+            small = self.picture.from_frame(frame)
         else:
-            seen = self.finder(self.picture.there(sent(frame, self.finder.device)), min_score)
-        return [self.picture.back(face) for face in seen]
+            small = self.picture.on_device(sent(frame, device))
+        return [self.picture.back(face) for face in self.detector(small, min_score)]
 
 
 def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) -> SmallPicture:
@@ -146,10 +148,10 @@ def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) 
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """The pictures of a run: for looks at all faces, for quick looks in between, for the gate."""
+    """The pictures of a run: to detect all faces, to detect quickly in between, and for the release check."""
 
     min_face_px: float
-    """px of the picture as coded; smaller ones are not looked for"""
+    """px of the picture as coded; smaller faces are not detected"""
     quick_face_px: float
     fine: SmallPicture
     quick: SmallPicture
@@ -171,7 +173,7 @@ def scales(info: StreamInfo, min_face_px: float | None) -> Scales:
 
 
 def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no finder minds."""
+    """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no detector minds."""
     fmt = pixel_format(frame.pix_fmt)
     small = [_small(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
     match fmt.model:

@@ -17,10 +17,10 @@ import torch
 from pipeline import cuda
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder
-from pipeline.engines import Engine, detector_runtime, graph_library, open_engine
+from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
-from pipeline.faces import open_finder
-from pipeline.faces.input_picture import Eye, SmallPicture
+from pipeline.faces import detector_kind, open_detector
+from pipeline.faces.input_picture import DetectorView, SmallPicture
 from pipeline.flow import prefetch
 from pipeline.notes import warned
 from pipeline.run.anonymize_sidecar import (
@@ -109,7 +109,7 @@ def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackReco
 class Anonymization:
     """An opened run of this mode, see ``pipeline.run.lifecycle.Work``."""
 
-    def __init__(self, decoder: Decoder, stages: Stages, second: Eye | None) -> None:
+    def __init__(self, decoder: Decoder, stages: Stages, second: DetectorView | None) -> None:
         self.plan = stages.plan
         self.stages = stages
         self.times = RunTimes()
@@ -201,7 +201,7 @@ class Anonymize:
     def device(self) -> torch.device:
         """ "auto" takes a GPU only where the face detector runs on one."""
         config = self.settings.config
-        if config.device == "auto" and config.faces.finder != "centerface":
+        if config.device == "auto" and not detector_kind(config.faces.finder).runs_on_gpu:
             return cuda.place("cpu")
         return device_for(config)
 
@@ -239,12 +239,14 @@ def anonymize(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progres
     return run_job(Anonymize(job, settings), on_frame)
 
 
-def _view(config: RunConfig, picture: SmallPicture, device: torch.device) -> Eye:
+def _view(config: RunConfig, picture: SmallPicture, device: torch.device) -> DetectorView:
     """The face detector with a picture that it looks at."""
     restore = config.restore
     library = restore.engine if restore.engine in ("openvino", "onnxruntime", "torch") else "auto"
     threads = restore.threads or None
-    return Eye(open_finder(config.faces.finder, picture.size_px, library, threads, device), picture)
+    return DetectorView(
+        open_detector(config.faces.finder, picture.size_px, library, threads, device), picture
+    )
 
 
 def _looker(job: AnonymizeJob, plan: AnonymizePlan, config: RunConfig, device: torch.device) -> FaceLooker:
@@ -256,10 +258,9 @@ def _looker(job: AnonymizeJob, plan: AnonymizePlan, config: RunConfig, device: t
 
 def calls_at_a_time(plan: AnonymizePlan, config: RunConfig, device: torch.device) -> int:
     """Frames that the detector looks at together."""
-    if config.faces.finder != "centerface" or device.type != "cpu":
-        return 1
     width, height = plan.scales.fine.size_px
-    return detector_runtime.calls_at_a_time((height, width), config.restore.threads or None)
+    threads = config.restore.threads or None
+    return detector_kind(config.faces.finder).calls((height, width), threads, on_gpu=device.type != "cpu")
 
 
 def _open_perturber(job: AnonymizeJob, config: RunConfig) -> Engine:

@@ -195,11 +195,11 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     """
     job = mode.job
     with ExitStack() as whole, opened(mode) as run:
-        work, info = run.work, run.decoder.info
+        work, source = run.work, run.decoder.source
         settings = encode_settings(
-            job, mode.settings.config, mode.notice, quick=mode.quick, device=run.device
+            source, mode.settings.config, mode.notice, quick=mode.quick, device=run.device
         )
-        encoder = make_encoder(info, job, work.plan, settings)
+        encoder = make_encoder(source, job, work.plan, settings)
         run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
 
@@ -207,7 +207,7 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
             on_frame(Progress(done, work.frames_total, work.faces))
 
         path, written, streaming_s = _stream(work, encoder, progress)
-        conservation = compared(info, path, encoder, job, work.plan, settings)
+        conservation = compared(source, path, encoder, job, work.plan, settings)
         made = Made(path, written, conservation, list(encoder.lost))
         checking = perf_counter()
         work.check(made, lambda checked: progress(written + checked))

@@ -9,7 +9,7 @@ from av.video.format import VideoFormat
 
 from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
-from pipeline.flow import held_by
+from pipeline.flow import lookahead_items
 from pipeline.run import replay
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.track.faces import frames_held
@@ -31,10 +31,6 @@ ENGINE_WINDOWS = 12
 
 TRACK_BYTES = 20
 """Per face and frame (``pipeline.run.track_records``)."""
-ACTIVATION_BYTES = 400
-"""Per pixel of the pictures that the face detectors look at."""
-FURTHER_BYTES = 150
-"""The same for each further call that runs at a time: 110 were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +98,23 @@ class AnonymizeMemoryBound:
         info: StreamInfo,
         config: RunConfig,
         frames: int,
-        detector_pixels: int,
+        activation_bytes: int,
         calls: int,
         tracks: Sequence[FaceTrackRecord] | None,
     ) -> AnonymizeMemoryBound:
-        """For a detector that looks at ``calls`` frames of ``detector_pixels`` at a time, or for ``tracks``
-        of an earlier run."""
+        """For a detector that looks at ``calls`` frames at a time and takes ``activation_bytes`` for them, or
+        for ``tracks`` of an earlier run."""
         if tracks is None:
-            held = frames_held(info, config.faces) + held_by(calls)
+            held = frames_held(info, config.faces) + lookahead_items(calls)
         else:
             held = replay.frames_held(tracks)
-        per_pixel = ACTIVATION_BYTES + FURTHER_BYTES * (calls - 1)
         return AnonymizeMemoryBound(
             decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
             held_frames=held,
             painted_frames=config.encode.prefetch_frames + PREFETCH_HANDS,
             frames=frames,
             frame_bytes=frame_bytes(info),
-            detector_bytes=2 * PROGRAMS_BYTES + per_pixel * detector_pixels,
+            detector_bytes=2 * PROGRAMS_BYTES + activation_bytes,
         )
 
     def total_bytes(self, faces: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import torch
 
 from pipeline.config import RunConfig
 from pipeline.cuda import CPU
+from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.atomic_file import output_error
 from pipeline.encode.pyav import PyAVEncoder
@@ -17,18 +17,16 @@ from pipeline.errors import CheckError, OutputError
 from pipeline.run.job import Job
 from pipeline.run.plan import Plan
 from pipeline.run.sidecar import KeptRecord
-from pipeline.types import StreamInfo
 
 PROMISED = ("frames", "times", "size", "rotation")
 """What every output keeps, unless the encoder has said that its container cannot."""
 
 
 def encode_settings(
-    job: Job, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
+    source: Source, config: RunConfig, notice: str, quick: bool = False, device: torch.device = CPU
 ) -> EncodeSettings:
     """With the notice as the file's comment, after what a comment of the source says."""
-    with av.open(job.source) as container:
-        tags = container.metadata
+    tags = source.metadata
     name = next((tag for tag in tags if tag.lower() == "comment"), "comment")
     said = tags.get(name, "")
     comment = said if notice in said else f"{said} {notice}".lstrip()
@@ -44,7 +42,7 @@ def encode_settings(
     )
 
 
-def make_encoder(info: StreamInfo, job: Job, span: Plan, settings: EncodeSettings) -> Encoder:
+def make_encoder(source: Source, job: Job, span: Plan, settings: EncodeSettings) -> Encoder:
     """The output file, not opened yet."""
     try:
         # Where both are there, the encoder names the video.
@@ -53,7 +51,7 @@ def make_encoder(info: StreamInfo, job: Job, span: Plan, settings: EncodeSetting
     except OSError as error:  # of a name that is too long, or a folder that cannot be entered
         raise output_error(job.target, error) from error
     return PyAVEncoder(
-        info,
+        source,
         job.target,
         settings,
         overwrite=job.overwrite,
@@ -63,10 +61,10 @@ def make_encoder(info: StreamInfo, job: Job, span: Plan, settings: EncodeSetting
 
 
 def compared(
-    info: StreamInfo, made: Path, encoder: Encoder, job: Job, span: Plan, settings: EncodeSettings
+    source: Source, made: Path, encoder: Encoder, job: Job, span: Plan, settings: EncodeSettings
 ) -> list[KeptRecord]:
     """What ``made`` kept of its source. Raises CheckError where frames, times or audio differ unsaid."""
-    result = compare(info, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
+    result = compare(source, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
     for item in result.broken:
         promised = item.name in PROMISED or item.name.startswith("audio stream")
         if item.name == "frames" or (promised and not encoder.lost):

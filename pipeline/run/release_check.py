@@ -20,7 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.errors import CheckError
 from pipeline.faces import Face
-from pipeline.faces.input_picture import Eye
+from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import prefetch, spread
 from pipeline.run.anonymize_sidecar import GateRecord, UncoveredRecord
 from pipeline.run.job import AnonymizeJob
@@ -71,7 +71,7 @@ def examine(
     plan: AnonymizePlan,
     config: RunConfig,
     recorder: TrackRecorder,
-    eye: Eye,
+    view: DetectorView,
     on_seen: Callable[[int], None],
 ) -> GateRecord:
     """Looks through the output ``made`` of ``source``; where a face is left, at every frame of it."""
@@ -88,7 +88,7 @@ def examine(
             frames,
             recorder,
             plan.choice,
-            eye,
+            view,
             min_score=config.gate.min_score,
             mask_scale=config.mask.scale,
             times_s=times_s,
@@ -99,7 +99,7 @@ def examine(
                 seen += faces
                 examined += 1
             on_seen(decoded)
-        return examined, confirmed(seen, source, eye)
+        return examined, confirmed(seen, source, view)
 
     examined, left = look(config.gate.every_s)
     if left and examined < len(frames):  # then all of them are named
@@ -114,7 +114,7 @@ def examine(
         for face in left
     ]
     return GateRecord(
-        finder=eye.finder.name,
+        finder=view.detector.name,
         frames_decoded=len(frames),
         frames_examined=examined,
         uncovered=uncovered,
@@ -142,7 +142,7 @@ def scan(
     frames: Sequence[int],
     recorder: TrackRecorder,
     choice: Choice,
-    eye: Eye,
+    view: DetectorView,
     *,
     min_score: float,
     mask_scale: float,
@@ -160,12 +160,12 @@ def scan(
         decoded = cast("Generator[Frame]", prefetch(decoder.frames(), _AHEAD, "gate"))
         stack.enter_context(closing(decoded))
         planned = (
-            ((index, time_s), partial(eye.faces, frame, min_score) if look else None)
+            ((index, time_s), partial(view.faces, frame, min_score) if look else None)
             for index, time_s, look, frame in zip(frames, times_s, due, decoded, strict=True)
         )
         looks = cast(
             "Generator[tuple[tuple[int, float], list[Face] | None]]",
-            spread(planned, eye.finder.calls, "look"),
+            spread(planned, view.detector.calls, "look"),
         )
         stack.enter_context(closing(looks))
         for (index, time_s), seen in looks:
@@ -199,7 +199,7 @@ def is_covered(face: Box, masks: Sequence[Box]) -> bool:
     return any(m.x0 <= x < m.x1 and m.y0 <= y < m.y1 and face.covered(m) >= COVERED_SHARE for m in masks)
 
 
-def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: Eye) -> list[Uncovered]:
+def confirmed(seen: Sequence[Uncovered], source: Decoder, view: DetectorView) -> list[Uncovered]:
     """Those of the uncovered faces that are faces in the source as well, found in the same setting."""
     if not seen:
         return []
@@ -212,6 +212,6 @@ def confirmed(seen: Sequence[Uncovered], source: Decoder, eye: Eye) -> list[Unco
         left = by_frame.get(frame.index)
         if left is None:
             continue
-        there = eye.faces(frame, CONFIRMED_SCORE)
+        there = view.faces(frame, CONFIRMED_SCORE)
         sure += [face for face in left if any(face.box.iou(other.box) >= _SAME_PLACE for other in there)]
     return sure

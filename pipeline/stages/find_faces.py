@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import FacesConfig, FindConfig
 from pipeline.faces import Face
-from pipeline.faces.input_picture import Eye
+from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import spread
 from pipeline.mosaic.finder import find
 from pipeline.stages.find_mosaics import luma8
@@ -63,7 +63,11 @@ class FaceLooker:
     """
 
     def __init__(
-        self, fine: Eye, quick: Eye, settings: FacesConfig, mosaics: FindConfig | None = None
+        self,
+        fine: DetectorView,
+        quick: DetectorView,
+        settings: FacesConfig,
+        mosaics: FindConfig | None = None,
     ) -> None:
         self._fine = fine
         self._quick = quick
@@ -75,15 +79,15 @@ class FaceLooker:
         self.looks = Looks()
         """So far."""
         eyes = [fine] if quick is fine else [fine, quick]
-        self.calls = min(eye.finder.calls for eye in eyes)
+        self.calls = min(eye.detector.calls for eye in eyes)
         """Frames that are looked at at a time."""
-        self.name = ", ".join(eye.finder.name for eye in eyes)
+        self.name = ", ".join(eye.detector.name for eye in eyes)
         """Of what looks."""
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Found[Region]]:
         """Each frame with its faces, in px of the frame as coded, in order.
 
-        One is held back, and with ``calls`` above 1 up to ``flow.held_by(calls)`` are in here.
+        One is held back, and with ``calls`` above 1 up to ``flow.lookahead_items(calls)`` are in here.
 
         Where to look depends on the frames alone, so looks at several of them run at a time.
         """

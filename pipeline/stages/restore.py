@@ -14,9 +14,9 @@ from nets.observation import Observation, compose, observe
 from nets.pixelation import Operator
 from pipeline.cuda import let_go
 from pipeline.engines import Engine
-from pipeline.engines.feed import feed
+from pipeline.engines.batching import engine_inputs
 from pipeline.errors import CheckError, InputError
-from pipeline.flow import held_by, spread
+from pipeline.flow import lookahead_items, spread
 from pipeline.notes import warned
 from pipeline.types import Batch, Crop, Frame, Patch, Window
 
@@ -51,7 +51,7 @@ def _jobs(
 
 def batches_held(calls: int) -> int:
     """The most batches that ``restore`` holds for an engine that takes so many calls at a time."""
-    return held_by(calls, _AHEAD)
+    return lookahead_items(calls, _AHEAD)
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def _restore(windows: tuple[Window, ...], engine: Engine) -> list[Patch]:
     observation = _observe(crops)
     where = observation.base.device
     taken = torch.tensor([place[id(c)] for w in windows for c in w.crops]).to(where)
-    inputs, of_core = feed(
+    inputs, of_core = engine_inputs(
         Observation(*(getattr(observation, f.name)[taken] for f in fields(Observation))), spec
     )
     outputs = engine.infer(inputs)

@@ -15,7 +15,7 @@ from export.cache import Entry
 from export.calibration import Faces
 from export.convert import export, identity_now
 from export.spec import Request
-from pipeline.engines import trust
+from pipeline.engines import engine_file
 from pipeline.errors import InputError, OutputError
 from vidpipe.exports import kept, pruned
 
@@ -63,7 +63,7 @@ def test_what_may_not_be_opened_is_named_and_made_anew(
             report.write_text(json.dumps(said))
             says = "not made by you"
         case "foreign":  # a folder of another user's cache, whole and consistent
-            (trust.folder() / "key").unlink()
+            (engine_file.folder() / "key").unlink()
             says = "not made by you"
         case "writable":
             file.chmod(0o666)
@@ -84,7 +84,7 @@ def test_an_engine_of_another_user_is_not_opened(entry: Entry, monkeypatch: pyte
     uid = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: uid + 1)
     with pytest.raises(InputError, match="belongs to another user"):
-        trust.check_owner(entry.file)
+        engine_file.check_owner(entry.file)
 
 
 def test_an_outdated_one_is_named(entry: Entry, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,7 +100,7 @@ def test_prune_deletes_what_is_outdated_or_broken_and_nothing_else(
     old = cache.place(identity(entry) | {"torch": "1.0"})
     shutil.copytree(entry.folder, old)
     report = entry.report.model_copy(update={"identity": identity(entry) | {"torch": "1.0"}})
-    report = report.model_copy(update={"signature": trust.sign(report.signed_content())})
+    report = report.model_copy(update={"signature": engine_file.sign(report.signed_content())})
     (old / cache.REPORT).write_text(report.model_dump_json())
     part = entry.folder.parent / f"{cache.PART}x"
     part.mkdir()
@@ -126,10 +126,10 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VIDPIPE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(OutputError, match="set VIDPIPE_CACHE"):
-        trust.sign(b"x")
+        engine_file.sign(b"x")
 
 
 def test_a_key_of_the_wrong_size(cache_folder: Path) -> None:
     (cache_folder / "key").write_bytes(b"short")
     with pytest.raises(InputError, match="delete it"):
-        trust.sign(b"x")
+        engine_file.sign(b"x")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.flow import Waits, held_by, prefetch, spread
+from pipeline.flow import Waits, lookahead_items, prefetch, spread
 
 
 class Source:
@@ -196,7 +196,7 @@ def test_an_error_of_a_job_comes_in_its_place_and_what_waits_behind_it_never_run
         for item, _ in spread(((i, partial(job, i)) for i in range(1000)), workers, "test-s"):
             got.append(item)
     assert got == [0, 1, 2, 3, 4]
-    assert max(begun) < 5 + held_by(workers)
+    assert max(begun) < 5 + lookahead_items(workers)
     assert not _alive()
 
 
@@ -208,7 +208,7 @@ def test_a_consumer_of_spread_that_stops_early_closes_upstream_and_ends_the_thre
         next(pairs)
     pairs.close()
     assert source.closed_in is not None
-    assert source.made <= 3 + held_by(workers)
+    assert source.made <= 3 + lookahead_items(workers)
     assert not _alive()
 
 
@@ -216,7 +216,7 @@ def test_a_consumer_of_spread_that_stops_early_closes_upstream_and_ends_the_thre
 def test_spread_holds_no_more_than_it_says(count: int, workers: int) -> None:
     source = Source(count)
     for finished, _ in enumerate(spread(_jobs(source), workers, "test-s")):
-        assert source.made - finished <= held_by(workers)
+        assert source.made - finished <= lookahead_items(workers)
 
 
 def _alive() -> list[str]:

@@ -16,8 +16,8 @@ from pipeline.config import resolve
 from pipeline.cuda import to_device, to_host
 from pipeline.decode import open_decoder
 from pipeline.faces import Face, Picture
-from pipeline.faces.centerface_cuda import MOST
-from pipeline.faces.input_picture import Eye, scales
+from pipeline.faces.centerface_cuda import FETCHED_CELLS
+from pipeline.faces.input_picture import DetectorView, scales
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker
 from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
@@ -123,7 +123,7 @@ class _Told:
 
     def __call__(self, picture: Picture, min_score: float) -> list[Face]:
         assert not isinstance(picture, np.ndarray)
-        rows = picture.flatten()[: 16 * MOST].clone()  # its one launch
+        rows = picture.flatten()[: 16 * FETCHED_CELLS].clone()  # its one launch
         rows.cpu()
         height, width = picture.shape[2:]
         return [Face(0.9, Box(width * 0.42, height * 0.36, width * 0.58, height * 0.64), None)]
@@ -132,7 +132,7 @@ class _Told:
 def _covered(through: Through, there: list[Frame], info: StreamInfo) -> list[Frame]:
     config = resolve().config
     sizes = scales(info, config.faces.min_face_px)
-    fine, quick = (Eye(_Told(there[0].device), picture) for picture in (sizes.fine, sizes.quick))
+    fine, quick = (DetectorView(_Told(there[0].device), picture) for picture in (sizes.fine, sizes.quick))
     looker = FaceLooker(fine, quick, config.faces, config.find)
     found = through("find", looker(iter(there)))
     followed = track_faces(iter(found), settings=config.faces, info=info)

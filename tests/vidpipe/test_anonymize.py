@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.select import engine_for
 from pipeline.decode import open_decoder
 from pipeline.faces import Face
-from pipeline.faces.centerface_cuda import MOST
+from pipeline.faces.centerface_cuda import FETCHED_CELLS
 from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
 from pipeline.stages.paint import paint
 from pipeline.types import Frame, Masked
@@ -270,7 +270,7 @@ def test_a_whole_run_on_a_device(
     with pretended_device() as counted:
         assert cli("run", portrait_clip, "-o", there, "--mode", mode) == 0
     # Luma of each frame when it is painted; else places of faces at most, in protect what may be a mosaic.
-    luma, places = SIZE[0] * SIZE[1], 4 * 16 * MOST
+    luma, places = SIZE[0] * SIZE[1], 4 * 16 * FETCHED_CELLS
     most = {"pixelize": places, "protect": luma - 1}[mode]
     large = [at for at, size in enumerate(counted.to_host) if size > most]
     assert large == painted
@@ -311,7 +311,7 @@ def test_a_gpu_without_room_for_the_finder_ends_with_5(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return Full()
 
-    monkeypatch.setattr("pipeline.run.anonymize.open_finder", open_full)
+    monkeypatch.setattr("pipeline.run.anonymize.open_detector", open_full)
     assert cli("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize") == 5
     told = capsys.readouterr().err
     assert "its memory is full" in told

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import RunConfig
 from pipeline.decode import open_decoder
-from pipeline.encode.atomic_file import PartFile
+from pipeline.encode.atomic_file import AtomicFile
 from pipeline.run import reconstruct
 from pipeline.run.reconstruct import chain
 from pipeline.run.sidecar import NOTICE, ReconstructReport
@@ -330,10 +330,10 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(part: PartFile, data: bytes) -> int:
+    def full(part: AtomicFile, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(PartFile, "write", full)
+    monkeypatch.setattr(AtomicFile, "write", full)
     assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
     assert "space" in capsys.readouterr().err
     assert _left(tmp_path) == []

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, VidpipeError
-from pipeline.faces import FaceFinder, open_finder
+from pipeline.faces import FaceDetector, open_detector
 from pipeline.types import Box
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ CUT = 25.0
 """Mean absolute difference of successive frames, grey levels, above which a shot ends."""
 
 
-def segments(path: Path, finder: FaceFinder) -> list[NDArray[np.uint8]]:
+def segments(path: Path, finder: FaceDetector) -> list[NDArray[np.uint8]]:
     """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip."""
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
@@ -52,7 +52,7 @@ def segments(path: Path, finder: FaceFinder) -> list[NDArray[np.uint8]]:
     return runs
 
 
-def _best_face(picture: NDArray[np.uint8], finder: FaceFinder) -> Box | None:
+def _best_face(picture: NDArray[np.uint8], finder: FaceDetector) -> Box | None:
     small = np.asarray(cv2.resize(picture, FINDER_PX, interpolation=cv2.INTER_AREA), np.uint8)
     faces = finder(small, MIN_SCORE)
     if not faces:
@@ -92,7 +92,7 @@ def pack(folder: Path, target: Path) -> list[int]:
     clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
     if not clips:
         raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
-    finder = open_finder("centerface", FINDER_PX, "onnxruntime", threads=1)
+    finder = open_detector("centerface", FINDER_PX, "onnxruntime", threads=1)
     runs: list[NDArray[np.uint8]] = []
     origin: list[int] = []
     for n, path in enumerate(clips):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.faces import DETECTORS
+
 if TYPE_CHECKING:
     import torch
 
@@ -61,7 +63,7 @@ Audio = Annotated[
 Finder = Annotated[
     str | None,
     typer.Option(
-        "--finder", metavar="centerface|s3fd|blazeface", help="Network that finds faces.", show_default=False
+        "--finder", metavar="|".join(DETECTORS), help="Network that finds faces.", show_default=False
     ),
 ]
 MinFace = Annotated[

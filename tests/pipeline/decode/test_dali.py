@@ -20,6 +20,7 @@ from pipeline.decode import open_decoder
 from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
 from pipeline.decode.dali import DaliDecoder
 from pipeline.decode.planes import unpack
+from pipeline.decode.source import open_source
 from pipeline.errors import InputError, MissingError
 from tests.pipeline.decode.test_contract import FAST, LOSSLESS, VARIABLE, muted
 from tests.support.clips import Extras, picture, write_clip
@@ -272,7 +273,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Puts a pretended DALI on a GPU, whose blue is off by some levels, in DALI's place."""
 
     def put(off: int) -> None:
-        monkeypatch.setattr("pipeline.decode.dali._check_library", lambda: None)
+        monkeypatch.setattr("pipeline.decode.dali.check_library", lambda: None)
         monkeypatch.setattr("pipeline.cuda.settle", lambda device: None)
         monkeypatch.setattr(
             DaliDecoder,
@@ -329,8 +330,8 @@ def test_errors_of_dali_are_one_line(
     tmp_path: Path, pretended: Callable[[int], None], text: str, kind: type[Exception], told: str
 ) -> None:
     pretended(0)
-    with DaliDecoder(write_clip(tmp_path / "clip.mp4"), "cuda:0") as decoder:
-        error = decoder._failed(
+    with DaliDecoder(open_source(write_clip(tmp_path / "clip.mp4")), "cuda:0") as decoder:
+        error = decoder.error(
             RuntimeError(f"Critical error in pipeline:\n{text}\nCurrent pipeline object"), 7
         )
     assert isinstance(error, kind)

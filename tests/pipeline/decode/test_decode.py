@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.decode import open_decoder
 from pipeline.decode.planes import packing, plane_shapes, unpack
-from pipeline.decode.probe import probe
+from pipeline.decode.source import probe
 from pipeline.errors import InputError, UsageError
 from pipeline.types import Frame
 from tests.support.clips import Audio, Extras, number_in, picture, video_frame, write_clip

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from pipeline.decode import open_decoder
 from pipeline.decode.planes import packing, plane_shapes, unpack
-from pipeline.decode.probe import picture_tags, probe
+from pipeline.decode.source import open_source, probe
 from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import chroma_place
 from pipeline.encode.pixel_formats import Target, choose_format, to_picture
 from pipeline.encode.pyav import PyAVEncoder
-from pipeline.encode.verify import Conservation, compare
+from pipeline.encode.verify import Verification, compare
 from pipeline.types import Colour, Frame
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, write_clip
 
@@ -33,15 +33,15 @@ def reencode(
     source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None
 ) -> tuple[str, ...]:
     """Decode and encode a file; returns what the encoder says is lost."""
-    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output, settings, **cut) as encoder:  # type: ignore[arg-type]
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.source, output, settings, **cut) as encoder:  # type: ignore[arg-type]
         for frame in decoder.frames(cut.get("start_pts"), cut.get("end_pts")):
             encoder.write(frame)
         encoder.finish()
     return encoder.lost
 
 
-def kept(source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None) -> Conservation:
-    return compare(probe(source), output, settings, **cut)  # type: ignore[arg-type]
+def kept(source: Path, output: Path, settings: EncodeSettings = FAST, **cut: int | None) -> Verification:
+    return compare(open_source(source), output, settings, **cut)  # type: ignore[arg-type]
 
 
 def frames_of(path: Path) -> list[Frame]:
@@ -406,7 +406,7 @@ def test_what_a_container_cannot_hold_becomes_what_it_can(
     """MPEG systems take any codec without a word, and MOV refuses VP9 as late as in the header."""
     source = write_clip(tmp_path / "in.mkv", frames=8, pix_fmt=pix_fmt, codec=codec)
     output = tmp_path / f"out{suffix}"
-    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output) as made:
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.source, output) as made:
         assert made.encoder == encoder
         for frame in decoder.frames():
             made.write(frame)
@@ -525,7 +525,7 @@ def test_interlaced_stays_interlaced(tmp_path: Path, order: int) -> None:
     options = {"preset": "ultrafast", "x264-params": {2: "tff=1", 3: "bff=1"}[order]}
     source = write_clip(tmp_path / "in.mp4", options=options, field_order=order)
     assert reencode(source, tmp_path / "out.mp4") == ()
-    assert picture_tags(probe(tmp_path / "out.mp4")).field_order == order
+    assert open_source(tmp_path / "out.mp4").tags.field_order == order
     assert kept(source, tmp_path / "out.mp4").broken == ()
 
 
@@ -544,7 +544,7 @@ def test_ten_bits_hdr_and_chroma_location_are_kept(tmp_path: Path) -> None:
         output = tmp_path / f"{codec}.mp4"
         assert reencode(source, output, EncodeSettings(codec=codec, preset="ultrafast")) == ()
         assert kept(source, output).broken == ()
-        before, after = picture_tags(probe(source)), picture_tags(probe(output))
+        before, after = open_source(source).tags, open_source(output).tags
         assert after.mastering_display == before.mastering_display is not None
         assert after.content_light == before.content_light == (1000, 400)
         with av.open(str(output)) as container:
@@ -624,7 +624,7 @@ def test_streams_that_begin_late_or_are_empty_or_long(tmp_path: Path, late: Audi
 
 def test_frames_must_ascend(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST) as encoder:
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.source, tmp_path / "out.mp4", FAST) as encoder:
         frames: Iterator[Frame] = decoder.frames()
         first = next(frames)
         encoder.write(first)

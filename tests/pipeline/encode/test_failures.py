@@ -18,9 +18,9 @@ import av
 import pytest
 
 from pipeline.decode import open_decoder
-from pipeline.decode.probe import probe
+from pipeline.decode.source import open_source, probe
 from pipeline.encode import EncodeSettings
-from pipeline.encode.atomic_file import PartFile
+from pipeline.encode.atomic_file import AtomicFile
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError, OutputError, UsageError, VidpipeError
 from tests.support.clips import Audio, Extras, write_clip
@@ -46,7 +46,7 @@ def refused(folder: Path, words: str, error: type[VidpipeError] = OutputError) -
 def process(source: Path, output: Path, settings: EncodeSettings = FAST, *, overwrite: bool = False) -> None:
     with (
         open_decoder(source) as decoder,
-        PyAVEncoder(decoder.info, output, settings, overwrite=overwrite) as encoder,
+        PyAVEncoder(decoder.source, output, settings, overwrite=overwrite) as encoder,
     ):
         for frame in decoder.frames():
             encoder.write(frame)
@@ -64,7 +64,7 @@ def test_existing_output(tmp_path: Path, clip: Path) -> None:
 
 def test_output_that_appears_meanwhile_is_left_alone(tmp_path: Path, clip: Path) -> None:
     output = tmp_path / "out.mp4"
-    with open_decoder(clip) as decoder, PyAVEncoder(decoder.info, output, FAST) as encoder:
+    with open_decoder(clip) as decoder, PyAVEncoder(decoder.source, output, FAST) as encoder:
         for frame in decoder.frames():
             encoder.write(frame)
         output.write_text("precious")
@@ -105,7 +105,7 @@ def test_read_only_folder(
 
     decoder = open_decoder(clip)
     monkeypatch.setattr(os, "open", deny)
-    with refused(tmp_path, words), PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST):
+    with refused(tmp_path, words), PyAVEncoder(decoder.source, tmp_path / "out.mp4", FAST):
         pass
 
 
@@ -116,16 +116,16 @@ def test_disk_full(
 ) -> None:
     """The disk takes so many bytes and no more, wherever in the run that is."""
     written = 0
-    real = PartFile.write
+    real = AtomicFile.write
 
-    def full(self: PartFile, data: bytes) -> int:
+    def full(self: AtomicFile, data: bytes) -> int:
         nonlocal written
         written += len(data)
         if written > allowed_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(self, data)
 
-    monkeypatch.setattr(PartFile, "write", full)
+    monkeypatch.setattr(AtomicFile, "write", full)
     with refused(tmp_path, "no space left"):
         process(clip, tmp_path / f"out{suffix}")
 
@@ -209,7 +209,7 @@ def test_av1_leaves_the_terminal_alone(tmp_path: Path, clip: Path) -> None:
         with (
             open_decoder(Path({str(clip)!r})) as decoder,
             PyAVEncoder(
-                decoder.info, Path({str(tmp_path / "out.mkv")!r}), EncodeSettings("av1", preset="fast")
+                decoder.source, Path({str(tmp_path / "out.mkv")!r}), EncodeSettings("av1", preset="fast")
             ) as encoder,
         ):
             for frame in decoder.frames():
@@ -217,7 +217,7 @@ def test_av1_leaves_the_terminal_alone(tmp_path: Path, clip: Path) -> None:
             encoder.finish()
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
     assert "Svt[" not in done.stdout + done.stderr
 
 
@@ -241,17 +241,17 @@ def test_no_frames_is_no_file(tmp_path: Path, clip: Path) -> None:
     with (
         refused(tmp_path, "no frame was written"),
         open_decoder(clip) as decoder,
-        PyAVEncoder(decoder.info, tmp_path / "out.mp4", FAST) as encoder,
+        PyAVEncoder(decoder.source, tmp_path / "out.mp4", FAST) as encoder,
     ):
         encoder.finish()
 
 
 def test_source_that_vanishes(tmp_path: Path, clip: Path) -> None:
-    info = probe(clip)
+    source = open_source(clip)
     clip.unlink()
     with (
         pytest.raises(InputError, match="does not exist"),
-        PyAVEncoder(info, tmp_path / "out.mp4", FAST),
+        PyAVEncoder(source, tmp_path / "out.mp4", FAST),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -263,7 +263,10 @@ def test_an_interrupted_run_leaves_nothing(
     tmp_path: Path, clip: Path, after: int, error: type[BaseException]
 ) -> None:
     def run() -> None:
-        with open_decoder(clip) as decoder, PyAVEncoder(decoder.info, tmp_path / "out.mkv", FAST) as encoder:
+        with (
+            open_decoder(clip) as decoder,
+            PyAVEncoder(decoder.source, tmp_path / "out.mkv", FAST) as encoder,
+        ):
             for frame in decoder.frames():
                 if frame.index == after:
                     break
@@ -283,13 +286,13 @@ def test_a_killed_process_leaves_nothing_under_the_name(tmp_path: Path, clip: Pa
     from pipeline.decode import open_decoder
     from pipeline.encode.pyav import PyAVEncoder
     source, output = Path({str(clip)!r}), Path({str(tmp_path / "out.mkv")!r})
-    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output) as encoder:
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.source, output) as encoder:
         for frame in decoder.frames():
             encoder.write(frame)
             if frame.index == 20:
                 os.kill(os.getpid(), signal.SIGKILL)
     """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mkv").exists()

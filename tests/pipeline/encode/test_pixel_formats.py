@@ -13,7 +13,7 @@ import torch
 
 from pipeline.decode import open_decoder
 from pipeline.decode.planes import packing, unpack
-from pipeline.decode.probe import probe
+from pipeline.decode.source import open_source, probe
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pixel_formats import Target, coded_colour, to_picture
 from pipeline.encode.pyav import PyAVEncoder
@@ -120,7 +120,7 @@ def test_an_untagged_film_of_twelve_bits_keeps_its_luma(tmp_path: Path) -> None:
         draw=smooth,
     )
     output, settings = tmp_path / "out.mov", EncodeSettings(codec="prores")
-    with open_decoder(source) as decoder, PyAVEncoder(decoder.info, output, settings) as encoder:
+    with open_decoder(source) as decoder, PyAVEncoder(decoder.source, output, settings) as encoder:
         for frame in decoder.frames():
             encoder.write(frame)
         encoder.finish()
@@ -153,8 +153,9 @@ def test_a_container_gets_what_its_players_know(
         time_base=Fraction(1, 25),
         draw=smooth,
     )
-    info = replace(probe(source), codec="a codec without an encoder")
-    with PyAVEncoder(info, tmp_path / f"out{suffix}") as made:
+    opened = open_source(source)
+    unknown = replace(opened, info=replace(opened.info, codec="a codec without an encoder"))
+    with PyAVEncoder(unknown, tmp_path / f"out{suffix}") as made:
         assert made.encoder == encoder
         assert [sentence for sentence in made.lost if "cannot hold" in sentence] == list(lost)
 
@@ -163,6 +164,6 @@ def test_vp9_outside_matroska_says_that_alpha_is_lost(tmp_path: Path) -> None:
     source = write_clip(
         tmp_path / "in.mkv", frames=2, codec="libvpx-vp9", pix_fmt="yuva420p", options={"cpu-used": "8"}
     )
-    with PyAVEncoder(probe(source), tmp_path / "out.mp4", EncodeSettings(codec="vp9")) as made:
+    with PyAVEncoder(open_source(source), tmp_path / "out.mp4", EncodeSettings(codec="vp9")) as made:
         assert made.encoder == "libvpx-vp9 yuv420p"
         assert made.lost == ("libvpx-vp9 cannot hold the alpha plane",)

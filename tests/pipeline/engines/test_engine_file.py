@@ -101,7 +101,7 @@ def test_a_header_of_another_version(path: Path, monkeypatch: pytest.MonkeyPatch
     length = int.from_bytes(content[len(MAGIC) : start], "little")
     said = json.loads(content[start : start + length])
     del said["batch_opt"], said["signature"]
-    said["signature"] = engine_file.sign(engine_file._canonical(said))
+    said["signature"] = engine_file.sign(engine_file.canonical_bytes(said))
     text = json.dumps(said).encode()
     path.write_bytes(MAGIC + len(text).to_bytes(8, "little") + text + content[start + length :])
     with pytest.raises(InputError, match=r"made by another version of vidpipe .*batch_opt"):

@@ -27,7 +27,7 @@ from pipeline.engines.spec import KEY, from_json, input_shapes, to_json
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import InputError, MissingError, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
 
 
@@ -222,13 +222,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, torch
 from pipeline.engines import open_engine
-from pipeline.engines.detector_runtime import compile_plain
+from pipeline.engines.detector_runtime import compile_on_cpu
 
 path, way = Path(sys.argv[1]), sys.argv[2]
 at_once = threading.Barrier(3)
 if way == "plain":
     from tests.pipeline.engines.test_engines import pooling
-    program = compile_plain(pooling(), (32, 32), "openvino", 3)
+    program = compile_on_cpu(pooling(), (32, 32), "openvino", 3)
     call = lambda: program(np.zeros((32, 32, 3), np.uint8))
 else:
     engine = open_engine(path, device="cpu", library="openvino", threads=3, calls=3)

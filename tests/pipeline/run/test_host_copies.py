@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import FacesConfig, FindConfig, TrackConfig, resolve
 from pipeline.cuda import CPU, to_host
-from pipeline.faces import Face, FaceFinder, open_finder
-from pipeline.faces.centerface_cuda import MOST, DeviceCenterFace
-from pipeline.faces.input_picture import Eye, Scales, SmallPicture, scales
+from pipeline.faces import Face, FaceDetector, open_detector
+from pipeline.faces.centerface_cuda import FETCHED_CELLS, DeviceCenterFace
+from pipeline.faces.input_picture import DetectorView, Scales, SmallPicture, scales
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker
@@ -101,7 +101,9 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
     sizes = scales(info, 50.0)
     every = config.faces
 
-    def covered(eyes: tuple[Eye, Eye], given: Iterable[Frame], seen: list[Box]) -> Iterator[Frame]:
+    def covered(
+        eyes: tuple[DetectorView, DetectorView], given: Iterable[Frame], seen: list[Box]
+    ) -> Iterator[Frame]:
         looker = FaceLooker(*eyes, every)
 
         def counted() -> Iterator[Found]:
@@ -116,7 +118,7 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
         assert 0 < looker.looks.fine < FRAMES / 2
 
     here: list[Box] = []
-    finders = [open_finder("centerface", picture.size_px, "onnxruntime", 1) for picture in eyes_at(sizes)]
+    finders = [open_detector("centerface", picture.size_px, "onnxruntime", 1) for picture in eyes_at(sizes)]
     assert len(list(covered(pair(finders, sizes), iter(source), here))) == FRAMES
     with pretended_device() as counted:
         there: list[Box] = []
@@ -127,7 +129,7 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
         counted.to_host.clear()
         back = list(to_host(painted))
         assert sum(counted.to_host) == FRAMES * (LUMA + 2 * CHROMA)  # the counter counts
-    places = 4 * 16 * MOST
+    places = 4 * 16 * FETCHED_CELLS
     assert max(copies) == places < CHROMA
     assert copies.count(THUMBNAIL) == 3 * FRAMES
     looks = copies.count(places)
@@ -152,9 +154,9 @@ def eyes_at(sizes: Scales) -> list[SmallPicture]:
     return [sizes.fine] if sizes.quick is sizes.fine else [sizes.fine, sizes.quick]
 
 
-def pair(finders: Sequence[FaceFinder], sizes: Scales) -> tuple[Eye, Eye]:
+def pair(finders: Sequence[FaceDetector], sizes: Scales) -> tuple[DetectorView, DetectorView]:
     """The fine eye and the quick one."""
-    eyes = [Eye(finder, picture) for finder, picture in zip(finders, eyes_at(sizes), strict=True)]
+    eyes = [DetectorView(finder, picture) for finder, picture in zip(finders, eyes_at(sizes), strict=True)]
     return eyes[0], eyes[-1]
 
 
@@ -175,7 +177,7 @@ def test_a_finder_on_the_cpu_gets_its_picture_and_no_more() -> None:
     """Those of face-alignment run there: a small picture comes to them, made on the device."""
     source, info = frames(), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
     small = scales(info, 50.0).fine
-    eye = Eye(Told(), small)  # type: ignore[arg-type]
+    eye = DetectorView(Told(), small)  # type: ignore[arg-type]
     looker = FaceLooker(eye, eye, FacesConfig())
     with pretended_device() as counted:
         assert len(list(looker(sent(f) for f in source))) == FRAMES

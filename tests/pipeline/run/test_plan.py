@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import RunConfig
 from pipeline.decode import open_decoder
-from pipeline.decode.probe import probe
+from pipeline.decode.source import probe
 from pipeline.engines import EngineSpec
 from pipeline.errors import UsageError
 from pipeline.run.job import ReconstructJob

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.pyav import PyAVDecoder
-from pipeline.encode.atomic_file import PartFile
+from pipeline.encode.atomic_file import AtomicFile
 from pipeline.encode.passthrough import OtherStreams
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError
@@ -131,19 +131,19 @@ def _then(call: Callable[..., Any], error: type[BaseException]) -> Callable[...,
 
 
 OPENING = [
-    (PartFile, "create"),
+    (AtomicFile, "create"),
     (OtherStreams, "__init__"),
     (PyAVEncoder, "__init__"),
     (PyAVEncoder, "_open"),
     (PyAVEncoder, "open"),
 ]
 ENDING = [
-    (PartFile, "complete"),
+    (AtomicFile, "complete"),
     (PyAVEncoder, "complete"),
     (output, "compare"),
     (reconstruct, "file_record"),
 ]
-RENAMING = [(PartFile, "commit"), (PyAVEncoder, "finish"), (lifecycle, "write_whole")]
+RENAMING = [(AtomicFile, "commit"), (PyAVEncoder, "finish"), (lifecycle, "write_whole")]
 
 
 @pytest.mark.parametrize(("where", "name"), [*OPENING, *ENDING, *RENAMING])

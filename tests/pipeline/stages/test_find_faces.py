@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import FacesConfig
 from pipeline.faces import Face
-from pipeline.faces.input_picture import Eye, SmallPicture, small_picture
+from pipeline.faces.input_picture import DetectorView, SmallPicture, small_picture
 from pipeline.run.release_check import looked_at
 from pipeline.stages.find_faces import FaceLooker
 from pipeline.types import Box, Found, Frame
@@ -70,7 +70,7 @@ def _face(box: Box, score: float = 0.9) -> Face:
 def _looked(frames: Sequence[Frame], how: FacesConfig = EVERY) -> tuple[list[int], list[int]]:
     """Frames that the quick eye has seen, and those that the fine one has."""
     quick, fine = _Finder([_face(Box(0, 0, 40, 40))]), _Finder([_face(Box(90, 60, 120, 90))])
-    looker = FaceLooker(Eye(fine, _picture()), Eye(quick, _picture()), how)
+    looker = FaceLooker(DetectorView(fine, _picture()), DetectorView(quick, _picture()), how)
     found: list[Found] = list(looker(frames))
     assert [item.frame.index for item in found] == list(range(len(frames)))
     by_quick = [i.frame.index for i in found if any(r.box.x0 == 0 for r in i.regions)]
@@ -117,7 +117,9 @@ def test_no_two_looks_are_further_apart_than_frames_allow(steps: list[int]) -> N
 def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     quick = _Finder([_face(Box(10, 10, 50, 60), 0.4)])
     fine = _Finder([_face(Box(12, 11, 52, 58), 0.9), _face(Box(90, 60, 110, 84), 0.8)])
-    ((found),) = FaceLooker(Eye(fine, _picture()), Eye(quick, _picture()), EVERY)(_frames([90]))
+    ((found),) = FaceLooker(DetectorView(fine, _picture()), DetectorView(quick, _picture()), EVERY)(
+        _frames([90])
+    )
     back = _picture().back(_face(Box(10, 10, 50, 60))).box
     assert [region.score for region in found.regions] == [0.4, 0.8]
     assert found.regions[0].box == back
@@ -147,7 +149,7 @@ def test_looks_that_run_at_a_time_see_what_looks_in_turn_see(calls: int) -> None
     at_once, in_turn = _Slow(calls=calls), _Slow()
     seen = []
     for finder in (at_once, in_turn):
-        eye = Eye(finder, _picture())
+        eye = DetectorView(finder, _picture())
         seen.append(
             [(f.frame.index, [r.box for r in f.regions]) for f in FaceLooker(eye, eye, EVERY)(frames)]
         )

@@ -16,6 +16,7 @@ from pipeline.stages.window import frames_held, window
 from pipeline.types import Box, Colour, Crop, Cropped, Frame, MosaicRegion, Samples, Shape, TrackedRegion
 
 EMPTY = torch.empty(0)
+PLANE = torch.zeros(1, 1, dtype=torch.uint8)
 SAMPLES = Samples(EMPTY, 0.0)
 REGION = MosaicRegion(Box(0, 0, 1, 1), Shape.RECTANGLE, 1.0, None)
 COLOUR = Colour("bt709", "tv", "unknown", "unknown")
@@ -23,7 +24,7 @@ COLOUR = Colour("bt709", "tv", "unknown", "unknown")
 
 def cropped(index: int, tracks: dict[int, tuple[bool, bool]]) -> Cropped:
     """A frame with a crop for each track: track -> (born, last)."""
-    frame = Frame(index, index, (EMPTY,), "gray", COLOUR, Fraction(1), key=False)
+    frame = Frame(index, index, (PLANE,), "gray", COLOUR, Fraction(1), key=False)
     crops = tuple(
         Crop(
             TrackedRegion(t, REGION, True, born, last),

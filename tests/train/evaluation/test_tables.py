@@ -79,7 +79,7 @@ def test_it_is_known_who_is_in_a_segment(tmp_path: Path, monkeypatch: pytest.Mon
     pack = pytest.importorskip("train.data.pack")  # decord is optional
     runs = {"a.mp4": 2, "b.mp4": 0, "c.mp4": 1}
     picture = np.zeros((pack.LENGTH, pack.SIZE_PX, pack.SIZE_PX, 3), np.uint8)
-    monkeypatch.setattr(pack, "open_finder", lambda *_, **__: None)
+    monkeypatch.setattr(pack, "open_detector", lambda *_, **__: None)
     monkeypatch.setattr(pack, "segments", lambda path, _: [picture] * runs[path.name])
     for name in runs:
         (tmp_path / name).touch()

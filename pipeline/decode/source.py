@@ -1,0 +1,216 @@
+"""A video file as it is before anything runs: looked at once, in one pass over its packets."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer, Type
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.decode.color_tags import colour_of
+from pipeline.decode.open import choose_stream, open_decoder_context, open_input
+from pipeline.decode.packet_index import PacketIndex, index_packets, packets_of
+from pipeline.decode.planes import bit_depth, packing
+from pipeline.errors import InputError
+from pipeline.notes import warned
+from pipeline.types import StreamInfo
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 300
+"""Packets that are tried for a first picture: ten seconds of an open group of pictures."""
+_PICTURE_DATA = (Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL)
+INTERLACED_ORDERS = (2, 3, 4, 5)
+"""FFmpeg's AVFieldOrder of interlaced streams: top or bottom field first, coded in either order"""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTags:
+    """Tags of the first picture that no stage reads: the encoder writes them to the output."""
+
+    display_matrix: tuple[int, ...] | None
+    """Nine numbers of FFmpeg's AV_PKT_DATA_DISPLAYMATRIX."""
+    mastering_display: bytes | None
+    """AVMasteringDisplayMetadata as it lies in memory."""
+    content_light: tuple[int, int] | None
+    """Maximum and frame-average light level in cd/m2."""
+    field_order: int
+    """AVFieldOrder as the decoder states it, see INTERLACED_ORDERS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, and the one video stream of it that is processed."""
+
+    info: StreamInfo
+    packets: PacketIndex
+    tags: PictureTags
+    metadata: Mapping[str, str]
+    """The container's tags."""
+    video_streams: int
+    """Video streams in the file, attached pictures included."""
+
+    @property
+    def path(self) -> Path:
+        return self.info.path
+
+
+def probe(path: Path, stream: int | None = None) -> StreamInfo:
+    """``open_source(path, stream).info``."""
+    return open_source(path, stream).info
+
+
+def open_source(path: Path, stream: int | None = None) -> Source:
+    """Reads all packets of the stream that would be processed, and decodes its first picture.
+
+    ``stream`` is an index over streams of all kinds. Without it the default video stream is taken, else the
+    largest; attached pictures never. The file is closed again. Raises InputError.
+    """
+    with open_input(path) as container:
+        video = choose_stream(container, path, stream)
+        if video.time_base is None:
+            raise InputError(f"{path}: stream {video.index} states no unit of time; remux it first")
+        first = _FirstPicture(video, path)
+        packets = index_packets(first.watch(packets_of(container, video)), container, video, path)
+        if packets.breaks_off:
+            warned(log, "%s is damaged or cut off: %s", path.name, packets.breaks_off)
+        frame = first.picture()
+        return Source(
+            info=_stream_info(video, frame, packets, path),
+            packets=packets,
+            tags=_picture_tags(frame, video.codec_context.field_order),
+            metadata=dict(container.metadata),
+            video_streams=len(container.streams.video),
+        )
+
+
+def same_stream(container: InputContainer, source: Source) -> VideoStream:
+    """The stream of ``source`` in a container that was opened anew."""
+    stream = container.streams[source.info.stream_index]
+    assert isinstance(stream, VideoStream)
+    return stream
+
+
+def first_picture(source: Source) -> VideoFrame:
+    """The first picture of the stream that can be decoded, as FFmpeg gives it. Raises InputError."""
+    with open_input(source.path) as container:
+        stream = same_stream(container, source)
+        first = _FirstPicture(stream, source.path)
+        for _ in first.watch(container.demux(stream)):
+            if first.found:
+                break
+        return first.picture()
+
+
+def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, path: Path) -> StreamInfo:
+    context, time_base, pix_fmt = video.codec_context, video.time_base, frame.format.name
+    assert time_base is not None
+    rate = video.average_rate or video.guessed_rate
+    duration = int(packets.pts[-1] - packets.pts[0]) + packets.last_duration
+    return StreamInfo(
+        path=path,
+        stream_index=video.index,
+        codec=context.name,
+        width=frame.width,
+        height=frame.height,
+        rotation=_quarter_turns(frame, path),
+        sample_aspect=video.sample_aspect_ratio or Fraction(1),
+        pix_fmt=pix_fmt,
+        bit_depth=bit_depth(packing(pix_fmt).planar),
+        colour=colour_of(frame, pix_fmt),
+        time_base=time_base,
+        pts=array("q", packets.pts.tobytes()),
+        rate=Fraction(rate) if rate else Fraction(len(packets.pts)) / (max(duration, 1) * time_base),
+        interlaced=frame.interlaced_frame or context.field_order in INTERLACED_ORDERS,
+        duration_s=float(duration * time_base),
+    )
+
+
+def _picture_tags(frame: VideoFrame, field_order: int) -> PictureTags:
+    held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
+    side = {kind: bytes(memoryview(held[kind])) for kind in _PICTURE_DATA if kind in held}
+    matrix = side.get(Type.DISPLAYMATRIX)
+    light = side.get(Type.CONTENT_LIGHT_LEVEL)
+    return PictureTags(
+        display_matrix=tuple(np.frombuffer(matrix, "=i4").tolist()) if matrix else None,
+        mastering_display=side.get(Type.MASTERING_DISPLAY_METADATA),
+        content_light=tuple(np.frombuffer(light, "=u4")[:2].tolist()) if light else None,
+        field_order=field_order,
+    )
+
+
+class _FirstPicture:
+    """Decodes the packets that pass by until one of them gives a picture."""
+
+    def __init__(self, stream: VideoStream, path: Path) -> None:
+        self._stream = stream
+        self._path = path
+        self._decoder = open_decoder_context(stream)
+        self._decoder.thread_count = 1  # threads would want as many packets first
+        self._picture: VideoFrame | None = None
+        self._tried = 0
+
+    @property
+    def found(self) -> bool:
+        return self._picture is not None
+
+    def picture(self) -> VideoFrame:
+        """Raises InputError where there is none."""
+        if self._picture is None:
+            name = self._stream.codec_context.name
+            raise InputError(
+                f"{self._path}: no picture of stream {self._stream.index} ({name}) can be decoded; "
+                "the file is damaged, encrypted or empty"
+            )
+        return self._picture
+
+    def watch(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        """The same packets. Raises InputError where none of them gives a picture."""
+        try:
+            for packet in packets:
+                if not self.found:
+                    self._try(packet)
+                yield packet
+        except FFmpegError as error:
+            log.debug("%s: %s", self._path.name, error)
+            self.picture()
+            raise
+        self.picture()
+
+    def _try(self, packet: Packet[Any]) -> None:
+        if packet.has_sidedata("encryption_info"):
+            raise InputError(f"{self._path}: stream {self._stream.index} is encrypted; decrypt it first")
+        self._picture = _decoded(self._decoder, packet)
+        self._tried += 1
+        if self._tried > _PATIENCE:
+            self.picture()
+
+
+def _decoded(decoder: VideoCodecContext, packet: object) -> VideoFrame | None:
+    """First frame that a packet gives; None for none, and for a packet that cannot be decoded."""
+    try:
+        frames = decoder.decode(packet)  # type: ignore[arg-type]
+    except FFmpegError:
+        return None
+    return frames[0] if frames else None
+
+
+def _quarter_turns(frame: VideoFrame, path: Path) -> int:
+    turns = round(frame.rotation / 90)
+    if frame.rotation % 90:
+        warned(
+            log, "%s is turned by %d degrees; faces are sought at %d", path.name, frame.rotation, 90 * turns
+        )
+    return 90 * turns % 360
