@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export.report import Report
+from nets.digest import sha256
+from pipeline.engines.parity import Parity
 from pipeline.engines.trust import check_owner, folder, is_signed, sign
 from pipeline.errors import InputError, OutputError, VidpipeError
 from pipeline.notes import warned
@@ -33,6 +34,48 @@ FORGOTTEN_S = 24 * 3600
 """A part of this age belongs to no process any more."""
 SLOT = ("network", "target", "precision", "size_px", "window", "batch", "device", "options")
 """What a user asks for. Of two entries that agree in these only one can be current."""
+
+
+class Report(BaseModel):
+    """What an export is, how it was made and how it compares with PyTorch; written beside the engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    net: str
+    checkpoint: str
+    """A shipped network's name or the path that was exported."""
+    target: str
+    precision: str
+    batch: str
+    size_px: int
+    window: int
+    core: int
+    identity: dict[str, str]
+    """What it was made from: the cache's key is the hash of this."""
+    files: dict[str, str]
+    """Name -> SHA-256; the first one is what an engine opens."""
+    size_bytes: int
+    made_at: str
+    """UTC"""
+    build_s: float
+    """Wall clock, parity left out."""
+    crops: str
+    """The pictures that parity was measured on."""
+    parity: list[Parity]
+    """Every library that could run the file here; for TensorRT the graph that the engine was built from."""
+    not_run: str = ""
+    """Why the engine itself could not be run here. It is then measured when it is first opened."""
+    signature: str = ""
+    """Of all the above, by the user's key (``pipeline.engines.trust``)."""
+
+    @property
+    def version(self) -> str:
+        """Of the weights; empty for an entry that was made before exports named it."""
+        return self.identity.get("version", "")
+
+    def signed_content(self) -> bytes:
+        """What the signature is over."""
+        return self.model_dump_json(exclude={"signature"}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +224,6 @@ def _opened(path: Path) -> Entry:
     return Entry(path, report)
 
 
-def sha256(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _put(part: Path, target: Path) -> None:
     """Of two processes that made the same entry the later one wins; a reader of the earlier one keeps its
     open files."""
@@ -210,16 +247,3 @@ def _changed(entry: Entry, identity: dict[str, str]) -> str:
 
 def _short(value: str | None) -> str:
     return "none" if value is None else value[:12] if len(value) == 64 else value
-
-
-def engine_file(net: str, weights: Path | None = None) -> Path:
-    """ONNX file of a network, exported and compared with PyTorch now if the cache has none for these weights.
-
-    ``net``: idn or nar, the shipped weights unless ``weights`` names others. Raises MissingError,
-    InputError (weights that cannot be read), OutputError (a cache that cannot be written) and CheckError.
-    """
-    from export.calibration import faces_or_noise  # noqa: PLC0415  the next one imports this module
-    from export.convert import export  # noqa: PLC0415
-    from export.spec import Request  # noqa: PLC0415
-
-    return export(Request(str(weights or net), "onnx"), faces_or_noise).file

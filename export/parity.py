@@ -10,10 +10,9 @@ import torch
 
 from export.calibration import Faces, make
 from export.graph_formats import Body
-from export.report import ParityRecord
-from nets.checkpoint import Runnable
+from nets.network import Network
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
-from pipeline.engines.parity import LIMITS, Reference, measure
+from pipeline.engines.parity import LIMITS, Parity, Reference, measure
 from pipeline.errors import CheckError, InputError, MissingError
 from pipeline.notes import decided
 
@@ -24,7 +23,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
+def reference_of(net: Network, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
     """PyTorch's answer to crops of the faces, one window at a time."""
     crops = make(faces, spec, windows, SEED)
     body, inputs = Body(net.eval()), crops.inputs(spec)
@@ -33,7 +32,7 @@ def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = W
     return Reference(crops, residual, trust)
 
 
-def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[ParityRecord]:
+def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[Parity]:
     """Measures the file under every library of those that is here and can run it.
 
     Raises CheckError where one differs by more than its precision may, and where none could run the file.
@@ -53,7 +52,7 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
         if not parity.holds:
             raise CheckError(f"the export does not answer as PyTorch does, {parity}; not kept")
         decided(log, "%s", parity)
-        records.append(ParityRecord.of(parity))
+        records.append(parity)
     if not records:
         raise CheckError(f"no library here could run the export to compare it: {'; '.join(refusals)}")
     return records

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from export.calibration import Faces, make
@@ -123,9 +123,3 @@ def _full_size(model: onnx.ModelProto, size_px: int) -> list[str]:
         for node in model.graph.node
         if node.op_type == "Conv" and shapes.get(node.output[0], [])[-2:] == [size_px, size_px]
     ]
-
-
-def weight_types(content: bytes) -> set[str]:
-    """Types of the tensors that an ONNX file keeps, for tests and reports: FLOAT, FLOAT16, ..."""
-    model = onnx.load_model_from_string(content)
-    return {TensorProto.DataType.Name(tensor.data_type) for tensor in model.graph.initializer}

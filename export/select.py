@@ -7,6 +7,7 @@ run goes on with the next best engine to its end: one file is made by one engine
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -16,11 +17,11 @@ from pathlib import Path
 import torch
 
 from export import cache
-from export.cache import engine_file
 from export.calibration import faces_or_noise
 from export.convert import export, identity_of
 from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
+from nets.registry import WEIGHTS, shipped_restorers
 from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
 from pipeline.engines.trust import folder
 from pipeline.errors import MissingError
@@ -32,6 +33,36 @@ PRECISION: Precision = "fp16"
 """Of engines that a run builds by itself: half the time and memory of fp32, 100 dB from PyTorch."""
 COMMAND = [sys.executable, "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
 """``vidpipe``, whatever its name is on this machine; the run in the foreground goes first."""
+
+
+CHOICE = WEIGHTS / "default.json"
+"""``{"net": "nar", "why": "..."}``, written by who trains and compares the shipped weights."""
+
+
+def default_net() -> str:
+    """The network that ``--net auto`` means: the better one by the weights' own comparison. Logs why.
+
+    Raises MissingError.
+    """
+    try:
+        choice = json.loads(CHOICE.read_text(encoding="utf-8"))
+        net, why = str(choice["net"]), choice["why"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingError(f"{CHOICE} names no default network ({error}); choose one with --net") from error
+    if net not in shipped_restorers():
+        raise MissingError(f"{CHOICE} names the network {net!r}; wanted {' or '.join(shipped_restorers())}")
+    decided(log, "--net auto is %s: %s", net, why)
+    return net
+
+
+def engine_file(net: str, weights: Path | None = None) -> Path:
+    """The ONNX file of a network, exported and compared with PyTorch now if the cache has none.
+
+    ``net`` is a shipped network, whose own weights are taken unless ``weights`` names others. Raises
+    MissingError, InputError (weights that cannot be read), OutputError (a cache that cannot be written) and
+    CheckError.
+    """
+    return export(Request(str(weights or net), "onnx"), faces_or_noise).file
 
 
 def engine_for(net: str, engine: str, device: str) -> Path:

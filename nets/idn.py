@@ -46,7 +46,8 @@ from nets.blocks import (
     norm_layer,
     shrink_mask,
 )
-from nets.observation import CHANNELS, compose, observe
+from nets.network import FrameNetwork
+from nets.observation import CHANNELS
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,10 @@ class Reasoning(nn.Module):
         return y, score
 
 
-class IDN(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint."""
+class IDN(FrameNetwork):
+    """The network; shapes in the module's head."""
+
+    config: IDNConfig
 
     def __init__(self, config: IDNConfig | None = None) -> None:
         super().__init__()
@@ -162,15 +165,6 @@ class IDN(nn.Module):
         nn.init.normal_(self.tail_last.weight, std=1e-3)
         nn.init.zeros_(self.tail_last.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.trust.bias, 2.0)
-
-    def forward(
-        self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The whole map, observation and projection in float32. Shapes in the module's head; ``means``
-        (B,) as in nets.observation.observe."""
-        obs = observe(image, mask, rows, cols, means)
-        residual, trust = self.body(obs.features, mask)
-        return compose(obs, image, residual.float(), trust.float()), trust.float()
 
     def body(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The learned part, the one that engines run, at any precision.

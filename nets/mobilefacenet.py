@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nets.losses import LossNetworkError
+from nets.vgg import LossNetworkError
 
 CHIP = (112, 96)
 """Height and width in px."""

@@ -25,10 +25,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nets.fusion import SUPPORT, support
 from nets.idn import IDN, IDNConfig
+from nets.network import Network
 from nets.observation import CHANNELS, compose, observe
 
 
@@ -67,8 +68,10 @@ class NARConfig:
         )
 
 
-class NAR(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint."""
+class NAR(Network):
+    """The network; shapes in the module's head."""
+
+    config: NARConfig
 
     def __init__(self, config: NARConfig | None = None) -> None:
         super().__init__()

@@ -17,6 +17,9 @@ from nets import pixelation
 CHANNELS = 12
 """Of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch, 1 means."""
 
+CELLS = 64
+"""N: most cells per axis that membership matrices hold, in training and at run time."""
+
 HALF_STEP = 0.5 / 255
 """A block value was rounded to 8 bits: the true mean lies within half a step."""
 

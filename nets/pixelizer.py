@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets.blocks import Norm, ResidualBlock, norm_layer
+from nets.network import Network
 from nets.observation import CHANNELS
 from nets.pixelizer_io import Perturb
 
@@ -66,8 +67,10 @@ class PixelizerConfig:
         return PixelizerConfig(perturb, size_px, width=32, downs=2, blocks=6, kernel=7)
 
 
-class Pixelizer(nn.Module):
-    """The generator F. ``config`` is kept with the weights, see nets.checkpoint."""
+class Pixelizer(Network):
+    """The generator F; shapes in the module's head."""
+
+    config: PixelizerConfig
 
     def __init__(self, config: PixelizerConfig | None = None) -> None:
         super().__init__()

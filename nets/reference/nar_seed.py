@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets.blocks import Norm, ResidualBlock, Up, norm_layer
+from nets.network import Network
 from nets.observation import CHANNELS, compose, observe
 
 PICTURE = 6
@@ -151,8 +152,10 @@ class Decoder(nn.Module):
         return x.add(y)
 
 
-class SeedNAR(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint. What is shipped is nets.nar."""
+class SeedNAR(Network):
+    """The network; shapes in the module's head. The shipped NAR is nets.nar."""
+
+    config: SeedNARConfig
 
     def __init__(self, config: SeedNARConfig | None = None) -> None:
         super().__init__()

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.cache import Entry, engine_file
+from export.cache import Entry
 from export.calibration import Faces, faces
 from export.convert import export
 from export.networks import find, shipped
 from export.parity import gate, reference_of
+from export.select import engine_file
 from export.spec import Batch, Request, Target
 from nets.checkpoint import save
 from pipeline.engines import Engine, Precision, open_engine
