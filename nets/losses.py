@@ -1,6 +1,7 @@
-"""Losses of the two papers. Pictures are (B, 3, H, W) RGB in [0, 1]; every loss is a mean, a scalar.
+"""The losses of the two papers (nets.idn, nets.nar). Pictures are (B, 3, H, W) RGB in [0, 1]; every loss is
+a mean, a scalar.
 
-IDN, equations (5) to (10), weights 6 / 1 / 0.05 / 120 / 0.1 (RFR's). NAR names reconstruction,
+IDN has equations (5) to (10) with the weights 6 / 1 / 0.05 / 120 / 0.1 of RFR-Net. NAR names reconstruction,
 perceptual and adversarial losses without weights.
 """
 
@@ -15,8 +16,7 @@ from nets.vgg import VGG16
 PIXELIZED, NON_PIXELIZED, PERCEPTUAL, STYLE, TV = 6.0, 1.0, 0.05, 120.0, 0.1
 """Weights of eq. (10)."""
 ADVERSARIAL, IDENTITY = 0.01, 0.005
-"""Ours: the papers name none. On what an IDN restores after 2,600 steps the identity loss's gradient in the
-mosaic is then a third of the L1's, the perceptual loss's a half, the style loss's eight times as large."""
+"""Weights of the adversarial and the identity loss, ours: the papers name none."""
 
 
 def pixelized(pred: Tensor, truth: Tensor, mask: Tensor, weight: Tensor | float = 1.0) -> Tensor:
@@ -60,5 +60,5 @@ def adversary_hinge(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_hinge(fake: Tensor) -> Tensor:
-    """The generator's loss, -mean D(fake): a hinge there would saturate (papers.md 3.1, row 11)."""
+    """The generator's loss, -mean D(fake): a hinge there would saturate."""
     return -fake.mean()

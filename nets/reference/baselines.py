@@ -1,4 +1,4 @@
-"""Networks of others that Table 4 compares with, small, behind the same body as nets.idn.
+"""Networks of others, small, that Table 4 of the IDN paper compares with, behind the body of nets.idn.
 
 - ``Inpainter``: an encoder-decoder of partial convolutions (Liu et al., ECCV 2018, arXiv 1804.07723) or gated
   convolutions (Yu et al., ICCV 2019, arXiv 1806.03589). As published it takes the mosaic for a hole and sees

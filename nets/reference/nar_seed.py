@@ -1,4 +1,4 @@
-"""NAR as the seed describes it: alignment is learned, by a spatial transformer. For comparison.
+"""NAR as the paper's authors describe it, for comparison: a spatial transformer learns the alignment.
 
 Paper: Shuvi, Fish, Aberman, Shamir, Cohen-Or, "Neural Alignment for Face De-pixelization",
 arXiv 2009.13856. Only abstract and introduction could be checked; sizes are ours ("NAR-style"). The
@@ -8,7 +8,7 @@ its aligned neighbours, is encoded, then decoded to a higher resolution.
 Parts: a spatial transformer (localisation network, affine, residual flow), an encoder shared by all
 pairs of target and aligned neighbour, a fusion weighted by learned confidence, a decoder with skips.
 
-Differences from the seed's pseudo code, each for a reason given in papers.md 3.1:
+Differences from the published pseudo code:
 - The localisation network is convolutional with a pooled head shared by all neighbours (a fully
   connected layer over the latents would have 6e9 weights); it starts at the identity, its output is
   bounded, and it can be supervised with known motion.
