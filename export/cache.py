@@ -1,8 +1,8 @@
-"""Exported engines in the user's cache, under the hash of what they were made from.
+"""The user's cache keeps exported engines under the hash of what they were made from.
 
-An entry is a folder with the engine's files and ``report.json``, signed by the user's key. It comes into
-being by one renaming, so what is there is whole. It is opened only if its owner is this user, its report is
-signed and its files have the hashes that the report names; anything else counts as not there, and is said.
+An entry is a folder with the engine's files and ``report.json``, signed by the user's key. It is put in
+place by one renaming, so that it is always whole. It is opened only if its owner is this user, its report is
+signed and its files have the hashes that the report names; anything else counts as missing and is logged.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 REPORT = "report.json"
 PART = ".part-"
-"""Prefix of what is not whole yet."""
+"""Prefix of an entry that is not complete yet."""
 FORGOTTEN_S = 24 * 3600
-"""A part of this age belongs to no process any more."""
+"""Age, s, from which an incomplete entry belongs to no process any more."""
 SLOT = ("network", "target", "precision", "size_px", "window", "batch", "device", "options")
-"""What a user asks for. Of two entries that agree in these only one can be current."""
+"""Parts of an identity that a user asks for. Of two entries that agree in these only one can be current."""
 
 
 class Report(BaseModel):
@@ -92,18 +92,18 @@ class Entry:
 
 
 def key_of(identity: dict[str, str]) -> str:
-    """16 hexadecimal digits."""
+    """Hash of an identity, 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def place(identity: dict[str, str]) -> Path:
-    """Where the entry of an identity lies, or would lie."""
+    """The folder of the entry of an identity, whether it exists or not."""
     name = "-".join((Path(identity["network"]).stem, identity["target"], identity["precision"]))
     return _root() / f"{name}-{key_of(identity)}"
 
 
 def find(identity: dict[str, str]) -> Entry | None:
-    """The entry of an identity. Where there is none, says what stands in its place, if anything does."""
+    """The entry of an identity, or None. Logs why an entry in its place cannot be used."""
     wanted = place(identity)
     if wanted.exists():
         try:
@@ -119,8 +119,12 @@ def find(identity: dict[str, str]) -> Entry | None:
 
 
 def store(identity: dict[str, str], fill: Callable[[Path], Report]) -> Entry:
-    """``fill`` writes the files into the folder that it is given, and says what it wrote. Whatever it raises,
-    Ctrl-C included, leaves nothing behind. Raises OutputError for a cache that cannot be written."""
+    """Puts an entry into the cache: ``fill`` writes its files into the folder that it is given and reports
+    them.
+
+    Whatever ``fill`` raises, Ctrl-C included, leaves nothing behind. Raises OutputError for a cache that
+    cannot be written.
+    """
     target = place(identity)
     part: Path | None = None
     try:
@@ -144,7 +148,7 @@ def store(identity: dict[str, str], fill: Callable[[Path], Report]) -> Entry:
 
 
 def entries() -> Iterator[Entry | tuple[Path, str]]:
-    """Everything in the cache: entries, and what is none with the reason, by name."""
+    """Everything in the cache by name: entries, and the paths that are no usable entry with the reason."""
     root = _root()
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if path.name.startswith(PART):
@@ -179,7 +183,7 @@ def remove(path: Path) -> int:
 
 
 def forgotten() -> list[Path]:
-    """Parts that a killed process has left, older than a day."""
+    """Incomplete entries that killed processes have left, older than FORGOTTEN_S."""
     root, now = _root(), time.time()
     parts = root.glob(f"{PART}*") if root.is_dir() else ()
     return [path for path in parts if now - path.lstat().st_mtime > FORGOTTEN_S]
@@ -203,7 +207,7 @@ def _root() -> Path:
 
 
 def _opened(path: Path) -> Entry:
-    """Raises InputError for what may not be opened."""
+    """The entry at a path. Raises InputError for one that may not be opened."""
     check_owner(path)
     report_file = path / REPORT
     try:

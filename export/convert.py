@@ -1,4 +1,4 @@
-"""An export from request to entry: graph, engine, parity, cache."""
+"""An export goes from request to cache entry: graph, engine, parity, cache."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ SOURCES = (
     *sorted(_NETS.rglob("*.py")),
     *(Path(__file__).with_name(f"{n}.py") for n in ("graph_formats", "networks", "precision")),
 )
-"""Files whose text decides what graph comes of some weights."""
+"""Files whose text decides which graph is made of some weights."""
 CARRIED_WINDOWS = 2
-"""Of the reference that a TensorRT engine carries with it."""
+"""Windows of the parity reference that a TensorRT engine file carries."""
 
 
 def silent(what: str, share: float) -> None:
@@ -102,7 +102,7 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
 
 
 def _of_tensorrt(request: Request) -> dict[str, str]:
-    """Library, GPU and options. Raises MissingError where the engine cannot be built here."""
+    """Library, GPU and options of a TensorRT export. Raises MissingError where it cannot be built here."""
     capabilities, library = devices(request), LIBRARY[request.target]
     options = ["version-compatible"] if request.version_compatible else []
     options += [f"hardware {request.hardware}"] if request.hardware != "none" else []
@@ -130,12 +130,12 @@ def identity_now(report: Report) -> dict[str, str] | None:
         now = identity_of(request, find(report.checkpoint), None)
     except VidpipeError:
         return None
-    # Pictures are no matter of age: the same ones may be calibrated on again.
+    # Calibration pictures do not age: the same ones may be used again.
     return now | {name: asked[name] for name in ("calibration", "onnxruntime") if name in asked}
 
 
 def _options(report: Report) -> dict[str, Any]:
-    """What a report's request had beside its shapes."""
+    """Options of the request that a report comes from, other than its shapes."""
     options = report.identity["options"]
     if report.target in ("onnx", "torch"):
         return {"signed": options == "signed"}

@@ -1,4 +1,5 @@
-"""The gate that every export passes: run on crops of real pictures, against PyTorch in float32."""
+"""Every export passes this check: it runs on crops of real pictures and is compared with PyTorch in
+float32."""
 
 from __future__ import annotations
 
@@ -59,6 +60,7 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
 
 
 def _precision(engine: Engine) -> str:
-    """Whose limits hold: the file's precision or what the engine computes in, the wider ones."""
+    """The precision whose limits hold: the file's or the one that the engine computes in, whichever is
+    wider."""
     computed = "bf16" if "bf16" in engine.name else "fp32"
     return min(computed, engine.spec.precision, key=lambda precision: LIMITS[precision].min_psnr_db)

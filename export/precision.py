@@ -1,4 +1,4 @@
-"""Reduced precision written into the graph: fp16 and bf16 by PyTorch's autocast, int8 by ONNX Runtime."""
+"""Reduced precision is written into the graph: fp16 and bf16 by PyTorch's autocast, int8 by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -55,12 +55,11 @@ def cast_constants(model: onnx.ModelProto) -> None:
 
 
 def quantize(model: onnx.ModelProto, spec: EngineSpec, faces: Faces, symmetric: bool) -> onnx.ModelProto:
-    """Convolutions in int8 (QDQ), ranges calibrated on crops of ``faces``; those at full resolution stay as
-    they are: they are cheap, make the pixels, and cost 12 dB of parity (``docs/engines.md``).
+    """Turns convolutions to int8 (QDQ) with ranges calibrated on crops of ``faces``. Those at full
+    resolution stay as they are: they are cheap and make the pixels (``docs/engines.md``).
 
     ``symmetric`` is the only form that TensorRT reads: signed, zero point 0. Without it activations are
-    unsigned with a zero point, which OpenVINO needs: it computed the signed form wrongly (27 dB where ONNX
-    Runtime has 50).
+    unsigned with a zero point, which OpenVINO needs: it computes the signed form wrongly.
     """
     from onnxruntime.quantization import (  # noqa: PLC0415  slow to import
         CalibrationMethod,

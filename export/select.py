@@ -1,4 +1,4 @@
-"""Which engine file a run opens, and what is built meanwhile.
+"""Selects the network and the engine file of a run, and starts the build of a better one.
 
 On a CPU it is the network's ONNX file. On an NVIDIA GPU it is a TensorRT engine of this user, if there is
 one for these weights, this GPU and this library. If there is none, one is built in the background, and the
@@ -30,9 +30,9 @@ from pipeline.notes import decided, warned
 log = logging.getLogger(__name__)
 
 PRECISION: Precision = "fp16"
-"""Of engines that a run builds by itself: half the time and memory of fp32, 100 dB from PyTorch."""
+"""Precision of the engines that a run builds by itself: half the time and memory of fp32."""
 COMMAND = [sys.executable, "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
-"""``vidpipe``, whatever its name is on this machine; the run in the foreground goes first."""
+"""Runs ``vidpipe`` in the background, at a lower priority than the run in the foreground."""
 
 
 CHOICE = WEIGHTS / "default.json"
@@ -86,9 +86,9 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     if kept is not None:
         decided(log, "%s: its %s engine is in the cache: %s", net, target, kept.file)
         return kept.file
-    said = _build_meanwhile(net, target, cache.key_of(identity))
+    state = _build_meanwhile(net, target, cache.key_of(identity))
     warned(
-        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
+        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, state
     )
     return _next_best(net, capability)
 
@@ -106,7 +106,7 @@ def _request(net: str, target: Target) -> Request:
 
 
 def _capability(device: str) -> str:
-    """Of the GPU that a run would use, e.g. 8.9; empty for the CPU."""
+    """Compute capability of the GPU that a run would use, e.g. 8.9; empty for the CPU."""
     if device == "cpu" or not torch.cuda.is_available():
         return ""
     index = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else 0
@@ -137,8 +137,8 @@ def _build_meanwhile(net: str, target: Target, key: str) -> str:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return "it is being built in the background"
-        if told := file.read().decode("utf-8", "replace").strip():
-            return f"building it failed: {told.splitlines()[-1]} (to try again, delete {note})"
+        if output := file.read().decode("utf-8", "replace").strip():
+            return f"building it failed: {output.splitlines()[-1]} (to try again, delete {note})"
         arguments = ["export", net, "--to", target, "--precision", PRECISION, "--no-progress", "-q"]
         subprocess.Popen(
             [*COMMAND, *arguments],

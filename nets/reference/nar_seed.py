@@ -15,7 +15,7 @@ Differences from the published pseudo code:
 - Frames are folded into the batch; warps are 2-D, ``align_corners=False``, border padding.
 - What is warped are the interpolated samples with each pixel's place in its cell, at half
   resolution, not block pictures: block edges are no content. ``align="latent"`` warps encoded frames as
-  the seed's summary has it, ``align="none"`` nothing; both are ablations.
+  the published summary has it, ``align="none"`` nothing; both are ablations.
 - Fusion by softmax over neighbours takes any number of them; the target is explicit.
 - No BatchNorm; pixel shuffle; a residual over the interpolated samples instead of tanh, projected
   to data consistency as in nets.idn.
@@ -50,7 +50,7 @@ MAX_FLOW = 0.05
 
 @dataclass(frozen=True)
 class SeedNARConfig:
-    """Sizes of a NAR. The defaults are the shipped network."""
+    """Sizes of a SeedNAR; none is shipped."""
 
     core: int = 4
     """frames that a window restores"""
@@ -75,7 +75,7 @@ class SeedNARConfig:
 
     @staticmethod
     def paper() -> SeedNARConfig:
-        """The seed's channels (64 to 512) and five frames."""
+        """The published channels (64 to 512) and five frames."""
         return SeedNARConfig(core=1, context=2, width=64, widths=(128, 256, 512), blocks=4, tail=32)
 
 
