@@ -34,8 +34,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
-from export.cache import engine_file
-from export.default_network import default_net
+from export.select import default_net, engine_file
 from pipeline.config import Given, Resolved, resolve
 from pipeline.decode.source import probe
 from pipeline.engines.spec import read_onnx

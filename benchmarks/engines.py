@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
+from export.cache import Report
 from export.calibration import Faces, faces, make
 from export.convert import export
 from export.graph_formats import Body
 from export.networks import find, shipped, spec_of
-from export.report import Report
 from export.spec import Request, Target
 from pipeline.engines import Engine, Precision, open_engine
 from pipeline.engines.torch import TorchEngine

@@ -1,8 +1,8 @@
-"""Exported engines in the user's cache, under the hash of what they were made from.
+"""The user's cache keeps exported engines under the hash of what they were made from.
 
-An entry is a folder with the engine's files and ``report.json``, signed by the user's key. It comes into
-being by one renaming, so what is there is whole. It is opened only if its owner is this user, its report is
-signed and its files have the hashes that the report names; anything else counts as not there, and is said.
+An entry is a folder with the engine's files and ``report.json``, signed by the user's key. It is put in
+place by one renaming, so that it is always whole. It is opened only if its owner is this user, its report is
+signed and its files have the hashes that the report names; anything else counts as missing and is logged.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from export.report import Report
+from nets.digest import sha256
 from pipeline.engines.engine_file import check_owner, folder, is_signed, sign
+from pipeline.engines.parity import Parity
 from pipeline.errors import InputError, OutputError, VidpipeError
 from pipeline.notes import warned
 
@@ -28,11 +29,53 @@ log = logging.getLogger(__name__)
 
 REPORT = "report.json"
 PART = ".part-"
-"""Prefix of what is not whole yet."""
+"""Prefix of an entry that is not complete yet."""
 FORGOTTEN_S = 24 * 3600
-"""A part of this age belongs to no process any more."""
+"""Age, s, from which an incomplete entry belongs to no process any more."""
 SLOT = ("network", "target", "precision", "size_px", "window", "batch", "device", "options")
-"""What a user asks for. Of two entries that agree in these only one can be current."""
+"""Parts of an identity that a user asks for. Of two entries that agree in these only one can be current."""
+
+
+class Report(BaseModel):
+    """What an export is, how it was made and how it compares with PyTorch; written beside the engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    net: str
+    checkpoint: str
+    """A shipped network's name or the path that was exported."""
+    target: str
+    precision: str
+    batch: str
+    size_px: int
+    window: int
+    core: int
+    identity: dict[str, str]
+    """What it was made from: the cache's key is the hash of this."""
+    files: dict[str, str]
+    """Name -> SHA-256; the first one is what an engine opens."""
+    size_bytes: int
+    made_at: str
+    """UTC"""
+    build_s: float
+    """Wall clock, parity left out."""
+    crops: str
+    """The pictures that parity was measured on."""
+    parity: list[Parity]
+    """Every library that could run the file here; for TensorRT the graph that the engine was built from."""
+    not_run: str = ""
+    """Why the engine itself could not be run here. It is then measured when it is first opened."""
+    signature: str = ""
+    """Of all the above, by the user's key (``pipeline.engines.engine_file``)."""
+
+    @property
+    def version(self) -> str:
+        """Of the weights; empty for an entry that was made before exports named it."""
+        return self.identity.get("version", "")
+
+    def signed_content(self) -> bytes:
+        """What the signature is over."""
+        return self.model_dump_json(exclude={"signature"}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +92,18 @@ class Entry:
 
 
 def key_of(identity: dict[str, str]) -> str:
-    """16 hexadecimal digits."""
+    """Hash of an identity, 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def place(identity: dict[str, str]) -> Path:
-    """Where the entry of an identity lies, or would lie."""
+    """The folder of the entry of an identity, whether it exists or not."""
     name = "-".join((Path(identity["network"]).stem, identity["target"], identity["precision"]))
     return _root() / f"{name}-{key_of(identity)}"
 
 
 def find(identity: dict[str, str]) -> Entry | None:
-    """The entry of an identity. Where there is none, says what stands in its place, if anything does."""
+    """The entry of an identity, or None. Logs why an entry in its place cannot be used."""
     wanted = place(identity)
     if wanted.exists():
         try:
@@ -76,8 +119,12 @@ def find(identity: dict[str, str]) -> Entry | None:
 
 
 def store(identity: dict[str, str], fill: Callable[[Path], Report]) -> Entry:
-    """``fill`` writes the files into the folder that it is given, and says what it wrote. Whatever it raises,
-    Ctrl-C included, leaves nothing behind. Raises OutputError for a cache that cannot be written."""
+    """Puts an entry into the cache: ``fill`` writes its files into the folder that it is given and reports
+    them.
+
+    Whatever ``fill`` raises, Ctrl-C included, leaves nothing behind. Raises OutputError for a cache that
+    cannot be written.
+    """
     target = place(identity)
     part: Path | None = None
     try:
@@ -101,7 +148,7 @@ def store(identity: dict[str, str], fill: Callable[[Path], Report]) -> Entry:
 
 
 def entries() -> Iterator[Entry | tuple[Path, str]]:
-    """Everything in the cache: entries, and what is none with the reason, by name."""
+    """Everything in the cache by name: entries, and the paths that are no usable entry with the reason."""
     root = _root()
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if path.name.startswith(PART):
@@ -136,7 +183,7 @@ def remove(path: Path) -> int:
 
 
 def forgotten() -> list[Path]:
-    """Parts that a killed process has left, older than a day."""
+    """Incomplete entries that killed processes have left, older than FORGOTTEN_S."""
     root, now = _root(), time.time()
     parts = root.glob(f"{PART}*") if root.is_dir() else ()
     return [path for path in parts if now - path.lstat().st_mtime > FORGOTTEN_S]
@@ -160,7 +207,7 @@ def _root() -> Path:
 
 
 def _opened(path: Path) -> Entry:
-    """Raises InputError for what may not be opened."""
+    """The entry at a path. Raises InputError for one that may not be opened."""
     check_owner(path)
     report_file = path / REPORT
     try:
@@ -179,12 +226,6 @@ def _opened(path: Path) -> Entry:
         if sha256(file) != digest:
             raise InputError(f"{file}: corrupted (SHA-256 differs from its report's)")
     return Entry(path, report)
-
-
-def sha256(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _put(part: Path, target: Path) -> None:
@@ -210,16 +251,3 @@ def _changed(entry: Entry, identity: dict[str, str]) -> str:
 
 def _short(value: str | None) -> str:
     return "none" if value is None else value[:12] if len(value) == 64 else value
-
-
-def engine_file(net: str, weights: Path | None = None) -> Path:
-    """ONNX file of a network, exported and compared with PyTorch now if the cache has none for these weights.
-
-    ``net``: idn or nar, the shipped weights unless ``weights`` names others. Raises MissingError,
-    InputError (weights that cannot be read), OutputError (a cache that cannot be written) and CheckError.
-    """
-    from export.calibration import faces_or_noise  # noqa: PLC0415  the next one imports this module
-    from export.convert import export  # noqa: PLC0415
-    from export.spec import Request  # noqa: PLC0415
-
-    return export(Request(str(weights or net), "onnx"), faces_or_noise).file

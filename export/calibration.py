@@ -1,4 +1,4 @@
-"""Windows of pixelated crops made from pictures of faces: what parity is measured and int8 calibrated on.
+"""Pixelated crops are made from pictures of faces here: parity is measured and int8 calibrated on them.
 
 A camera moves over each picture while the mosaic's grid stands still, as in the demo; the crop's side is
 1.6 x the mosaic's longer side, as at run time. Without pictures of the user's own it is NASA's portrait of
@@ -30,11 +30,11 @@ Picture = NDArray[np.uint8]
 """(side, side, 3) RGB, one face, 1.6 x its longer side"""
 
 PORTRAIT_CENTRE, PORTRAIT_SIDE = (222, 122), 174
-"""The crop of 1.6 x the face in the portrait, px."""
+"""Centre (x, y) and side of the crop of 1.6 x the face in the portrait, px."""
 BLOCKS = (8, 10, 12)
 """Cells across the mosaic, in turn."""
 WIDTH, HEIGHT = 0.53, 0.625
-"""Of the mosaic over the crop's side."""
+"""Width and height of the mosaic over the crop's side."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MOST_PICTURES = 64
 

@@ -1,4 +1,4 @@
-"""An export from request to entry: graph, engine, parity, cache."""
+"""An export goes from request to cache entry: graph, engine, parity, cache."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from export import cache
-from export.cache import Entry
+from export.cache import Entry, Report
 from export.calibration import Faces, faces
-from export.networks import Checkpoint, find
-from export.report import ParityRecord, Report
+from export.networks import Checkpoint, find, spec_of, with_window
 from export.spec import SUFFIX, Batch, Request, Target
-from pipeline.engines import CONTRACT, EngineSpec, Library, Precision
-from pipeline.engines.engine_file import sign
+from export.tensorrt import LIBRARY, build, devices, gpu, why_not_run
+from nets import registry
+from nets.digest import sha256
+from nets.registry import Architecture
+from pipeline.engines import CONTRACT, EngineSpec, Library, Precision, tensorrt_library
+from pipeline.engines.engine_file import machine, sign
+from pipeline.engines.parity import Parity
 from pipeline.errors import MissingError, VidpipeError
 from pipeline.notes import decided
 
@@ -27,16 +31,14 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 """What is being done, and how far it is, 0 to 1."""
 
+_NETS = Path(registry.__file__).parent
 SOURCES = (
-    "nets",
-    "export/graph_formats.py",
-    "export/torch_program.py",
-    "export/precision.py",
-    "export/networks.py",
+    *sorted(_NETS.rglob("*.py")),
+    *(Path(__file__).with_name(f"{n}.py") for n in ("graph_formats", "networks", "precision")),
 )
-"""Files whose text decides what graph comes of some weights."""
+"""Files whose text decides which graph is made of some weights."""
 CARRIED_WINDOWS = 2
-"""Of the reference that a TensorRT engine carries with it."""
+"""Windows of the parity reference that a TensorRT engine file carries."""
 
 
 def silent(what: str, share: float) -> None:
@@ -76,7 +78,8 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
     identity = {
         "network": request.network,
         "weights": checkpoint.sha256,
-        "graph": graph_digest(),
+        "version": checkpoint.version,
+        "graph": graph_digest(checkpoint.architecture),
         "contract": hashlib.sha256(CONTRACT.encode()).hexdigest(),
         "target": request.target,
         "precision": request.precision,
@@ -98,11 +101,7 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
 
 
 def _of_tensorrt(request: Request) -> dict[str, str]:
-    """Library, GPU and options. Raises MissingError where the engine cannot be built here."""
-    from export.tensorrt import LIBRARY, devices, gpu  # noqa: PLC0415
-    from pipeline.engines import tensorrt_library  # noqa: PLC0415
-    from pipeline.engines.engine_file import machine  # noqa: PLC0415
-
+    """Library, GPU and options of a TensorRT export. Raises MissingError where it cannot be built here."""
     capabilities, library = devices(request), LIBRARY[request.target]
     options = ["version-compatible"] if request.version_compatible else []
     options += [f"hardware {request.hardware}"] if request.hardware != "none" else []
@@ -130,12 +129,12 @@ def identity_now(report: Report) -> dict[str, str] | None:
         now = identity_of(request, find(report.checkpoint), None)
     except VidpipeError:
         return None
-    # Pictures are no matter of age: the same ones may be calibrated on again.
+    # Calibration pictures do not age: the same ones may be used again.
     return now | {name: asked[name] for name in ("calibration", "onnxruntime") if name in asked}
 
 
 def _options(report: Report) -> dict[str, Any]:
-    """What a report's request had beside its shapes."""
+    """Options of the request that a report comes from, other than its shapes."""
     options = report.identity["options"]
     if report.target in ("onnx", "torch"):
         return {"signed": options == "signed"}
@@ -145,14 +144,12 @@ def _options(report: Report) -> dict[str, Any]:
     return {"version_compatible": "version-compatible" in options, "hardware": hardware}
 
 
-def graph_digest() -> str:
-    """Of the code that makes graphs: after any change to it, weights are exported anew."""
-    root = Path(__file__).resolve().parents[1]
+def graph_digest(architecture: Architecture) -> str:
+    """SHA-256 of the code that makes a network's graph: after any change to it, weights are exported anew."""
     whole = hashlib.sha256()
-    for name in SOURCES:
-        path = root / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else (path,):
-            whole.update(file.read_bytes())
+    own = () if architecture.source.is_relative_to(_NETS) else (architecture.source,)
+    for file in (*SOURCES, *own):
+        whole.update(file.read_bytes())
     return whole.hexdigest()
 
 
@@ -165,22 +162,21 @@ def _made(
     on_progress: Progress,
 ) -> Report:
     """Fills an entry's folder."""
-    from export.networks import spec_of, with_window  # noqa: PLC0415
-    from export.parity import gate, reference_of  # noqa: PLC0415  everything from here on is slow to import
+    # Slow to import, and a run whose engines are in the cache needs neither.
+    from export.graph_formats import to_onnx, to_openvino, to_program  # noqa: PLC0415
+    from export.parity import gate, reference_of  # noqa: PLC0415
 
     started = time.perf_counter()
     net = with_window(checkpoint.net, request.window)
     batch = request.range
-    spec = spec_of(net, checkpoint.sha256, request.size_px, request.precision, (batch.min, batch.max))
+    spec = spec_of(
+        net, checkpoint.sha256, request.size_px, request.precision, (batch.min, batch.max), checkpoint.version
+    )
     name = Path(request.network).stem + SUFFIX[request.target]
     if request.target == "onnx":
-        from export.graph_formats import to_onnx  # noqa: PLC0415
-
         on_progress("graph", 0.0)
         (folder / name).write_bytes(to_onnx(net, spec, source, symmetric=request.signed))
     elif request.target == "torch":
-        from export.torch_program import to_program  # noqa: PLC0415
-
         on_progress("graph", 0.0)
         to_program(net, spec, folder / name)
     else:
@@ -189,12 +185,8 @@ def _made(
     on_progress("engine", 0.5)
     not_run, records = "", []
     if request.target == "openvino":
-        from export.openvino_format import to_ir  # noqa: PLC0415
-
-        to_ir(graph.file, spec, folder / name)
+        to_openvino(graph.file, spec, folder / name)
     elif request.target not in ("onnx", "torch"):
-        from export.tensorrt import build, why_not_run  # noqa: PLC0415
-
         carried = reference_of(net, spec, source, CARRIED_WINDOWS)
         build(
             request, graph.file, spec, carried, folder / name, lambda what, s: on_progress(what, 0.5 + s / 2)
@@ -244,7 +236,7 @@ def _report(
     folder: Path,
     first: str,
     build_s: float,
-    records: list[ParityRecord],
+    records: list[Parity],
     not_run: str,
 ) -> Report:
     names = [first, *sorted(path.name for path in folder.iterdir() if path.name != first)]
@@ -258,7 +250,7 @@ def _report(
         window=spec.window,
         core=spec.core,
         identity=identity,
-        files={name: cache.sha256(folder / name) for name in names},
+        files={name: sha256(folder / name) for name in names},
         size_bytes=sum((folder / name).stat().st_size for name in names),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         build_s=round(build_s, 2),

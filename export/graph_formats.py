@@ -1,8 +1,8 @@
-"""PyTorch -> ONNX, the file that every engine starts from.
+"""Files of graphs: PyTorch -> ONNX, which OpenVINO and TensorRT are made from, and -> ``torch.export``.
 
-The graph is the learned part of a network alone (``body``): features and mask in, residual and trust
+A graph is the learned part of a network alone (``body``): features and mask in, residual and trust
 out. Observation and projection stay outside, in float32 (``nets.observation``), so that an engine may run at
-any precision without touching the measurement. The precision is written into the graph
+any precision without touching the measurement. The precision is written into an ONNX graph
 (``export.precision``): TensorRT 11 knows no other way, and the others follow what the graph says.
 """
 
@@ -13,18 +13,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import onnx
 import onnx.version_converter
 import onnxslim
 import torch
 from torch import Tensor, nn
+from torch.export import Dim, save
 
 from export.calibration import Faces
 from export.precision import Reduced, cast_constants, quantize
-from nets.checkpoint import Runnable
-from nets.nar import NAR
-from nets.reference.nar_seed import SeedNAR
+from nets.network import Network
+from nets.registry import architecture_of
 from pipeline.engines import EngineSpec
 from pipeline.engines.spec import KEY, to_json
 from pipeline.errors import InputError, UsageError
@@ -39,13 +40,14 @@ types must agree, which autocast's do not: so the file is made under OPSET and c
 class Body(nn.Module):
     """The learned part under the one signature of all engines, see pipeline.engines.EngineSpec."""
 
-    def __init__(self, net: Runnable) -> None:
+    def __init__(self, net: Network) -> None:
         super().__init__()
         self.net = net
+        self.windowed = architecture_of(net).windowed
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, F, channels, S, S), mask (B, F, 1, S, S) -> residual (B, C, 3, S, S), trust (B, C)."""
-        if isinstance(self.net, NAR | SeedNAR):
+        if self.windowed:
             return self.net.body(features, mask)
         B, T = features.shape[:2]
         residual, trust = self.net.body(features.flatten(0, 1), mask.flatten(0, 1))
@@ -62,7 +64,7 @@ def example_inputs(spec: EngineSpec, batch: int, seed: int = 0) -> tuple[Tensor,
     return features, mask
 
 
-def to_onnx(net: Runnable, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
+def to_onnx(net: Network, spec: EngineSpec, faces: Faces | None = None, symmetric: bool = False) -> bytes:
     """An ONNX file of the spec's precision: axis ``batch`` free within the spec's range, everything else
     fixed, float32 at the borders, metadata under ``metadata.KEY``.
 
@@ -88,9 +90,44 @@ def to_onnx(net: Runnable, spec: EngineSpec, faces: Faces | None = None, symmetr
     return content
 
 
+def to_openvino(graph: Path, spec: EngineSpec, target: Path) -> None:
+    """Converts an ONNX file of ours to OpenVINO's IR, an .xml with the weights beside it in a .bin. The graph
+    keeps its precision. Raises InputError."""
+    import openvino as ov  # noqa: PLC0415  slow to import, and not on every machine
+
+    try:
+        model = ov.Core().read_model(str(graph))
+    except RuntimeError as error:
+        raise InputError(
+            f"OpenVINO cannot convert {spec.net}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    model.set_rt_info(to_json(spec), [KEY])
+    ov.save_model(model, str(target), compress_to_fp16=False)
+
+
+def to_program(net: Network, spec: EngineSpec, path: Path) -> None:
+    """Writes a ``torch.export`` program (.pt2), for GPUs without TensorRT and without ONNX Runtime's CUDA.
+    The batch is free within the spec's range; the spec lies in the file.
+
+    Weights and graph are float32; the engine, which knows the GPU, applies the precision by autocast
+    (``pipeline.engines.torch``). Raises UsageError for int8 and for a size that the network cannot take.
+    """
+    if spec.precision == "int8":
+        raise UsageError("--to torch: wanted --precision fp32, fp16 or bf16; int8 is for onnx and openvino")
+    body = Body(net.eval().float())
+    check_size(body, spec)
+    least, most = spec.batch_min, spec.batch_max
+    shapes = None if least == most else {name: {0: Dim.AUTO} for name in ("features", "mask")}
+    with torch.no_grad():
+        program = torch.export.export(
+            body, example_inputs(spec, max(2, least) if shapes else least), dynamic_shapes=shapes
+        )
+    save(program, path, extra_files={KEY: to_json(spec)})
+
+
 def _traced(module: nn.Module, spec: EngineSpec) -> onnx.ModelProto:
     static = spec.batch_min == spec.batch_max
-    batch = None if static else torch.export.Dim("batch", min=spec.batch_min, max=spec.batch_max)
+    batch = None if static else Dim("batch", min=spec.batch_min, max=spec.batch_max)
     count = spec.batch_min if static else max(2, spec.batch_min)  # a 1 would be taken for fixed
     # Imported here, where Ctrl-C is Ctrl-C: the exporter wraps what interrupts its imports into its errors.
     importlib.import_module("torch._dynamo")

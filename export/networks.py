@@ -1,22 +1,17 @@
-"""From a name or a path to a network with its weights, and to what its exported file will say of itself."""
+"""From a name or a path to a network with its weights, and to what its exported file says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
-from nets.checkpoint import NAMES, WEIGHTS, CheckpointError, Runnable, load, sha256
-from nets.idn import IDN
-from nets.nar import NAR
-from nets.pixelizer import Pixelizer
-from nets.reference.nar_seed import SeedNAR
+from nets.checkpoint import UNVERSIONED, CheckpointError, kind_of, load, sha256, version_of
+from nets.network import Network
+from nets.observation import CELLS
+from nets.registry import REGISTRY, WEIGHTS, Architecture, architecture_of
 from pipeline.engines import EngineSpec
 from pipeline.errors import InputError, MissingError, UsageError
-
-CELLS = 64
-"""Most cells per axis that the membership matrices hold."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +26,30 @@ class Checkpoint:
         return sha256(self.path)
 
     @cached_property
-    def net(self) -> Runnable:
-        """Raises InputError for a file that is no network of ours."""
+    def version(self) -> str:
+        """Of the weights, by their model card."""
+        return version_of(self.path)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """Raises InputError for a file that holds no network that the pipeline runs."""
         try:
-            net = load(self.path).eval().float()
+            architecture = kind_of(self.path)
         except CheckpointError as error:
             raise InputError(str(error)) from error
-        if not isinstance(net, Runnable):
-            raise InputError(
-                f"{self.path} holds a network to compare with; the pipeline runs idn, nar, nar-seed and "
-                "pixelizers"
-            )
-        return net
+        if not architecture.runnable:
+            known = ", ".join(a.name for a in REGISTRY.values() if a.runnable)
+            raise InputError(f"{self.path} holds a network to compare with; the pipeline runs {known}")
+        return architecture
+
+    @cached_property
+    def net(self) -> Network:
+        """In float32 and eval mode. Raises InputError as ``architecture`` does."""
+        _ = self.architecture
+        try:
+            return load(self.path)
+        except CheckpointError as error:
+            raise InputError(str(error)) from error
 
 
 def shipped() -> list[str]:
@@ -68,49 +75,48 @@ def find(network: str) -> Checkpoint:
     return Checkpoint(network, weights)
 
 
-def with_window(net: Runnable, window: int | None) -> Runnable:
-    """The same weights for windows of other length. Raises UsageError where the network cannot."""
-    if window is None or window == (1 if isinstance(net, IDN | Pixelizer) else net.config.window):
+def with_window(net: Network, window: int | None) -> Network:
+    """The same weights for windows of another length. Raises UsageError where the network cannot."""
+    architecture = architecture_of(net)
+    if window is None or window == (net.config.window if architecture.windowed else 1):
         return net
-    if isinstance(net, IDN | Pixelizer):
-        raise UsageError(f"--window is {window}; {NAMES[type(net)]} looks at one frame at a time")
+    if not architecture.windowed:
+        raise UsageError(f"--window is {window}; {architecture.name} looks at one frame at a time")
     core = window - 2 * net.config.context
     if core < 1:
         raise UsageError(
-            f"--window is {window}; nar looks at {net.config.context} frames on either side of those that it "
-            f"restores, so wanted at least {2 * net.config.context + 1}"
+            f"--window is {window}; {architecture.name} looks at {net.config.context} frames on either side "
+            f"of those that it restores, so wanted at least {2 * net.config.context + 1}"
         )
-    other: NAR | SeedNAR
-    if isinstance(net, NAR):
-        other = NAR(replace(net.config, core=core))
-    else:
-        other = SeedNAR(replace(net.config, core=core))
+    other = architecture.net_class(replace(net.config, core=core))
     other.load_state_dict(net.state_dict())
     return other.eval()
 
 
 def spec_of(
-    net: Runnable,
+    net: Network,
     weights_sha256: str,
     size_px: int = 128,
     precision: str = "fp32",
     batch: tuple[int, int] = (1, 1024),
+    version: str = UNVERSIONED,
 ) -> EngineSpec:
-    """What the exported file will say of itself. A pixelizer's lattice has a size of its own, whatever
+    """What the exported file says of itself. A pixelizer's grid of cells has a size of its own, whatever
     ``size_px`` is."""
-    name = NAMES[type(net)]
-    if isinstance(net, Pixelizer):
+    architecture = architecture_of(net)
+    name = architecture.name
+    if architecture.role == "perturb":
         name, size_px = f"{name}-{net.config.perturb}", net.config.size_px
-    window, context = (1, 0) if isinstance(net, IDN | Pixelizer) else (net.config.window, net.config.context)
+    windowed = architecture.windowed
     return EngineSpec(
         net=name,
-        version=version("vidpipe"),
+        version=version,
         weights_sha256=weights_sha256,
-        window=window,
-        context=context,
+        window=net.config.window if windowed else 1,
+        context=net.config.context if windowed else 0,
         size_px=size_px,
         cells=CELLS,
-        fused=isinstance(net, NAR),
+        fused=architecture.fused,
         precision=precision,
         batch_min=batch[0],
         batch_max=batch[1],

@@ -1,4 +1,5 @@
-"""The gate that every export passes: run on crops of real pictures, against PyTorch in float32."""
+"""Every export passes this check: it runs on crops of real pictures and is compared with PyTorch in
+float32."""
 
 from __future__ import annotations
 
@@ -10,10 +11,9 @@ import torch
 
 from export.calibration import Faces, make
 from export.graph_formats import Body
-from export.report import ParityRecord
-from nets.checkpoint import Runnable
+from nets.network import Network
 from pipeline.engines import Engine, EngineSpec, Library, open_engine
-from pipeline.engines.parity import LIMITS, Reference, measure
+from pipeline.engines.parity import LIMITS, Parity, Reference, measure
 from pipeline.errors import CheckError, InputError, MissingError
 from pipeline.notes import decided
 
@@ -24,7 +24,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
+def reference_of(net: Network, spec: EngineSpec, faces: Faces, windows: int = WINDOWS) -> Reference:
     """PyTorch's answer to crops of the faces, one window at a time."""
     crops = make(faces, spec, windows, SEED)
     body, inputs = Body(net.eval()), crops.inputs(spec)
@@ -33,7 +33,7 @@ def reference_of(net: Runnable, spec: EngineSpec, faces: Faces, windows: int = W
     return Reference(crops, residual, trust)
 
 
-def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[ParityRecord]:
+def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> list[Parity]:
     """Measures the file under every library of those that is here and can run it.
 
     Raises CheckError where one differs by more than its precision may, and where none could run the file.
@@ -53,13 +53,14 @@ def gate(path: Path, reference: Reference, libraries: tuple[Library, ...]) -> li
         if not parity.holds:
             raise CheckError(f"the export does not answer as PyTorch does, {parity}; not kept")
         decided(log, "%s", parity)
-        records.append(ParityRecord.of(parity))
+        records.append(parity)
     if not records:
         raise CheckError(f"no library here could run the export to compare it: {'; '.join(refusals)}")
     return records
 
 
 def _precision(engine: Engine) -> str:
-    """Whose limits hold: the file's precision or what the engine computes in, the wider ones."""
+    """The precision whose limits hold: the file's or the one that the engine computes in, whichever is
+    wider."""
     computed = "bf16" if "bf16" in engine.name else "fp32"
     return min(computed, engine.spec.precision, key=lambda precision: LIMITS[precision].min_psnr_db)

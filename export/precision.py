@@ -1,4 +1,4 @@
-"""Reduced precision written into the graph: fp16 and bf16 by PyTorch's autocast, int8 by ONNX Runtime."""
+"""Reduced precision is written into the graph: fp16 and bf16 by PyTorch's autocast, int8 by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from export.calibration import Faces, make
@@ -55,12 +55,11 @@ def cast_constants(model: onnx.ModelProto) -> None:
 
 
 def quantize(model: onnx.ModelProto, spec: EngineSpec, faces: Faces, symmetric: bool) -> onnx.ModelProto:
-    """Convolutions in int8 (QDQ), ranges calibrated on crops of ``faces``; those at full resolution stay as
-    they are: they are cheap, make the pixels, and cost 12 dB of parity (``docs/engines.md``).
+    """Turns convolutions to int8 (QDQ) with ranges calibrated on crops of ``faces``. Those at full
+    resolution stay as they are: they are cheap and make the pixels (``docs/engines.md``).
 
     ``symmetric`` is the only form that TensorRT reads: signed, zero point 0. Without it activations are
-    unsigned with a zero point, which OpenVINO needs: it computed the signed form wrongly (27 dB where ONNX
-    Runtime has 50).
+    unsigned with a zero point, which OpenVINO needs: it computes the signed form wrongly.
     """
     from onnxruntime.quantization import (  # noqa: PLC0415  slow to import
         CalibrationMethod,
@@ -123,9 +122,3 @@ def _full_size(model: onnx.ModelProto, size_px: int) -> list[str]:
         for node in model.graph.node
         if node.op_type == "Conv" and shapes.get(node.output[0], [])[-2:] == [size_px, size_px]
     ]
-
-
-def weight_types(content: bytes) -> set[str]:
-    """Types of the tensors that an ONNX file keeps, for tests and reports: FLOAT, FLOAT16, ..."""
-    model = onnx.load_model_from_string(content)
-    return {TensorProto.DataType.Name(tensor.data_type) for tensor in model.graph.initializer}

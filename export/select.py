@@ -1,4 +1,4 @@
-"""Which engine file a run opens, and what is built meanwhile.
+"""Selects the network and the engine file of a run, and starts the build of a better one.
 
 On a CPU it is the network's ONNX file. On an NVIDIA GPU it is a TensorRT engine of this user, if there is
 one for these weights, this GPU and this library. If there is none, one is built in the background, and the
@@ -7,6 +7,7 @@ run goes on with the next best engine to its end: one file is made by one engine
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -16,11 +17,11 @@ from pathlib import Path
 import torch
 
 from export import cache
-from export.cache import engine_file
 from export.calibration import faces_or_noise
 from export.convert import export, identity_of
 from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
+from nets.registry import WEIGHTS, shipped_restorers
 from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
 from pipeline.engines.engine_file import folder
 from pipeline.errors import MissingError
@@ -29,9 +30,39 @@ from pipeline.notes import decided, warned
 log = logging.getLogger(__name__)
 
 PRECISION: Precision = "fp16"
-"""Of engines that a run builds by itself: half the time and memory of fp32, 100 dB from PyTorch."""
+"""Precision of the engines that a run builds by itself: half the time and memory of fp32."""
 COMMAND = [sys.executable, "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
-"""``vidpipe``, whatever its name is on this machine; the run in the foreground goes first."""
+"""Runs ``vidpipe`` in the background, at a lower priority than the run in the foreground."""
+
+
+CHOICE = WEIGHTS / "default.json"
+"""``{"net": "nar", "why": "..."}``, written by who trains and compares the shipped weights."""
+
+
+def default_net() -> str:
+    """The network that ``--net auto`` means: the better one by the weights' own comparison. Logs why.
+
+    Raises MissingError.
+    """
+    try:
+        choice = json.loads(CHOICE.read_text(encoding="utf-8"))
+        net, why = str(choice["net"]), choice["why"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingError(f"{CHOICE} names no default network ({error}); choose one with --net") from error
+    if net not in shipped_restorers():
+        raise MissingError(f"{CHOICE} names the network {net!r}; wanted {' or '.join(shipped_restorers())}")
+    decided(log, "--net auto is %s: %s", net, why)
+    return net
+
+
+def engine_file(net: str, weights: Path | None = None) -> Path:
+    """The ONNX file of a network, exported and compared with PyTorch now if the cache has none.
+
+    ``net`` is a shipped network, whose own weights are taken unless ``weights`` names others. Raises
+    MissingError, InputError (weights that cannot be read), OutputError (a cache that cannot be written) and
+    CheckError.
+    """
+    return export(Request(str(weights or net), "onnx"), faces_or_noise).file
 
 
 def engine_for(net: str, engine: str, device: str) -> Path:
@@ -55,9 +86,9 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     if kept is not None:
         decided(log, "%s: its %s engine is in the cache: %s", net, target, kept.file)
         return kept.file
-    said = _build_meanwhile(net, target, cache.key_of(identity))
+    state = _build_meanwhile(net, target, cache.key_of(identity))
     warned(
-        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, said
+        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, state
     )
     return _next_best(net, capability)
 
@@ -75,7 +106,7 @@ def _request(net: str, target: Target) -> Request:
 
 
 def _capability(device: str) -> str:
-    """Of the GPU that a run would use, e.g. 8.9; empty for the CPU."""
+    """Compute capability of the GPU that a run would use, e.g. 8.9; empty for the CPU."""
     if device == "cpu" or not torch.cuda.is_available():
         return ""
     index = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else 0
@@ -106,8 +137,8 @@ def _build_meanwhile(net: str, target: Target, key: str) -> str:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return "it is being built in the background"
-        if told := file.read().decode("utf-8", "replace").strip():
-            return f"building it failed: {told.splitlines()[-1]} (to try again, delete {note})"
+        if output := file.read().decode("utf-8", "replace").strip():
+            return f"building it failed: {output.splitlines()[-1]} (to try again, delete {note})"
         arguments = ["export", net, "--to", target, "--precision", PRECISION, "--no-progress", "-q"]
         subprocess.Popen(
             [*COMMAND, *arguments],

@@ -1,4 +1,4 @@
-"""What is wanted of an export, checked before anything is done."""
+"""The request of an export, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIX: dict[Target, str] = {
     "tensorrt": ".engine",
     "tensorrt-rtx": ".engine",
 }
-"""Of the file that a target's engine opens; OpenVINO's weights lie beside it in a .bin."""
+"""Suffix of the file that an engine opens; OpenVINO's weights lie beside it in a .bin."""
 Hardware = Literal["none", "ampere+", "same-capability"]
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """What tensorrt_rtx builds for, without a GPU."""

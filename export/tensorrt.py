@@ -28,9 +28,11 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """Given to an interrupted build to keep what it has timed."""
-COMMAND = [sys.executable, "-m", "export.tensorrt_worker"]
+COMMAND = [sys.executable, "-m", f"{__package__}.tensorrt_worker"]
+_ROOT = Path(__file__).resolve().parents[__package__.count(".") + 1]
+"""The folder that this package is imported from."""
 LIBRARY: dict[str, TrtLibrary] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""Target -> module"""
+"""Target -> Python module."""
 
 
 def devices(request: Request) -> tuple[str, ...]:
@@ -109,7 +111,8 @@ def why_not_run(request: Request) -> str:
 
 
 def run_child(job: Job, on_progress: Callable[[str, float], None]) -> None:
-    """Builds in a process of its own, which a Ctrl-C in the terminal does not reach: it is told by us."""
+    """Builds in a process of its own. A Ctrl-C in the terminal does not reach it; it is sent SIGTERM
+    instead."""
     with tempfile.TemporaryFile() as printed:  # a pipe that nobody empties would stop the builder
         code, outcome = _followed(job, on_progress, printed)
         printed.seek(0)
@@ -127,10 +130,10 @@ def run_child(job: Job, on_progress: Callable[[str, float], None]) -> None:
 def _followed(
     job: Job, on_progress: Callable[[str, float], None], printed: IO[bytes]
 ) -> tuple[int, dict[str, str]]:
-    """The builder's exit code and its last word."""
+    """Exit code of the builder and its last message."""
     process = subprocess.Popen(
         COMMAND,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=printed,
@@ -145,11 +148,11 @@ def _followed(
             process.stdin.write(job.model_dump_json())
             process.stdin.close()
         for line in process.stdout:
-            said = json.loads(line)
-            if "share" in said:
-                on_progress(said["what"], said["share"])
+            message = json.loads(line)
+            if "share" in message:
+                on_progress(message["what"], message["share"])
             else:
-                outcome = said
+                outcome = message
         return process.wait(), outcome
     except BaseException:
         process.send_signal(signal.SIGTERM)

@@ -1,5 +1,8 @@
-"""The networks. This package needs torch alone and imports nothing else of ours.
+"""The networks. This package needs torch and safetensors alone and imports nothing else of ours.
 
-One network, one file: ``nar`` and ``idn`` are the attackers, ``discriminator`` their adversary.
-``pixelation`` is the block operator that training, runtime and metrics share.
+A network is one file and one row of ``registry``: ``idn`` and ``nar`` restore faces, ``pixelizer`` changes
+the mosaics that cover them, ``reference`` holds what they are compared with. ``checkpoint`` keeps weights in
+files, ``discriminator``, ``vgg`` and ``mobilefacenet`` serve the losses. ``pixelation`` is the block
+operator that training, runtime and metrics share; ``observation``, ``registration``, ``measurement`` and
+``fusion`` read mosaics.
 """

@@ -1,4 +1,4 @@
-"""Layers that the networks share."""
+"""Layers that several networks use."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ ConvKind = Literal["dynamic", "vanilla", "dilated"]
 
 
 def norm_layer(kind: Norm, channels: int) -> nn.Module:
-    """GroupNorm of 8 groups where the papers have BatchNorm: recurrences share weights but not
-    statistics, and batches are small (papers.md 3.2, row 5)."""
+    """GroupNorm of 8 groups, or none, where the papers have BatchNorm: recurrences share weights but not
+    statistics, and batches are small."""
     return nn.GroupNorm(8, channels) if kind == "group" else nn.Identity()
 
 
 def shrink_mask(mask: Tensor, stride: int) -> Tensor:
-    """Mask at 1/stride: a pixel is clean only if all the pixels it stands for are."""
+    """Min-pools a mask (B, 1, H, W), 1 clean, to 1/stride: a pixel is clean only if all its pixels are."""
     return -F.max_pool2d(-mask, stride)
 
 
 def grow_mask(mask: Tensor, kernel: int) -> Tensor:
-    """Eq. (4): a pixel becomes clean if the window around it holds a clean one. The centre rule
-    (radius (kernel - 1) / 2), the reading under which 7x7 converges at 6 recurrences."""
+    """Eq. (4) of the IDN paper: a pixel becomes clean if the window around it holds a clean one.
+
+    The window is centred (radius (kernel - 1) / 2): so read, a mosaic of 128 px closes under 7x7 after the 6
+    recurrences at which the paper converges.
+    """
     return F.max_pool2d(mask, kernel, stride=1, padding=kernel // 2)
 
 
 class DynamicDilatedConv(nn.Module):
-    """Eq. (3): a vanilla convolution over clean pixels plus a dilated one over pixelated pixels.
+    """Eq. (3) of the IDN paper: a vanilla convolution over clean pixels plus a dilated one over pixelated
+    pixels.
 
-    Two weight tensors, no bias, no renormalisation: together the two terms see every tap. ``kind``
-    ``vanilla`` and ``dilated`` are the ablations of Table 2, one convolution over everything.
+    It has two weight tensors, no bias and no renormalisation: together the two terms see every tap. ``kind``
+    ``vanilla`` and ``dilated`` are the ablations of the paper's Table 2, one convolution over everything.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class DynamicDilatedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(norm(x)))), 3x3; the last layer starts at 0 so that depth costs nothing."""
+    """x + conv(act(conv(norm(x)))), 3x3. The last layer starts at 0: a new block changes nothing."""
 
     def __init__(self, channels: int, norm: Norm = "none") -> None:
         super().__init__()
@@ -83,12 +87,12 @@ class ResidualBlock(nn.Module):
 
 
 class CrossStageAttention(nn.Module):
-    """Attention over all positions whose map is carried from recurrence to recurrence, eq. (1).
+    """Attention over all positions whose map goes from recurrence to recurrence, eq. (1) of the IDN paper.
 
     score_i = l_i * now + (1 - l_i) * score_(i-1), l_i = sigmoid(w_i); the first recurrence uses its
-    own map. Cosine similarity with a learned temperature replaces RFR's raw sums, which saturate to
-    one-hot (papers.md 3.2, row 11); scores are averaged over the query's 3x3 neighbourhood as there.
-    The map is returned, never stored.
+    own map. Cosine similarity with a learned temperature replaces RFR-Net's sums of 9 raw products, whose
+    softmax saturates to one-hot; scores are averaged over the query's 3x3 neighbourhood as there. The map is
+    returned, never stored.
     """
 
     def __init__(self, channels: int, recurrences: int) -> None:
@@ -118,7 +122,8 @@ class CrossStageAttention(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size by pixel shuffle (no checkerboard of transposed convolutions), the skip added."""
+    """Doubles the size by pixel shuffle, which has no checkerboard of transposed convolutions, and adds the
+    skip."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

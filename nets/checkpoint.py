@@ -3,42 +3,36 @@ configuration has to travel beside them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from nets.idn import IDN, IDNConfig
-from nets.nar import NAR, NARConfig
-from nets.pixelizer import Pixelizer, PixelizerConfig
-from nets.reference.baselines import Inpainter, InpainterConfig, SRResNet, SRResNetConfig
-from nets.reference.nar_seed import SeedNAR, SeedNARConfig
+from nets.digest import sha256
+from nets.network import Network as Net
+from nets.registry import REGISTRY, WEIGHTS, Architecture, architecture_of
 
-Restorer = IDN | NAR | SeedNAR
-"""Networks that restore faces in the pipeline."""
+__all__ = [
+    "UNVERSIONED",
+    "WEIGHTS",
+    "CheckpointError",
+    "Net",
+    "build",
+    "kind_of",
+    "load",
+    "save",
+    "sha256",
+    "version_of",
+]
 
-Runnable = Restorer | Pixelizer
-"""Those, and the one that covers them: what is exported."""
-
-Net = Runnable | Inpainter | SRResNet
-"""Those, and what they are compared with."""
-
-NAMES = {
-    IDN: "idn",
-    NAR: "nar",
-    SeedNAR: "nar-seed",
-    Inpainter: "inpainter",
-    SRResNet: "srresnet",
-    Pixelizer: "pixelizer",
-}
-"""What commands and files call them."""
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""Shipped networks: ``{net}.safetensors`` and its model card ``{net}.json``."""
+UNVERSIONED = "unversioned"
+"""The version of weights without a model card."""
 
 
 class CheckpointError(ValueError):
@@ -46,26 +40,17 @@ class CheckpointError(ValueError):
 
 
 def build(net: str, config: dict[str, object]) -> Net:
-    """A network with fresh weights. ``net`` is one of NAMES, ``config`` its fields."""
+    """A network with fresh weights. ``net`` is a name of ``nets.registry``, ``config`` its fields.
+
+    Raises CheckpointError.
+    """
+    architecture = _known(net)
     # JSON has no tuples.
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     try:
-        match net:
-            case "idn":
-                return IDN(IDNConfig(**fields))  # type: ignore[arg-type]
-            case "nar":
-                return NAR(NARConfig(**fields))  # type: ignore[arg-type]
-            case "nar-seed":
-                return SeedNAR(SeedNARConfig(**fields))  # type: ignore[arg-type]
-            case "inpainter":
-                return Inpainter(InpainterConfig(**fields))  # type: ignore[arg-type]
-            case "pixelizer":
-                return Pixelizer(PixelizerConfig(**fields))  # type: ignore[arg-type]
-            case "srresnet":
-                return SRResNet(SRResNetConfig(**fields))  # type: ignore[arg-type]
+        return architecture.net_class(architecture.config_class(**fields))
     except TypeError as error:
         raise CheckpointError(f"these weights are of another version of {net}: {error}") from error
-    raise CheckpointError(f"network is {net!r}; known are {', '.join(NAMES.values())}")
 
 
 def save(path: Path, net: Net, half: bool = True) -> None:
@@ -74,7 +59,7 @@ def save(path: Path, net: Net, half: bool = True) -> None:
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in net.state_dict().items()
     }
-    metadata = {"net": NAMES[type(net)], "config": json.dumps(asdict(net.config))}
+    metadata = {"net": architecture_of(net).name, "config": json.dumps(asdict(net.config))}
     part = path.with_suffix(".part")
     part.write_bytes(to_bytes(state, metadata=metadata))
     part.replace(path)
@@ -82,14 +67,9 @@ def save(path: Path, net: Net, half: bool = True) -> None:
 
 def load(path: Path) -> Net:
     """The network of a file in float32 and eval mode. Raises CheckpointError."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no safetensors file that can be read: {error}") from error
-    if "net" not in metadata or "config" not in metadata:
-        raise CheckpointError(f"{path} does not say what network it holds; wanted a file of vidpipe train")
+    with _opened(path) as file:
+        metadata = _metadata(file, path)
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     net = build(metadata["net"], json.loads(metadata["config"]))
     wrong = [
         name
@@ -102,7 +82,41 @@ def load(path: Path) -> Net:
     return net.eval()
 
 
-def sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def kind_of(path: Path) -> Architecture:
+    """Which network a file holds, without reading its weights. Raises CheckpointError."""
+    with _opened(path) as file:
+        return _known(_metadata(file, path)["net"])
+
+
+def version_of(path: Path) -> str:
+    """The version of weights by the model card beside them, ``{net}.json``; UNVERSIONED where there is none
+    or it is the card of other weights."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if card["sha256"] == sha256(path):
+            return str(card["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no model card
+    return UNVERSIONED
+
+
+def _known(net: str) -> Architecture:
+    if net not in REGISTRY:
+        raise CheckpointError(f"network is {net!r}; known are {', '.join(REGISTRY)}")
+    return REGISTRY[net]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is no safetensors file that can be read: {error}") from error
+
+
+def _metadata(file: Any, path: Path) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
+    if "net" not in metadata or "config" not in metadata:
+        raise CheckpointError(f"{path} does not say what network it holds; wanted a file of vidpipe train")
+    return metadata

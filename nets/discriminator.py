@@ -1,8 +1,7 @@
-"""Discriminator of the adversarial loss, as the NAR summary lists it: five 4x4 convolutions.
+"""The discriminator of the adversarial loss: five 4x4 convolutions, as in PatchGAN (Isola et al., CVPR 2017).
 
-Differences from that listing: spectral norm on every layer instead of BatchNorm, so that one batch
-of fakes cannot be told from one of reals by its statistics (papers.md 3.1, row 10); patches of
-logits, no sigmoid, for the hinge losses in nets.losses.
+Spectral norm (Miyato et al., ICLR 2018) on every layer replaces BatchNorm, so that one batch of fakes cannot
+be told from one of reals by its statistics. Its patches of logits go into the hinge losses of nets.losses.
 """
 
 from __future__ import annotations

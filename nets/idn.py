@@ -4,19 +4,20 @@ Paper: Zhong, Du, Zhou, Cao, He, "Delving deep into pixelized face recovery and 
 Neurocomputing 513 (2022) 233-246, sections 3.1 to 3.3. No code was published; the backbone follows
 its stated base, RFR-Net (CVPR 2020).
 
-Parts, in the paper's words: a Dynamic Feature Recovering module run ``recurrences`` times with
+Its parts, in the paper's words, are a Dynamic Feature Recovering module run ``recurrences`` times with
 shared weights (two dynamic dilated convolutions, eq. (3), that shrink the mask, eq. (4); then an
-encoder-decoder with skips and cross-stage attention, eq. (1)); a Cross-stage Fusion, eq. (2).
+encoder-decoder with skips and cross-stage attention, eq. (1)), and a Cross-stage Fusion, eq. (2).
 
-Differences, each for a reason given in papers.md 2.3 and 3.2:
+Differences from the paper:
 - The pixelated picture is not zeroed; mask, place in the cell and pitch are further channels.
-- Stem mask by min-pooling, later masks by max-pooling with the centre rule; one channel.
-- eq. (2): the last mask is forced to 1 and the denominator clamped at 1, so no pixel divides by 0
+- The stem's mask is min-pooled, so that a pixel at half size is clean only if all its pixels are; later
+masks are   max-pooled with a centred window; masks have one channel.
+- In eq. (2) the last mask is forced to 1 and the denominator clamped at 1, so no pixel divides by 0
   and a box of any size closes, whatever the number of recurrences.
 - Features outside the mask are not zeroed between recurrences; every layer adds to the stem's, so
-  the observed colours stay present. With ``reset`` they are reset to the stem's, nearer to RFR, whose
-  holes hold nothing; here it throws away what earlier recurrences made of the mosaic's middle.
-- GroupNorm or none for BatchNorm; pixel shuffle for transposed convolutions.
+  the observed colours stay present. With ``reset`` they are reset to the stem's as in RFR-Net, whose holes
+  hold nothing.
+- GroupNorm or none replaces BatchNorm, pixel shuffle transposed convolutions.
 - The output is a residual over the bicubic interpolation of the samples, projected to data
   consistency (output block means = samples), scaled by ``trust`` that the network estimates itself.
 - The dilation is a constant of the configuration, about block / stride, since engines are static.
@@ -46,12 +47,13 @@ from nets.blocks import (
     norm_layer,
     shrink_mask,
 )
-from nets.observation import CHANNELS, compose, observe
+from nets.network import FrameNetwork
+from nets.observation import CHANNELS
 
 
 @dataclass(frozen=True)
 class IDNConfig:
-    """Sizes of an IDN. The defaults are the shipped network; ``paper()`` is RFR's size."""
+    """Sizes of an IDN. The defaults are the shipped network; ``paper()`` has the size of RFR-Net."""
 
     channels: int = CHANNELS
     """features that go in; nets.nar has more"""
@@ -73,8 +75,6 @@ class IDNConfig:
     tail: int = 16
     """channels at full resolution"""
     norm: Norm = "group"
-    """300 steps gain 0.28 dB over bicubic with GroupNorm at rate 1e-3; without a norm 0.10 at 3e-4, and 2e-3
-    diverges"""
     conv: ConvKind = "dynamic"
     attention: Literal["cross", "ordinary", "none"] = "cross"
     attention_level: int = 0
@@ -83,11 +83,11 @@ class IDNConfig:
     lead: bool = False
     """add the three features after the first CHANNELS, a better guess less the base, by a gate (nets.nar)"""
     reset: bool = False
-    """outside the mask, reset the loop's features to the stem's after each recurrence, as RFR does"""
+    """outside the mask, reset the loop's features to the stem's after each recurrence, as RFR-Net does"""
 
     @staticmethod
     def paper() -> IDNConfig:
-        """RFR's widths, 7x7 loops at half resolution, 6 recurrences, attention at 32x32."""
+        """The widths of RFR-Net, 7x7 loops at half resolution, 6 recurrences, attention at 32x32."""
         return IDNConfig(
             width=64,
             widths=(128, 256, 512),
@@ -139,8 +139,10 @@ class Reasoning(nn.Module):
         return y, score
 
 
-class IDN(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint."""
+class IDN(FrameNetwork):
+    """The network; shapes in the module's head."""
+
+    config: IDNConfig
 
     def __init__(self, config: IDNConfig | None = None) -> None:
         super().__init__()
@@ -162,15 +164,6 @@ class IDN(nn.Module):
         nn.init.normal_(self.tail_last.weight, std=1e-3)
         nn.init.zeros_(self.tail_last.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.trust.bias, 2.0)
-
-    def forward(
-        self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The whole map, observation and projection in float32. Shapes in the module's head; ``means``
-        (B,) as in nets.observation.observe."""
-        obs = observe(image, mask, rows, cols, means)
-        residual, trust = self.body(obs.features, mask)
-        return compose(obs, image, residual.float(), trust.float()), trust.float()
 
     def body(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The learned part, the one that engines run, at any precision.

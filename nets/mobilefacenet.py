@@ -1,9 +1,8 @@
-"""MobileFaceNet: a face's identity as a vector, for a loss. Never the network of a metric.
+"""MobileFaceNet gives a face's identity as a vector. It serves a loss and never a metric.
 
 Chen et al., "MobileFaceNets", arXiv 1804.07573, trained with ArcFace; layers and names as in the public
-PyTorch version, whose weights on CASIA-WebFace reach 99.3 % on LFW. Input is ArcFace's chip: 112 x 96 px,
-aligned by five points; here a fixed place of the crop is cut, differentiably: frames of one training clip
-then have a cosine of 0.76, of different clips 0.11.
+PyTorch version, whose weights on CASIA-WebFace reach 99.3 % on LFW. Its input is ArcFace's chip, 112 x 96 px
+aligned by five points; here a fixed place of the crop is cut instead, differentiably.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nets.losses import LossNetworkError
+from nets.vgg import LossNetworkError
 
 CHIP = (112, 96)
 """Height and width in px."""
@@ -31,8 +30,7 @@ _TEMPLATE = (
 )
 """Eyes, nose, corners of the mouth in a chip, px (ArcFace's, for a width of 96)."""
 _IN_CROP = ((0.374, 0.476), (0.629, 0.471), (0.493, 0.617), (0.394, 0.726), (0.607, 0.721))
-"""The same in a crop of 1.6 x the face, in shares of its side: median of what CenterFace finds on 160
-training stills (standard deviation 0.02 to 0.04)."""
+"""The same in a crop of 1.6 x the face, in shares of its side: the median of CenterFace's landmarks."""
 
 
 class _Conv(nn.Module):

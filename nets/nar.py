@@ -1,20 +1,19 @@
 """NAR: Neural Alignment for Face De-pixelization, a window of frames in, its core out.
 
 Paper: Shuvi, Fish, Aberman, Shamir, Cohen-Or, "Neural Alignment for Face De-pixelization",
-arXiv 2009.13856. The abstract's order is kept: the motion between the pixelated frames is found, then each
+arXiv 2009.13856. It keeps the abstract's order: the motion between the pixelated frames is found, then each
 frame, supported by its aligned neighbours, is encoded, then decoded.
 
-What differs from the paper, and why:
-- The motion is measured (nets.registration), not predicted: the learned spatial transformer of
-  nets.reference.nar_seed gained
-  nothing from its neighbours in an hour of training on two cores, while registration needs none.
+Differences from the paper:
+- The motion is measured (nets.registration), not predicted by a learned spatial transformer as in
+  nets.reference.nar_seed: registration needs no training.
 - What the aligned frames say together is worked out by least squares (nets.fusion): the measurement
   is linear and known, so no weight has to learn it. It runs in float32 outside of the engine.
 - The encoder and decoder are those of nets.idn, over more features: how the common picture differs from the
   interpolation of one frame, what the samples still contradict, where samples lie. A gate, pixel by pixel,
   says how much of that difference is taken. So a NAR starts from an IDN and, of one frame, makes the same.
 - Hence any number of frames: ``core`` and ``context`` are what training and runtime use, no weight
-  depends on them. The seed's own sizes are in nets.reference.nar_seed.
+  depends on them. The paper's own sizes are in nets.reference.nar_seed.
 
 Shapes: image (B, T, 3, S, S) RGB in [0, 1], mask (B, T, 1, S, S), rows and cols (B, T, N, S) ->
 restored (B, C, 3, S, S), trust (B, C); T = core + 2 * context, C = core.
@@ -25,10 +24,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nets.fusion import SUPPORT, support
 from nets.idn import IDN, IDNConfig
+from nets.network import Network
 from nets.observation import CHANNELS, compose, observe
 
 
@@ -67,8 +67,10 @@ class NARConfig:
         )
 
 
-class NAR(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint."""
+class NAR(Network):
+    """The network; shapes in the module's head."""
+
+    config: NARConfig
 
     def __init__(self, config: NARConfig | None = None) -> None:
         super().__init__()
@@ -79,9 +81,8 @@ class NAR(nn.Module):
         self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The whole map; everything but the body in float32. Shapes in the module's head; ``means``
-        (B, T) as in nets.observation.observe. T may be any: the frames in the middle are restored,
-        ``context``
-        fewer on either side."""
+        (B, T) as in nets.observation.observe. T may be any: the frames in the middle are restored, all but
+        ``context`` on either side."""
         B, T = image.shape[:2]
         means = torch.ones(B, T, device=image.device) if means is None else means
         obs = observe(*(x.flatten(0, 1) for x in (image, mask, rows, cols, means)))

@@ -1,4 +1,4 @@
-"""What every restoring network derives from its four inputs before and after its own layers.
+"""The observation: what every restoring network derives from its four inputs before and after its layers.
 
 Inputs of a network (see ``pipeline.engines.EngineSpec``), per frame and float32: ``image``
 (B, 3, H, W) RGB in [0, 1] with exact blocks inside the mosaic; ``mask`` (B, 1, H, W), 1 clean and 0
@@ -15,15 +15,18 @@ from torch import Tensor
 from nets import pixelation
 
 CHANNELS = 12
-"""Of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch, 1 means."""
+"""Channels of ``Observation.features``: 3 blocks, 3 base, 1 mask, 2 place in the cell, 2 pitch, 1 means."""
+
+CELLS = 64
+"""N: most cells per axis that membership matrices hold, in training and at run time."""
 
 HALF_STEP = 0.5 / 255
-"""A block value was rounded to 8 bits: the true mean lies within half a step."""
+"""Half an 8-bit step: the true mean of a cell lies within it of the cell's value."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The measurement that a frame holds, in the forms that networks use."""
+    """What a frame shows of its mosaic, in the forms that networks use."""
 
     weight: Tensor
     """(B, 1, H, W): 1 pixelated, the complement of the mask"""
@@ -39,7 +42,7 @@ class Observation:
     cols: Tensor
 
     def pick(self, window: int, frames: list[int]) -> Observation:
-        """Those frames of each window, where B counts windows of that many frames."""
+        """Some ``frames`` of each window; B holds windows of ``window`` frames, one after the other."""
         parts = (take(getattr(self, f.name).unflatten(0, (-1, window)), frames) for f in fields(self))
         return Observation(*(x.flatten(0, 1) for x in parts))
 

@@ -1,4 +1,4 @@
-"""The block operator of pixelation: one index map for training, runtime and metrics.
+"""The block operator of pixelation, the one index map of training, runtime and metrics.
 
 A grid axis is ``(pitch, origin)`` in pixels, both fractional. Pixel ``i`` lies in cell
 ``floor((i - origin) / pitch)``, so a box of 128 px with 13 blocks (pitch 128/13) has blocks of 9 and
@@ -22,7 +22,7 @@ from torch import Tensor
 
 # (i - origin) / pitch may land a rounding error below a whole number, e.g. 90 / (128 / 12.8).
 EPS = 1e-6
-"""In cells: a pixel so near before an edge lies behind it."""
+"""Tolerance in cells: a pixel so little before an edge lies behind it."""
 
 
 class Operator(StrEnum):

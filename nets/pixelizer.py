@@ -1,4 +1,4 @@
-"""The adversarial pixelizer: changes a mosaic so that a restoring network does not restore it.
+"""The adversarial pixelizer changes a mosaic so that a restoring network does not restore it.
 
 Paper: Zhong, Du, Zhou, Cao, He, "Delving deep into pixelized face recovery and defense", Neurocomputing 513
 (2022) 233-246, section 3.4: delta = F(I_pix), pixel-wise (eq. 11, 12) or one value per block (eq. 13, 14),
@@ -6,15 +6,14 @@ trained so that a frozen IDN gives the mosaic back: l1 |G(I_pix + delta) - I_pix
 "convolutional encoder-decoder" of the generator and nothing more.
 
 Differences:
-- It reads the lattice alone (``nets.pixelizer_io``), not the frame: a face has some hundred colours, and a
-  change that depends on nothing else cannot tell more than they do.
+- It reads the colours of the cells alone (``nets.pixelizer_io``), not the frame: a change that depends on
+  nothing else reveals no more than they do.
 - delta is bounded by ``limit`` through tanh. Eq. (13) lacks the prime on its first term; meant is (11)'s.
 - Blocks are changed by a network whose pixels are cells, not by averaging a picture-sized answer.
 
-Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.pixelizer_io.read`` -> residual (B, 3,
-S, S),
-the delta, and trust (B,), which is 0: nothing holds a delta to the mosaic that it changes. S is a multiple
-of ``stride * 2 ** downs``.
+Shapes: features (B, CHANNELS, S, S) and mask (B, 1, S, S) of ``nets.pixelizer_io.read`` -> residual
+(B, 3, S, S), the delta, and trust (B,), which is 0: nothing holds a delta to the mosaic that it changes. S
+is a multiple of ``stride * 2 ** downs``.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets.blocks import Norm, ResidualBlock, norm_layer
+from nets.network import Network
 from nets.observation import CHANNELS
 from nets.pixelizer_io import Perturb
 
@@ -37,7 +37,7 @@ class PixelizerConfig:
 
     perturb: Perturb = "block"
     size_px: int = 32
-    """S: for block the most cells along an axis, for pixel the fine lattice's side"""
+    """S: for block the most cells along an axis, for pixel the side of the finer grid"""
     width: int = 48
     downs: int = 1
     """halvings of the encoder, each with twice the channels"""
@@ -53,7 +53,7 @@ class PixelizerConfig:
 
     @staticmethod
     def shipped(perturb: Perturb) -> PixelizerConfig:
-        """A lattice of up to 32 cells; or 80 px across, what the longer side of a mosaic has in an attacker's
+        """A grid of up to 32 cells; or 80 px across, what the longer side of a mosaic has in an attacker's
         crop of 128."""
         if perturb == "block":
             return PixelizerConfig()
@@ -66,8 +66,10 @@ class PixelizerConfig:
         return PixelizerConfig(perturb, size_px, width=32, downs=2, blocks=6, kernel=7)
 
 
-class Pixelizer(nn.Module):
-    """The generator F. ``config`` is kept with the weights, see nets.checkpoint."""
+class Pixelizer(Network):
+    """The generator F; shapes in the module's head."""
+
+    config: PixelizerConfig
 
     def __init__(self, config: PixelizerConfig | None = None) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ class Pixelizer(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """The change: (B, 3, S, S), within ``limit``, 0 where there is no lattice."""
+        """The change: (B, 3, S, S), within ``limit``, 0 where there is no cell."""
         return self.body(features, mask)[0]
 
     def body(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,11 @@
-"""How a face moves between pixelated frames: similarities, measured without a learned part.
+"""Registration of pixelated frames: similarities between them, measured without a learned part.
 
 Weighted Gauss-Newton registration (Lucas and Kanade 1981; Baker and Matthews 2004) of the interpolated
-samples, coarse to fine, with Geman-McClure weights so that what moves otherwise (background, hands)
-drops out. On stills under a camera that moves by a cell in the window, 10 cells across, the mean
-error is 0.06 cells (papers.md 4.6 c: 0.05 cells cost 0.6 dB of 3.8, 0.2 cells cost 2.8).
+samples, coarse to fine, with Cauchy weights so that what moves otherwise (background, hands)
+drops out.
 
 Coordinates are those of ``torch.nn.functional.affine_grid(align_corners=False)``: [-1, 1] over the picture.
-A map ``theta`` (..., 2, 3) says where a picture's pixel u lies elsewhere: at theta @ (u, 1).
+A map ``theta`` (..., 2, 3) takes a pixel u of one picture to theta @ (u, 1) in another.
 """
 
 from __future__ import annotations
@@ -18,15 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEVELS = ((3.0, 4), (1.5, 4))
-"""Gaussian of the pictures in px at half resolution, and steps with it. A cell there is 2 to 7 px wide."""
+"""Levels, coarse to fine: sigma of the Gaussian, px at half resolution, and steps. A cell there is 2 to 7 px
+wide."""
 
 SCALE = 0.06
-"""Difference of pictures in [0, 1] at which a pixel counts a quarter (Geman-McClure)."""
+"""Difference of pictures in [0, 1] at which a pixel counts half (Cauchy weights)."""
 
-FARTHEST = 0.35
-"""Largest parameter of a similarity: a sixth of the picture, a turn of 20 degrees."""
+MAX_PARAMETER = 0.35
+"""Bound of each parameter of a similarity: a sixth of the picture, or a turn of 20 degrees."""
 
 DAMPING = 0.01
+"""Added to the diagonal of the normal equations, as a share of it (Levenberg-Marquardt)."""
 
 
 def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
@@ -54,7 +55,7 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
             diagonal = torch.diagonal(normal, dim1=-2, dim2=-1)
             normal = normal + torch.diag_embed(DAMPING * diagonal + 1e-4)
             step = torch.linalg.solve(normal, right).flatten(0, 1)
-            parameters = (parameters - step).clamp(-FARTHEST, FARTHEST)
+            parameters = (parameters - step).clamp(-MAX_PARAMETER, MAX_PARAMETER)
     theta: Tensor = similarity(parameters).unflatten(0, (B, T))
     return theta
 

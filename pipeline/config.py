@@ -65,7 +65,10 @@ class CropConfig(_Section):
 
 
 class RestoreConfig(_Section):
-    net: Literal["auto", "nar", "idn"] = Field("auto", description="auto: the better one by the model cards")
+    net: str = Field(
+        "auto",
+        description="auto: the better one by the model cards; or a network's name or .safetensors file",
+    )
     engine: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"] = Field(
         "auto", description="library that runs the net"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from nets.observation import CELLS
 from nets.reference.nar_seed import SeedNARConfig
 from pipeline.errors import OutputError
 from train import run_identity
@@ -27,8 +28,6 @@ from train.state import STATE, State, follow, set_rate, take_over
 
 log = logging.getLogger(__name__)
 
-CELLS = 64
-"""N of the membership matrices, see pipeline.engines.EngineSpec."""
 SAVE_MINUTES = 2.0
 
 

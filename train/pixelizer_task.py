@@ -21,13 +21,12 @@ from torch import Tensor, nn
 from nets import pixelation, pixelizer_io
 from nets.checkpoint import CheckpointError, load, save
 from nets.idn import IDN
-from nets.observation import compose, observe
+from nets.observation import CELLS, compose, observe
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from train import run_identity
 from train.data.mosaic_geometry import Mosaic
 from train.data.pictures import Stills, draw_clips, jitter
 from train.data.transmission import blur, eight_bits, jpeg
-from train.loop import CELLS
 from train.metrics import psnr
 from train.numerics import autocast
 from train.progress import report

@@ -14,6 +14,7 @@ from nets.mobilefacenet import FaceEmbedding, chips
 from nets.nar import NAR
 from nets.observation import Observation, compose, observe
 from nets.reference.nar_seed import SeedNAR
+from nets.vgg import VGG16
 from train.data.degrade import Example
 from train.distributed import Workers
 from train.numerics import autocast
@@ -36,7 +37,7 @@ class Batch:
 class Frozen:
     """Networks that losses look through."""
 
-    vgg: losses.VGG16 | None = None
+    vgg: VGG16 | None = None
     face: FaceEmbedding | None = None
 
     def check(self, recipe: Recipe) -> None:

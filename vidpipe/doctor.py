@@ -138,8 +138,7 @@ def _engines() -> Iterator[Check]:
     """The network that ``run`` would take, on every library, with one empty window."""
     import torch
 
-    from export.cache import engine_file
-    from export.default_network import default_net
+    from export.select import default_net, engine_file
     from pipeline.engines import Library, open_engine
     from pipeline.engines.spec import input_shapes
 

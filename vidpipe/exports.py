@@ -24,6 +24,8 @@ class Kept(BaseModel):
     why: str
     """it is outdated or broken"""
     net: str
+    version: str
+    """of the weights"""
     target: str
     precision: str
     batch: str
@@ -38,8 +40,8 @@ class Kept(BaseModel):
         parity = "not run" if self.psnr_db is None else f"{self.psnr_db:.1f} dB"
         why = f"  ({self.why})" if self.why else ""
         return (
-            f"{self.state:<8}  {self.net:<4} {self.target:<12} {self.precision:<4} {self.batch:<8} "
-            f"{self.bytes / 1e6:7.1f} MB  {parity:<8}  {self.made_at}  {self.path}{why}"
+            f"{self.state:<8}  {self.net:<4} {self.version:<6} {self.target:<12} {self.precision:<4} "
+            f"{self.batch:<8} {self.bytes / 1e6:7.1f} MB  {parity:<8}  {self.made_at}  {self.path}{why}"
         )
 
 
@@ -107,6 +109,7 @@ def _line(entry: Entry | tuple[Path, str]) -> Kept:
         state="outdated" if why else "current",
         why=why,
         net=report.net,
+        version=report.version,
         target=report.target,
         precision=report.precision,
         batch=report.batch,
@@ -124,6 +127,7 @@ def _broken(path: Path, why: str) -> Kept:
         state="broken",
         why=why,
         net="",
+        version="",
         target="",
         precision="",
         batch="",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.default_network import default_net
-from export.select import engine_for
+from export.networks import find
+from export.select import default_net, engine_for
+from nets.registry import shipped_restorers
 from pipeline.config import Resolved
+from pipeline.errors import UsageError
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.run.job import AnonymizeJob, ReconstructJob, Selection
 from pipeline.run.track_records import FaceTrackRecord
@@ -16,6 +18,24 @@ from pipeline.types import ManualRegion
 def default_target(source: Path, mode: str = "reconstruct") -> Path:
     """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
     return source.with_name(f"{source.stem}.{mode}{source.suffix}")
+
+
+def restorer_for(settings: Resolved) -> str:
+    """The restoring network that ``restore.net`` names: a shipped one, or the path of a .safetensors file.
+
+    Raises UsageError for anything else, MissingError for a file that is not there, InputError for one that
+    cannot be read.
+    """
+    net, known = settings.config.restore.net, shipped_restorers()
+    if net == "auto":
+        return default_net()
+    if net in known or (net.endswith(".safetensors") and find(net).architecture.role == "restore"):
+        return net
+    wanted, origin = ", ".join(map(repr, ("auto", *known))), settings.origins.get("restore.net", "default")
+    raise UsageError(
+        f"restore.net is {net!r} (from {origin}); it should be {wanted} or a .safetensors file of a "
+        "restoring network"
+    )
 
 
 def reconstruct_job(
@@ -30,11 +50,10 @@ def reconstruct_job(
 ) -> ReconstructJob:
     """Picks the network and makes its engine file, on the first use of these weights.
 
-    Raises the errors of ``export.select.engine_for``.
+    Raises the errors of ``restorer_for`` and of ``export.select.engine_for``.
     """
     config = settings.config
-    net = default_net() if config.restore.net == "auto" else config.restore.net
-    network = engine_for(net, config.restore.engine, config.device)
+    network = engine_for(restorer_for(settings), config.restore.engine, config.device)
     return ReconstructJob(source, target, start_s, end_s, overwrite, network=network, manual=manual)
 
 

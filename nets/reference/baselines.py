@@ -1,4 +1,4 @@
-"""Networks of others that Table 4 compares with, small, behind the same body as nets.idn.
+"""Networks of others, small, that Table 4 of the IDN paper compares with, behind the body of nets.idn.
 
 - ``Inpainter``: an encoder-decoder of partial convolutions (Liu et al., ECCV 2018, arXiv 1804.07723) or gated
   convolutions (Yu et al., ICCV 2019, arXiv 1806.03589). As published it takes the mosaic for a hole and sees
@@ -23,26 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nets.observation import compose, observe
+from nets.network import FrameNetwork
 
 BLOCKS, BASE = slice(0, 3), slice(3, 6)
 """Channels of ``nets.observation.Observation.features``, both less 0.5."""
-
-
-class Baseline(nn.Module):
-    """What all of them share: the whole map around ``body``."""
-
-    def forward(
-        self, image: Tensor, mask: Tensor, rows: Tensor, cols: Tensor, means: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Shapes as nets.idn.IDN.forward."""
-        obs = observe(image, mask, rows, cols, means)
-        residual, trust = self.body(obs.features, mask)
-        return compose(obs, image, residual.float(), trust.float()), trust.float()
-
-    def body(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The learned part: residual (B, 3, S, S) over the base, trust (B,) of zeros."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -97,8 +81,10 @@ class PlainConv(nn.Module):
         return self.conv(x), F.max_pool2d(valid, self.conv.stride[0])
 
 
-class Inpainter(Baseline):
+class Inpainter(FrameNetwork):
     """Encoder with strides, decoder with nearest up-sampling and skips, as both papers have it."""
+
+    config: InpainterConfig
 
     def __init__(self, config: InpainterConfig | None = None) -> None:
         super().__init__()
@@ -149,8 +135,10 @@ class SRResNetConfig:
     """factor of super-resolution"""
 
 
-class SRResNet(Baseline):
+class SRResNet(FrameNetwork):
     """SRGAN's generator: residual blocks at low resolution, then pixel shuffle."""
+
+    config: SRResNetConfig
 
     def __init__(self, config: SRResNetConfig | None = None) -> None:
         super().__init__()

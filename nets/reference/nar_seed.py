@@ -1,4 +1,4 @@
-"""NAR as the seed describes it: alignment is learned, by a spatial transformer. For comparison.
+"""NAR as the paper's authors describe it, for comparison: a spatial transformer learns the alignment.
 
 Paper: Shuvi, Fish, Aberman, Shamir, Cohen-Or, "Neural Alignment for Face De-pixelization",
 arXiv 2009.13856. Only abstract and introduction could be checked; sizes are ours ("NAR-style"). The
@@ -8,14 +8,14 @@ its aligned neighbours, is encoded, then decoded to a higher resolution.
 Parts: a spatial transformer (localisation network, affine, residual flow), an encoder shared by all
 pairs of target and aligned neighbour, a fusion weighted by learned confidence, a decoder with skips.
 
-Differences from the seed's pseudo code, each for a reason given in papers.md 3.1:
+Differences from the published pseudo code:
 - The localisation network is convolutional with a pooled head shared by all neighbours (a fully
   connected layer over the latents would have 6e9 weights); it starts at the identity, its output is
   bounded, and it can be supervised with known motion.
 - Frames are folded into the batch; warps are 2-D, ``align_corners=False``, border padding.
 - What is warped are the interpolated samples with each pixel's place in its cell, at half
   resolution, not block pictures: block edges are no content. ``align="latent"`` warps encoded frames as
-  the seed's summary has it, ``align="none"`` nothing; both are ablations.
+  the published summary has it, ``align="none"`` nothing; both are ablations.
 - Fusion by softmax over neighbours takes any number of them; the target is explicit.
 - No BatchNorm; pixel shuffle; a residual over the interpolated samples instead of tanh, projected
   to data consistency as in nets.idn.
@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets.blocks import Norm, ResidualBlock, Up, norm_layer
+from nets.network import Network
 from nets.observation import CHANNELS, compose, observe
 
 PICTURE = 6
@@ -49,7 +50,7 @@ MAX_FLOW = 0.05
 
 @dataclass(frozen=True)
 class SeedNARConfig:
-    """Sizes of a NAR. The defaults are the shipped network."""
+    """Sizes of a SeedNAR; none is shipped."""
 
     core: int = 4
     """frames that a window restores"""
@@ -74,7 +75,7 @@ class SeedNARConfig:
 
     @staticmethod
     def paper() -> SeedNARConfig:
-        """The seed's channels (64 to 512) and five frames."""
+        """The published channels (64 to 512) and five frames."""
         return SeedNARConfig(core=1, context=2, width=64, widths=(128, 256, 512), blocks=4, tail=32)
 
 
@@ -151,8 +152,10 @@ class Decoder(nn.Module):
         return x.add(y)
 
 
-class SeedNAR(nn.Module):
-    """The network. ``config`` is kept with the weights, see nets.checkpoint. What is shipped is nets.nar."""
+class SeedNAR(Network):
+    """The network; shapes in the module's head. The shipped NAR is nets.nar."""
+
+    config: SeedNARConfig
 
     def __init__(self, config: SeedNARConfig | None = None) -> None:
         super().__init__()

@@ -60,6 +60,7 @@ class EngineSpec:
     whose
     ``residual`` is what is added to it"""
     version: str
+    """of the weights, by their model card; ``unversioned`` without one"""
     weights_sha256: str
     window: int
     """T, frames that go in"""

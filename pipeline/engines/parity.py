@@ -8,9 +8,10 @@ run where it was built carries its ``Reference`` with it, and is measured when i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -94,9 +95,10 @@ LIMITS = {
 10 log10(1 + 10 ** ((24 - P) / 10)) dB of PSNR to the truth: 0.001 at 60 dB, 0.03 at 45, 0.11 at 40."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
+class Parity(BaseModel):
     """Difference of an engine's answer from PyTorch's in float32. Pictures and PSNR have peak 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     engine: str
     precision: str
@@ -111,11 +113,8 @@ class Parity:
     """of a pixel's channel"""
     max_trust_error: float
     windows: int
-
-    @property
-    def holds(self) -> bool:
-        limits = LIMITS[self.precision]
-        return self.psnr_db >= limits.min_psnr_db and abs(self.change_db) <= limits.max_change_db
+    holds: bool
+    """within the LIMITS"""
 
     def __str__(self) -> str:
         limits = LIMITS[self.precision]
@@ -124,10 +123,6 @@ class Parity:
             f"for {self.precision}), PSNR to the truth changed by {self.change_db:+.4f} dB "
             f"(allowed {limits.max_change_db:g}), largest error {self.max_error:.4f}"
         )
-
-    def as_dict(self) -> dict[str, object]:
-        """For a report."""
-        return asdict(self) | {"holds": self.holds}
 
 
 def measure(engine: Engine, reference: Reference, precision: str) -> Parity:
@@ -154,15 +149,21 @@ def parity(
     weight = 1 - crops.mask[:, core].float()
     truth = crops.truth[:, core].float() / 255
     before = _psnr_db(wanted, truth, weight)
+    limits, apart, change = (
+        LIMITS[precision],
+        _psnr_db(came, wanted, weight),
+        _psnr_db(came, truth, weight) - before,
+    )
     return Parity(
         engine=name,
         precision=precision,
-        psnr_db=_psnr_db(came, wanted, weight),
+        psnr_db=apart,
         truth_db=before,
-        change_db=_psnr_db(came, truth, weight) - before,
+        change_db=change,
         max_error=float((came - wanted).abs().max()),
         max_trust_error=float((outputs["trust"] - reference.trust).abs().max()),
         windows=crops.mask.shape[0],
+        holds=apart >= limits.min_psnr_db and abs(change) <= limits.max_change_db,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
 import secrets
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from nets.digest import sha256
 from pipeline.config import Resolved
 from pipeline.errors import OutputError
 from pipeline.types import Cropped, MosaicRegion, Region, Tracked, TrackedRegion
@@ -183,10 +182,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:
     """Size and hash of a file, read in pieces; ``name`` where it will be called otherwise."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        size = os.fstat(file.fileno()).st_size
-    return FileRecord(name=name or path.name, size_bytes=size, sha256=digest.hexdigest())
+    return FileRecord(name=name or path.name, size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
 @dataclass(slots=True)

@@ -12,16 +12,17 @@ import torch
 from export.calibration import Faces, faces
 from export.convert import export
 from export.spec import Request
-from nets.checkpoint import Runnable, save
+from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
+from nets.network import Network
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from nets.reference.nar_seed import SeedNAR, SeedNARConfig
 
 
-def shaken(name: str) -> Runnable:
+def shaken(name: str) -> Network:
     """A small network; layers that start at 0 would make every engine agree."""
-    net: Runnable
+    net: Network
     match name:
         case "idn":
             net = IDN(IDNConfig(width=8, widths=(16,), tail=8, kernel=3, recurrences=1, middle=1))

@@ -15,6 +15,7 @@ from export.cache import Entry
 from export.calibration import Faces
 from export.convert import export, identity_now
 from export.spec import Request
+from nets.digest import sha256
 from pipeline.engines import engine_file
 from pipeline.errors import InputError, OutputError
 from vidpipe.exports import kept, pruned
@@ -59,7 +60,7 @@ def test_what_may_not_be_opened_is_named_and_made_anew(
         case "unsigned":  # a file put in place of ours, and its hash into the report
             file.write_bytes(b"other")
             said = json.loads(report.read_text())
-            said["files"] = {file.name: cache.sha256(file)}
+            said["files"] = {file.name: sha256(file)}
             report.write_text(json.dumps(said))
             says = "not made by you"
         case "foreign":  # a folder of another user's cache, whole and consistent

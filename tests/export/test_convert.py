@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from export.cache import Entry, engine_file
+from export.cache import Entry
 from export.calibration import Faces, faces
 from export.convert import export
 from export.networks import find, shipped
 from export.parity import gate, reference_of
+from export.select import engine_file
 from export.spec import Batch, Request, Target
-from nets.checkpoint import save
+from nets.checkpoint import WEIGHTS, save
 from pipeline.engines import Engine, Precision, open_engine
 from pipeline.engines.spec import read_onnx
 from pipeline.errors import CheckError, InputError, MissingError, OutputError, UsageError
@@ -32,8 +34,12 @@ def test_every_shipped_network_holds_parity(
 ) -> None:
     if target == "openvino":
         pytest.importorskip("openvino")
-    report = export(Request(name, target), lambda: portrait).report
+    entry = export(Request(name, target), lambda: portrait)
+    report = entry.report
     assert report.parity
+    if target == "onnx":
+        card = json.loads((WEIGHTS / f"{name}.json").read_text())
+        assert read_onnx(entry.file).version == report.version == card["version"]
     assert all(record.holds for record in report.parity)
     assert report.crops == portrait.source
     assert 15 < report.parity[0].truth_db < 35, "dB over real crops"

@@ -12,8 +12,7 @@ from export.calibration import Faces
 from export.graph_formats import Body, example_inputs, to_onnx
 from export.networks import spec_of, with_window
 from export.parity import reference_of
-from export.precision import weight_types
-from nets.checkpoint import Runnable
+from nets.network import Network
 from pipeline.engines import open_engine
 from pipeline.engines.parity import measure
 from pipeline.engines.spec import read_onnx
@@ -24,7 +23,7 @@ from tests.export.conftest import shaken
 @pytest.fixture(scope="module", params=["idn", "nar", "nar-seed", "pixelizer-block"])
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Runnable, Path]:
+) -> tuple[Network, Path]:
     net = shaken(request.param)
     path = tmp_path_factory.mktemp("onnx") / f"{request.param}.onnx"
     path.write_bytes(to_onnx(net, spec_of(net, "0" * 64)))
@@ -32,7 +31,7 @@ def exported(
 
 
 @pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
-def test_parity_with_pytorch(exported: tuple[Runnable, Path], library: str, portrait: Faces) -> None:
+def test_parity_with_pytorch(exported: tuple[Network, Path], library: str, portrait: Faces) -> None:
     net, path = exported
     if library == "openvino":
         pytest.importorskip("openvino")
@@ -51,7 +50,7 @@ def test_parity_with_pytorch(exported: tuple[Runnable, Path], library: str, port
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_any_batch(exported: tuple[Runnable, Path], batch: int) -> None:
+def test_any_batch(exported: tuple[Network, Path], batch: int) -> None:
     net, path = exported
     engine = open_engine(path, device="cpu", library="onnxruntime", threads=1)
     features, mask = example_inputs(engine.spec, batch, seed=4)
@@ -62,7 +61,13 @@ def test_any_batch(exported: tuple[Runnable, Path], batch: int) -> None:
     torch.testing.assert_close(came["trust"], trust, atol=1e-5, rtol=0)
 
 
-def test_the_file_says_what_it_is(exported: tuple[Runnable, Path]) -> None:
+def weight_types(content: bytes) -> set[str]:
+    """Types of the tensors that an ONNX file keeps: FLOAT, FLOAT16, ..."""
+    model = onnx.load_model_from_string(content)
+    return {onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in model.graph.initializer}
+
+
+def test_the_file_says_what_it_is(exported: tuple[Network, Path]) -> None:
     net, path = exported
     model = onnx.load(path)
     assert model.opset_import[0].version == 20

@@ -89,7 +89,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_gets_a_program(
 ) -> None:
     """As on a machine with an H100, PyTorch with CUDA and nothing else."""
     monkeypatch.setattr(select, "_capability", lambda device: "9.0")
-    monkeypatch.setattr(select.trt, "is_installed", lambda library: False)
+    monkeypatch.setattr(select.tensorrt_library, "is_installed", lambda library: False)
     monkeypatch.setattr(select, "onnxruntime_has_gpu", lambda: False)
     path = engine_for(str(tiny), "auto", "auto")
     assert path.suffix == ".pt2"

@@ -1,11 +1,13 @@
 """Weights go out and come back; files that hold none say so."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from nets.checkpoint import CheckpointError, load, save, sha256
+from nets.checkpoint import UNVERSIONED, WEIGHTS, CheckpointError, build, load, save, sha256, version_of
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR, NARConfig
 
@@ -48,3 +50,23 @@ def test_a_truncated_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError):
         load(path)
+
+
+def test_a_network_that_nobody_knows(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="known are idn, nar, nar-seed"):
+        build("unet", {})
+    with pytest.raises(CheckpointError, match="another version of idn"):
+        build("idn", {"depth": 3})
+
+
+@pytest.mark.parametrize("weights", sorted(WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_version_of_weights_is_their_cards(weights: Path, tmp_path: Path) -> None:
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert version_of(weights) == card["version"]
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(weights, copy)
+    assert version_of(copy) == UNVERSIONED
+    copy.with_suffix(".json").write_text(json.dumps(card))
+    assert version_of(copy) == card["version"]
+    copy.with_suffix(".json").write_text(json.dumps(card | {"sha256": "0" * 64}))
+    assert version_of(copy) == UNVERSIONED

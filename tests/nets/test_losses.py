@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from nets import losses
 from nets.mobilefacenet import FaceEmbedding, chips
+from nets.vgg import VGG16, LossNetworkError
 
 
 def test_l1_terms_split_the_picture_by_the_mask() -> None:
@@ -51,7 +52,7 @@ def test_vgg16_gives_three_pools_and_is_frozen(tmp_path: Path) -> None:
         weights[f"features.{n}.weight"] = torch.randn(o, i, 3, 3) * 0.05
         weights[f"features.{n}.bias"] = torch.zeros(o)
     save_file(weights, tmp_path / "vgg.safetensors")
-    vgg = losses.VGG16(tmp_path / "vgg.safetensors")
+    vgg = VGG16(tmp_path / "vgg.safetensors")
     assert [tuple(f.shape[1:]) for f in vgg(torch.rand(1, 3, 32, 32))] == [
         (64, 16, 16),
         (128, 8, 8),
@@ -67,9 +68,9 @@ def test_vgg16_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(3, 3, 3, 3)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"x" * 40)
     for name in ("none", "other", "broken"):
-        with pytest.raises(losses.LossNetworkError, match="train without"):
-            losses.VGG16(tmp_path / f"{name}.safetensors")
-        with pytest.raises(losses.LossNetworkError, match="train without"):
+        with pytest.raises(LossNetworkError, match="train without"):
+            VGG16(tmp_path / f"{name}.safetensors")
+        with pytest.raises(LossNetworkError, match="train without"):
             FaceEmbedding.load(tmp_path / f"{name}.safetensors")
 
 

@@ -91,7 +91,7 @@ def test_a_frame_without_a_clean_pixel_gives_numbers() -> None:
 
 
 def test_seven_by_seven_closes_a_box_of_128_in_five_recurrences() -> None:
-    """The centre rule of eq. (4), as simulated for papers.md 2.3."""
+    """Eq. (4) of the IDN paper with a centred window."""
     mask = torch.ones(1, 1, 256, 256)
     mask[..., 64:192, 64:192] = 0
     mask = shrink_mask(mask, 2)

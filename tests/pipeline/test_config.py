@@ -74,7 +74,7 @@ def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.
         ("encode: {crf: 99}", ["encode.crf", "99", "settings.yaml", "63"]),
         ("encode: {crf: best}", ["encode.crf", "'best'", "settings.yaml"]),
         ("encode: {cfr: 20}", ["encode.cfr", "settings.yaml", "pipeline.yaml"]),
-        ("restore: {net: magic}", ["restore.net", "'magic'", "nar", "idn"]),
+        ("restore: {engine: magic}", ["restore.engine", "'magic'", "openvino", "tensorrt"]),
         ("device: tpu", ["device", "'tpu'", "wanted auto, cpu, cuda or cuda:N"]),
         ("track: {max_gap_frames: 20}", ["track.max_gap_frames", "20", "track.look_ahead_frames", "8"]),
         ("encode: 5", ["encode", "5"]),

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nets.checkpoint import CheckpointError
-from nets.losses import VGG16
 from nets.mobilefacenet import FaceEmbedding
+from nets.vgg import VGG16
 from tests.train.test_training import SMALL, stills
 from train.loop import train
 from train.recipe import Recipe

@@ -134,8 +134,8 @@ def test_interrupted_at_any_moment_a_run_is_whole_or_leaves_nothing(
 def test_the_doctor_tries_and_tells(
     cli: Cli, network: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("export.default_network.default_net", lambda: "idn")
-    monkeypatch.setattr("export.cache.engine_file", lambda net: network)
+    monkeypatch.setattr("export.select.default_net", lambda: "idn")
+    monkeypatch.setattr("export.select.engine_file", lambda net: network)
     assert cli("doctor", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["works"]
@@ -153,8 +153,8 @@ def test_the_doctor_says_5_where_run_could_not_work(
     def missing(net: str) -> Path:
         raise MissingError(f"no weights of {net}")
 
-    monkeypatch.setattr("export.default_network.default_net", lambda: "idn")
-    monkeypatch.setattr("export.cache.engine_file", missing)
+    monkeypatch.setattr("export.select.default_net", lambda: "idn")
+    monkeypatch.setattr("export.select.engine_file", missing)
     assert cli("doctor") == 5
     assert "no weights of idn" in capsys.readouterr().out
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets import pixelation
+from nets.observation import CELLS
 from nets.pixelation import Operator
 from pipeline.errors import InputError, UsageError
 from train.data.degrade import Degradation, degrade
@@ -27,8 +28,6 @@ from train.data.mosaic_geometry import Mosaic
 from train.data.pictures import Segments, Stills
 from train.metrics import dis_flow
 
-CELLS = 64
-"""N of the membership matrices, see pipeline.engines.EngineSpec."""
 LONGER_SIDE = (0.58, 0.67)
 """Longer side of the mosaic over the crop's: 1 / 1.6 at run time, give or take the finder's error."""
 ASPECT = (0.7, 1.1)

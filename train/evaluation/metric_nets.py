@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from nets import vgg
 from pipeline.errors import InputError, MissingError
 
 _ALEXNET = (
@@ -30,7 +31,6 @@ _ALEXNET = (
 """Place in torchvision's ``features``, inputs, outputs, kernel, stride, padding."""
 _POOLED = (3, 6)
 """Places of convolutions that a 3x3 pooling of stride 2 precedes."""
-_VGG16 = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512)
 
 FACE_BOX = (0.18, 0.32, 0.79, 0.86)
 """Left, top, right, bottom of dlib's face box in a crop of 1.6 x the face, in shares of its side: median of
@@ -73,18 +73,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def _conv(weights: dict[str, Tensor], at: int, conv: nn.Conv2d, path: Path) -> nn.Conv2d:
-    for part in ("weight", "bias"):
-        key = f"features.{at}.{part}"
-        wanted = getattr(conv, part)
-        if key not in weights or weights[key].shape != wanted.shape:
-            raise InputError(
-                f"{path} has no {key} of shape {tuple(wanted.shape)}; wanted torchvision's names"
-            )
-        wanted.data = weights[key].float()
-    return conv
-
-
 class LPIPS(nn.Module):
     """LPIPS v0.1, alex (Zhang et al., arXiv 1801.03924)."""
 
@@ -95,9 +83,12 @@ class LPIPS(nn.Module):
         """``trunk``: AlexNet's convolutions; ``heads``: ``weights/v0.1/alex.pth`` of the package lpips."""
         super().__init__()
         weights = _read(trunk)
-        self.convs = nn.ModuleList(
-            _conv(weights, at, nn.Conv2d(i, o, k, s, p), trunk) for at, i, o, k, s, p in _ALEXNET
-        )
+        try:
+            self.convs = nn.ModuleList(
+                vgg.read_conv(weights, at, nn.Conv2d(i, o, k, s, p)) for at, i, o, k, s, p in _ALEXNET
+            )
+        except ValueError as error:
+            raise InputError(f"{trunk} has {error}; wanted torchvision's names") from error
         linear = _read(heads)
         for n in range(len(_ALEXNET)):
             self.register_buffer(f"head{n}", linear[f"lin{n}.model.1.weight"].float())
@@ -138,19 +129,12 @@ class VGGFeatures(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        weights = _read(path)
-        layers: list[nn.Module] = []
-        channels = 3
-        for size in _VGG16:
-            if size is None:
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [
-                    _conv(weights, len(layers), nn.Conv2d(channels, size, 3, padding=1), path),
-                    nn.ReLU(),
-                ]
-                channels = size
-        self.layers = nn.Sequential(*layers)
+        try:
+            stages = vgg.stages(_read(path), len(vgg.STAGES))
+        except ValueError as error:
+            raise InputError(f"{path} has {error}; wanted torchvision's names") from error
+        del stages[-1][-1]  # the last pooling
+        self.layers = nn.Sequential(*stages)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()

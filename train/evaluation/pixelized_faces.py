@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nets.observation import CELLS
 from nets.pixelation import membership
 from pipeline.config import Given, resolve
 from pipeline.decode import open_decoder
@@ -33,7 +34,7 @@ from pipeline.run.job import AnonymizeJob
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import Axis, Box
 from train.data.pictures import Segments, Stills
-from train.evaluation.conditions import CELLS, LONGEST, Scene, travel
+from train.evaluation.conditions import LONGEST, Scene, travel
 
 MARGIN = 1.6
 """Side of a crop over the longer side of the mosaic, as at run time"""

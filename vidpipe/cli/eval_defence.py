@@ -89,8 +89,8 @@ def table5(asked: Asked, judges: Judges, output: Path, device: torch.device, as_
 
 def _defences(blocks: int) -> list[Defence]:
     """Plain pixelize first, to which all are compared; perturbations as far as their weights are here."""
-    from export.cache import engine_file
     from export.networks import shipped
+    from export.select import engine_file
     from nets.checkpoint import WEIGHTS
     from train.evaluation.defence import Defence
     from train.evaluation.pixelized_faces import Settings

@@ -173,7 +173,9 @@ def _text(entry: Entry, file: Path) -> str:
         )
     if report.not_run:
         lines.append(f"  not run here: {report.not_run}")
-    lines.append(f"  {report.size_bytes / 1e6:.1f} MB, compared on {report.crops}")
+    lines.append(
+        f"  {report.net} {report.version}, {report.size_bytes / 1e6:.1f} MB, compared on {report.crops}"
+    )
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nets.registry import shipped_restorers
 from pipeline.faces import DETECTORS
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ Decoder = Annotated[
     typer.Option("--decoder", metavar="auto|pyav|dali", help="Library that decodes.", show_default=False),
 ]
 Net = Annotated[
-    str | None, typer.Option("--net", metavar="auto|nar|idn", help="Restoring network.", show_default=False)
+    str | None,
+    typer.Option(
+        "--net",
+        metavar="|".join(("auto", *shipped_restorers(), "FILE")),
+        help="Restoring network.",
+        show_default=False,
+    ),
 ]
 EngineName = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nets.registry import REGISTRY
 from vidpipe.cli import options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from train.restore_task import Frozen
 
-NETS = ("idn", "nar", "nar-seed", "pixelizer")
+NETS = [a.name for a in REGISTRY.values() if a.trainable]
 
 Net = Annotated[str, typer.Argument(metavar="|".join(NETS), help="Network to train.", show_default=False)]
 Faces = Annotated[
@@ -136,7 +137,9 @@ def train(
 
     if net not in NETS:
         raise UsageError(f"network is {net!r}; known are {', '.join(NETS)}")
-    folder = output or Path("runs") / (f"pixelizer-{perturb or 'block'}" if net == "pixelizer" else net)
+    folder = output or Path("runs") / (
+        f"{net}-{perturb or 'block'}" if REGISTRY[net].role == "perturb" else net
+    )
     if not resume and not overwrite and (folder / "state.pt").exists():
         raise UsageError(
             f"{folder} holds a run; go on with it by --resume, or give another --output, or -y to lose it"
@@ -159,7 +162,7 @@ def train(
     prepare(Console(stderr=True), max(verbose, 1), quiet)
     torch.set_num_threads(threads)  # batches are large: all cores serve
     limit = math.inf if max_minutes is None else max_minutes
-    if net == "pixelizer":
+    if REGISTRY[net].role == "perturb":
         if clips or rate or start or vgg or identity or adversarial or tv or tensorboard:
             raise UsageError(
                 "a pixelizer is trained on pictures alone, by its own losses and rate; leave --clips, "
@@ -173,7 +176,7 @@ def train(
     recipe = Recipe(
         net,
         steps=steps,
-        batch=batch or (8 if net == "idn" else 3),
+        batch=batch or (3 if REGISTRY[net].windowed else 8),
         rate=rate or (Recipe.rate / 4 if start else Recipe.rate),
         perceptual=losses.PERCEPTUAL if vgg else 0.0,
         style=losses.STYLE if vgg else 0.0,
@@ -228,8 +231,8 @@ def _pixelizer(
 
 def _frozen(vgg: Path | None, identity: Path | None, place: torch.device) -> Frozen:
     """Networks that losses look through. Raises UsageError with what to do."""
-    from nets.losses import VGG16, LossNetworkError
     from nets.mobilefacenet import FaceEmbedding
+    from nets.vgg import VGG16, LossNetworkError
     from pipeline.errors import UsageError
     from train.restore_task import Frozen
 

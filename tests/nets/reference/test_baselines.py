@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from nets.network import FrameNetwork
 from nets.observation import CHANNELS
 from nets.pixelation import axis_index, membership
 from nets.reference.baselines import (
-    Baseline,
     Inpainter,
     InpainterConfig,
     PartialConv,
@@ -25,7 +25,7 @@ def inputs(size: int = 64) -> tuple[torch.Tensor, ...]:
     return torch.rand(2, 3, size, size, generator=generator), mask, member, member
 
 
-NETS: list[Baseline] = [
+NETS: list[FrameNetwork] = [
     Inpainter(InpainterConfig("partial", False, WIDTHS)),
     Inpainter(InpainterConfig("partial", True, WIDTHS)),
     Inpainter(InpainterConfig("gated", False, WIDTHS)),
@@ -35,7 +35,7 @@ NETS: list[Baseline] = [
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_clean_pixels_stay_and_gradients_reach_all(net: Baseline) -> None:
+def test_clean_pixels_stay_and_gradients_reach_all(net: FrameNetwork) -> None:
     image, mask, rows, cols = inputs()
     restored, trust = net(image, mask, rows, cols)
     assert restored.shape == image.shape and torch.equal(trust, torch.zeros(2))

@@ -1,0 +1,55 @@
+"""Which network ``restore.net`` names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nets.checkpoint import save
+from nets.pixelizer import Pixelizer, PixelizerConfig
+from nets.reference.baselines import SRResNet, SRResNetConfig
+from nets.registry import WEIGHTS
+from pipeline.config import Given, resolve
+from pipeline.errors import InputError, MissingError, UsageError
+from vidpipe.jobs import restorer_for
+
+
+def named(net: object) -> str:
+    return restorer_for(resolve({"restore.net": Given(str(net), "settings.yaml")}))
+
+
+@pytest.mark.parametrize("net", ["idn", "nar", WEIGHTS / "idn.safetensors"])
+def test_shipped_networks_and_files(net: object) -> None:
+    assert named(net) == str(net)
+
+
+def test_auto_is_a_shipped_network() -> None:
+    assert named("auto") in ("idn", "nar")
+
+
+@pytest.mark.parametrize(
+    "net", ["magic", "pixelizer-block", "nar-seed", WEIGHTS / "pixelizer-block.safetensors"]
+)
+def test_what_restores_nothing_is_one_line_with_value_origin_and_what_was_wanted(net: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        named(net)
+    message = str(caught.value)
+    assert "\n" not in message
+    words = ("restore.net", repr(str(net)), "settings.yaml", "'auto'", "'nar'", "'idn'", ".safetensors")
+    assert all(word in message for word in words), message
+
+
+def test_files_that_cannot_be_run(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(MissingError, match="does not exist"):
+        named(path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="no safetensors file"):
+        named(path)
+    save(path, SRResNet(SRResNetConfig(width=8, blocks=1)))
+    with pytest.raises(InputError, match="a network to compare with; the pipeline runs idn, nar, nar-seed"):
+        named(path)
+    save(path, Pixelizer(PixelizerConfig(width=16, blocks=1)))
+    with pytest.raises(UsageError, match="restoring network"):
+        named(path)
