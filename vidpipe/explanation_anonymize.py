@@ -25,7 +25,7 @@ from pipeline.run.memory import (
     frame_bytes,
 )
 from pipeline.run.sidecar import SettingRecord, setting_records
-from pipeline.track.faces import frames_held
+from pipeline.track.faces import lookahead_frames
 from pipeline.types import StreamInfo
 
 FACES = 2
@@ -85,7 +85,7 @@ def explanation(job: CoverJob, settings: Resolved) -> CoverExplanation:
         plan = make_plan(job, info, config)
     if job.tracks is None:
         looked = held_by(_calls(plan, config, device))
-        held = frames_held(info, config.faces) + looked
+        held = lookahead_frames(info, config.faces) + looked
     else:
         held = replay.frames_held(job.tracks)
     decoded = config.decode.prefetch_frames + PREFETCH_HANDS
