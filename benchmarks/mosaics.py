@@ -34,7 +34,7 @@ import torch
 from benchmarks.mosaic_clips import CenterFace, Recipe, draw, encode, faces, read, truth
 from nets.pixelation import Operator
 from pipeline.config import FindConfig, TrackConfig
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.track.mosaics import track
 from pipeline.types import Axis, Box, Colour, Found, Frame, MosaicRegion, Shape
 from tests.support.mosaics import Mosaic
@@ -120,8 +120,8 @@ def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> 
         for item in track(
             noted(find_mosaics(frames(path), settings=FindConfig())),
             settings=TrackConfig(),
-            again=looked_for(FindConfig()),
-            bare=is_bare,
+            redetect=redetect_with(FindConfig()),
+            is_clean=is_clean,
         )
     ]
     height, width = before[0].frame.planes[0].shape
@@ -186,8 +186,8 @@ def false_frames(path: Path, limit: int | None) -> tuple[int, int, int]:
         for item in track(
             noted(find_mosaics(frames(path, limit), settings=FindConfig())),
             settings=TrackConfig(),
-            again=looked_for(FindConfig()),
-            bare=is_bare,
+            redetect=redetect_with(FindConfig()),
+            is_clean=is_clean,
         )
     ]
     return sum(tracked), raw, len(tracked)

@@ -21,7 +21,7 @@ from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, fa
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
 from pipeline.config import FindConfig, TrackConfig
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.track.mosaics import track
 from pipeline.types import Box, Grid
 from tests.support.mosaics import Mosaic
@@ -67,7 +67,7 @@ def scores(path: Path, mosaics: list[Mosaic], scale: float) -> list[tuple[bool, 
     """Of each frame: box right, and pitch, too."""
     settings = FindConfig()
     found = find_mosaics(frames(path), settings=settings)
-    tracked = track(found, settings=TrackConfig(), again=looked_for(settings), bare=is_bare)
+    tracked = track(found, settings=TrackConfig(), redetect=redetect_with(settings), is_clean=is_clean)
     out = []
     for item, mosaic in zip(tracked, mosaics, strict=True):
         box = Box(*(v * scale for v in mosaic.box))

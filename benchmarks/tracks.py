@@ -30,7 +30,7 @@ from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, fa
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
 from pipeline.config import FindConfig, TrackConfig
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.track.mosaics import track
 from pipeline.types import Box, Found, MosaicRegion, Strips
 from tests.support.mosaics import Mosaic
@@ -77,7 +77,7 @@ def moved(region: MosaicRegion, by: float) -> MosaicRegion:
         region,
         box=replace(region.box, x0=region.box.x0 + by, x1=region.box.x1 + by),
         grid=region.grid and replace(region.grid, x=replace(region.grid.x, origin=region.grid.x.origin + by)),
-        strips=(columns and Strips(columns.ends + by, columns.odds), rows),
+        strips=(columns and Strips(columns.ends + by, columns.log_odds), rows),
     )
 
 
@@ -133,8 +133,8 @@ def main(arguments: list[str]) -> None:
                 tracked = track(
                     find_mosaics(frames(made[0]), settings=settings),
                     settings=TrackConfig(),
-                    again=looked_for(settings),
-                    bare=is_bare,
+                    redetect=redetect_with(settings),
+                    is_clean=is_clean,
                 )
                 redrawn = [bool(item.regions) for t, item in enumerate(tracked) if t in bare]
                 told.setdefault(name, []).extend(redrawn)

@@ -188,8 +188,8 @@ class Grid:
     operator: Operator
     confidence: float
     """0..1, how sure the finder is of pitch and phase."""
-    odds: float = 0.0
-    """Log odds that the cells hold point samples, as this one frame says; 0 where nobody asked it."""
+    log_odds: float = 0.0
+    """That the cells hold point samples and not means, as this one frame says; 0 where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,8 @@ class Strips:
 
     ends: NDArray[np.float64]
     """(n + 1,) px of the picture, ascending: strip i lies from ``ends[i]`` to ``ends[i + 1]``"""
-    odds: NDArray[np.float64]
-    """(n,) log odds that a strip is the mosaic's, as this one frame says"""
+    log_odds: NDArray[np.float64]
+    """(n,) that a strip is the mosaic's, as this one frame says"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +214,8 @@ class MosaicRegion:
     """None where it could not be read."""
     strips: tuple[Strips | None, Strips | None] = field(default=(None, None), compare=False)
     """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
-    level: int = 1
-    """The picture was 1 / ``level`` of its size where a mosaic was found; see ``pipeline.mosaic.finder``."""
+    scale: int = 1
+    """The picture was 1 / ``scale`` of its size where it was found; see ``pipeline.mosaic.finder``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""What teaches ``pipeline.mosaic.cell_strips``: `python -m tools.fit_bounds --clips CLIPS --faces
-centerface.onnx
---work /tmp/strips`, the clips being those of training.
+"""Fits the weights of ``pipeline.mosaic.cell_strips`` to training clips:
+`python -m tools.fit_bounds --clips CLIPS --faces centerface.onnx --work FOLDER`.
 
 Faces scaled to 46 to 100 px are pixelated in 8 to 12 cells, half of them with less contrast, and encoded by
 x264 at crf 18 to 32. Strips are described in a box whose other two sides are off by a cell or so, as those
-are that a finder starts with. Weights are fitted to every second clip. Printed: how many strips of the other
-clips they tell right, and the weights, which differ a little from run to run, as what x264 makes does.
+are that a finder starts with. Weights are fitted to every second clip. Printed: the share of strips of the
+other clips that they tell right, and the weights, for ``pipeline/mosaic/weights/cell_strips.json``, which
+differ a little from run to run, as what x264 makes does.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import CenterFace, Recipe, around, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
-from pipeline.mosaic.cell_strips import features
-from pipeline.mosaic.evidence import lines
+from pipeline.mosaic.cell_strips import strip_features
+from pipeline.mosaic.grid_fit import line_pixels
 from pipeline.types import Axis
 from tests.support.mosaics import Mosaic
 from tools.fit_sampling import fit
@@ -41,7 +41,7 @@ _OUTER = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Strips:
+class StripSamples:
     """All strips of some frames."""
 
     seen: NDArray[np.float64]
@@ -52,7 +52,7 @@ class Strips:
     """(n,): strips of the mosaic between it and the nearer side"""
 
 
-def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: int) -> list[Strips]:
+def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: int) -> list[StripSamples]:
     """``recipes`` mosaics over one clip's largest face."""
     rng = random.Random(f"{seed}-{path.stem}")
     start, found = faces(path, detector, _FRAMES, work)
@@ -61,7 +61,7 @@ def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: in
         return []
     face = max(found, key=lambda t: float((t[:, 2] - t[:, 0]).mean()))
     own = float((face[:, 2] - face[:, 0]).mean())
-    out: list[Strips] = []
+    out: list[StripSamples] = []
     for k in range(recipes):
         width = rng.uniform(46.0, min(100.0, max(1.2 * own, 47.0)))
         shown, rate = read(path, start, start + _FRAMES, width / own)
@@ -84,7 +84,7 @@ def of_clip(path: Path, detector: CenterFace, work: Path, recipes: int, seed: in
     return out
 
 
-def of_frame(luma: NDArray[np.uint8], mosaic: Mosaic, rng: random.Random) -> list[Strips]:
+def of_frame(luma: NDArray[np.uint8], mosaic: Mosaic, rng: random.Random) -> list[StripSamples]:
     """Columns and rows of cells in and around one mosaic of a picture, (H, W) uint8."""
     x0, y0, x1, y1 = mosaic.box
     across = _of_axis(luma, mosaic.x, mosaic.y, (x0, x1), (y0, y1), rng)
@@ -99,27 +99,27 @@ def _of_axis(
     run: tuple[int, int],
     span: tuple[int, int],
     rng: random.Random,
-) -> Strips | None:
+) -> StripSamples | None:
     height, width = luma.shape
     top, bottom = (int(np.clip(s + rng.gauss(0.0, _OFF) * y.pitch, 0, height)) for s in span)
-    at = lines(x, width)
+    at = line_pixels(x, width)
     at = at[(at >= run[0] - _REACH * x.pitch) & (at <= run[1] + _REACH * x.pitch)]
     own = (at[:-1] >= run[0]) & (at[1:] <= run[1])
     beside = (at[1:] <= run[0]) | (at[:-1] >= run[1])
     first, last = int(own.argmax()), int(own.argmax() + own.sum())
     if last - first < 3 or bottom - top < 4 * y.pitch:
         return None
-    seen = features(luma, lines(y, height), (top, bottom), at, (first, last))
+    seen = strip_features(luma, line_pixels(y, height), (top, bottom), at, (first, last))
     if seen is None:
         return None
     order = np.arange(len(own))
     told = own | beside  # the others are cut
-    return Strips(seen[told], own[told], np.minimum(order - first, last - 1 - order)[told])
+    return StripSamples(seen[told], own[told], np.minimum(order - first, last - 1 - order)[told])
 
 
-def joined(parts: list[Strips]) -> Strips:
+def joined(parts: list[StripSamples]) -> StripSamples:
     """All in one."""
-    return Strips(
+    return StripSamples(
         np.concatenate([p.seen for p in parts]),
         np.concatenate([p.own for p in parts]),
         np.concatenate([p.depth for p in parts]),

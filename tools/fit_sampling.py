@@ -1,10 +1,10 @@
-"""What teaches ``pipeline.mosaic.sampling``: `python -m tools.fit_sampling --clips CLIPS --pictures FACES
---faces centerface.onnx --work /tmp/operators`, clips and pictures being those of training.
+"""Fits the weights of ``pipeline.mosaic.sampling`` to training clips and pictures of faces:
+`python -m tools.fit_sampling --clips CLIPS --pictures FACES --faces centerface.onnx --work FOLDER`.
 
 Every track is drawn twice, as means and as point samples, under one recipe drawn at random: 6 to 24 cells
 across 1 to 1.7 faces, a grid fixed in the frame or moving with the face, three codecs, and either the clip as
-it is or its heads over a detailed picture that pans. Printed: what is told right of clips that the weights
-have not seen, and the weights of all, for ``_WEIGHTS`` there.
+it is or its heads over a detailed picture that pans. Printed: the shares told right by weights of other
+clips, and the weights of all, for ``pipeline/mosaic/weights/sampling.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.mosaic_clips import MIN_FACE_PX, CenterFace, Recipe, draw, encode, faces, read, truth
 from benchmarks.mosaics import frames
 from nets.pixelation import Operator
-from pipeline.mosaic.sampling import SURE, read_cells
+from pipeline.mosaic.sampling import MAX_LOG_ODDS, read_features
 from tests.support.mosaics import Mosaic
 
 FRAMES = 4
@@ -209,11 +209,11 @@ def _recipe(rng: random.Random, width_px: float) -> Recipe:
 
 
 def _read(luma: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.float64] | None:
-    """Features of one frame, (H, W) uint8, through the true lattice; None where the cells are too few."""
+    """Features of one frame, (H, W) uint8, through the true grid; None where the cells are too few."""
     height, width = luma.shape
     x0, y0, x1, y1 = mosaic.box
     box = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-    return read_cells(luma, mosaic.x, mosaic.y, box)
+    return read_features(luma, mosaic.x, mosaic.y, box)
 
 
 def fit(x: NDArray[np.float64], is_so: NDArray[np.bool_], ridge: float = _RIDGE) -> NDArray[np.float64]:
@@ -238,8 +238,9 @@ def judged(drawn: list[Track]) -> NDArray[np.float64]:
         own = [i for i, t in enumerate(drawn) if clips.index(t.clip) % _FOLDS == k]
         w = _fitted([t for t in drawn if clips.index(t.clip) % _FOLDS != k])
         for i in own:
-            odds = np.clip(drawn[i].seen @ w[:-1] + w[-1], -SURE, SURE)
-            out[i] = np.mean((odds > 0) == drawn[i].sampled), (odds.mean() > 0) == drawn[i].sampled
+            log_odds = np.clip(drawn[i].seen @ w[:-1] + w[-1], -MAX_LOG_ODDS, MAX_LOG_ODDS)
+            sampled = drawn[i].sampled
+            out[i] = np.mean((log_odds > 0) == sampled), (log_odds.mean() > 0) == sampled
     return out
 
 

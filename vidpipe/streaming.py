@@ -19,7 +19,7 @@ from pipeline.flow import prefetch
 from pipeline.picture.color import conversion
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
@@ -50,7 +50,7 @@ from pipeline.types import (
 __all__ = [
     "open_decoder", "Decoder", "PyAVEncoder", "Encoder", "EncodeSettings", "open_engine", "Engine",
     "prefetch", "conversion",
-    "find_mosaics", "looked_for", "is_bare", "track", "crop", "window", "restore", "paste",
+    "find_mosaics", "redetect_with", "is_clean", "track", "crop", "window", "restore", "paste",
     "FaceLooker", "track_faces", "select", "Choice", "Pixelizer", "paint",
     "RunConfig", "FindConfig", "TrackConfig", "FacesConfig", "MaskConfig", "ProtectConfig",
     "Frame", "StreamInfo", "Box", "MosaicRegion", "FaceRegion", "TrackedRegion", "Found", "Tracked",

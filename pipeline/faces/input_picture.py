@@ -15,8 +15,6 @@ from torch import Tensor
 from pipeline.cuda import sent
 from pipeline.faces import Face, FaceDetector, Picture
 from pipeline.picture import resize
-from pipeline.picture.color import Model, pixel_format
-from pipeline.stages.shot_cuts import to8
 from pipeline.types import Box, Frame, StreamInfo
 
 NET_FACE_PX = 20
@@ -36,9 +34,6 @@ _MULTIPLE = 32
 _GIVE = 0.08
 _STEPS = 16
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class SmallPicture:
 
     def from_frame(self, frame: Frame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
-        small = _small_rgb(frame, self.width, self.height)
+        small = resize.rgb_on_host(frame, self.width, self.height)
         if self.rotation:
             small = np.asarray(cv2.rotate(small, _TURNS[self.rotation]), np.uint8)
         if self.mirrored:
@@ -75,7 +70,7 @@ class SmallPicture:
 
     def on_device(self, frame: Frame) -> Tensor:
         """The same as (1, 3, H, W) float32 of whole levels, on the frame's device."""
-        small = resize.rgb(frame, self.width, self.height)
+        small = resize.rgb_on_device(frame, self.width, self.height)
         small = torch.rot90(small, self.rotation // 90, (1, 2))  # counter-clockwise
         if self.mirrored:
             small = small.flip(2)
@@ -170,43 +165,3 @@ def scales(info: StreamInfo, min_face_px: float | None) -> Scales:
     again = 1.5 * min_face_px if min_face_px else max(_GATE_PX, _GATE_SHARE * shorter)
     gate = small_picture(info, again, mirrored=True)
     return Scales(least, larger, fine, quick, gate)
-
-
-def _small_rgb(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB of the whole frame; BT.601 whatever the tag, which no detector minds."""
-    fmt = pixel_format(frame.pix_fmt)
-    small = [_small(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
-    match fmt.model:
-        case Model.GRAY:
-            return np.asarray(cv2.merge([small[0]] * 3), np.uint8)
-        case Model.RGB:
-            return np.asarray(cv2.merge(small), np.uint8)
-        case Model.YUV:
-            y, u, v = small
-            if not resize.is_full_range(frame):  # 16..235 to 0..255
-                y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
-            return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
-
-
-def _small(plane: Tensor, bits: int, width: int, height: int) -> Plane:
-    """The plane at that size, 8 bits, on the host; made smaller where it lies, larger on the host."""
-    rows, columns = plane.shape
-    if plane.device.type == "cpu" or rows * columns <= width * height:
-        return _resized(plane.cpu().numpy(), bits, width, height)
-    return np.asarray(resize.linear(plane, bits, width, height).cpu().numpy(), np.uint8)
-
-
-def _resized(plane: Plane, bits: int, width: int, height: int) -> NDArray[np.uint8]:
-    # Halving by area is quick, and so is linear interpolation, which is anti-aliased enough below a half;
-    # area at any other ratio takes ten times as long.
-    rows, columns = plane.shape
-    small = plane
-    while rows >= 2 * height and columns >= 2 * width:
-        rows, columns = rows // 2, columns // 2
-        small = _scaled(small[: 2 * rows, : 2 * columns], columns, rows, cv2.INTER_AREA)
-    return to8(_scaled(small, width, height, cv2.INTER_LINEAR), bits)
-
-
-def _scaled(plane: Plane, width: int, height: int, how: int) -> Plane:
-    scaled: Plane = cv2.resize(plane, (width, height), interpolation=how)  # type: ignore[assignment]
-    return scaled

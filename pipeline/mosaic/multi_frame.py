@@ -1,9 +1,10 @@
-"""Lattices that no single frame shows well enough to be found, from the steps of some frames together.
+"""Multi-frame accumulation: grids that no single frame shows well enough to be found.
 
-Isolated steps are summed up where they lie. Those of a lattice that stays fall on the same pixels on every
-frame, what chance puts there does not. A frame of a faint mosaic in small cells may verify at once where its
-lattice is known, and yet not give it away. So sums only say what to look for; each frame shows by itself
-whether it is there (``known``). Small cells are looked for by their period at the same time, in one frame.
+Isolated edges are summed up where they lie. Those of a grid that stays fall on the same pixels on every
+frame, what chance puts there does not. A frame of a faint mosaic in small cells may show it at once where its
+grid is known, and yet not give it away. So sums only say what to look for; each frame shows by itself whether
+it is there (``redetect``). Small cells are looked for by their period at the same time, in one frame
+(``periodicity``).
 """
 
 from __future__ import annotations
@@ -14,38 +15,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator
-from pipeline.mosaic import line_grid, periodicity
-from pipeline.mosaic.bounds import span
-from pipeline.mosaic.evidence import Pixels
-from pipeline.mosaic.line_grid import Comb
-from pipeline.mosaic.redetect import near
-from pipeline.mosaic.screening import STRIDE_PX, Steps, pooled_candidates
+from pipeline.mosaic.edges import PixelBox
+from pipeline.mosaic.grid_fit import LineGrid, fit_line_grid, fit_near, span
+from pipeline.mosaic.periodicity import periodic_grids
+from pipeline.mosaic.screening import STRIDE_PX, SampledEdges, accumulated_candidates
 from pipeline.types import Axis, Box, Grid
 
 _FRAMES = 4
 """Frames from one search to the next; each takes those since the last but one. The tracker looks ahead for
 twice as many, so no frame has left yet when a mosaic is found that is there from the first frame on."""
 _MOST_SKIPPED = 3
-"""Searches that are left out where those before were in vain: grass and bricks have steps on every frame."""
+"""Searches that are left out where those before were in vain: grass and bricks have edges on every frame."""
 _MOST_PARTS = 6
 """Parts of the picture that are searched, the tight ones first."""
 _MARGIN_PX = 32
+"""px around a candidate of the screening that are searched with it."""
 _TRIES = (_FRAMES, 1, 2)
-"""Frames on which a lattice is looked for: that of the search, the next and the one after."""
+"""Frames on which a grid is looked for: that of the search, the next and the one after."""
+_SAME_PLACE = 0.5
+"""IoU from which two hints are in one place."""
+_SAME_PITCH = 0.02
+"""Relative; pitches this near each other are one grid's."""
 
 
-class Pool:
-    """Steps of the last frames of a shot."""
+class EdgeAccumulator:
+    """Isolated edges of the last frames of a shot, and the grids that they hint at."""
 
     def __init__(self, max_cell_px: float) -> None:
         """``max_cell_px``: widest cell."""
         self._max_cell_px = max_cell_px
-        self._new: Steps | None = None
+        self._new: SampledEdges | None = None
         """Sums of the frames since the last search, and of those before"""
-        self._old: Steps | None = None
+        self._old: SampledEdges | None = None
         self._frames = 0
         """in ``_new``"""
-        self._last: Steps | None = None
+        self._last: SampledEdges | None = None
         """of the frame added last"""
         self._found: list[tuple[Box, Grid]] = []
         self._vain = 0
@@ -53,74 +57,76 @@ class Pool:
         self._turns = 0
         """times that a search was due since the last one"""
 
-    def add(self, steps: Steps) -> None:
-        """A frame's steps, those of mosaics that are known erased. All frames have one size."""
+    def add(self, edges: SampledEdges) -> None:
+        """Adds a frame's edges, those of mosaics that are known erased. All frames have one size."""
         if self._frames == _FRAMES:
             self._old, self._new, self._frames = self._new, None, 0
         if self._new is None:
-            self._new = steps.copy()
+            self._new = edges.copy()
         else:
-            self._new.add(steps)
+            self._new.add(edges)
         self._frames += 1
-        self._last = steps
+        self._last = edges
 
-    def lattices(self) -> list[tuple[Box, Grid]]:
-        """What to look for on the frame added last: place and grid, the operator unknown. Often empty."""
+    def hints(self) -> list[tuple[Box, Grid]]:
+        """What to look for on the frame added last: place and grid, its sampling unknown. Often empty."""
         if self._frames == _FRAMES and self._new is not None and self._last is not None:
             if self._old is not None:
                 self._old.add(self._new)
             # A picture's own periods are looked for each time: that is quick, and few pictures have any.
-            self._found = periodicity.lattices(self._last)
+            self._found = periodic_grids(self._last)
             self._turns += 1
             if self._turns > min(self._vain, _MOST_SKIPPED):
                 self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))
                 self._turns = 0
         elif self._frames == 1 and self._old is None and self._last is not None:
             # The first picture of a shot is coded by itself as a rule, and shows most.
-            self._found = periodicity.lattices(self._last)
+            self._found = periodic_grids(self._last)
         return self._found if self._frames in _TRIES else []
 
-    def seen(self) -> None:
-        """A frame showed one of ``lattices``: searching is worth its time."""
+    def confirm(self) -> None:
+        """Says that a frame showed one of the ``hints``: searching is worth its time."""
         self._vain = 0
 
-    def _search(self, steps: Steps, frames: int) -> None:
+    def _search(self, edges: SampledEdges, frames: int) -> None:
         """Adds to what is looked for."""
-        height, width = steps.size
-        parts = pooled_candidates(steps, frames)[:_MOST_PARTS]
+        height, width = edges.size
+        parts = accumulated_candidates(edges, frames)[:_MOST_PARTS]
         found = self._found
         self._vain = self._vain + 1 if parts else 0
         for x0, y0, x1, y1 in parts:
             left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
             part = (left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height))
-            for x, y in self._combs(steps, part, frames):
-                box = Box(x.origin, y.origin, _last(x), _last(y))
-                if all(box.iou(b) < 0.5 or not _alike(g, x, y) for b, g in found):
+            for x, y in self._line_grids(edges, part, frames):
+                box = Box(x.origin, y.origin, x.end, y.end)
+                if all(box.iou(b) < _SAME_PLACE or not _has_pitches(g, x, y) for b, g in found):
                     grid = Grid(Axis(x.pitch, x.origin), Axis(y.pitch, y.origin), Operator.AREA, 0.0)
                     found.append((box, grid))
 
-    def _combs(self, steps: Steps, part: Pixels, frames: int) -> list[tuple[Comb, Comb]]:
-        """Pairs of combs of a part, in px of the picture: the best of each axis where the other one is, and
-        both at the pitch of one of these."""
+    def _line_grids(
+        self, edges: SampledEdges, part: PixelBox, frames: int
+    ) -> list[tuple[LineGrid, LineGrid]]:
+        """Pairs of line grids of a part, in px of the picture: the best of each axis where the other one is,
+        and both at the pitch of one of these."""
         x0, y0, x1, y1 = part
 
         def across(first: int, last: int) -> tuple[NDArray[np.float64], int]:
-            return steps.across((x0, y0 + first, x1, y0 + last)), _lines(y0 + first, y0 + last, frames)
+            return edges.across((x0, y0 + first, x1, y0 + last)), _rows(y0 + first, y0 + last, frames)
 
         def down(first: int, last: int) -> tuple[NDArray[np.float64], int]:
-            return steps.down((x0 + first, y0, x0 + last, y1)), _lines(x0 + first, x0 + last, frames)
+            return edges.down((x0 + first, y0, x0 + last, y1)), _rows(x0 + first, x0 + last, frames)
 
-        pairs: list[tuple[Comb | None, Comb | None]] = []
-        x = line_grid.fit(*across(0, y1 - y0), self._max_cell_px)
-        y = line_grid.fit(*down(0, x1 - x0), self._max_cell_px)
+        pairs: list[tuple[LineGrid | None, LineGrid | None]] = []
+        x = fit_line_grid(*across(0, y1 - y0), self._max_cell_px)
+        y = fit_line_grid(*down(0, x1 - x0), self._max_cell_px)
         if x is not None:
-            pairs.append((x, line_grid.fit(*down(*span(x, x1 - x0)), self._max_cell_px)))
+            pairs.append((x, fit_line_grid(*down(*span(x, x1 - x0)), self._max_cell_px)))
         if y is not None:
-            pairs.append((line_grid.fit(*across(*span(y, y1 - y0)), self._max_cell_px), y))
+            pairs.append((fit_line_grid(*across(*span(y, y1 - y0)), self._max_cell_px), y))
         for a, b in [(a, b) for a, b in pairs if a is not None and b is not None]:
             rows, cols = down(*span(a, x1 - x0)), across(*span(b, y1 - y0))
             for pitch in (a.pitch, b.pitch):
-                pairs.append((near(*cols, Axis(pitch, 0.0)), near(*rows, Axis(pitch, 0.0))))
+                pairs.append((fit_near(*cols, Axis(pitch, 0.0)), fit_near(*rows, Axis(pitch, 0.0))))
         return [
             (replace(a, origin=a.origin + x0), replace(b, origin=b.origin + y0))
             for a, b in pairs
@@ -128,14 +134,10 @@ class Pool:
         ]
 
 
-def _lines(first: int, last: int, frames: int) -> int:
+def _rows(first: int, last: int, frames: int) -> int:
     """Rows or columns over which a profile is summed up."""
     return max((last // STRIDE_PX - first // STRIDE_PX) * frames, 1)
 
 
-def _last(c: Comb) -> float:
-    return c.origin + (c.teeth - 1) * c.pitch
-
-
-def _alike(grid: Grid, x: Comb, y: Comb) -> bool:
-    return abs(grid.x.pitch / x.pitch - 1.0) < 0.02 and abs(grid.y.pitch / y.pitch - 1.0) < 0.02
+def _has_pitches(grid: Grid, x: LineGrid, y: LineGrid) -> bool:
+    return abs(grid.x.pitch / x.pitch - 1.0) < _SAME_PITCH and abs(grid.y.pitch / y.pitch - 1.0) < _SAME_PITCH

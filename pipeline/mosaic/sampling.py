@@ -1,9 +1,8 @@
 """Area mean or point sample? Told from how the cells' values differ from their neighbours'.
 
-A mean over the cell removes detail finer than the cell; a point sample aliases it into the values as
-noise that neighbours do not share. How much of that a picture has, nobody knows: means over foliage are
-rougher than samples of a soft face. So no single figure tells; ``features`` describes the values by nine,
-and a logistic regression weighs them. Chiefly
+A mean over the cell removes detail finer than the cell; a point sample aliases it into the values as noise
+that neighbours do not share. No single figure tells, as means over foliage are rougher than samples of a soft
+face: ``features`` describes the values by nine, and a logistic regression weighs them. Chiefly
 
     r = E[(c_ij - c_i+1,j - c_i,j+1 + c_i+1,j+1)^2] / (E[(c_ij - c_i,j+1)^2] + E[(c_ij - c_i+1,j)^2]),
 
@@ -19,34 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator, cell_edges
+from pipeline.mosaic.edges import PixelBox
+from pipeline.mosaic.weights import load_weights
 from pipeline.types import Axis
 
 _MIN_CELLS = 4
-SURE = 6.0
+"""Fewest cells across and down from which anything is told."""
+MAX_LOG_ODDS = 6.0
 """Log odds that no single frame exceeds."""
-_FLOOR = 0.5
+_ENERGY_FLOOR = 0.5
 """Energies of differences, grey levels^2, that rounding alone leaves."""
-_WEIGHTS = np.array([4.644, -2.871, -5.234, -3.487, -1.947, 1.165, 1.566, -1.326, 0.531, -6.289])
-"""Of ``features`` and, last, the constant: log odds of point samples. Fitted by ``python -m
-tools.fit_sampling`` (its defaults) to 1,080 tracks of 38 training clips and 160 training pictures, 6
-to 24 cells across 1 to 1.7 faces, half of them over a detailed picture. By weights of other clips are
-told 94.1 % of tracks (means 94.4, samples 93.9). r alone, with a border that fell with the cells
-across, told 82.8 %; of means over a detailed picture 71.2 %, now 92.6; in 8 to 12 cells 80.7 %, now
-91.7. Still taken for samples: means before a wall of details of a cell's size or two, where little of
-the box is face. (The clean picture around a mosaic, described in the same way, told 0.4 % of tracks
-more, and was left out.) On 13 test clips, found and tracked (``benchmarks.mosaics``, 12 frames, 4
-recipes, seed 11): all means and 76 % of frames of samples, were 96 and 73; samples of soft faces in 8
-to 10 cells pass for means."""
+_DEVIATION_FLOOR, _DEVIATION_ENERGY_FLOOR = 0.3, 0.1
+"""The same of mean deviations, grey levels, and of their squares."""
+_WEIGHTS = load_weights("sampling")
+"""(10,) of ``features`` and, last, the constant: log odds of point samples."""
 
 
-def cell_values(
-    luma: NDArray[np.uint8], x: Axis, y: Axis, box: tuple[int, int, int, int]
-) -> NDArray[np.float64]:
+def cell_values(luma: NDArray[np.uint8], x: Axis, y: Axis, box: PixelBox) -> NDArray[np.float64]:
     """(R, C): mean of the inner pixels of the cells that lie in the box (x0, y0, x1, y1) as a whole.
 
     The outermost pixels of cells of 4 px and more are left out: there the codec mixes neighbours.
     """
-    rows, cols = _bounds(y, box[1], box[3]), _bounds(x, box[0], box[2])
+    rows, cols = _whole_cells(y, box[1], box[3]), _whole_cells(x, box[0], box[2])
     if len(rows) < 2 or len(cols) < 2:
         return np.zeros((0, 0))
     sums = cv2.integral(luma[rows[0] : rows[-1], cols[0] : cols[-1]])
@@ -56,7 +49,7 @@ def cell_values(
     return np.asarray(total / ((bottom - top)[:, None] * (right - left)[None, :]), dtype=np.float64)
 
 
-def _bounds(axis: Axis, start: int, end: int) -> NDArray[np.int64]:
+def _whole_cells(axis: Axis, start: int, end: int) -> NDArray[np.int64]:
     """First pixel of each whole cell in [start, end) and the end of the last."""
     count = int(np.ceil((end - axis.origin) / axis.pitch)) + 1
     at = np.array(cell_edges(axis.pitch, axis.origin, 0, count), dtype=np.int64)
@@ -70,12 +63,6 @@ def _inner(bounds: NDArray[np.int64], pitch: float) -> tuple[NDArray[np.int64], 
     return at[:-1] + edge, at[1:] - edge
 
 
-def roughness(values: NDArray[np.float64]) -> float:
-    """r of the module's head; 0 where all values are equal."""
-    plain, mixed = _energies(values, 1)
-    return mixed / plain if plain > 0 else 0.0
-
-
 def _energies(values: NDArray[np.float64], lag: int) -> tuple[float, float]:
     """Denominator and numerator of r between cells ``lag`` apart."""
     across, down = values[:, lag:] - values[:, :-lag], values[lag:] - values[:-lag]
@@ -84,22 +71,25 @@ def _energies(values: NDArray[np.float64], lag: int) -> tuple[float, float]:
 
 
 def features(values: NDArray[np.float64], pitch: float) -> NDArray[np.float64]:
-    """(9,) of (R, C) values of luma, R and C at least 4, in cells of ``pitch`` px. Only the
-    seventh changes with the picture's contrast, where that is large."""
+    """(9,) features of (R, C) values of luma, R and C at least 4, in cells of ``pitch`` px.
+
+    Only the seventh changes with the picture's contrast, where that is large.
+    """
     count = min(values.shape)
     middle = values[_middle(values.shape[0]), _middle(values.shape[1])]
-    plain, mixed = np.log(np.add(_energies(values, 1), _FLOOR))
-    mixed2 = np.log(_energies(values, 2)[1] + _FLOOR)
-    middle_plain = np.log(_energies(middle, 1)[0] + _FLOOR)
-    middle_plain2 = np.log(_energies(middle, 2)[0] + _FLOOR)
+    plain, mixed = np.log(np.add(_energies(values, 1), _ENERGY_FLOOR))
+    mixed2 = np.log(_energies(values, 2)[1] + _ENERGY_FLOOR)
+    middle_plain = np.log(_energies(middle, 1)[0] + _ENERGY_FLOOR)
+    middle_plain2 = np.log(_energies(middle, 2)[0] + _ENERGY_FLOOR)
     apart = np.abs(values - cv2.medianBlur(values.astype(np.float32), 3))
-    steps = np.abs(np.concatenate([np.diff(values, axis=1).ravel(), np.diff(values, axis=0).ravel()]))
+    differences = np.abs(np.concatenate([np.diff(values, axis=1).ravel(), np.diff(values, axis=0).ravel()]))
     return np.array(
         [
             mixed - plain,
             mixed2 - mixed,
-            np.log(apart.mean() + 0.3) - 0.5 * np.log((apart**2).mean() + 0.1),
-            np.log(np.median(steps) + 0.3) - np.log(steps.mean() + 0.3),
+            np.log(apart.mean() + _DEVIATION_FLOOR)
+            - 0.5 * np.log((apart**2).mean() + _DEVIATION_ENERGY_FLOOR),
+            np.log(np.median(differences) + _DEVIATION_FLOOR) - np.log(differences.mean() + _DEVIATION_FLOOR),
             middle_plain2 - middle_plain,
             middle_plain - plain,
             plain,
@@ -115,9 +105,7 @@ def _middle(count: int) -> slice:
     return slice(outside, count - outside)
 
 
-def read_cells(
-    luma: NDArray[np.uint8], x: Axis, y: Axis, box: tuple[int, int, int, int]
-) -> NDArray[np.float64] | None:
+def read_features(luma: NDArray[np.uint8], x: Axis, y: Axis, box: PixelBox) -> NDArray[np.float64] | None:
     """``features`` of the cells in a box; None where they are too few.
 
     ``luma`` is (H, W) uint8, the axes and the box are in its px.
@@ -128,15 +116,17 @@ def read_cells(
     return features(values, float(np.sqrt(x.pitch * y.pitch)))
 
 
-def odds(luma: NDArray[np.uint8], x: Axis, y: Axis, box: tuple[int, int, int, int]) -> float:
-    """Log odds that the cells hold point samples of any kind and not means, as ``read_cells`` takes them; 0
-    where there are too few to tell."""
-    seen = read_cells(luma, x, y, box)
-    if seen is None:
+def log_odds(luma: NDArray[np.uint8], x: Axis, y: Axis, box: PixelBox) -> float:
+    """Log odds that the cells hold point samples of any kind, not means; 0 where they are too few to tell.
+
+    Arguments as those of ``read_features``.
+    """
+    found = read_features(luma, x, y, box)
+    if found is None:
         return 0.0
-    return float(np.clip(_WEIGHTS[:-1] @ seen + _WEIGHTS[-1], -SURE, SURE))
+    return float(np.clip(_WEIGHTS[:-1] @ found + _WEIGHTS[-1], -MAX_LOG_ODDS, MAX_LOG_ODDS))
 
 
-def named(odds: float) -> Operator:
+def sampling_of(log_odds: float) -> Operator:
     """AREA or, for any kind of point sample, CENTRE; AREA where nothing is known."""
-    return Operator.CENTRE if odds > 0 else Operator.AREA
+    return Operator.CENTRE if log_odds > 0 else Operator.AREA

@@ -1,189 +1,263 @@
 """Screening: where in a frame could a mosaic be? Cheap enough for every frame of every film.
 
-A tile's side of 32 px of a lattice line holds many isolated steps in one column (or row). Such *segments* are
-counted per neighbourhood on both axes; footage has few, and rarely both. Over frames that are summed up
-(``pool``) chance evens out, and a line that holds fewer steps is told from it.
+A stretch of 32 px of a grid's line holds many isolated edges in one column (or row). Such *segments* are
+counted per neighbourhood on both axes; footage has few, and rarely both. Summed up over frames
+(``multi_frame``) chance evens out, and a line that holds fewer edges is told from it.
+
+Edges of every second row and column are kept where the picture lies. All is counted in integers, so a device
+gives what the host gives, to the bit. What comes to the host from a device: the strength of each 16 px block,
+profiles of one number a column or row, bands of one a column or row and 16 px.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, ClassVar, Self
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
-from pipeline.mosaic.edges import isolated_steps, turned
-from pipeline.mosaic.evidence import Pixels
+from pipeline.mosaic.edges import MIN_EDGE, PixelBox, isolated_edges, transposed
+from pipeline.picture.resize import DeviceLuma, Luma
 
 BLOCK_PX = 16
 STRIDE_PX = 2
 """Every second row (for vertical edges) or column is looked at: cells are at least 4 px."""
-_SEGMENT = 5
-"""Isolated steps among the 16 looked-at pixels of a 32 px stretch of one column that make a segment (30
-%)."""
-_POOLED_SEGMENT = 2.9
-"""The same per frame where POOLED_FRAMES are summed up (18 %). Of 38 unpixelated training clips 32 stay below
-NEED for 8 frames; of 61 faint mosaics (contrast 0.3 to 0.8, crf 28) 53 reach it."""
-POOLED_FRAMES = 12
-"""Most frames that can be summed up: 16 steps of each fit into a byte."""
-NEED = ((4, 5), (8, 9))
-"""(window in blocks, segments needed on each axis in it). On 38 training clips: mosaics have 7 to 28 in
-windows of 64 px and 19 to 91 in 128 px; 34 of the unpixelated clips stay at or below 4 and 9 on every
-frame."""
-_LEVELS = ((3.0, 1), (2.0, 1), (1.0, 1), (1.0, 9))
-"""(multiple of the need, closing in blocks) that candidates are cut out at; the last joins cells up to
-100 px."""
-
-
-class Steps(Protocol):
-    """Isolated steps of every second row and column of a picture, or their sums over some pictures, where the
-    picture lies: ``Sampled``, or ``ondevice.DeviceSampled``."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """H and W in px."""
-        ...
-
-    def copy(self) -> Self: ...
-    def add(self, other: Self, /) -> None:
-        """Sum up, into this one."""
-        ...
-
-    def erase(self, box: Pixels) -> None:
-        """Forget the steps of a region and of its right and lower sides."""
-        ...
-
-    def across(self, box: Pixels) -> NDArray[np.float64]:
-        """(x1 - x0,): steps of the box per column, in the rows that are looked at."""
-        ...
-
-    def down(self, box: Pixels) -> NDArray[np.float64]:
-        """(y1 - y0,): the same per row."""
-        ...
-
-    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """(H / 16, W) and (W / 16, H): steps per column of each 16 px band of rows, per row of each of
-        columns, whole bands only."""
-        ...
-
-    def strength(self, need: int) -> NDArray[np.float32]:
-        """Segments, of ``need`` steps each, around each block of 16 px over those needed, of the axis with
-        fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
-        ...
+_SEGMENT_EDGES = 5
+"""Isolated edges among the 16 pixels looked at in 32 px of one column that make a segment (30 %)."""
+_ACCUMULATED_SEGMENT_EDGES = 2.9
+"""The same per frame where frames are summed up (18 %); measured on 38 clips and 61 faint mosaics."""
+MAX_FRAMES = 12
+"""Most frames that can be summed up: 16 edges of each fit into a byte."""
+_NEEDED_SEGMENTS = ((4, 5), (8, 9))
+"""(window in blocks, segments needed on each axis in it); mosaics in 38 training clips have 7 to 28 in
+windows of 64 px and 19 to 91 in 128 px, 34 of the clips without stay at or below 4 and 9."""
+_CUTS = ((3.0, 1), (2.0, 1), (1.0, 1), (1.0, 9))
+"""(multiple of the need, closing in blocks) at which candidates are cut out; the last joins cells up to 100
+px."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """``Steps`` in the host's memory."""
+class SampledEdges(ABC):
+    """Isolated edges of every second row and column of a picture, or their sums over some pictures.
 
-    vertical: NDArray[np.uint8]
-    """(H / STRIDE_PX, W): along rows"""
-    horizontal: NDArray[np.uint8]
-    """(W / STRIDE_PX, H): along columns, turned to lie along rows"""
+    The arrays are NumPy's in the host's memory, or tensors on a device.
+    """
+
+    vertical: Any
+    """(H / STRIDE_PX, W) uint8: along rows"""
+    horizontal: Any
+    """(W / STRIDE_PX, H) uint8: along columns, turned to lie along rows"""
     size: tuple[int, int]
     """H and W in px"""
 
+    _count_type: ClassVar[Any]
+    """Integers that sums over a band fit into."""
+    _real_type: ClassVar[Any]
+    """float32; exact for small integers."""
+
+    @abstractmethod
+    def copy(self) -> Self: ...
+
     @staticmethod
-    def of(luma: NDArray[np.uint8]) -> Sampled:
-        """Measured on ``luma`` (H, W) uint8."""
-        height, width = luma.shape
-        columns = isolated_steps(turned(luma[:, ::STRIDE_PX]))
-        return Sampled(isolated_steps(luma[::STRIDE_PX]), columns, (height, width))
+    @abstractmethod
+    def _profile(edges: Any) -> NDArray[np.float64]:
+        """Sums of edges (rows, n) over rows: (n,), on the host."""
 
-    def copy(self) -> Sampled:
-        return Sampled(self.vertical.copy(), self.horizontal.copy(), self.size)
+    @staticmethod
+    @abstractmethod
+    def _on_host(counts: Any) -> NDArray[np.uint8]: ...
 
-    def add(self, other: Sampled) -> None:
-        np.add(self.vertical, other.vertical, out=self.vertical)
-        np.add(self.horizontal, other.horizontal, out=self.horizontal)
+    @staticmethod
+    @abstractmethod
+    def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
+        """(rows, cols): segments of both axes, (rows, cols) each, in windows around each block over those
+        needed, of the axis with fewer; of the window with most."""
 
-    def erase(self, box: Pixels) -> None:
+    def add(self, other: Self) -> None:
+        """Sums up, into this one."""
+        vertical, horizontal = self.vertical, self.horizontal
+        vertical += other.vertical
+        horizontal += other.horizontal
+
+    def erase(self, box: PixelBox) -> None:
+        """Forgets the edges of a region and of its right and lower sides."""
         x0, y0, x1, y1 = box
         self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX + 1, x0 : x1 + 1] = 0
         self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX + 1, y0 : y1 + 1] = 0
 
-    def across(self, box: Pixels) -> NDArray[np.float64]:
+    def across(self, box: PixelBox) -> NDArray[np.float64]:
+        """(x1 - x0,): edges of the box per column, in the rows that are looked at."""
         x0, y0, x1, y1 = box
-        return np.asarray(self.vertical[looked_at(y0, y1), x0:x1].sum(axis=0, dtype=np.float64))
+        return self._profile(self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX, x0:x1])
 
-    def down(self, box: Pixels) -> NDArray[np.float64]:
+    def down(self, box: PixelBox) -> NDArray[np.float64]:
+        """(y1 - y0,): the same per row."""
         x0, y0, x1, y1 = box
-        return np.asarray(self.horizontal[looked_at(x0, x1), y0:y1].sum(axis=0, dtype=np.float64))
+        return self._profile(self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX, y0:y1])
 
     def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return _bands(self.vertical), _bands(self.horizontal)
+        """(H / 16, W) and (W / 16, H): edges per column of each 16 px band of rows, per row of each of
+        columns, whole bands only."""
+        return self._on_host(self._bands(self.vertical)), self._on_host(self._bands(self.horizontal))
 
     def strength(self, need: int) -> NDArray[np.float32]:
+        """Segments, of ``need`` edges each, around each block of 16 px over those needed, of the axis with
+        fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
         if min(self.size) < 2 * BLOCK_PX:
             return np.zeros((0, 0), dtype=np.float32)
-        across, down = _segments(self.vertical, need), _segments(self.horizontal, need).T
+        across, down = self._segments(self.vertical, need), self._segments(self.horizontal, need).T
         rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
-        out = np.zeros((rows, cols), dtype=np.float32)
-        for size, segments in NEED:
+        return self._fulfilled(across[:rows, :cols], down[:rows, :cols])
+
+    def _bands(self, edges: Any) -> Any:
+        """(H / 16, W): sums of edges, (H / STRIDE_PX, W) uint8, over 16 px each."""
+        per_block = BLOCK_PX // STRIDE_PX
+        rows = edges.shape[0] // per_block
+        whole = edges[: rows * per_block].reshape(rows, per_block, edges.shape[1])
+        return whole.sum(1, dtype=self._count_type)
+
+    def _segments(self, edges: Any, need: int) -> Any:
+        """(H / 16 - 1, W / 16) float32: segments of vertical lines per 16 px block, of stretches of 32 px.
+
+        ``edges`` (H / STRIDE_PX, W) uint8 are those of every second row; a segment has ``need``.
+        """
+        cols = edges.shape[1] // BLOCK_PX
+        half = self._bands(edges[:, : cols * BLOCK_PX])
+        line = half[1:] + half[:-1] >= need
+        return line.reshape(len(line), cols, BLOCK_PX).sum(2, dtype=self._real_type)
+
+
+class HostSampledEdges(SampledEdges):
+    """``SampledEdges`` in the host's memory."""
+
+    __slots__ = ()
+    _count_type = np.uint8
+    _real_type = np.float32
+
+    @staticmethod
+    def from_luma(luma: NDArray[np.uint8]) -> HostSampledEdges:
+        """Measures ``luma`` (H, W) uint8."""
+        height, width = luma.shape
+        columns = isolated_edges(transposed(luma[:, ::STRIDE_PX]))
+        return HostSampledEdges(isolated_edges(luma[::STRIDE_PX]), columns, (height, width))
+
+    def copy(self) -> HostSampledEdges:
+        return HostSampledEdges(self.vertical.copy(), self.horizontal.copy(), self.size)
+
+    @staticmethod
+    def _profile(edges: Any) -> NDArray[np.float64]:
+        return np.asarray(edges.sum(axis=0, dtype=np.float64))
+
+    @staticmethod
+    def _on_host(counts: Any) -> NDArray[np.uint8]:
+        return np.asarray(counts)
+
+    @staticmethod
+    def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
+        out = np.zeros(across.shape, dtype=np.float32)
+        both = [np.ascontiguousarray(c) for c in (across, down)]
+        for size, segments in _NEEDED_SEGMENTS:
             kernel = np.ones((size, size), dtype=np.float32)  # sums of small integers are exact
-            sums = [
-                cv2.filter2D(
-                    np.ascontiguousarray(c[:rows, :cols]), -1, kernel, borderType=cv2.BORDER_CONSTANT
-                )
-                for c in (across, down)
-            ]
+            sums = [cv2.filter2D(c, -1, kernel, borderType=cv2.BORDER_CONSTANT) for c in both]
             np.maximum(out, np.minimum(*sums) / np.float32(segments), out=out)
         return out
 
 
-def looked_at(first: int, last: int) -> slice:
-    """Of the rows (or columns) ``first`` to ``last`` of a picture those that ``Steps`` have."""
-    return slice(first // STRIDE_PX, last // STRIDE_PX)
+class DeviceSampledEdges(SampledEdges):
+    """``SampledEdges`` on a device."""
+
+    __slots__ = ()
+    _count_type = torch.int32
+    _real_type = torch.float32
+
+    @staticmethod
+    def from_luma(luma: DeviceLuma) -> DeviceSampledEdges:
+        """Measures ``luma``, on its device."""
+        height, width = luma.shape
+        vertical = isolated_edges_on_device(luma.plane[::STRIDE_PX])
+        horizontal = isolated_edges_on_device(luma.plane[:, ::STRIDE_PX].T)
+        return DeviceSampledEdges(vertical, horizontal, (height, width))
+
+    def copy(self) -> DeviceSampledEdges:
+        return DeviceSampledEdges(self.vertical.clone(), self.horizontal.clone(), self.size)
+
+    @staticmethod
+    def _profile(edges: Any) -> NDArray[np.float64]:
+        return np.asarray(edges.sum(0).cpu().numpy().astype(np.float64))
+
+    @staticmethod
+    def _on_host(counts: Any) -> NDArray[np.uint8]:
+        return np.asarray(counts.to(torch.uint8).cpu().numpy())
+
+    @staticmethod
+    def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
+        both = torch.stack([across, down]).unsqueeze(1)
+        out = torch.zeros(across.shape, device=both.device)
+        for size, segments in _NEEDED_SEGMENTS:
+            before = size // 2  # where OpenCV has the middle of a kernel of even size
+            padded = F.pad(both, (before, size - 1 - before, before, size - 1 - before))
+            sums = F.conv2d(padded, torch.ones(1, 1, size, size, device=both.device))
+            out = torch.maximum(out, sums.amin(0)[0] / segments)
+        return np.asarray(out.cpu().numpy(), np.float32)
 
 
-def _bands(steps: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H / 16, W) uint8: sums of steps, (H / STRIDE_PX, W) uint8, over 16 px each."""
-    per_block = BLOCK_PX // STRIDE_PX
-    rows = steps.shape[0] // per_block
-    whole = steps[: rows * per_block].reshape(rows, per_block, steps.shape[1])
-    return np.asarray(np.add.reduce(whole, axis=1, dtype=np.uint8))
+def isolated_edges_on_device(luma: Tensor) -> Tensor:
+    """``edges.isolated_edges`` along rows: (H, W) uint8 -> (H, W) uint8, 0 or 1."""
+    out = torch.zeros(luma.shape, dtype=torch.uint8, device=luma.device)
+    if luma.shape[1] >= 4:
+        wide = luma.to(torch.int16)
+        d = (wide[:, 1:] - wide[:, :-1]).abs_()
+        here, flank = d[:, 1:-1], torch.maximum(d[:, :-2], d[:, 2:])
+        out[:, 2:-1] = (here >= MIN_EDGE) & (here > 2 * flank)
+    return out
 
 
-def _segments(steps: NDArray[np.uint8], need: int) -> NDArray[np.float32]:
-    """(H / 16 - 1, W / 16) float32: segments of vertical lines per 16 px block, of tiles 32 px high.
-
-    ``steps`` (H / STRIDE_PX, W) uint8 are the isolated steps of every second row; a segment has ``need``.
-    """
-    cols = steps.shape[1] // BLOCK_PX
-    half = _bands(steps[:, : cols * BLOCK_PX])
-    line = half[1:] + half[:-1] >= need
-    return np.asarray(np.add.reduce(line.reshape(len(line), cols, BLOCK_PX), axis=2), dtype=np.float32)
+def sample_edges(luma: Luma) -> SampledEdges:
+    """Isolated edges of every second row and column of (H, W) uint8, where it lies."""
+    if isinstance(luma, DeviceLuma):
+        return DeviceSampledEdges.from_luma(luma)
+    return HostSampledEdges.from_luma(np.asarray(luma))
 
 
-def candidates(steps: Steps) -> list[Pixels]:
+def candidates(edges: SampledEdges) -> list[PixelBox]:
     """Boxes in px that may hold mosaics, the tight ones first; often empty.
 
-    The levels of _LEVELS part mosaics from each other and from busy surroundings. Boxes that repeat another
+    The strengths of _CUTS part mosaics from each other and from busy surroundings. Boxes that repeat another
     are left out. They begin at multiples of 16 px.
     """
-    return _boxes(steps.strength(_SEGMENT), steps.size)
+    return _boxes(candidate_strength(edges), edges.size)
 
 
-def pooled_candidates(steps: Steps, frames: int) -> list[Pixels]:
-    """The same from steps that are sums over ``frames`` pictures, up to POOLED_FRAMES."""
-    return _boxes(steps.strength(math.ceil(_POOLED_SEGMENT * frames)), steps.size)
+def candidate_strength(edges: SampledEdges) -> NDArray[np.float32]:
+    """``SampledEdges.strength`` of one picture; a candidate has 1 and more."""
+    return edges.strength(_SEGMENT_EDGES)
 
 
-def remaining(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[Pixels]:
-    """Those from the isolated steps of both axes, (H, W) uint8, when some have been erased."""
+def accumulated_candidates(edges: SampledEdges, frames: int) -> list[PixelBox]:
+    """The same from edges that are sums over ``frames`` pictures, up to MAX_FRAMES."""
+    return _boxes(edges.strength(math.ceil(_ACCUMULATED_SEGMENT_EDGES * frames)), edges.size)
+
+
+def remaining_candidates(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[PixelBox]:
+    """The same from the isolated edges of both axes, (H, W) uint8, when some have been erased."""
     height, width = vertical.shape
-    return candidates(Sampled(vertical[::STRIDE_PX], turned(horizontal[:, ::STRIDE_PX]), (height, width)))
+    columns = transposed(horizontal[:, ::STRIDE_PX])
+    return candidates(HostSampledEdges(vertical[::STRIDE_PX], columns, (height, width)))
 
 
-def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[Pixels]:
+def _boxes(strength: NDArray[np.float32], shape: tuple[int, ...]) -> list[PixelBox]:
     height, width = shape
-    boxes: list[Pixels] = []
-    for level, join in _LEVELS:
-        where = strength >= level
+    boxes: list[PixelBox] = []
+    for least, join in _CUTS:
+        where = strength >= least
         if not where.any():
             continue
         kernel = np.ones((join + 2, join + 2), dtype=np.uint8)

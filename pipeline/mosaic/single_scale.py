@@ -1,4 +1,4 @@
-"""All mosaics of one frame: screening, then per candidate comb, extent, comb again, outline, operator."""
+"""All mosaics of a picture at one scale: screening, then a region per candidate, and what it leaves."""
 
 from __future__ import annotations
 
@@ -7,212 +7,109 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipeline.config import FindConfig
-from pipeline.mosaic.evidence import Evidence, Pixels
-from pipeline.mosaic.grid_fit import fit
-from pipeline.mosaic.line_grid import MIN_PITCH_PX
-from pipeline.mosaic.multi_frame import Pool
+from pipeline.mosaic.edges import PixelBox
+from pipeline.mosaic.evidence import Evidence
+from pipeline.mosaic.grid_fit import MIN_PITCH_PX
+from pipeline.mosaic.multi_frame import EdgeAccumulator
 from pipeline.mosaic.outline import outline
-from pipeline.mosaic.redetect import locate, verify
-from pipeline.mosaic.region import axis, describe, grid
-from pipeline.mosaic.score import rate
-from pipeline.mosaic.screening import Sampled, Steps, candidates, remaining
-from pipeline.mosaic.screening_cuda import DeviceLuma, Luma
-from pipeline.types import Axis, Box, Grid, MosaicRegion
+from pipeline.mosaic.redetect import locate_mosaic, verify_mosaic
+from pipeline.mosaic.region import RegionFit, axis_in_box, describe_region, fit_region, grid_in_picture
+from pipeline.mosaic.rejection import Reject, Rejection, Rule, ignore
+from pipeline.mosaic.score import is_blocking, is_on_codec_grid, judge_region, score_region
+from pipeline.mosaic.screening import candidates, remaining_candidates, sample_edges
+from pipeline.picture.resize import Luma
+from pipeline.types import Box, Grid, MosaicRegion
 
-_MARGIN_PX = 32
-"""Around a candidate of the screening, whose boxes end with the last block that fired."""
+MARGIN_PX = 32
+"""px around a candidate of the screening, whose boxes end with the last block that fired."""
 _DEPTH = 3
 """Mosaics found one inside the candidate of the other."""
 _MAX_OVERLAP = 0.1
-_BLOCKING_SHARE = 0.6
+"""Share of the smaller box that two regions may have in common."""
 _CUT_PX = 8
+"""px from a part's side within which a region counts as cut by it."""
 _GROWTHS = 8
 """Times that a mosaic is looked for around itself, by a cell and 24 px at a time."""
-_SAME = 0.9
+_SAME_REGION = 0.9
 """Share of the smaller box in common from which a wider region holds the one that it grew from."""
-_KNOWN = 0.7
-"""Share of the least score that an expected mosaic needs. At 0.6, what a codec leaves of a mosaic on the
-first frame without it passed once in 20 training clips."""
-_DRIFT_PX, _PHASE_PX = 1.0, 1.0
-"""What a fit of few lines is off."""
-SURE = 0.5
-"""Score from which an expected mosaic is taken without looking for others in its place."""
+_EXPECTED_SHARE = 0.7
+"""Share of the least score that an expected mosaic needs; measured on 20 training clips."""
+SURE_SCORE = 0.5
+"""0..1, score from which an expected mosaic is taken without looking for others in its place."""
+_ALIGN_PX = 16
+"""px; the part around a box that a person gave begins at a multiple of it."""
 
 
-def find(
+def find_at_scale(
     luma: Luma,
     settings: FindConfig,
     expected: Sequence[MosaicRegion] = (),
-    pool: Pool | None = None,
+    accumulator: EdgeAccumulator | None = None,
     without: Sequence[Box] = (),
+    reject: Reject = ignore,
 ) -> list[MosaicRegion]:
-    """Mosaics of one picture, the strongest first; stateless but for the ``pool`` of its shot, if given.
+    """Mosaics of one picture, the strongest first; stateless but for the ``accumulator`` of its shot.
 
     ``luma`` is (H, W) uint8, C-contiguous, or on a device. ``expected`` are mosaics of the frames before:
-    each is looked for where it was, which is cheap, and reported for what this picture shows of it; _KNOWN
-    of ``min_score`` is enough then. What lies in ``without`` is not looked at. Boxes do not overlap by more
-    than a tenth of the smaller one.
+    each is looked for where it was, which is cheap, and reported for what this picture shows of it;
+    _EXPECTED_SHARE of ``min_score`` is enough then. What lies in ``without`` is not looked at. Boxes do not
+    overlap by more than a tenth of the smaller one. ``reject`` is told why candidates are left out.
     """
     height, width = luma.shape
-    found = [r for e in expected if (r := again(luma, e, settings)) is not None]
+    found = [r for e in expected if (r := redetect_at_scale(luma, e, settings)) is not None]
     # A weak one may be something else in truth: its place is searched as well.
-    whole = [b.pixels(width, height) for b in (*without, *(r.box for r in found if r.score >= SURE))]
-    steps: Steps = luma.steps() if isinstance(luma, DeviceLuma) else Sampled.of(np.asarray(luma))
-    for box in whole:
-        steps.erase(box)
-    if pool is not None:
-        pool.add(steps)
-        hinted = [r for box, lattice in pool.lattices() if (r := _pooled(luma, box, lattice, settings))]
+    known = [b.pixels(width, height) for b in (*without, *(r.box for r in found if r.score >= SURE_SCORE))]
+    edges = sample_edges(luma)
+    for box in known:
+        edges.erase(box)
+    if accumulator is not None:
+        accumulator.add(edges)
+        hinted = [r for box, grid in accumulator.hints() if (r := _hinted(luma, box, grid, settings))]
         if hinted:
-            pool.seen()
+            accumulator.confirm()
         found += hinted
-    for x0, y0, x1, y1 in candidates(steps):
-        left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
-        right, bottom = min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)
-        evidence = Evidence.of(luma[top:bottom, left:right])
-        for a, b, c, d in whole:
+    for x0, y0, x1, y1 in candidates(edges):
+        left, top = max(x0 - MARGIN_PX, 0), max(y0 - MARGIN_PX, 0)
+        right, bottom = min(x1 + MARGIN_PX, width), min(y1 + MARGIN_PX, height)
+        evidence = Evidence.from_luma(luma[top:bottom, left:right])
+        for a, b, c, d in known:
             evidence.erase((max(a - left, 0), max(b - top, 0), max(c - left, 0), max(d - top, 0)))
         part, picture = (left, top, right, bottom), (0, 0, width, height)
         regions = [
             _grown(luma, r, settings) if _is_cut(r.box, part, picture) else r
-            for r in _regions(evidence, (left, top), settings)
+            for r in regions_of_part(evidence, (left, top), settings, reject=reject)
         ]
-        regions = [r for r in regions if _is_enough(r, settings.min_score, settings.min_cells)]
+        regions = [r for r in regions if _is_accepted(r, settings, reject)]
         found += regions
-        whole += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
-    return apart([r for r in found if not _is_blocking(r, height, width)])
+        known += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
+    blocking = [r for r in found if is_blocking(r, height, width)]
+    for r in blocking:
+        reject(Rejection(r.box, Rule.CODEC_GRID, "most of the picture lies on it"))
+    return keep_apart([r for r in found if r not in blocking], reject=reject)
 
 
-def apart(
-    regions: Sequence[MosaicRegion], weight: Callable[[MosaicRegion], float] = lambda _: 1.0
+def keep_apart(
+    regions: Sequence[MosaicRegion],
+    weight: Callable[[MosaicRegion], float] = lambda _: 1.0,
+    reject: Reject = ignore,
 ) -> list[MosaicRegion]:
     """Those that overlap no stronger one, the strongest first: score times area times ``weight``."""
     kept: list[MosaicRegion] = []
     for region in sorted(regions, key=lambda r: -weight(r) * r.score * r.box.width * r.box.height):
-        if not any(overlaps(region.box, other.box) for other in kept):
+        if not any(overlap(region.box, other.box) for other in kept):
             kept.append(region)
+        else:
+            reject(Rejection(region.box, Rule.OVERLAP, f"score {region.score:.2f}"))
     return kept
 
 
-def again(luma: Luma, expected: MosaicRegion, settings: FindConfig) -> MosaicRegion | None:
+def redetect_at_scale(luma: Luma, expected: MosaicRegion, settings: FindConfig) -> MosaicRegion | None:
     """The expected mosaic, if the picture, (H, W) uint8, shows enough of it."""
-    region = None if expected.grid is None else verify(luma, expected.box, expected.grid)
-    return region if _is_enough(region, _KNOWN * settings.min_score, settings.min_cells) else None
+    region = None if expected.grid is None else verify_mosaic(luma, expected.box, expected.grid)
+    return region if _is_enough(region, _EXPECTED_SHARE * settings.min_score, settings.min_cells) else None
 
 
-def _pooled(luma: Luma, box: Box, lattice: Grid, settings: FindConfig) -> MosaicRegion | None:
-    """A mosaic that the frames before hint at, if the picture shows it."""
-    region = locate(luma, box, lattice)
-    if region is not None and region.grid is not None:
-        # Seen from its own box, it may reach farther.
-        second = locate(luma, region.box, region.grid)
-        region = second if second is not None and second.score > region.score else region
-    enough = _is_enough(region, settings.min_score, settings.min_cells)
-    # What a codec leaves at the borders of its blocks stays in its place, too.
-    return None if region is None or not enough or _is_codec_lattice(region) else region
-
-
-def _is_enough(region: MosaicRegion | None, min_score: float, min_cells: int) -> bool:
-    if region is None or region.grid is None or region.score < min_score:
-        return False
-    cells = min(region.box.width / region.grid.x.pitch, region.box.height / region.grid.y.pitch)
-    return cells >= min_cells - 0.5
-
-
-def _is_cut(box: Box, part: Pixels, picture: Pixels) -> bool:
-    """True where a side lies at that of the part, inside the picture: a larger part may show more of it."""
-    sides = zip((box.x0, box.y0, box.x1, box.y1), part, picture, strict=True)
-    return any(abs(side - end) <= _CUT_PX and end != border for side, end, border in sides)
-
-
-def _grown(luma: Luma, region: MosaicRegion, settings: FindConfig) -> MosaicRegion:
-    """A mosaic that was seen up to the end of a part, which says nothing of where it ends itself.
-
-    Its lattice is looked for around it until no more comes: a large mosaic in wide cells has few steps, and
-    the screening may fire in its liveliest corner only.
-    """
-    for _ in range(_GROWTHS):
-        wider = None if region.grid is None else locate(luma, region.box, region.grid)
-        if wider is None or wider.score < settings.min_score:
-            break
-        gained = wider.box.width * wider.box.height - region.box.width * region.box.height
-        if gained <= 0.0 or _overlap(wider.box, region.box) < _SAME:
-            break
-        region = wider
-    return region
-
-
-def _is_blocking(region: MosaicRegion, height: int, width: int) -> bool:
-    """True for most of a picture in cells of 8 or 4 px from its corner: a codec that kept the means only."""
-    large = region.box.width * region.box.height >= _BLOCKING_SHARE * height * width
-    return large and _is_codec_lattice(region, (0.5, 1))
-
-
-def _is_codec_lattice(region: MosaicRegion, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> bool:
-    """True for cells of a multiple of 8 px from the picture's corner on, as far as so many can tell."""
-    return codec_axes(region, multiples) == 2
-
-
-def codec_axes(region: MosaicRegion, multiples: Sequence[float] = (0.5, 1, 2, 4)) -> int:
-    """On how many axes the lines are a codec's."""
-    box = region.box
-    if region.grid is None:
-        return 0
-    return sum(
-        any(_is_multiple(a, (first + last) / 2, (last - first) / 2, 8.0 * m) for m in multiples)
-        for a, first, last in ((region.grid.x, box.x0, box.x1), (region.grid.y, box.y0, box.y1))
-    )
-
-
-def _is_multiple(axis: Axis, middle: float, reach: float, pitch: float) -> bool:
-    """True where the lines of ``axis`` drift by less than _DRIFT_PX from those at multiples of ``pitch`` px
-    from the middle to the ends, and lie within _PHASE_PX (less in small cells) of them in the middle."""
-    line = axis.origin + round((middle - axis.origin) / axis.pitch) * axis.pitch
-    drift = abs(axis.pitch / pitch - 1.0) * reach
-    return drift < _DRIFT_PX and abs(line - pitch * round(line / pitch)) <= min(_PHASE_PX, pitch / 8)
-
-
-def overlaps(a: Box, b: Box) -> bool:
-    """True where more of the smaller box than _MAX_OVERLAP lies in both."""
-    return _overlap(a, b) >= _MAX_OVERLAP
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Area in common over that of the smaller box."""
-    w = min(a.x1, b.x1) - max(a.x0, b.x0)
-    h = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(w, 0.0) * max(h, 0.0) / max(min(a.width * a.height, b.width * b.height), 1.0)
-
-
-def _regions(
-    evidence: Evidence, offset: tuple[int, int], settings: FindConfig, depth: int = _DEPTH
-) -> list[MosaicRegion]:
-    """Mosaics in a part of the picture: the clearest, then those in the candidates that are left without it.
-
-    Erases the steps of each. Those that the part cuts may have fewer cells than wanted.
-    """
-    best = fit(evidence, settings.max_cell_px) if remaining(evidence.vertical, evidence.horizontal) else None
-    if best is None:
-        return []
-    x0, y0, x1, y1 = best.extent.box
-    height, width = evidence.size
-    score = rate(evidence, best.lattice, best.extent)
-    cells = min((x1 - x0) / best.lattice.x.pitch, (y1 - y0) / best.lattice.y.pitch)
-    is_cut = min(x0, y0, width - x1, height - y1) <= _CUT_PX
-    if score < settings.min_score or (cells < settings.min_cells - 0.5 and not is_cut):
-        return []
-    outlined = outline(evidence, best.lattice, best.extent)
-    regions = [describe(evidence, best.lattice, outlined, best.extent.strips, score, offset)]
-    evidence.erase(outlined[0])
-    left_over = remaining(evidence.vertical, evidence.horizontal) if depth else []
-    for x0, y0, x1, y1 in left_over:
-        left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
-        part = evidence.cut((left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height)))
-        regions += _regions(part, (offset[0] + left, offset[1] + top), settings, depth - 1)
-    return regions
-
-
-def read_grid(luma: Luma, box: Box, settings: FindConfig) -> Grid | None:
+def read_grid_at_scale(luma: Luma, box: Box, settings: FindConfig) -> Grid | None:
     """Grid of a mosaic that a person pointed at, or None where none can be read.
 
     ``luma`` is (H, W) uint8. The box may be larger than the mosaic; half of ``min_score`` is enough, as the
@@ -220,18 +117,142 @@ def read_grid(luma: Luma, box: Box, settings: FindConfig) -> Grid | None:
     """
     height, width = luma.shape
     x0, y0, x1, y1 = box.pixels(width, height)
-    left, top = x0 // 16 * 16, y0 // 16 * 16
+    left, top = x0 // _ALIGN_PX * _ALIGN_PX, y0 // _ALIGN_PX * _ALIGN_PX
     if x1 - left < 2 * MIN_PITCH_PX or y1 - top < 2 * MIN_PITCH_PX:
         return None
     part = np.ascontiguousarray(luma[top:y1, left:x1])
-    evidence = Evidence.of(part)
-    best = fit(evidence, settings.max_cell_px)
+    evidence = Evidence.from_luma(part)
+    best = fit_region(evidence, settings.max_cell_px)
     if best is None:
         return None
-    score = rate(evidence, best.lattice, best.extent)
+    score = score_region(evidence, best.grid, best.bounds)
     if score < settings.min_score / 2:
         return None
-    across, down = evidence.profiles(best.extent.box)
-    x, _ = axis(across, best.lattice.x, (x0 - left, x1 - left), False)
-    y, _ = axis(down, best.lattice.y, (y0 - top, y1 - top), False)
-    return grid(part, x, y, best.extent.box, (left, top), score)
+    across, down = evidence.profiles(best.bounds.box)
+    x, _ = axis_in_box(across, best.grid.x, (x0 - left, x1 - left), False)
+    y, _ = axis_in_box(down, best.grid.y, (y0 - top, y1 - top), False)
+    return grid_in_picture(part, x, y, best.bounds.box, (left, top), score)
+
+
+def regions_of_part(
+    evidence: Evidence,
+    offset: tuple[int, int],
+    settings: FindConfig,
+    depth: int = _DEPTH,
+    reject: Reject = ignore,
+) -> list[MosaicRegion]:
+    """Mosaics in a part of the picture, which begins at ``offset`` (x, y): the clearest, then those in the
+    candidates that are left without it.
+
+    Erases the edges of each. Those that the part cuts may have fewer cells than wanted.
+    """
+    (height, width), (left, top) = evidence.size, offset
+    if not remaining_candidates(evidence.vertical, evidence.horizontal):
+        whole = Box(left, top, left + width, top + height)
+        reject(Rejection(whole, Rule.TAKEN, "too few are left"))
+        return []
+    best = clearest_of_part(evidence, offset, settings, reject)
+    if best is None:
+        return []
+    fit, score = best
+    outlined = outline(evidence, fit.grid, fit.bounds)
+    regions = [describe_region(evidence, fit.grid, outlined, fit.bounds.strips, score, offset)]
+    evidence.erase(outlined[0])
+    left_over = remaining_candidates(evidence.vertical, evidence.horizontal) if depth else []
+    for x0, y0, x1, y1 in left_over:
+        dx, dy = max(x0 - MARGIN_PX, 0), max(y0 - MARGIN_PX, 0)
+        part = evidence.cut((dx, dy, min(x1 + MARGIN_PX, width), min(y1 + MARGIN_PX, height)))
+        regions += regions_of_part(part, (left + dx, top + dy), settings, depth - 1, reject)
+    return regions
+
+
+def clearest_of_part(
+    evidence: Evidence, offset: tuple[int, int], settings: FindConfig, reject: Reject = ignore
+) -> tuple[RegionFit, float] | None:
+    """The region of a part with most edges on a grid, and its score, if it is a mosaic."""
+    (height, width), (left, top) = evidence.size, offset
+    best = fit_region(evidence, settings.max_cell_px)
+    if best is None:
+        whole = Box(left, top, left + width, top + height)
+        reject(Rejection(whole, Rule.NO_GRID, f"cells of {MIN_PITCH_PX:g} to {settings.max_cell_px:g} px"))
+        return None
+    x0, y0, x1, y1 = best.bounds.box
+    box = Box(left + x0, top + y0, left + x1, top + y1)
+    judged = judge_region(evidence, best.grid, best.bounds)
+    cells = min((x1 - x0) / best.grid.x.pitch, (y1 - y0) / best.grid.y.pitch)
+    is_cut = min(x0, y0, width - x1, height - y1) <= _CUT_PX
+    if judged.score < settings.min_score:
+        reject(Rejection(box, judged.rule, judged.figures()))
+        return None
+    if cells < settings.min_cells - 0.5 and not is_cut:
+        reject(Rejection(box, Rule.FEW_CELLS, f"{cells:.1f} cells, wanted {settings.min_cells}"))
+        return None
+    return best, judged.score
+
+
+def _hinted(luma: Luma, box: Box, grid: Grid, settings: FindConfig) -> MosaicRegion | None:
+    """A mosaic that the frames before hint at, if the picture shows it."""
+    region = locate_mosaic(luma, box, grid)
+    if region is not None and region.grid is not None:
+        # From its own box it may reach farther.
+        second = locate_mosaic(luma, region.box, region.grid)
+        region = second if second is not None and second.score > region.score else region
+    enough = _is_enough(region, settings.min_score, settings.min_cells)
+    # What a codec leaves at the borders of its blocks stays in its place, too.
+    return None if region is None or not enough or is_on_codec_grid(region) else region
+
+
+def _is_enough(region: MosaicRegion | None, min_score: float, min_cells: int) -> bool:
+    if region is None or region.grid is None or region.score < min_score:
+        return False
+    return _cells(region, region.grid) >= min_cells - 0.5
+
+
+def _cells(region: MosaicRegion, grid: Grid) -> float:
+    """Cells across or down, whichever are fewer."""
+    return min(region.box.width / grid.x.pitch, region.box.height / grid.y.pitch)
+
+
+def _is_accepted(region: MosaicRegion, settings: FindConfig, reject: Reject) -> bool:
+    """``_is_enough`` of a region that has been grown, and why not."""
+    if _is_enough(region, settings.min_score, settings.min_cells):
+        return True
+    rule = Rule.LOW_SCORE if region.score < settings.min_score else Rule.FEW_CELLS
+    cells = 0.0 if region.grid is None else _cells(region, region.grid)
+    reject(Rejection(region.box, rule, f"score {region.score:.2f}, {cells:.1f} cells"))
+    return False
+
+
+def _is_cut(box: Box, part: PixelBox, picture: PixelBox) -> bool:
+    """True where a side lies at that of the part, inside the picture: a larger part may show more of it."""
+    sides = zip((box.x0, box.y0, box.x1, box.y1), part, picture, strict=True)
+    return any(abs(side - end) <= _CUT_PX and end != border for side, end, border in sides)
+
+
+def _grown(luma: Luma, region: MosaicRegion, settings: FindConfig) -> MosaicRegion:
+    """A mosaic that was found up to the end of a part, which says nothing of where it ends itself.
+
+    Its grid is looked for around it until no more comes: a large mosaic in wide cells has few edges, and the
+    screening may fire in its liveliest corner only.
+    """
+    for _ in range(_GROWTHS):
+        wider = None if region.grid is None else locate_mosaic(luma, region.box, region.grid)
+        if wider is None or wider.score < settings.min_score:
+            break
+        gained = wider.box.width * wider.box.height - region.box.width * region.box.height
+        if gained <= 0.0 or _common_share(wider.box, region.box) < _SAME_REGION:
+            break
+        region = wider
+    return region
+
+
+def overlap(a: Box, b: Box) -> bool:
+    """True where at least _MAX_OVERLAP of the smaller box lies in both."""
+    return _common_share(a, b) >= _MAX_OVERLAP
+
+
+def _common_share(a: Box, b: Box) -> float:
+    """Area in common over that of the smaller box."""
+    w = min(a.x1, b.x1) - max(a.x0, b.x0)
+    h = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(w, 0.0) * max(h, 0.0) / max(min(a.width * a.height, b.width * b.height), 1.0)

@@ -1,7 +1,7 @@
 """The mosaic of one region on one frame: which pixels, which cells, and what value each cell has.
 
-The only reader of mosaics: ``crop`` renders what stands here into canonical coordinates, ``paste``
-holds the restored pixels to it, so both see one grid and one set of samples.
+Nothing else reads mosaics: ``crop`` renders the cells into canonical coordinates, ``paste`` holds the
+restored pixels to them, so both use one grid and one set of samples.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pipeline.cuda import CPU
 from pipeline.picture.color import Conversion
 from pipeline.types import Axis, Frame, Grid, MosaicRegion, Samples, Shape
 
-# A codec rings at the edges of cells: pixels this near to one are not asked, where the cell is wide enough.
 _BORDER_PX = ((8.0, 2), (4.0, 1))
-# Pixels farther from their cell's mean than this many standard deviations are dropped from it.
+"""(pitch, border) in px: a codec rings at the edges of cells, so pixels this near to one are left out in
+cells from this pitch on."""
 _TRIM = 1.5
+"""Standard deviations from the mean of its cell beyond which a pixel is dropped."""
+_ROUNDING = 0.5
+"""Codes, added to that: a cell that is even but for rounding keeps all its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,6 @@ class Cells:
     """(H,) float32, 1 on rows of pixels away from the edges of cells."""
     inner_cols: Tensor
     """(W,) float32, the same for columns."""
-
-
-def mosaic_mask(region: MosaicRegion, x: Tensor, y: Tensor) -> Tensor:
-    """(len(y), len(x)) bool: which pixels, given by column and row, have their centre in the region."""
-    across, down = _outside(region, x, y)
-    return across.unsqueeze(0) + down.unsqueeze(1) <= 1
 
 
 def _outside(region: MosaicRegion, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +99,7 @@ def cells_of(
 
 
 def sent(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-    """Small tensors of the host on a device, without waiting for it."""
+    """Copies small tensors of the host to a device, without waiting for it."""
     return tuple(x.to(device, non_blocking=True) for x in tensors)
 
 
@@ -128,8 +125,8 @@ def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
         native = torch.cat([luma, chroma])
     present = (coverage(cells.rows, cells.cols, mask) > 0).to(torch.float32)
     values = convert.samples_to_rgb(native).clamp_(0, 1) * present
-    seen = torch.where(present > 0, deviation, float("nan"))
-    return Samples(values, seen.nanmedian() * convert.step)
+    known = torch.where(present > 0, deviation, float("nan"))
+    return Samples(values, known.nanmedian() * convert.step)
 
 
 def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1: int) -> list[Tensor]:
@@ -190,8 +187,7 @@ def _robust_means(
     mean = sums(values * weight) / count
     off = (values - replicate(mean, rows, cols)).square_()
     variance = sums(off * weight) / count
-    # 0.5: a cell that is even but for rounding keeps all its pixels.
-    limit = (_TRIM * variance.sqrt() + 0.5).square_()
+    limit = (_TRIM * variance.sqrt() + _ROUNDING).square_()
     near = (off <= replicate(limit, rows, cols)).all(0, keepdim=True)
     keep = weight * near
     count = sums(keep)

@@ -1,7 +1,6 @@
-"""Where the cells of lattices lie in the planes of a frame: edges of all of them at once.
+"""Where the cells of grids lie in the planes of a frame: edges of all of them at once.
 
-A frame of a crowd has forty masks, with four axes each: worked out one by one in Python they took more time
-than the pixels did.
+A frame of a crowd has forty masks, with four axes each: one by one in Python they cost more than the pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class PlaneAxis:
     """One axis of a box on one plane, in R cells."""
 
     start: int
@@ -40,11 +39,11 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlanePart:
     """A box on one plane."""
 
-    y: Axis
-    x: Axis
+    y: PlaneAxis
+    x: PlaneAxis
 
     @property
     def is_empty(self) -> bool:
@@ -56,21 +55,21 @@ class Place:
         return slice(self.y.start, self.y.stop), slice(self.x.start, self.x.stop)
 
 
-def places(
+def plane_parts(
     frame: Frame, convert: Conversion, boxes: Sequence[Box], cells: Sequence[tuple[int, int]]
-) -> list[tuple[Place, Place]]:
-    """Of each box in (rows, columns) of cells its place on the first plane, and on the planes of chroma,
+) -> list[tuple[PlanePart, PlanePart]]:
+    """The part of each box, in (rows, columns) of cells, on the first plane and on the planes of chroma,
     which is the same one where chroma has the samples of luma."""
     if not boxes:
         return []
     edges = np.array([(box.y0, box.y1, box.x0, box.x1) for box in boxes])
     counts = np.array(cells)
 
-    def on(plane: int, step_y: int, step_x: int) -> list[Place]:
+    def on(plane: int, step_y: int, step_x: int) -> list[PlanePart]:
         rows, columns = frame.planes[plane].shape
-        down = axes(edges[:, 0], edges[:, 1], counts[:, 0], rows, step_y)
-        across = axes(edges[:, 2], edges[:, 3], counts[:, 1], columns, step_x)
-        return [Place(y, x) for y, x in zip(down, across, strict=True)]
+        down = plane_axes(edges[:, 0], edges[:, 1], counts[:, 0], rows, step_y)
+        across = plane_axes(edges[:, 2], edges[:, 3], counts[:, 1], columns, step_x)
+        return [PlanePart(y, x) for y, x in zip(down, across, strict=True)]
 
     fine = on(0, 1, 1)
     step_y, step_x = convert.format.step_y, convert.format.step_x
@@ -78,11 +77,11 @@ def places(
     return list(zip(fine, coarse, strict=True))
 
 
-def axes(
+def plane_axes(
     low: NDArray[np.float64], high: NDArray[np.float64], cells: Ints, size: int, step: int
-) -> list[Axis]:
-    """Of n boxes that span the pixels ``low`` to ``high`` (n,) in ``cells`` (n,) cells each, on an axis of
-    ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``."""
+) -> list[PlaneAxis]:
+    """Axes of n boxes that span the pixels ``low`` to ``high`` (n,) in ``cells`` (n,) cells each, on an axis
+    of ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``."""
     start = np.clip(np.floor(low).astype(np.int64) // step, 0, size)
     stop = np.maximum(np.minimum(_up(np.ceil(high).astype(np.int64), step), size), start)
     pitch = np.maximum((high - low) / cells, 1e-6)[:, None]
@@ -95,7 +94,7 @@ def axes(
     counts = bounds[:, 1:] - bounds[:, :-1]
     least = np.where(cell[:-1] < cells[:, None], counts, size).min(1)
     return [
-        Axis(first, last, bound[: n + 1], count[:n], fewest)
+        PlaneAxis(first, last, bound[: n + 1], count[:n], fewest)
         for first, last, bound, count, n, fewest in zip(
             start.tolist(), stop.tolist(), bounds, counts, cells.tolist(), least.tolist(), strict=True
         )
@@ -107,9 +106,9 @@ def _up(pixels: Ints, step: int) -> Ints:
     return pixels if step == 1 else -(-pixels // step)
 
 
-def own(axis: Axis, least: float | None = None) -> Ints | None:
-    """For each cell the nearest one with enough samples: ``least``, or half of the fullest's; None where all
-    have enough."""
+def shown_cells(axis: PlaneAxis, least: float | None = None) -> Ints | None:
+    """The cell whose mean each cell shows: the nearest one with enough samples, ``least``, or half of the
+    fullest's; None where all have enough."""
     counts = axis.counts
     wanted = max(int(counts.max()) / 2 if least is None else least, 1)
     if axis.least >= wanted:

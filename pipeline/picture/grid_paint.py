@@ -1,4 +1,4 @@
-"""A lattice of cells over a box of a frame: measured in the native planes, painted into them.
+"""A grid of cells over a box of a frame: measured in the native planes, painted into them.
 
 Cells follow the index map of ``nets.pixelation``: pixel i lies in cell floor((i - origin) / pitch); pixels
 that the box only touches belong to its outer cells. A chroma sample belongs to the cell of its first pixel.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.picture.color import Conversion
-from pipeline.picture.grid_axes import Place, own, places
+from pipeline.picture.grid_axes import PlanePart, plane_parts, shown_cells
 from pipeline.types import Box, Frame, Mask, Shape
 
 LEAST_CELL_PX = 4.0
@@ -26,7 +26,7 @@ LEAST_CELL_PX = 4.0
 
 
 def cells_across(box: Box, blocks: int, mask_scale: float, sample_aspect: float = 1.0) -> tuple[int, int]:
-    """(rows, columns) of the lattice over a mask of ``mask_scale`` x a face's box.
+    """(rows, columns) of the grid over a mask of ``mask_scale`` x a face's box.
 
     ``blocks`` cells lie across the shorter side of the face; cells are square as displayed.
     """
@@ -37,7 +37,7 @@ def cells_across(box: Box, blocks: int, mask_scale: float, sample_aspect: float 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Mean colours of a lattice's cells."""
+    """Mean colours of a grid's cells."""
 
     samples: Tensor
     """(3, R, C) float32 RGB, gamma-coded, not clamped"""
@@ -59,26 +59,26 @@ def measure(
     planes = convert.format.colour_planes
     ends = np.cumsum([0, *(rows * columns for rows, columns in cells)]).tolist()
     means = np.empty((planes, ends[-1]), np.float32)
-    there = places(frame, convert, boxes, cells)
+    parts = plane_parts(frame, convert, boxes, cells)
     shown = []
-    for i, (fine, coarse) in enumerate(there):
-        ours = own(fine.y), own(fine.x)
+    for i, (fine, coarse) in enumerate(parts):
+        cells_shown = shown_cells(fine.y), shown_cells(fine.x)
         for index, plane in enumerate(frame.planes[:planes]):
             mean = means[index, ends[i] : ends[i + 1]].reshape(cells[i])
-            _means(plane, coarse if index else fine, ours, mean)
-        shown.append(ours)
+            _means(plane, coarse if index else fine, cells_shown, mean)
+        shown.append(cells_shown)
     samples = convert.samples_to_rgb(torch.from_numpy(means))
     return [
         _measured(samples[:, ends[i] : ends[i + 1]].view(3, *cells[i]), fine, shown[i])
-        for i, (fine, _) in enumerate(there)
+        for i, (fine, _) in enumerate(parts)
     ]
 
 
-_Own = tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
+_Shown = tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
 """Rows and columns whose mean cells show; None: their own."""
 
 
-def _measured(samples: Tensor, fine: Place, shown: _Own) -> Measured:
+def _measured(samples: Tensor, fine: PlanePart, shown: _Shown) -> Measured:
     down, across = fine.y.counts, fine.x.counts
     rows, columns = (
         np.arange(len(counts)) if cells is None else cells
@@ -87,7 +87,7 @@ def _measured(samples: Tensor, fine: Place, shown: _Own) -> Measured:
     return Measured(samples, rows, columns, int(down[rows].min() * across[columns].min()))
 
 
-def _means(plane: Tensor, place: Place, shown: _Own, out: NDArray[np.float32]) -> None:
+def _means(plane: Tensor, place: PlanePart, shown: _Shown, out: NDArray[np.float32]) -> None:
     """(R, C): of the cells of a place on a plane."""
     if place.is_empty:
         out[:] = int(plane.to(torch.int32).sum()) / plane.numel()
@@ -101,13 +101,13 @@ def _means(plane: Tensor, place: Place, shown: _Own, out: NDArray[np.float32]) -
     # A cell that has pixels but no sample of chroma shows its neighbour's.
     rows, columns = (
         filled if cells is None else cells if filled is None else filled[cells]
-        for cells, filled in zip(shown, (own(y, 1), own(x, 1)), strict=True)
+        for cells, filled in zip(shown, (shown_cells(y, 1), shown_cells(x, 1)), strict=True)
     )
     means = means if rows is None else means[rows]
     out[:] = means if columns is None else means[:, columns]
 
 
-def _cell_sums(plane: Tensor, place: Place) -> NDArray[np.float64]:
+def _cell_sums(plane: Tensor, place: PlanePart) -> NDArray[np.float64]:
     """(R, C): samples of each cell added up where they lie; the sums come to the host.
 
     float64 holds the sums of any picture's integers exactly.
@@ -142,23 +142,23 @@ def paint(frame: Frame, masks: Sequence[Mask], convert: Conversion) -> None:
     cells = [(mask.samples.shape[1], mask.samples.shape[2]) for mask in masks]
     ends = np.cumsum([0, *(rows * columns for rows, columns in cells)]).tolist()
     codes = convert.samples_from_rgb(torch.cat([mask.samples.flatten(1) for mask in masks], 1)).numpy()
-    there = places(frame, convert, [mask.box for mask in masks], cells)
-    for i, (mask, (fine, coarse)) in enumerate(zip(masks, there, strict=True)):
+    parts = plane_parts(frame, convert, [mask.box for mask in masks], cells)
+    for i, (mask, (fine, coarse)) in enumerate(zip(masks, parts, strict=True)):
         if fine.is_empty:
             continue
-        own_codes = codes[:, ends[i] : ends[i + 1]].reshape(-1, *cells[i])
+        mask_codes = codes[:, ends[i] : ends[i + 1]].reshape(-1, *cells[i])
         inside = _covered(mask, fine, cells[i])
-        _paint_plane(frame.planes[0], fine, mask, own_codes[0], inside, (1, 1), convert)
+        _paint_plane(frame.planes[0], fine, mask, mask_codes[0], inside, (1, 1), convert)
         steps = convert.format.step_y, convert.format.step_x
-        if len(own_codes) > 1:
+        if len(mask_codes) > 1:
             inside = _any(inside, fine, convert)
-        for plane, code in zip(frame.planes[1:], own_codes[1:], strict=False):
+        for plane, code in zip(frame.planes[1:], mask_codes[1:], strict=False):
             _paint_plane(plane, coarse, mask, code, inside, steps, convert)
 
 
 def _paint_plane(
     plane: Tensor,
-    place: Place,
+    place: PlanePart,
     mask: Mask,
     codes: NDArray[np.int32],
     inside: NDArray[np.bool_],
@@ -184,7 +184,7 @@ def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], wher
     target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
 
 
-def _covered(mask: Mask, place: Place, cells: tuple[int, int]) -> NDArray[np.bool_]:
+def _covered(mask: Mask, place: PlanePart, cells: tuple[int, int]) -> NDArray[np.bool_]:
     """Pixels of the box that are painted."""
     y, x = place.y, place.x
     if mask.shape is Shape.RECTANGLE:
@@ -197,14 +197,14 @@ def _covered(mask: Mask, place: Place, cells: tuple[int, int]) -> NDArray[np.boo
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
 
 
-def _spread(values: NDArray[Any], place: Place) -> NDArray[Any]:
+def _spread(values: NDArray[Any], place: PlanePart) -> NDArray[Any]:
     """The value of its cell for each sample."""
     return values.repeat(place.x.counts, 1).repeat(place.y.counts, 0)
 
 
 @lru_cache(maxsize=256)
 def _touching(cells: tuple[int, int]) -> NDArray[np.bool_]:
-    """(R, C): cells that the ellipse in the lattice's box touches."""
+    """(R, C): cells that the ellipse in the grid's box touches."""
     down = _distance(np.arange(cells[0]), 0, cells[0])
     across = _distance(np.arange(cells[1]), 0, cells[1])
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
@@ -217,7 +217,7 @@ def _distance(first: NDArray[np.int64], low: float, high: float) -> NDArray[np.f
     return np.asarray(away / ((high - low) / 2))
 
 
-def _any(inside: NDArray[np.bool_], place: Place, convert: Conversion) -> NDArray[np.bool_]:
+def _any(inside: NDArray[np.bool_], place: PlanePart, convert: Conversion) -> NDArray[np.bool_]:
     """Chroma samples of which any pixel is painted."""
     step_y, step_x = convert.format.step_y, convert.format.step_x
     if (step_y, step_x) == (1, 1) or not inside.size:
@@ -233,9 +233,10 @@ def _any(inside: NDArray[np.bool_], place: Place, convert: Conversion) -> NDArra
 
 
 def _interpolated(
-    codes: NDArray[np.int32], box: Box, place: Place, steps: tuple[int, int], bits: int
+    codes: NDArray[np.int32], box: Box, place: PlanePart, steps: tuple[int, int], bits: int
 ) -> NDArray[np.float32]:
-    """The lattice interpolated at the samples of one plane, which cover ``steps`` (rows, columns) pixels."""
+    """The grid's values interpolated at the samples of one plane, which cover ``steps`` (rows, columns)
+    pixels."""
     rows, columns = codes.shape
     y, x = place.y, place.x
     # Centres of samples in cells, from the first cell's centre on.

@@ -1,18 +1,140 @@
-"""Planes made smaller, on any device: what OpenCV does on the CPU, as PyTorch does it on a GPU.
+"""Planes made smaller, on the host and on a device.
 
-OpenCV computes in integers and PyTorch in float32; results, 0..255, differ by one level at most.
+On the host OpenCV does it in integers, on a device PyTorch in float32; results, 0..255, differ by one level
+at most. ``*_array`` take arrays of the host, ``*_on_host`` tensors anywhere, and give arrays of the host; the
+others take tensors and leave the result where they lie. Also here: the luma that mosaics are found in.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, Protocol
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.picture.color import Model, pixel_format
 from pipeline.types import Frame
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Luma(Protocol):
+    """(H, W) uint8 of which parts are asked for: an array, or a plane on a device."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, part: Any, /) -> Any: ...
+
+
+class DeviceLuma:
+    """(H, W) uint8 on a device; indexing copies a part to the host."""
+
+    def __init__(self, plane: Tensor) -> None:
+        self.plane = plane
+        self.shape = tuple(plane.shape)
+
+    def __getitem__(self, part: Any, /) -> NDArray[np.uint8]:
+        return np.asarray(self.plane[part].contiguous().cpu().numpy(), np.uint8)
+
+
+def luma8(frame: Frame) -> Luma:
+    """(H, W) uint8: luma of YUV and gray, green of RGB, scaled to 8 bits and rounded. A view at 8 bits.
+
+    It lies where the frame lies.
+    """
+    fmt = pixel_format(frame.pix_fmt)
+    plane = frame.planes[1 if fmt.model is Model.RGB else 0]
+    if plane.device.type != "cpu":
+        return DeviceLuma(to8(plane, fmt.bits))
+    luma: Luma = to8_array(plane.numpy(), fmt.bits)
+    return luma
+
+
+def shrunk(luma: Luma, times: int) -> Luma:
+    """(H, W) uint8 at 1 / ``times`` of its size, 1 to 3, where it lies: rounded means, halves go up.
+
+    Rows and columns over are lost.
+    """
+    if times == 1:
+        return luma
+    height, width = (size // times for size in luma.shape)
+    if isinstance(luma, DeviceLuma):
+        whole = luma.plane[: times * height, : times * width].to(torch.int32)
+        sums = whole.reshape(height, times, width, times).sum((1, 3))
+        return DeviceLuma(((2 * sums + times**2) // (2 * times**2)).to(torch.uint8))
+    if not height or not width:
+        return np.zeros((height, width), np.uint8)
+    part = np.ascontiguousarray(luma[: times * height, : times * width])
+    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def to8_array(plane: Plane, bits: int) -> NDArray[np.uint8]:
+    """(H, W) of ``bits`` -> (H, W) uint8, scaled and rounded; a view at 8 bits."""
+    if bits <= 8:
+        return np.ascontiguousarray(plane, dtype=np.uint8)
+    return np.asarray(cv2.convertScaleAbs(plane, alpha=1.0 / (1 << (bits - 8))), dtype=np.uint8)
+
+
+def area_on_host(plane: Tensor, bits: int, width: int, height: int) -> NDArray[np.uint8]:
+    """(H, W) of ``bits`` -> (height, width) uint8 by area, about right; resized where it lies."""
+    rows, cols = plane.shape
+    if plane.device.type != "cpu" and rows >= height and cols >= width:
+        return np.asarray(area(to8(plane, bits), width, height).cpu().numpy(), np.uint8)
+    # Of many rows two for each that is left tell enough: a whole factor is what OpenCV is quick at.
+    few = 2 * height
+    host = plane.cpu().numpy()
+    some = host[np.arange(few) * rows // few] if rows > few else host
+    return np.asarray(
+        cv2.resize(to8_array(some, bits), (width, height), interpolation=cv2.INTER_AREA), np.uint8
+    )
+
+
+def linear_array(plane: Plane, bits: int, width: int, height: int) -> NDArray[np.uint8]:
+    """(H, W) of ``bits`` -> (height, width) uint8: halved by area while twice as large, then interpolated.
+
+    Halving by area is quick, and so is linear interpolation, which is anti-aliased enough below a half; area
+    at any other ratio takes ten times as long.
+    """
+    rows, columns = plane.shape
+    small = plane
+    while rows >= 2 * height and columns >= 2 * width:
+        rows, columns = rows // 2, columns // 2
+        small = _resized(small[: 2 * rows, : 2 * columns], columns, rows, cv2.INTER_AREA)
+    return to8_array(_resized(small, width, height, cv2.INTER_LINEAR), bits)
+
+
+def _resized(plane: Plane, width: int, height: int, how: int) -> Plane:
+    resized: Plane = cv2.resize(plane, (width, height), interpolation=how)  # type: ignore[assignment]
+    return resized
+
+
+def linear_on_host(plane: Tensor, bits: int, width: int, height: int) -> NDArray[np.uint8]:
+    """As ``linear``; made smaller where it lies, larger on the host."""
+    rows, columns = plane.shape
+    if plane.device.type == "cpu" or rows * columns <= width * height:
+        return linear_array(plane.cpu().numpy(), bits, width, height)
+    return np.asarray(linear(plane, bits, width, height).cpu().numpy(), np.uint8)
+
+
+def rgb_on_host(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB of the whole frame; BT.601 whatever the tag, which no detector minds."""
+    fmt = pixel_format(frame.pix_fmt)
+    small = [linear_on_host(p, fmt.bits, width, height) for p in frame.planes[: fmt.colour_planes]]
+    match fmt.model:
+        case Model.GRAY:
+            return np.asarray(cv2.merge([small[0]] * 3), np.uint8)
+        case Model.RGB:
+            return np.asarray(cv2.merge(small), np.uint8)
+        case Model.YUV:
+            y, u, v = small
+            if not is_full_range(frame):  # 16..235 to 0..255
+                y = np.asarray(cv2.addWeighted(y, 255 / 219, y, 0, -16 * 255 / 219), np.uint8)
+            return np.asarray(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2RGB), np.uint8)
 
 
 def is_full_range(frame: Frame) -> bool:
@@ -48,10 +170,10 @@ def linear(plane: Tensor, bits: int, width: int, height: int) -> Tensor:
     return torch.round(small.round_() / (1 << max(bits - 8, 0))).clamp_(0, 255).to(torch.uint8)
 
 
-def rgb(frame: Frame, width: int, height: int) -> Tensor:
+def rgb_on_device(frame: Frame, width: int, height: int) -> Tensor:
     """(3, height, width) float32, whole levels 0..255: the whole frame, about right in colour.
 
-    BT.601 whatever the tag, as ``faces.picture`` has OpenCV do it on the CPU, with its factors.
+    BT.601 whatever the tag, as ``rgb_on_host`` has OpenCV do it, with its factors.
     """
     fmt = pixel_format(frame.pix_fmt)
     planes = [linear(p, fmt.bits, width, height).to(torch.float32) for p in frame.planes[: fmt.colour_planes]]

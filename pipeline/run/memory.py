@@ -12,7 +12,7 @@ from pipeline.engines import EngineSpec
 from pipeline.flow import lookahead_items
 from pipeline.run import replay
 from pipeline.run.track_records import FaceTrackRecord
-from pipeline.track.faces import frames_held
+from pipeline.track.faces import lookahead_frames
 from pipeline.types import StreamInfo
 
 MIB = 2**20
@@ -105,7 +105,7 @@ class AnonymizeMemoryBound:
         """For a detector that looks at ``calls`` frames at a time and takes ``activation_bytes`` for them, or
         for ``tracks`` of an earlier run."""
         if tracks is None:
-            held = frames_held(info, config.faces) + lookahead_items(calls)
+            held = lookahead_frames(info, config.faces) + lookahead_items(calls)
         else:
             held = replay.frames_held(tracks)
         return AnonymizeMemoryBound(

@@ -27,7 +27,7 @@ from pipeline.run.sidecar import (
 )
 from pipeline.run.timing import RunTimes
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
 from pipeline.stages.window import window
@@ -66,8 +66,8 @@ class Stages:
         return find_mosaics(frames, settings=self.config.find, manual=self.manual)
 
     def track(self, found: Iterator[Found[MosaicRegion]]) -> Iterator[Tracked]:
-        again = looked_for(self.config.find)
-        return track(found, settings=self.config.track, again=again, bare=is_bare)
+        redetect = redetect_with(self.config.find)
+        return track(found, settings=self.config.track, redetect=redetect, is_clean=is_clean)
 
     def crop(self, tracked: Iterator[Tracked]) -> Iterator[Cropped]:
         spec = self.engine.spec

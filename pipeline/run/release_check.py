@@ -26,6 +26,7 @@ from pipeline.run.anonymize_sidecar import GateRecord, UncoveredRecord
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.plan import AnonymizePlan
 from pipeline.run.track_records import TrackRecorder
+from pipeline.track import SLACK_S
 from pipeline.track.select import Choice
 from pipeline.types import Box, Frame
 
@@ -39,8 +40,6 @@ _SAME_PLACE = 0.3
 """IoU of a face in the output with that in the source"""
 _AHEAD = 4
 """Frames that are decoded while the network looks at another."""
-_SLACK_S = 1e-6
-"""Times are fractions in floating point."""
 _SPARED_SHARE = 0.5
 """Of a face's box that lies in the box of a track that is left by choice, from which it is that face."""
 
@@ -187,7 +186,7 @@ def looked_at(times_s: Sequence[float], every_s: float) -> list[bool]:
     """Which frames the gate looks at: half a step beside those of a run that began where it begins."""
     due, last_s = [], times_s[0] - every_s / 2
     for time_s, next_s in zip_longest(times_s, times_s[1:]):
-        look = next_s is None or next_s - last_s > every_s + _SLACK_S
+        look = next_s is None or next_s - last_s > every_s + SLACK_S
         last_s = time_s if look else last_s
         due.append(look)
     return due

@@ -22,9 +22,10 @@ from pipeline.config import FacesConfig, FindConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import spread
-from pipeline.mosaic.finder import find
-from pipeline.stages.find_mosaics import luma8
+from pipeline.mosaic.finder import find_mosaics_in_picture
+from pipeline.picture.resize import luma8
 from pipeline.stages.shot_cuts import Cuts, thumbnail
+from pipeline.track import SLACK_S
 from pipeline.types import FaceRegion, Found, Frame, MosaicRegion, Region
 
 _SAME_FACE_IOU = 0.3
@@ -32,8 +33,6 @@ _SAME_PLACE = 0.5
 """Share of a face that lies in a mosaic, from which it is the face under the mosaic."""
 _CHANGE_LEVELS = 10.0
 """Mean difference of two thumbnails, of 255; a third of what makes a cut."""
-_SLACK_S = 1e-6
-"""Times are fractions in floating point."""
 
 
 @dataclass(slots=True)
@@ -111,8 +110,8 @@ class FaceLooker:
         """The look at a frame that is due for one. ``next_s``: time of the next frame of the same shot, None:
         there is none."""
         settings = self._settings
-        fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + _SLACK_S
-        due = fine or next_s is None or next_s - self._looked_s > settings.every_s + _SLACK_S
+        fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + SLACK_S
+        due = fine or next_s is None or next_s - self._looked_s > settings.every_s + SLACK_S
         if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
             return None
         self._looked_s, self._seen = item.time_s, item.thumbnail
@@ -139,7 +138,8 @@ class FaceLooker:
             return Found(item.frame, (), item.cut)
         faces_found = [FaceRegion(f.box, f.score, f.landmarks) for f in faces]
         if self._mosaics is not None:
-            self._previous = find(luma8(item.frame), self._mosaics, [] if item.cut else self._previous)
+            expected = [] if item.cut else self._previous
+            self._previous = find_mosaics_in_picture(luma8(item.frame), self._mosaics, expected)
             return Found(item.frame, tuple(_joined(faces_found, self._previous)), item.cut)
         return Found(item.frame, tuple(faces_found), item.cut)
 

@@ -1,4 +1,4 @@
-"""Finder of mosaics as a stage: regions and cuts of each frame, or regions that a person gave."""
+"""Frames -> frames with their mosaics, found or given by a person, and scene cuts."""
 
 from __future__ import annotations
 
@@ -6,38 +6,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.config import FindConfig
-from pipeline.mosaic import finder
-from pipeline.mosaic.finder import again, find, read_grid
-from pipeline.mosaic.multi_frame import Pool
-from pipeline.mosaic.screening_cuda import DeviceLuma, Luma
-from pipeline.picture import resize
-from pipeline.picture.color import Model, pixel_format
-from pipeline.stages.shot_cuts import Cuts, to8
+from pipeline.mosaic.finder import (
+    find_mosaics_in_picture,
+    is_clean_in_picture,
+    read_grid_in_picture,
+    redetect_in_picture,
+)
+from pipeline.mosaic.multi_frame import EdgeAccumulator
+from pipeline.picture.resize import Luma, luma8
+from pipeline.stages.shot_cuts import Cuts
 from pipeline.types import Box, Found, Frame, ManualRegion, MosaicRegion, Shape
 
-__all__ = ["find_mosaics", "is_bare", "looked_for", "luma8"]
-
 _MEMORY_FRAMES = 6
-"""Frames on which a mosaic that was missed is still looked for where it was seen last."""
+"""Frames on which a mosaic that was missed is still looked for where it was found last."""
 _SMALLER, _PERIOD = (0, 3, 5), 7
-"""Frames of each _PERIOD of a shot on which smaller pictures are looked at; the tracker looks back over those
+"""Frames of each _PERIOD of a shot on which smaller pictures are searched; the tracker looks back over those
 between. No mosaic that comes and goes every other or every third frame is off on all of them."""
 _GIVEN_SCORE = 1.0
-"""Of a region that a person gave; the finder's own stay below."""
+"""Score of a region that a person gave; the finder's own stay below."""
 _SAME_PLACE = 0.1
 """IoU from which two regions are one mosaic."""
-
-
-def luma8(frame: Frame) -> Luma:
-    """(H, W) uint8: luma of YUV and gray, green of RGB, scaled to 8 bits and rounded. A view at 8 bits.
-
-    It lies where the frame lies."""
-    fmt = pixel_format(frame.pix_fmt)
-    plane = frame.planes[1 if fmt.model is Model.RGB else 0]
-    if plane.device.type != "cpu":
-        return DeviceLuma(resize.to8(plane, fmt.bits))
-    luma: Luma = to8(plane.numpy(), fmt.bits)
-    return luma
 
 
 def find_mosaics(
@@ -51,38 +39,41 @@ def find_mosaics(
     """
     cuts = Cuts()
     recent: deque[list[MosaicRegion]] = deque(maxlen=_MEMORY_FRAMES)
-    pool = Pool(settings.max_cell_px)
-    shown = 0
+    accumulator = EdgeAccumulator(settings.max_cell_px)
+    in_shot = 0
     for frame in frames:
         luma = luma8(frame)
         cut = cuts.before(frame)
         given = [_given(luma, m.box, settings) for m in manual if m.covers(frame)]
         if cut:
             recent.clear()
-            pool = Pool(settings.max_cell_px)
-            shown = 0
-        seen = find(luma, settings, _latest(recent), pool, smaller=shown % _PERIOD in _SMALLER)
-        shown += 1
-        seen = [r for r in seen if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
-        recent.appendleft(seen)
-        yield Found(frame, (*given, *seen), cut)
+            accumulator = EdgeAccumulator(settings.max_cell_px)
+            in_shot = 0
+        smaller = in_shot % _PERIOD in _SMALLER
+        found = find_mosaics_in_picture(luma, settings, _latest(recent), accumulator, smaller=smaller)
+        in_shot += 1
+        found = [r for r in found if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
+        recent.appendleft(found)
+        yield Found(frame, (*given, *found), cut)
 
 
-def looked_for(settings: FindConfig) -> Callable[[Frame, MosaicRegion], MosaicRegion | None]:
-    """What ``track`` asks about frames before the first one that showed a mosaic.
+def redetect_with(settings: FindConfig) -> Callable[[Frame, MosaicRegion], MosaicRegion | None]:
+    """How the tracker looks for a mosaic in frames before the first one that showed it.
 
     A region that a person gave begins when they said.
     """
 
-    def again_in(frame: Frame, region: MosaicRegion) -> MosaicRegion | None:
-        return None if region.score == _GIVEN_SCORE else again(luma8(frame), region, settings)
+    def redetect(frame: Frame, region: MosaicRegion) -> MosaicRegion | None:
+        if region.score == _GIVEN_SCORE:
+            return None
+        return redetect_in_picture(luma8(frame), region, settings)
 
-    return again_in
+    return redetect
 
 
-def is_bare(frame: Frame, region: MosaicRegion) -> bool:
-    """What ``track`` asks about frames between those that show a mosaic: whether they plainly show none."""
-    return finder.is_bare(luma8(frame), region)
+def is_clean(frame: Frame, region: MosaicRegion) -> bool:
+    """Whether a frame between those that show a mosaic plainly shows none."""
+    return is_clean_in_picture(luma8(frame), region)
 
 
 def _latest(recent: Iterable[list[MosaicRegion]]) -> list[MosaicRegion]:
@@ -94,4 +85,4 @@ def _latest(recent: Iterable[list[MosaicRegion]]) -> list[MosaicRegion]:
 
 
 def _given(luma: Luma, box: Box, settings: FindConfig) -> MosaicRegion:
-    return MosaicRegion(box, Shape.RECTANGLE, _GIVEN_SCORE, read_grid(luma, box, settings))
+    return MosaicRegion(box, Shape.RECTANGLE, _GIVEN_SCORE, read_grid_in_picture(luma, box, settings))

@@ -1,6 +1,6 @@
-"""A track's box at any time: smoothed where the face was seen, predicted where it was not.
+"""A face track's box at any time: smoothed where the face was detected, extended where it was not.
 
-Where a face was missed, what is covered grows with the time to the nearest sight of it and with how fast it
+Where a face was missed, what is covered grows with the time to the nearest detection and with how fast it
 moves: it may have stopped, or gone on.
 """
 
@@ -12,43 +12,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.track import SLACK_S
 from pipeline.types import Box
 
 SMOOTH_S = 0.25
-"""Reach of the local line through the boxes that were seen, to either side."""
+"""Seconds, reach of the local line through the detected boxes, to either side."""
 _SPEED_S = 0.35
-"""Sights within this time of the nearest one tell the speed."""
+"""Seconds; detections within this time of the nearest one tell the speed."""
 _GROWTH_PER_S = 0.6
-"""Share of its size by which an unseen box grows to all sides together, per second."""
+"""Share of its size per second by which a box without a detection grows, to all sides together."""
 _SURE_S = 0.06
-"""So near to a sight, between two, a box does not grow. A face that speeds up by 10 of its sizes per second
-squared is off by 2 % of its size in the middle between sights 0.12 s apart."""
+"""Seconds; so near to a detection, between two, a box does not grow. A face that speeds up by 10 of its sizes
+per second squared is off by 2 % of its size in the middle between detections 0.12 s apart."""
 _FARTHEST = 1.5
-"""Sizes of the face that it is followed at its speed, at most."""
-_HELD = 0.9
-"""Share of the box as seen that the smoothed one contains at least; the mask's scale covers the rest."""
-
-
-_SLACK_S = 1e-6
-"""Times are fractions in floating point."""
+"""Sizes of the face that it is extrapolated at its speed, at most."""
+_KEPT = 0.9
+"""Share of the detected box that the smoothed one contains at least; the mask's scale covers the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far from where it was seen a face is covered, in seconds."""
+    """How far from its detections a face is covered, in seconds."""
 
     before_s: float
     after_s: float
 
 
 def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: Reach) -> Box | None:
-    """The box to cover at a time; None where no sight of the face is near enough.
+    """The box to cover at a time; None where no detection of the face is near enough.
 
-    ``times`` ascend and belong to ``boxes``, the sights of one track in one shot. Between two sights that
-    ``reach`` joins the box moves evenly from one to the other.
+    ``times`` ascend and belong to ``boxes``, the detections of one track in one shot. Between two of
+    them that ``reach`` joins the box moves evenly from one to the other.
     """
-    after = bisect_left(times, time_s - _SLACK_S)
-    if after < len(times) and times[after] - time_s <= _SLACK_S:
+    after = bisect_left(times, time_s - SLACK_S)
+    if after < len(times) and times[after] - time_s <= SLACK_S:
         return _smoothed(after, times, boxes)
     behind, ahead = _near(time_s, after, times, reach)
     if not (behind or ahead):
@@ -58,11 +55,11 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     if last is not None and following is not None and following - last <= reach.before_s + reach.after_s:
         share = (time_s - last) / (following - last)
         a, b = (_smoothed(i, times, boxes) for i in (after - 1, after))
-        between = Box(*(p + share * (q - p) for p, q in zip(_sides(a), _sides(b), strict=True)))
+        between = Box(*(p + share * (q - p) for p, q in zip(_corners(a), _corners(b), strict=True)))
         unsure_s = min(time_s - last, following - time_s) - _SURE_S
         return between.scaled(1 + _GROWTH_PER_S * max(unsure_s, 0.0))
-    from_behind = _gone_on(time_s, after - 1, times, boxes) if behind else None
-    from_ahead = _gone_on(time_s, after, times, boxes) if ahead else None
+    from_behind = _extrapolate(time_s, after - 1, times, boxes) if behind else None
+    from_ahead = _extrapolate(time_s, after, times, boxes) if ahead else None
     if from_behind is not None and from_ahead is not None:
         return from_behind.hull(from_ahead)
     return from_behind or from_ahead
@@ -70,27 +67,27 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
 
 def is_reached(time_s: float, times: Sequence[float], reach: Reach) -> bool:
     """Whether ``box_at`` has a box at that time."""
-    return any(_near(time_s, bisect_left(times, time_s - _SLACK_S), times, reach))
+    return any(_near(time_s, bisect_left(times, time_s - SLACK_S), times, reach))
 
 
 def _near(time_s: float, after: int, times: Sequence[float], reach: Reach) -> tuple[bool, bool]:
-    """Whether the last sight before a time and the first one from it on, ``after``, are near enough."""
-    behind = after > 0 and time_s - times[after - 1] <= reach.after_s + _SLACK_S
-    return behind, after < len(times) and times[after] - time_s <= reach.before_s + _SLACK_S
+    """Whether the last detection before a time and the first one from it on, ``after``, are near enough."""
+    behind = after > 0 and time_s - times[after - 1] <= reach.after_s + SLACK_S
+    return behind, after < len(times) and times[after] - time_s <= reach.before_s + SLACK_S
 
 
-def _sides(box: Box) -> tuple[float, float, float, float]:
+def _corners(box: Box) -> tuple[float, float, float, float]:
     return box.x0, box.y0, box.x1, box.y1
 
 
 def _smoothed(at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
-    """The local line through the sights around one, at its time."""
+    """The local line through the detections around one, at its time."""
     first = bisect_left(times, times[at] - SMOOTH_S)
     end = bisect_right(times, times[at] + SMOOTH_S)
     reach = min(at - first, end - 1 - at)  # as many before as after, so that motion gives no lag
-    seen = boxes[at]
+    detected = boxes[at]
     if reach < 1:
-        return seen
+        return detected
     # Of some four numbers NumPy's sums take several times as long.
     near = [boxes[i] for i in range(at - reach, at + reach + 1)]
     weights = [reach + 1 - abs(i) for i in range(-reach, reach + 1)]
@@ -102,21 +99,21 @@ def _smoothed(at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
     middle = Box(
         mean(b.x0 for b in near), mean(b.y0 for b in near), mean(b.x1 for b in near), mean(b.y1 for b in near)
     )
-    return middle.hull(seen.scaled(_HELD))
+    return middle.hull(detected.scaled(_KEPT))
 
 
-def _gone_on(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
-    """From sight ``at``: where it was, where it would be at its speed, and what lies between, grown."""
-    seen, away_s = boxes[at], time_s - times[at]
+def _extrapolate(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
+    """From detection ``at``: where it was, where it would be at its speed, and what lies between, grown."""
+    detected, away_s = boxes[at], time_s - times[at]
     vx, vy = _speed(at, times, boxes, past=away_s > 0)
-    farthest = _FARTHEST * max(seen.width, seen.height)
+    farthest = _FARTHEST * max(detected.width, detected.height)
     dx, dy = (max(-farthest, min(v * away_s, farthest)) for v in (vx, vy))
-    moved = Box(seen.x0 + dx, seen.y0 + dy, seen.x1 + dx, seen.y1 + dy)
-    return seen.hull(moved).scaled(1 + _GROWTH_PER_S * abs(away_s))
+    moved = Box(detected.x0 + dx, detected.y0 + dy, detected.x1 + dx, detected.y1 + dy)
+    return detected.hull(moved).scaled(1 + _GROWTH_PER_S * abs(away_s))
 
 
 def _speed(at: int, times: Sequence[float], boxes: Sequence[Box], past: bool) -> tuple[float, float]:
-    """px per second around sight ``at``, from those before it or after it; 0 where it is the only one."""
+    """px per second around detection ``at``, from those before it or after it; 0 where it is the only one."""
     if past:
         first, end = bisect_left(times, times[at] - _SPEED_S), at + 1
     else:

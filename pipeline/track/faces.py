@@ -1,11 +1,10 @@
 """Faces of single frames -> tracks that cover every frame on which the face may be seen.
 
-Who is who is decided by Norfair, here in the fork that is kept, norfair-enough: it needs NumPy, SciPy and
-rich alone. Roboflow's ``trackers`` would bring desktop OpenCV, which needs a display's libraries on servers;
-``norfair`` itself is not kept any more and wants an old rich.
+Norfair associates detections with tracks, in its maintained fork norfair-enough, which needs NumPy, SciPy and
+rich alone.
 
-What leaves for a frame is decided when the ``look_ahead_s`` after it have been seen, so that a face is
-covered from before it was first found (``pipeline.track.extend``), and a weak sight is believed when a strong
+What leaves for a frame is decided when the ``look_ahead_s`` after it have come, so that a face is covered
+from before its first detection (``pipeline.track.extend``), and a weak detection is believed when a strong
 one follows.
 """
 
@@ -37,7 +36,7 @@ from pipeline.types import (
 )
 
 _FARTHEST_MATCH = 0.9
-"""1 - IoU with the last sight, from which it is another face."""
+"""1 - IoU with the last detection, from which it is another face."""
 
 
 def look_ahead_s(settings: FacesConfig) -> float:
@@ -45,7 +44,7 @@ def look_ahead_s(settings: FacesConfig) -> float:
     return max(settings.covered_before_s, SMOOTH_S)
 
 
-def frames_held(info: StreamInfo, settings: FacesConfig) -> int:
+def lookahead_frames(info: StreamInfo, settings: FacesConfig) -> int:
     """The most frames that ``track_faces`` holds at one time, from the times of the file's frames."""
     times = np.asarray(info.pts, np.int64)
     reach = round(look_ahead_s(settings) / float(info.time_base))
@@ -53,9 +52,9 @@ def frames_held(info: StreamInfo, settings: FacesConfig) -> int:
 
 
 @dataclass(slots=True)
-class _Track:
+class _FaceTrack:
     start_s: float
-    """Of its shot."""
+    """Seconds, of its shot."""
     times: list[float] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
@@ -65,7 +64,7 @@ class _Track:
     number: int | None = None
     """Identity, given when its first frame leaves."""
 
-    def see(self, time_s: float, region: Region) -> None:
+    def add(self, time_s: float, region: Region) -> None:
         self.times.append(time_s)
         self.boxes.append(region.box)
         self.regions.append(region)
@@ -82,13 +81,13 @@ class _Track:
         return self.start_s <= time_s and (self.end_s is None or time_s < self.end_s)
 
     def forget(self, before_s: float) -> None:
-        """Sights that nothing will ask for any more; the last one stays."""
+        """Drops detections that nothing will ask for any more; the last one stays."""
         count = min(bisect_left(self.times, before_s), len(self.times) - 1)
         del self.times[:count], self.boxes[:count], self.regions[:count]
 
 
 class _Association:
-    """Norfair's tracker: which sight belongs to which track, within one shot."""
+    """Norfair's tracker: which detection belongs to which track, within one shot."""
 
     def __init__(self, patience_frames: int) -> None:
         # With a period of the whole patience a face that is hit once lives as long as one that is hit often.
@@ -98,38 +97,38 @@ class _Association:
             _FARTHEST_MATCH,
             hit_counter_max=self._patience,
             initialization_delay=0,
-            # Where an unseen face goes is our own business; the Kalman filter's boxes turn inside out.
+            # Where a missed face goes is decided in ``extend``; the Kalman filter's boxes turn inside out.
             filter_factory=NoFilterFactory(),
             past_detections_length=0,
         )
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, _FaceTrack] = {}
 
-    def update(self, time_s: float, start_s: float, regions: Sequence[Region]) -> list[_Track]:
+    def update(self, time_s: float, start_s: float, regions: Sequence[Region]) -> list[_FaceTrack]:
         """Gives each region to its track; returns the tracks that are new."""
-        sights = [
+        detections = [
             Detection(np.array([[r.box.x0, r.box.y0], [r.box.x1, r.box.y1]]), data=(time_s, r))
             for r in regions
         ]
         new = []
         tracker = self._tracker
-        tracker.update(sights, period=self._patience)
-        alive: dict[int, _Track] = {}
-        for known in tracker.tracked_objects:
-            identity = _identity(known)
+        tracker.update(detections, period=self._patience)
+        alive: dict[int, _FaceTrack] = {}
+        for tracked in tracker.tracked_objects:
+            identity = _identity(tracked)
             track = self._tracks.get(identity)
             if track is None:
-                track = _Track(start_s)
+                track = _FaceTrack(start_s)
                 new.append(track)
             alive[identity] = track
-            when, region = known.last_detection.data
+            when, region = tracked.last_detection.data
             if when == time_s:
-                track.see(time_s, region)
+                track.add(time_s, region)
         self._tracks = alive
         return new
 
 
-def _identity(known: TrackedObject) -> int:
-    number = known.initializing_id
+def _identity(tracked: TrackedObject) -> int:
+    number = tracked.initializing_id
     assert number is not None
     return int(number)
 
@@ -137,12 +136,12 @@ def _identity(known: TrackedObject) -> int:
 def track_faces(
     found: Iterable[Found[Region]], *, settings: FacesConfig, info: StreamInfo
 ) -> Iterator[TrackedFaces]:
-    """Frames in order, each exactly once; at most ``frames_held`` are in here. A cut ends all tracks."""
+    """Frames in order, each exactly once; at most ``lookahead_frames`` are in here. A cut ends all tracks."""
     patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))
     reach = Reach(settings.covered_before_s, settings.covered_after_s)
     held: deque[Found[Region]] = deque()
     association, shot_s = _Association(patience), -math.inf
-    tracks: list[_Track] = []
+    tracks: list[_FaceTrack] = []
     numbers = 0
 
     def leave(next_s: float | None) -> TrackedFaces:
@@ -164,7 +163,7 @@ def track_faces(
         horizon_s = time_s - max(reach.after_s, SMOOTH_S) - 1.0
         for track in tracks:
             track.forget(horizon_s)
-        tracks[:] = [t for t in tracks if t.times[-1] >= horizon_s and not _over(t, time_s)]
+        tracks[:] = [t for t in tracks if t.times[-1] >= horizon_s and not _has_ended(t, time_s)]
         return TrackedFaces(item.frame, tuple(regions), references)
 
     for item in found:
@@ -186,11 +185,11 @@ def _seconds(item: Found[Region]) -> float:
     return float(item.frame.pts * item.frame.time_base)
 
 
-def _over(track: _Track, time_s: float) -> bool:
+def _has_ended(track: _FaceTrack, time_s: float) -> bool:
     return track.end_s is not None and time_s >= track.end_s
 
 
-def _region(track: _Track, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion[Region]:
+def _region(track: _FaceTrack, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion[Region]:
     at = min(bisect_right(track.times, time_s), len(track.times)) - 1
     nearest = track.regions[max(at, 0)]
     seen = at >= 0 and track.times[at] == time_s
@@ -203,11 +202,11 @@ def _region(track: _Track, time_s: float, box: Box, *, born: bool, last: bool) -
     return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last)
 
 
-def _reference(track: _Track, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
-    """The sight with the best score among the frames that are at hand."""
+def _reference(track: _FaceTrack, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
+    """The detection with the best score among the frames that are at hand."""
     frames = {_seconds(f): f.frame for f in (item, *held)}
     at_hand = [i for i, time_s in enumerate(track.times) if time_s in frames]
-    if not at_hand:  # it was believed only after its sights had left
+    if not at_hand:  # it was believed only after its detections had left
         return Reference(item.frame, track.boxes[-1])
     best = max(at_hand, key=lambda i: (isinstance(track.regions[i], FaceRegion), track.regions[i].score))
     return Reference(frames[track.times[best]], track.boxes[best])

@@ -1,10 +1,9 @@
-"""Regions of single frames -> tracks: one region per living track on the frames from its birth to its end.
+"""Mosaics of single frames -> tracks: one region per living track on the frames from its birth to its end.
 
 Association is Hungarian on overlap and pitch. What leaves for a frame is decided when the
-``look_ahead_frames`` after it have been seen, so that a birth is confirmed before its first frame leaves,
-a gap is filled from both sides, and smoothing looks as far ahead as back and does not lag. A frame of a gap
-that plainly shows no mosaic is not filled: tools leave single frames unpixelated.
-``pipeline.track.smooth`` does the smoothing.
+``look_ahead_frames`` after it have come, so that a birth is confirmed before its first frame leaves, a gap is
+filled from both sides, and smoothing (``pipeline.track.smooth``) looks as far ahead as back and does not lag.
+A frame of a gap that plainly shows no mosaic is not filled: tools leave single frames unpixelated.
 """
 
 from __future__ import annotations
@@ -18,67 +17,66 @@ from scipy.optimize import linear_sum_assignment
 
 from nets.pixelation import Operator
 from pipeline.config import TrackConfig
-from pipeline.mosaic.sampling import named
-from pipeline.track.smooth import steady
+from pipeline.mosaic.sampling import sampling_of
+from pipeline.track.smooth import smoothed
 from pipeline.types import Found, Frame, MosaicRegion, Tracked, TrackedRegion
 
-Again = Callable[[Frame, MosaicRegion], MosaicRegion | None]
+Redetect = Callable[[Frame, MosaicRegion], MosaicRegion | None]
 """Looks for a region of a frame in another frame near it; None where that does not show it."""
-Bare = Callable[[Frame, MosaicRegion], bool]
+IsClean = Callable[[Frame, MosaicRegion], bool]
 """Whether a frame plainly shows that there is nothing in the place of a region of frames around it."""
 
 _PITCH_WEIGHT = 0.5
-"""What a pitch twice as large costs, in units of overlap: it decides between regions, overlap decides
-whether."""
-_STEADY_SHARE = 0.6
-"""Share of the look-ahead that shows a weak mosaic with one lattice: chance repeats no lattice."""
-_STEADY_PITCH = 0.03
-"""Relative; pitches this near each other are one lattice's."""
-_STEADY_SCORE = 0.42
+"""What a pitch twice as large costs, in units of overlap: pitch decides which region, overlap whether."""
+_REPEATED_SHARE = 0.6
+"""Share of the look-ahead that shows a weak mosaic with one grid: chance repeats no grid."""
+_REPEATED_PITCH = 0.03
+"""Relative; pitches this near each other are one grid's."""
+_REPEATED_SCORE = 0.42
 """0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
 
-_TWO = 2
-"""Frames that are enough where they show a mosaic strongly. Of seven training clips at MPEG-4's coarsest
-quantizer that show regions at all none has a score above 0.47."""
-_OTHERWISE = 0.5
-"""Mean log odds over all frames of a track that change what its cells are taken for."""
+_STRONG_HITS = 2
+"""Frames that are enough where they show a mosaic strongly; false ones in seven training clips at MPEG-4's
+coarsest quantizer have a score of 0.47 at most."""
+_CHANGE_LOG_ODDS = 0.5
+"""Mean log odds over all frames of a track from which its sampling changes."""
 
 
 @dataclass(slots=True)
-class _Track:
-    """Regions seen of one mosaic, by position in the stream."""
+class _MosaicTrack:
+    """Detections of one mosaic, by position in the stream."""
 
     seen: dict[int, MosaicRegion]
     found: int
-    """the first that the finder showed; those before it were looked back at"""
+    """the first that the finder showed; those before it were redetected"""
     first: int
     last: int
     closed: bool = False
     number: int | None = field(default=None)
     """identity, given when its first frame leaves"""
-    odds: float = 0.0
-    """that its cells hold point samples: sum of the log odds of all frames that showed it so far"""
-    asked: int = 0
+    log_odds: float = 0.0
+    """that its cells hold point samples: sum over all frames that showed it so far"""
+    read: int = 0
     """frames that had a grid"""
     operator: Operator | None = None
-    """what its cells were last taken for"""
+    """its sampling, as told last"""
 
     def __post_init__(self) -> None:
         for region in self.seen.values():
-            self.ask(region)
+            self.weigh(region)
 
-    def ask(self, region: MosaicRegion) -> None:
+    def weigh(self, region: MosaicRegion) -> None:
         if region.grid is not None:
-            self.odds += region.grid.odds
-            self.asked += 1
+            self.log_odds += region.grid.log_odds
+            self.read += 1
 
-    def told(self, region: MosaicRegion) -> MosaicRegion:
-        """The region with the track's operator. No tool changes it from frame to frame, and single frames
-        are often mistaken: so it changes only where all frames so far, weighed together, say otherwise."""
-        if region.grid is None or self.odds == 0.0:
+    def with_sampling(self, region: MosaicRegion) -> MosaicRegion:
+        """The region with the track's sampling. No tool changes it from frame to frame, and single frames are
+        often mistaken: it changes only where all frames so far, weighed together, say otherwise."""
+        if region.grid is None or self.log_odds == 0.0:
             return region
-        if self.operator is None or abs(self.odds) > _OTHERWISE * self.asked:
-            self.operator = named(self.odds)
+        if self.operator is None or abs(self.log_odds) > _CHANGE_LOG_ODDS * self.read:
+            self.operator = sampling_of(self.log_odds)
         return replace(region, grid=replace(region.grid, operator=self.operator))
 
 
@@ -86,16 +84,16 @@ def track(
     found: Iterable[Found[MosaicRegion]],
     *,
     settings: TrackConfig,
-    again: Again | None = None,
-    bare: Bare | None = None,
+    redetect: Redetect | None = None,
+    is_clean: IsClean | None = None,
 ) -> Iterator[Tracked]:
     """Frames in order, each exactly once, with their tracks; at most ``look_ahead_frames`` + 1 are held.
 
-    ``again`` looks for a new region in the frames before it that are still held; ``bare`` says which frames
-    of a gap are not filled. Raises nothing of its own; a cut ends all tracks.
+    ``redetect`` looks for a new region in the frames before it that are still held; ``is_clean`` says which
+    frames of a gap are not filled. Raises nothing of its own; a cut ends all tracks.
     """
     held: deque[Found[MosaicRegion]] = deque()
-    tracks: list[_Track] = []
+    tracks: list[_MosaicTrack] = []
     born = 0
     start = position = 0
     shots: deque[int] = deque([0])
@@ -105,29 +103,29 @@ def track(
             for t in tracks:
                 t.closed = True
         fresh = _associate([t for t in tracks if not t.closed], tracks, item.regions, position, settings)
-        if again is not None:
+        if redetect is not None:
             past = list(held)[max(shots[-1] - start, 0) :]
             for t in fresh:
-                _look_back(t, past, [o for o in tracks if o is not t], again, settings.gap_frames)
+                _look_back(t, past, [o for o in tracks if o is not t], redetect, settings.gap_frames)
         held.append(item)
         position += 1
         if len(held) > settings.look_ahead_frames:
-            born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
-            yield _leave(tracks, held.popleft(), start, bare)
+            born = _settle_births(tracks, start, _shot_frames(shots, start, position), born, settings)
+            yield _leave(tracks, held.popleft(), start, is_clean)
             start = _next(tracks, shots, start, settings)
     while held:
-        born = _settle(tracks, start, _shot_frames(shots, start, position), born, settings)
-        yield _leave(tracks, held.popleft(), start, bare)
+        born = _settle_births(tracks, start, _shot_frames(shots, start, position), born, settings)
+        yield _leave(tracks, held.popleft(), start, is_clean)
         start = _next(tracks, shots, start, settings)
 
 
 def _associate(
-    living: list[_Track],
-    tracks: list[_Track],
+    living: list[_MosaicTrack],
+    tracks: list[_MosaicTrack],
     regions: tuple[MosaicRegion, ...],
     position: int,
     settings: TrackConfig,
-) -> list[_Track]:
+) -> list[_MosaicTrack]:
     """Give each region to the living track that it fits, or to a new one. Returns the new ones."""
     free = set(range(len(regions)))
     if living and regions:
@@ -140,31 +138,35 @@ def _associate(
             if iou[i, j] >= settings.min_iou:
                 living[i].seen[position] = regions[j]
                 living[i].last = position
-                living[i].ask(regions[j])
+                living[i].weigh(regions[j])
                 free.discard(int(j))
     for t in living:
         t.closed = position - t.last > settings.gap_frames
-    fresh = [_Track({position: regions[j]}, position, position, position) for j in sorted(free)]
+    fresh = [_MosaicTrack({position: regions[j]}, position, position, position) for j in sorted(free)]
     tracks += fresh
     return fresh
 
 
 def _look_back(
-    new: _Track, past: list[Found[MosaicRegion]], others: list[_Track], again: Again, gap_frames: int
+    new: _MosaicTrack,
+    past: list[Found[MosaicRegion]],
+    others: list[_MosaicTrack],
+    redetect: Redetect,
+    gap_frames: int,
 ) -> None:
     """Frames before the first one of a track that show it, too, become its own, over gaps of up to
     ``gap_frames``; ``past`` ends before it."""
     for at, item in zip(range(new.first - 1, -1, -1), reversed(past), strict=False):
         if new.first - at > gap_frames + 1:
             return
-        region = again(item.frame, new.seen[new.first])
+        region = redetect(item.frame, new.seen[new.first])
         if region is None:
             continue
         if any(at in o.seen and o.seen[at].box.iou(region.box) > 0.0 for o in others):
             return
         new.seen[at] = region
         new.first = at
-        new.ask(region)
+        new.weigh(region)
 
 
 def _pitch_gap(a: MosaicRegion, b: MosaicRegion) -> float:
@@ -181,7 +183,9 @@ def _shot_frames(shots: deque[int], start: int, position: int) -> int:
     return end - start
 
 
-def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: TrackConfig) -> int:
+def _settle_births(
+    tracks: list[_MosaicTrack], start: int, ahead: int, born: int, settings: TrackConfig
+) -> int:
     """Number the tracks that begin on frame ``start`` or drop them. Returns the highest number given."""
     for t in [t for t in tracks if t.first == start]:
         scores = sorted(
@@ -192,13 +196,15 @@ def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: T
             birth = len(scores) == ahead and bool(np.mean(scores) >= settings.strong_score)
         else:
             many = len(scores) >= need and bool(np.mean(scores[:need]) >= settings.birth_score)
-            strong = len(scores) >= _TWO and bool(np.mean(scores[:_TWO]) >= settings.strong_score)
-            birth = many or strong or _is_steady(t, start, min(ahead, settings.look_ahead_frames + 1))
+            strong = len(scores) >= _STRONG_HITS and bool(
+                np.mean(scores[:_STRONG_HITS]) >= settings.strong_score
+            )
+            birth = many or strong or _repeats_one_grid(t, start, min(ahead, settings.look_ahead_frames + 1))
         if birth:
             born += 1
             t.number = born
         elif start < t.found:
-            # Too few frames ahead to tell yet: one that was looked back at is given up, not the track.
+            # Too few frames ahead to tell yet: one that was redetected is given up, not the track.
             del t.seen[start]
             t.first = min(t.seen)
         else:
@@ -206,32 +212,34 @@ def _settle(tracks: list[_Track], start: int, ahead: int, born: int, settings: T
     return born
 
 
-def _is_steady(new: _Track, start: int, frames: int) -> bool:
-    """True where most of ``frames`` frames from ``start`` on show a mosaic in one lattice, however weak."""
+def _repeats_one_grid(new: _MosaicTrack, start: int, frames: int) -> bool:
+    """True where most of ``frames`` frames from ``start`` on show a mosaic in one grid, however weak."""
     regions = [r for at, r in new.seen.items() if at < start + frames]
     grids = [r.grid for r in regions if r.grid is not None]
-    if len(grids) < max(_STEADY_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _STEADY_SCORE:
+    if len(grids) < max(_REPEATED_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _REPEATED_SCORE:
         return False
     pitch = np.array([(g.x.pitch, g.y.pitch) for g in grids])
-    same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _STEADY_PITCH).all(axis=1)
-    return bool(same.sum() >= _STEADY_SHARE * frames)
+    same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _REPEATED_PITCH).all(axis=1)
+    return bool(same.sum() >= _REPEATED_SHARE * frames)
 
 
-def _leave(tracks: list[_Track], item: Found[MosaicRegion], start: int, bare: Bare | None) -> Tracked:
+def _leave(
+    tracks: list[_MosaicTrack], item: Found[MosaicRegion], start: int, is_clean: IsClean | None
+) -> Tracked:
     """Frame ``start`` with the regions of the tracks that live on it."""
     regions = []
     for t in tracks:
         if t.number is None or not t.first <= start <= t.last:
             continue
-        region = steady(t.seen, start)
+        region = smoothed(t.seen, start)
         seen = start in t.seen
-        if seen or bare is None or not bare(item.frame, region):
+        if seen or is_clean is None or not is_clean(item.frame, region):
             born, last = start == t.first, start == t.last
-            regions.append(TrackedRegion(t.number, t.told(region), seen=seen, born=born, last=last))
+            regions.append(TrackedRegion(t.number, t.with_sampling(region), seen=seen, born=born, last=last))
     return Tracked(item.frame, tuple(regions))
 
 
-def _next(tracks: list[_Track], shots: deque[int], start: int, settings: TrackConfig) -> int:
+def _next(tracks: list[_MosaicTrack], shots: deque[int], start: int, settings: TrackConfig) -> int:
     """Forget what lies too far back; returns the position of the next frame to leave."""
     start += 1
     tracks[:] = [t for t in tracks if t.last >= start or not t.closed]

@@ -1,15 +1,15 @@
-"""A region made steady by its neighbours in time: smoothed box, pooled grid, majority of shape and operator.
+"""A mosaic smoothed by its neighbours in time: voted bounds, pooled grid, majority of shape and sampling.
 
-*Box.* ``agree`` reads each side off the frames around, past and future alike, so that it does not lag.
+*Bounds.* ``vote`` reads each side off the frames around, past and future alike, so that it does not lag.
 
 *Grid.* Frames whose pitch is far from the median are left out. Then one of two models holds per track:
 
 - *fixed in the frame*: all phases agree at one place of the picture. Pitch and phase are pooled, and the
-  lattice stays put while the box moves. A box that follows its face in steps of whole cells of it is where
-  each frame shows it: no line in time leads over a jump.
+  grid stays put while the box moves. A box that follows its face in steps of whole cells of it is where each
+  frame shows it: no line in time leads over a jump.
 - *locked to the region*: they do not. The pitch follows a line in time, as it grows with the region; the
   phase is the frame's own if it agrees with the phases relative to the box elsewhere, else theirs. The
-  sides of the box keep their distance to the lattice, so that both move together.
+  sides of the box keep their distance to the grid, so that both move together.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nets.pixelation import EPS
 from pipeline.track import vote
 from pipeline.types import Axis, Box, Grid, MosaicRegion, Shape
 
-_SAME_PITCH = 0.12
-"""Relative. A resized region loses or gains a cell as it grows (a twelfth); misread pitches are a third
-off or more."""
+_TYPICAL_PITCH = 0.12
+"""Relative distance from the median pitch up to which a frame counts: a resized region loses or gains a cell
+(a twelfth), misread pitches are a third off or more."""
 _FIXED_PX = 0.8
-"""Standard deviation of a lattice line's place in the picture up to which the grid counts as fixed."""
-_ONE_LATTICE_PX = 0.7
-"""Mean distance of all frames' outer lines to one pooled lattice up to which that lattice is theirs, even
-where single boxes happen to be whole cells: with 4 to 7 px any box nearly is, and its pitch is pulled off."""
+"""px, standard deviation of a line's place in the picture up to which the grid counts as fixed."""
+_ONE_GRID_PX = 0.7
+"""px, mean distance of all frames' outer lines to one pooled grid up to which that grid is theirs, even where
+single boxes happen to be whole cells: with 4 to 7 px any box nearly is, and its pitch is pulled off."""
 _SNAPPED_PX = 0.5
-"""The same, and a side's distance from a line, up to which a box counts as one of whole cells that jumps."""
-_SNAPPED = 0.6
+"""px, the same, and a side's distance from a line, up to which a box counts as one of whole cells that
+jumps."""
+_SNAPPED_SHARE = 0.6
 """Share of frames whose box lies on lines."""
-_USUAL = 0.25
+_USUAL_COUNT = 0.25
 """Share of frames with as many cells that are no misreading: half of them where a box grows by a cell."""
 _OWN_PITCH = 0.03
-"""Relative. A frame's own pitch this near the line through its neighbours' is kept: it follows the
-region's size."""
-_SAME_PHASE = 0.25
-"""Cells; and at least two px. A frame's own phase this near the expected one is kept."""
+"""Relative; a frame's own pitch this near the line through its neighbours' is kept: it follows the region."""
+_SAME_PHASE, _SAME_PHASE_PX = 0.25, 2.0
+"""Cells, and at least px; a frame's own phase this near the expected one is kept."""
 _IN_BOX_PX = 1.0
-"""A frame's own phase is kept, too, where it lies in the frame's own box as in those of the frames around:
-both have moved, as no line does."""
+"""px; a frame's own phase is kept, too, where it lies in the frame's own box as in those of the frames
+around: both have moved, as no line does."""
 
 T = TypeVar("T")
 
 
-def steady(seen: Mapping[int, MosaicRegion], at: int) -> MosaicRegion:
-    """MosaicRegion at position ``at`` of the stream, from the regions seen at and around it (at least one).
+def smoothed(seen: Mapping[int, MosaicRegion], at: int) -> MosaicRegion:
+    """The mosaic at position ``at`` of the stream, from the detections at and around it (at least one).
 
     Where ``at`` itself is not among them, everything is predicted.
     """
@@ -66,11 +67,11 @@ def steady(seen: Mapping[int, MosaicRegion], at: int) -> MosaicRegion:
     columns, rows = zip(*(r.strips for r in regions), strict=True)
     if shape is not Shape.RECTANGLE:
         columns = rows = ()
-    x0, x1 = vote.sides(times, boxes[:, 0], boxes[:, 2], columns)
-    y0, y1 = vote.sides(times, boxes[:, 1], boxes[:, 3], rows)
+    x0, x1 = vote.vote_bounds(times, boxes[:, 0], boxes[:, 2], columns)
+    y0, y1 = vote.vote_bounds(times, boxes[:, 1], boxes[:, 3], rows)
     box = Box(x0, y0, max(x1, x0 + 1.0), max(y1, y0 + 1.0))
-    told = vote.is_enough(columns), vote.is_enough(rows)
-    box, grid = _grid(times, regions, box, told)
+    by_strips = vote.is_enough(columns), vote.is_enough(rows)
+    box, grid = _smoothed_grid(times, regions, box, by_strips)
     score = regions[sorted(seen).index(near)].score
     return replace(seen[near], box=box, grid=grid, shape=shape, score=score, strips=(None, None))
 
@@ -79,23 +80,25 @@ def _majority(values: list[T]) -> T:
     return Counter(values).most_common(1)[0][0]
 
 
-def _grid(
-    times: NDArray[np.float64], regions: list[MosaicRegion], box: Box, told: tuple[bool, bool]
+def _smoothed_grid(
+    times: NDArray[np.float64], regions: list[MosaicRegion], box: Box, by_strips: tuple[bool, bool]
 ) -> tuple[Box, Grid | None]:
-    """Grid at time 0, and the box, moved with a locked grid; ``told``: strips of cells say where the sides
-    are, across and down."""
+    """Grid at time 0, and the box, moved with a locked grid.
+
+    ``by_strips``: strips of cells say where the sides are, across and down.
+    """
     known = [(t, r.grid, r.box) for t, r in zip(times, regions, strict=True) if r.grid is not None]
     if not known:
         return box, None
     t = np.array([k[0] for k in known])
     grids = [k[1] for k in known]
     boxes = [k[2] for k in known]
-    x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes], told[0])
-    y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes], told[1])
+    x = _AxisHistory(t, [g.x for g in grids], [(b.x0, b.x1) for b in boxes], by_strips[0])
+    y = _AxisHistory(t, [g.y for g in grids], [(b.y0, b.y1) for b in boxes], by_strips[1])
     same = x.same & y.same
     confidence = float(np.mean([g.confidence * ok for g, ok in zip(grids, same, strict=True)]))
     free = not (x.is_whole() or y.is_whole()) and x.is_fixed() and y.is_fixed()
-    if free or max(x.apart_px(), y.apart_px()) < _ONE_LATTICE_PX:
+    if free or max(x.apart_px(), y.apart_px()) < _ONE_GRID_PX:
         axis_x, axis_y = x.fixed(box.x0), y.fixed(box.y0)
     else:
         axis_x, side_x = x.locked((box.x0, box.x1))
@@ -124,13 +127,13 @@ class _AxisHistory:
     """One axis of a track's grid over the frames around time 0."""
 
     def __init__(
-        self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]], told: bool
+        self, times: NDArray[np.float64], axes: list[Axis], sides: list[tuple[float, float]], by_strips: bool
     ) -> None:
-        self._told = told
+        self._by_strips = by_strips
         pitch = np.array([a.pitch for a in axes])
         # one of them: the mean of the middle two may be near none
         typical = float(np.quantile(pitch, 0.5, method="nearest"))
-        self.same = np.abs(pitch / typical - 1.0) < _SAME_PITCH
+        self.same = np.abs(pitch / typical - 1.0) < _TYPICAL_PITCH
         """(frames,) bool: pitch near the median"""
         self._times = times[self.same]
         self._pitch = pitch[self.same]
@@ -160,7 +163,7 @@ class _AxisHistory:
 
     def apart_px(self) -> float:
         """Root mean square distance of the frames' first and last lines to the nearest of the pooled
-        lattice."""
+        grid."""
         pitch, place, phase = self._place()
         place += _circular_mean(phase) * pitch
         first = self._line + np.ceil((self._sides[:, 0] - self._line) / self._pitch) * self._pitch
@@ -173,13 +176,13 @@ class _AxisHistory:
         return bool(self._usual.mean() > 0.5)
 
     def _divided(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
-        """Lattice and sides at time 0 of a box of whole cells, near ``sides`` where strips told them.
+        """Grid and sides at time 0 of a box of whole cells, near ``sides`` where strips say where they are.
 
-        The frame's own lattice if its box has whole cells, taken to the sides that the frames around expect;
+        The frame's own grid if its box has whole cells, taken to the sides that the frames around expect;
         else the usual number of cells between sides in whole px.
         """
-        if not self._told:
-            sides = vote.sides(self._times[self._usual], *self._sides[self._usual].T)
+        if not self._by_strips:
+            sides = vote.vote_bounds(self._times[self._usual], *self._sides[self._usual].T)
         usual = [round(s) for s in sides]
         now = np.flatnonzero(self._whole & (self._times == 0.0))
         if now.size:
@@ -193,29 +196,29 @@ class _AxisHistory:
         return Axis((end - start) / self._cells, start), (start, end)
 
     def fixed(self, start: float) -> Axis:
-        """Pooled lattice, its cell 0 at the pixel ``start``."""
+        """Pooled grid, its cell 0 at the pixel ``start``."""
         pitch, place, phase = self._place()
         mean = _circular_mean(phase)
         mean += float(np.median(_wrapped(phase - mean)))
         return _anchored(pitch, place + mean * pitch, start)
 
     def snapped(self) -> tuple[Axis, tuple[float, float]] | None:
-        """Pooled lattice and sides at time 0 of a box that jumps by whole cells of it; None if it does not.
+        """Pooled grid and sides at time 0 of a box that jumps by whole cells of it; None if it does not.
 
         Both sides jump together: a frame is believed if its box has as many cells as others have. If not, it
         has the box of the frame before or after, whichever is nearer to what it shows.
         """
         pitch, place, phase = self._place()
         mean = _circular_mean(phase)
-        if self._told or _wrapped(phase - mean).std() * pitch > _SNAPPED_PX:
+        if self._by_strips or _wrapped(phase - mean).std() * pitch > _SNAPPED_PX:
             return None  # boxes that strips were made of end on lines wherever they are
         place += mean * pitch
         at = (self._sides - place) / pitch
         cells = np.round(at)
         count = cells[:, 1] - cells[:, 0]
-        usual = (count[:, None] == count).mean(axis=1) >= _USUAL
+        usual = (count[:, None] == count).mean(axis=1) >= _USUAL_COUNT
         good = usual & (np.abs(at - cells) * pitch <= _SNAPPED_PX).all(axis=1)
-        if good.mean() < _SNAPPED or np.ptp(cells[good, 0]) == 0:
+        if good.mean() < _SNAPPED_SHARE or np.ptp(cells[good, 0]) == 0:
             return None
         now = np.flatnonzero(self._times == 0.0)
         if now.size and good[now[0]]:
@@ -229,12 +232,12 @@ class _AxisHistory:
         return _anchored(pitch, start, start), (start, end)
 
     def locked(self, sides: tuple[float, float]) -> tuple[Axis, tuple[float, float]]:
-        """Lattice at time 0 and the sides of the box at their usual distance to it."""
+        """Grid at time 0 and the sides of the box at their usual distance to it."""
         now = np.flatnonzero(self._times == 0.0)
         if self.is_whole() and (not now.size or self._whole[now[0]]):
             return self._divided(sides)
         enough = len(self._times) > 2
-        pitch = vote.line(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
+        pitch = vote.theil_sen(self._times, self._pitch)[1] if enough else float(np.median(self._pitch))
         relative = (self._line - self._sides[:, 0]) / self._pitch
         usual = _circular_mean(relative)
         usual += float(np.median(_wrapped(relative - usual)))
@@ -245,7 +248,7 @@ class _AxisHistory:
                 pitch = own_pitch
             gap = float(_wrapped(np.array((own - line) / pitch))) * pitch
             in_box = abs(float(_wrapped(relative[now[0]] - usual))) * pitch <= _IN_BOX_PX
-            if abs(gap) <= max(_SAME_PHASE * pitch, 2.0) or (pitch == own_pitch and in_box):
+            if abs(gap) <= max(_SAME_PHASE * pitch, _SAME_PHASE_PX) or (pitch == own_pitch and in_box):
                 line = own
         moved = []
         for k in (0, 1):
@@ -258,6 +261,6 @@ class _AxisHistory:
 
 
 def _anchored(pitch: float, line: float, start: float) -> Axis:
-    """Lattice through ``line`` whose cell 0 holds the pixel that ``start`` rounds to."""
+    """Grid through ``line`` whose cell 0 holds the pixel that ``start`` rounds to."""
     pixel = np.floor(start + 0.5)
-    return Axis(pitch, float(line + np.floor((pixel - line) / pitch + 1e-6) * pitch))
+    return Axis(pitch, float(line + np.floor((pixel - line) / pitch + EPS) * pitch))

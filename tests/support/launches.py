@@ -20,7 +20,7 @@ from pipeline.faces.centerface_cuda import FETCHED_CELLS
 from pipeline.faces.input_picture import DetectorView, scales
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker
-from pipeline.stages.find_mosaics import find_mosaics, is_bare, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
@@ -95,8 +95,8 @@ def _reconstructed(
         followed = track(
             found,
             settings=config.track,
-            again=looked_for(settings),
-            bare=is_bare,
+            redetect=redetect_with(settings),
+            is_clean=is_clean,
         )
         tracked: list[Tracked] = through("track", followed)
         cropped: list[Cropped] = through(

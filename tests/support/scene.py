@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nets.pixelation import Operator, axis_index, membership, pixelate
 from pipeline.engines import EngineSpec
-from pipeline.picture.cell_samples import mosaic_mask
 from pipeline.picture.color import Conversion, conversion
 from pipeline.types import (
     Axis,
@@ -58,6 +57,19 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
     return (0.5 + 0.35 * image[0]).clamp(0.1, 0.9)
 
 
+def _mask(region: MosaicRegion, width: int, height: int) -> Tensor:
+    """(height, width) float32, 1 where the centre of a pixel lies in the region."""
+    box = region.box
+    x, y = torch.arange(width, dtype=torch.float64) + 0.5, torch.arange(height, dtype=torch.float64) + 0.5
+    if region.shape is Shape.ELLIPSE:
+        u = (x - box.centre[0]) / (box.width / 2)
+        v = (y - box.centre[1]) / (box.height / 2)
+        inside = u * u + (v * v).unsqueeze(1) <= 1
+    else:
+        inside = (x >= box.x0) & (x < box.x1) & ((y >= box.y0) & (y < box.y1)).unsqueeze(1)
+    return inside.float()
+
+
 def scene(
     box: tuple[int, int, int, int] = (37, 30, 133, 126),
     blocks: float = 8,
@@ -89,7 +101,7 @@ def scene(
     first_y, first_x = axis_index(1, y.pitch, y.origin), axis_index(1, x.pitch, x.origin)
     rows = membership(axis_index(height, y.pitch, y.origin) - first_y, cells)
     cols = membership(axis_index(width, x.pitch, x.origin) - first_x, cells)
-    mask = mosaic_mask(region, torch.arange(width), torch.arange(height)).float().unsqueeze(0)
+    mask = _mask(region, width, height).unsqueeze(0)
     convert = conversion(pix_fmt, COLOUR, width, height)
     dtype = torch.uint8 if convert.format.bits == 8 else torch.uint16
     rgb = pixelate(clean, rows, cols, mask)

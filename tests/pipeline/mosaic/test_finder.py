@@ -5,14 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FindConfig
-from pipeline.mosaic.finder import again, is_bare, read_grid
-from pipeline.mosaic.finder import find as find_at_levels
-from pipeline.mosaic.screening_cuda import DeviceLuma, shrunk
-from pipeline.mosaic.single_scale import find
+from pipeline.mosaic.finder import (
+    find_mosaics_in_picture,
+    is_clean_in_picture,
+    read_grid_in_picture,
+    redetect_in_picture,
+)
+from pipeline.mosaic.single_scale import find_at_scale
 from pipeline.types import Axis, Box, MosaicRegion
 from tests.support.mosaics import Mosaic, fixed, locked, noisy, phase_error_px, pixelate, texture
 
@@ -44,15 +46,15 @@ def test_a_mosaic_is_found_though_scaling_has_spread_its_edges(by: float, how: i
     mosaic = locked((x, 50, x + 12 * cell, 50 + 10 * cell), (12, 10))
     size = (50 + 14 * cell, 60 + 16 * cell)
     picture = scaled(pixelate(texture(*size, x), mosaic), by, how)
-    (region,) = find_at_levels(picture, SETTINGS)
+    (region,) = find_mosaics_in_picture(picture, SETTINGS)
     assert_right(region, mosaic, by)
-    repeated = again(picture, region, SETTINGS)
+    repeated = redetect_in_picture(picture, region, SETTINGS)
     assert repeated is not None
-    assert repeated.level == region.level
+    assert repeated.scale == region.scale
     assert_right(repeated, mosaic, by)
-    assert not is_bare(picture, region)
-    assert is_bare(scaled(texture(*size, x), by, how), region)
-    grid = read_grid(picture, region.box, SETTINGS)
+    assert not is_clean_in_picture(picture, region)
+    assert is_clean_in_picture(scaled(texture(*size, x), by, how), region)
+    grid = read_grid_in_picture(picture, region.box, SETTINGS)
     assert grid is not None
     assert grid.x.pitch == pytest.approx(cell * by, rel=0.02)
 
@@ -63,25 +65,25 @@ def test_every_other_line_may_be_sharp(pitch: int) -> None:
     cell = 2 * pitch + 1
     mosaic = fixed((61, 50, 61 + 12 * cell, 50 + 10 * cell), cell, (61.0, 50.0))
     picture = pixelate(texture(100 + 10 * cell, 120 + 12 * cell, pitch), mosaic)
-    (region,) = find_at_levels(scaled(picture, 0.5, cv2.INTER_CUBIC), SETTINGS)
+    (region,) = find_mosaics_in_picture(scaled(picture, 0.5, cv2.INTER_CUBIC), SETTINGS)
     assert_right(region, mosaic, 0.5)
 
 
 def test_one_at_its_own_size_goes_first() -> None:
     mosaic = locked((60, 50, 220, 210), (10, 10))
     picture = noisy(pixelate(texture(300, 340, 3), mosaic), 1, 1.0)
-    (region,), (alone,) = find_at_levels(picture, SETTINGS), find(picture, SETTINGS)
-    assert (region.level, region.box, region.grid) == (1, alone.box, alone.grid)
+    (region,), (alone,) = find_mosaics_in_picture(picture, SETTINGS), find_at_scale(picture, SETTINGS)
+    assert (region.scale, region.box, region.grid) == (1, alone.box, alone.grid)
 
 
 def test_one_that_is_known_is_looked_for_when_no_new_ones_are() -> None:
     mosaic = locked((60, 50, 168, 158), (12, 12))
     picture = scaled(pixelate(texture(240, 260, 3), mosaic), 2.0, cv2.INTER_CUBIC)
-    (region,) = find_at_levels(picture, SETTINGS)
-    assert region.level > 1
-    assert find_at_levels(picture, SETTINGS, smaller=False) == []
-    assert len(find_at_levels(picture, SETTINGS, [region], smaller=False)) == 1
-    assert find_at_levels(texture(480, 520, 4), SETTINGS, [region], smaller=False) == []
+    (region,) = find_mosaics_in_picture(picture, SETTINGS)
+    assert region.scale > 1
+    assert find_mosaics_in_picture(picture, SETTINGS, smaller=False) == []
+    assert len(find_mosaics_in_picture(picture, SETTINGS, [region], smaller=False)) == 1
+    assert find_mosaics_in_picture(texture(480, 520, 4), SETTINGS, [region], smaller=False) == []
 
 
 def bricks(joint: int) -> NDArray[np.uint8]:
@@ -114,15 +116,4 @@ def gingham(pitch: int, sigma: float) -> NDArray[np.uint8]:
     ],
 )
 def test_no_false_alarm(picture: NDArray[np.uint8]) -> None:
-    assert [r for r in find_at_levels(noisy(picture, 1, 1.0), SETTINGS) if r.score >= 0.5] == []
-
-
-@pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("size", [(97, 64), (48, 65), (3, 3), (1, 9)])
-def test_pictures_are_made_smaller_alike_everywhere(times: int, size: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
-    there = shrunk(DeviceLuma(torch.from_numpy(picture)), times)
-    here = shrunk(picture, times)
-    assert isinstance(there, DeviceLuma)
-    assert here.shape == there.shape == (size[0] // times, size[1] // times)
-    assert np.array_equal(np.asarray(here), there.plane.numpy())
+    assert [r for r in find_mosaics_in_picture(noisy(picture, 1, 1.0), SETTINGS) if r.score >= 0.5] == []

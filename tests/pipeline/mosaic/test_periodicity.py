@@ -1,4 +1,4 @@
-"""Small cells amid clutter: where steps repeat with one period on both axes."""
+"""Small cells amid clutter: where edges repeat with one period on both axes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.mosaic.periodicity import lattices
-from pipeline.mosaic.screening import Sampled
-from pipeline.mosaic.screening_cuda import DeviceLuma
+from pipeline.mosaic.periodicity import periodic_grids
+from pipeline.mosaic.screening import HostSampledEdges, sample_edges
+from pipeline.picture.resize import DeviceLuma
 from pipeline.types import Box
 from tests.pipeline.stages.test_find_mosaics import frame, run
 from tests.support.mosaics import fixed, noisy, pixelate, texture
@@ -31,14 +31,14 @@ def cluttered(seed: int, pitch: float | None) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("pitch", [4.3, 5.0, 6.7, 8.5])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_strongest_place_is_the_mosaics_and_tells_its_pitch(pitch: float, seed: int) -> None:
-    (box, grid), *_ = lattices(Sampled.of(cluttered(seed, pitch)))
+    (box, grid), *_ = periodic_grids(HostSampledEdges.from_luma(cluttered(seed, pitch)))
     assert box.iou(Box(131, 90, 191, 162)) > 0.3
     assert grid.x.pitch == grid.y.pitch == pytest.approx(pitch, rel=0.02)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_footage_without_cells_is_no_place_to_look(seed: int) -> None:
-    assert lattices(Sampled.of(noisy(texture(240, 320, seed, 60.0), seed, 1.5))) == []
+    assert periodic_grids(HostSampledEdges.from_luma(noisy(texture(240, 320, seed, 60.0), seed, 1.5))) == []
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -48,21 +48,21 @@ def test_what_repeats_by_chance_among_hard_edges_is_not_found(seed: int) -> None
 
 def test_lines_on_one_axis_are_no_place_to_look() -> None:
     blinds = np.where(np.arange(200) % 10 < 5, 100, 140).astype(np.uint8)
-    assert lattices(Sampled.of(np.ascontiguousarray(np.tile(blinds, (160, 1))))) == []
+    assert periodic_grids(HostSampledEdges.from_luma(np.ascontiguousarray(np.tile(blinds, (160, 1))))) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (63, 63), (64, 64), (65, 120)])
 def test_any_size_is_looked_at(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
-    assert isinstance(lattices(Sampled.of(picture)), list)
+    assert isinstance(periodic_grids(HostSampledEdges.from_luma(picture)), list)
 
 
 def test_a_picture_on_a_device_has_the_same_bands_and_places() -> None:
     picture = cluttered(1, 4.6)[:, :317]
     here, there = (
-        Sampled.of(np.ascontiguousarray(picture)),
-        DeviceLuma(torch.from_numpy(picture.copy())).steps(),
+        HostSampledEdges.from_luma(np.ascontiguousarray(picture)),
+        sample_edges(DeviceLuma(torch.from_numpy(picture.copy()))),
     )
     for own, other in zip(here.bands(), there.bands(), strict=True):
         np.testing.assert_array_equal(own, other)
-    assert lattices(here) == lattices(there) != []
+    assert periodic_grids(here) == periodic_grids(there) != []

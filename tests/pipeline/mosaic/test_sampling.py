@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nets.pixelation import Operator
-from pipeline.mosaic.sampling import SURE, cell_values, features, named, odds, read_cells, roughness
+from pipeline.mosaic.sampling import MAX_LOG_ODDS, cell_values, features, log_odds, read_features, sampling_of
 from tests.support.mosaics import Mosaic, fixed, locked, noisy, pixelate, texture
 
 BOX = (30, 20, 270, 260)
 
 
 def told(picture: NDArray[np.uint8], mosaic: Mosaic) -> Operator:
-    return named(odds(picture, mosaic.x, mosaic.y, mosaic.box))
+    return sampling_of(log_odds(picture, mosaic.x, mosaic.y, mosaic.box))
 
 
 @given(seed=st.integers(0, 10_000), blocks=st.integers(8, 20))
@@ -29,7 +29,7 @@ def test_means_are_smoother_than_samples_of_the_same_picture(seed: int, blocks: 
     for operator in (Operator.AREA, Operator.CENTRE):
         mosaic = locked(BOX, (blocks, blocks), operator=operator)
         picture = pixelate(texture(280, 300, seed), mosaic)
-        values[operator] = roughness(cell_values(picture, mosaic.x, mosaic.y, BOX))
+        values[operator] = features(cell_values(picture, mosaic.x, mosaic.y, BOX), 240 / blocks)[0]
     assert values[Operator.AREA] < values[Operator.CENTRE]
 
 
@@ -37,7 +37,7 @@ def test_cell_values_are_those_of_the_whole_cells() -> None:
     mosaic = fixed(BOX, 16.0, (5.0, 3.0))
     picture = pixelate(texture(280, 300, 1), mosaic)
     values = cell_values(picture, mosaic.x, mosaic.y, BOX)
-    # Lattice lines inside the box: columns 37, 53, ..., 261 and rows 35, 51, ..., 259.
+    # Grid lines inside the box: columns 37, 53, ..., 261 and rows 35, 51, ..., 259.
     assert values.shape == (14, 14)
     np.testing.assert_array_equal(values, picture[36:259:16, 38:261:16])
 
@@ -86,22 +86,22 @@ def test_most_training_faces_are_told_right(cells: int, detailed: bool, shared: 
 def test_too_few_cells_tell_nothing(box: tuple[int, int, int, int]) -> None:
     mosaic = locked(BOX, (12, 12))
     picture = np.random.default_rng(1).integers(0, 255, (280, 300)).astype(np.uint8)
-    assert read_cells(picture, mosaic.x, mosaic.y, box) is None
-    assert odds(picture, mosaic.x, mosaic.y, box) == 0.0
-    assert named(0.0) is Operator.AREA
+    assert read_features(picture, mosaic.x, mosaic.y, box) is None
+    assert log_odds(picture, mosaic.x, mosaic.y, box) == 0.0
+    assert sampling_of(0.0) is Operator.AREA
 
 
 @given(
     rows=st.integers(4, 30), cols=st.integers(4, 30), pitch=st.floats(4.0, 110.0), seed=st.integers(0, 10_000)
 )
 @settings(max_examples=50, deadline=None)
-def test_any_cells_give_finite_odds(rows: int, cols: int, pitch: float, seed: int) -> None:
+def test_any_cells_give_finite_log_odds(rows: int, cols: int, pitch: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for values in (rng.uniform(0, 255, (rows, cols)), np.full((rows, cols), 7.0)):
         assert np.isfinite(features(values, pitch)).all()
     mosaic = locked((0, 0, 4 * cols, 4 * rows), (cols, rows))
     picture = np.repeat(np.repeat(rng.integers(0, 256, (rows, cols)), 4, 0), 4, 1).astype(np.uint8)
-    assert abs(odds(picture, mosaic.x, mosaic.y, mosaic.box)) <= SURE
+    assert abs(log_odds(picture, mosaic.x, mosaic.y, mosaic.box)) <= MAX_LOG_ODDS
 
 
 @given(st.integers(0, 10_000), st.floats(0.5, 1.0))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nets.pixelation import Operator
 from pipeline.config import FindConfig
-from pipeline.mosaic.redetect import verify
-from pipeline.mosaic.single_scale import find, read_grid
+from pipeline.mosaic.redetect import verify_mosaic
+from pipeline.mosaic.single_scale import find_at_scale, read_grid_at_scale
 from pipeline.types import Box, Shape
 from tests.support.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
@@ -41,7 +41,7 @@ def test_a_resized_rectangle_is_found_with_its_grid(
     across: int, down: int, width: int, height: int, x: int, y: int, seed: int
 ) -> None:
     mosaic = locked((x, y, x + width, y + height), (across, down))
-    regions = find(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
+    regions = find_at_scale(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
     assert len(regions) == 1
     assert_right(regions[0], mosaic)
 
@@ -53,11 +53,11 @@ def test_a_resized_rectangle_is_found_with_its_grid(
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_lattice_fixed_in_the_frame_is_found_though_the_region_cuts_its_cells(
+def test_a_grid_fixed_in_the_frame_is_found_though_the_region_cuts_its_cells(
     pitch: float, phase: tuple[float, float], shape: Shape, seed: int
 ) -> None:
     mosaic = fixed((101, 67, 375, 393), pitch, phase, shape=shape)
-    regions = find(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
+    regions = find_at_scale(noisy(pixelate(texture(460, 500, seed), mosaic), seed), SETTINGS)
     assert len(regions) == 1
     assert_right(regions[0], mosaic)
 
@@ -67,7 +67,7 @@ def test_the_shape_is_told(shape: Shape) -> None:
     right = 0
     for seed in range(10):
         mosaic = fixed((80, 60, 300, 320), 17.5, (3.0, 5.0), shape=shape)
-        regions = find(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
+        regions = find_at_scale(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
         right += regions[0].shape is shape
     assert right >= 9
 
@@ -77,7 +77,7 @@ def test_an_ellipse_is_found_to_the_pixel() -> None:
     left_out = taken_in = 0.0
     for seed in range(8):
         mosaic = fixed((80, 60, 300, 320), 17.5, (3.0, 5.0), shape=Shape.ELLIPSE)
-        (region, *_) = find(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
+        (region, *_) = find_at_scale(noisy(pixelate(texture(400, 400, seed), mosaic), seed), SETTINGS)
         box, true = region.box, mosaic.mask(400, 400)
         u = (np.arange(400) + 0.5 - box.centre[0]) / (box.width / 2)
         v = (np.arange(400) + 0.5 - box.centre[1]) / (box.height / 2)
@@ -88,7 +88,7 @@ def test_an_ellipse_is_found_to_the_pixel() -> None:
     assert taken_in < 1.5
 
 
-def test_several_mosaics_with_lattices_of_their_own() -> None:
+def test_several_mosaics_with_grids_of_their_own() -> None:
     mosaics = [
         locked((20, 30, 180, 200), (10, 10)),
         locked((260, 60, 420, 260), (9, 12)),
@@ -97,7 +97,7 @@ def test_several_mosaics_with_lattices_of_their_own() -> None:
     picture = texture(360, 640, 3)
     for mosaic in mosaics:
         picture = pixelate(picture, mosaic)
-    regions = find(noisy(picture, 3), SETTINGS)
+    regions = find_at_scale(noisy(picture, 3), SETTINGS)
     assert len(regions) == 3
     for mosaic in mosaics:
         assert_right(max(regions, key=lambda r: iou(r, mosaic)), mosaic)
@@ -105,7 +105,7 @@ def test_several_mosaics_with_lattices_of_their_own() -> None:
 
 def test_a_whole_frame() -> None:
     mosaic = locked((0, 0, 640, 360), (40, 24))
-    regions = find(noisy(pixelate(texture(360, 640, 5), mosaic), 5), SETTINGS)
+    regions = find_at_scale(noisy(pixelate(texture(360, 640, 5), mosaic), 5), SETTINGS)
     assert len(regions) == 1
     assert_right(regions[0], mosaic)
 
@@ -114,7 +114,7 @@ def test_a_whole_frame() -> None:
 def test_few_and_many_cells(cells: int) -> None:
     side = max(200, cells * 6)
     mosaic = locked((50, 40, 50 + side, 40 + side), (cells, cells))
-    regions = find(noisy(pixelate(texture(400, 420, 2), mosaic), 2), SETTINGS)
+    regions = find_at_scale(noisy(pixelate(texture(400, 420, 2), mosaic), 2), SETTINGS)
     assert len(regions) == 1
     assert_right(regions[0], mosaic)
 
@@ -185,7 +185,7 @@ def twice() -> NDArray[np.uint8]:
 )
 @pytest.mark.parametrize("sigma", [0.0, 1.5])
 def test_no_false_alarm(picture: NDArray[np.uint8], sigma: float) -> None:
-    strong = [r for r in find(noisy(picture, 1, sigma), SETTINGS) if r.score >= 0.5]
+    strong = [r for r in find_at_scale(noisy(picture, 1, sigma), SETTINGS) if r.score >= 0.5]
     assert strong == []
 
 
@@ -193,14 +193,14 @@ def test_no_false_alarm(picture: NDArray[np.uint8], sigma: float) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_size_is_survived(height: int, width: int, cells: int, seed: int) -> None:
     picture = pixelate(texture(height, width, seed), locked((0, 0, width, height), (cells, cells)))
-    for region in find(picture, SETTINGS):
+    for region in find_at_scale(picture, SETTINGS):
         assert 0 <= region.box.x0 < region.box.x1 <= width
         assert 0 <= region.box.y0 < region.box.y1 <= height
 
 
 def test_cell_zero_is_the_first_that_the_region_touches() -> None:
     mosaic = fixed((90, 77, 333, 301), 16.0, (5.0, 11.0))
-    region = find(pixelate(texture(400, 420, 1), mosaic), SETTINGS)[0]
+    region = find_at_scale(pixelate(texture(400, 420, 1), mosaic), SETTINGS)[0]
     assert region.grid is not None
     for axis, start in ((region.grid.x, region.box.x0), (region.grid.y, region.box.y0)):
         assert 0 <= np.floor((start - axis.origin) / axis.pitch + 1e-6) < 1
@@ -208,7 +208,7 @@ def test_cell_zero_is_the_first_that_the_region_touches() -> None:
 
 def test_the_grid_of_a_given_box_is_read() -> None:
     mosaic = fixed((90, 77, 333, 301), 16.0, (5.0, 11.0))
-    grid = read_grid(pixelate(texture(400, 420, 1), mosaic), Box(100, 90, 320, 290), SETTINGS)
+    grid = read_grid_at_scale(pixelate(texture(400, 420, 1), mosaic), Box(100, 90, 320, 290), SETTINGS)
     assert grid is not None
     assert grid.x.pitch == pytest.approx(16.0, rel=0.02)
     assert phase_error_px(mosaic.x, grid.x, 100) <= 1.0
@@ -217,7 +217,7 @@ def test_the_grid_of_a_given_box_is_read() -> None:
 
 @pytest.mark.parametrize("box", [Box(0, 0, 300, 300), Box(290, 290, 340, 340), Box(500, 500, 600, 600)])
 def test_no_grid_where_there_is_none(box: Box) -> None:
-    assert read_grid(texture(300, 300, 1), box, SETTINGS) is None
+    assert read_grid_at_scale(texture(300, 300, 1), box, SETTINGS) is None
 
 
 @pytest.mark.shared
@@ -229,7 +229,7 @@ def test_real_footage_has_no_mosaic() -> None:
         with av.open(str(path)) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index % 10 == 0:
-                    assert find(frame.to_ndarray(format="gray"), SETTINGS) == [], (
+                    assert find_at_scale(frame.to_ndarray(format="gray"), SETTINGS) == [], (
                         f"{path.name}, frame {index}"
                     )
                 if index == 40:
@@ -243,7 +243,7 @@ def test_a_box_reaches_over_a_forehead_where_one_line_of_cells_shows(seed: int) 
     face[40:105, 40:230] = 130 + 6 * np.clip((np.arange(40, 230) - 115) / 20, 0, 1)
     drawn = pixelate(face, mosaic)
     drawn[81:105, 93:173] = np.where(np.arange(93, 173) < 125, 130, 136)
-    (region, *_) = find(noisy(drawn, seed), SETTINGS)
+    (region, *_) = find_at_scale(noisy(drawn, seed), SETTINGS)
     assert abs(region.box.y0 - 81) <= 4
     assert_right(region, mosaic)
 
@@ -252,7 +252,7 @@ def test_a_box_reaches_over_a_forehead_where_one_line_of_cells_shows(seed: int) 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_strip_of_a_cut_cell_is_not_left_beside_whole_ones(cut: int, seed: int) -> None:
     mosaic = fixed((107 - cut, 95, 107 + 126, 95 + 154 + cut), 14.0, (9.0, 11.0))
-    (region, *_) = find(noisy(pixelate(texture(400, 400, seed, 60.0), mosaic), seed), SETTINGS)
+    (region, *_) = find_at_scale(noisy(pixelate(texture(400, 400, seed, 60.0), mosaic), seed), SETTINGS)
     sides = (region.box.x0, region.box.y0, region.box.x1, region.box.y1)
     assert np.abs(np.subtract(sides, mosaic.box)).max() <= 1
 
@@ -265,16 +265,16 @@ def test_wide_cells_are_followed_out_of_their_liveliest_corner(seed: int) -> Non
     cells[6:, 6:] = np.random.default_rng(seed).integers(-8, 8, (4, 4)) * 5.0
     picture = np.full((700, 720), 128, dtype=np.uint8)
     picture[75:555, 103:583] = 128 + np.kron(cells, np.ones((48, 48)))
-    (region, *others) = find(noisy(picture, seed, 0.5), SETTINGS)
+    (region, *others) = find_at_scale(noisy(picture, seed, 0.5), SETTINGS)
     assert not others
     assert_right(region, mosaic)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whole_cells_do_not_cut_off_most_of_a_cell(seed: int) -> None:
-    """Sides 1 to 6 px beside a lattice of 6.7 px: moved to its lines, the box lost a tenth of each side."""
+    """Sides 1 to 6 px beside a grid of 6.7 px: moved to its lines, the box lost a tenth of each side."""
     mosaic = fixed((122, 101, 190, 184), 6.6973, (116.999, 95.602), operator=Operator.CENTRE)
-    (region, *_) = find(noisy(pixelate(texture(300, 320, seed, 60.0), mosaic), seed), SETTINGS)
+    (region, *_) = find_at_scale(noisy(pixelate(texture(300, 320, seed, 60.0), mosaic), seed), SETTINGS)
     sides = (region.box.x0, region.box.y0, region.box.x1, region.box.y1)
     assert np.abs(np.subtract(sides, mosaic.box)).max() <= 2
 
@@ -284,7 +284,7 @@ def test_small_cells_are_flat_though_a_codec_ripples_at_their_sides() -> None:
     found = 0
     for seed in range(8):
         mosaic = fixed((81, 67, 141, 137), 5.3, (1.3, 2.2), operator=Operator.CENTRE)
-        regions = find(jpeg(pixelate(texture(240, 240, seed, 60.0), mosaic), 75), SETTINGS)
+        regions = find_at_scale(jpeg(pixelate(texture(240, 240, seed, 60.0), mosaic), 75), SETTINGS)
         found += any(iou(r, mosaic) > 0.8 and r.score > 0.5 for r in regions)
     assert found >= 7
 
@@ -298,7 +298,7 @@ def test_cells_are_square_where_one_axis_hides_most_of_its_lines() -> None:
         cells = rows[:, None] + rng.normal(0.0, 5.0, (14, 12))
         picture = texture(240, 240, seed, 20.0)
         picture[66:150, 80:152] = np.clip(np.kron(cells, np.ones((6, 6))), 0, 255)
-        regions = find(noisy(picture, seed, 1.5), SETTINGS)
+        regions = find_at_scale(noisy(picture, seed, 1.5), SETTINGS)
         right += any(
             iou(r, mosaic) > 0.8 and r.grid is not None and abs(r.grid.y.pitch - 6) < 0.2 for r in regions
         )
@@ -316,7 +316,7 @@ def test_half_of_the_lines_are_nearly_hidden_or_not_there(high: int) -> None:
         cells = np.repeat(rows, 16 // high)[:, None] + 6.0 * rng.integers(-1, 2, 12) + detail
         picture = texture(240, 240, seed, 10.0) // 2
         picture[66:178, 80:176] = np.clip(np.kron(cells, np.ones((high, 8))), 0, 255)
-        grids = [r.grid for r in find(noisy(picture, seed, 0.8), SETTINGS) if r.grid is not None]
+        grids = [r.grid for r in find_at_scale(noisy(picture, seed, 0.8), SETTINGS) if r.grid is not None]
         right += any(abs(g.x.pitch - 8) < 0.2 and abs(g.y.pitch / high - 1) < 0.03 for g in grids)
     assert right >= 7
 
@@ -325,42 +325,42 @@ def test_half_of_the_lines_are_nearly_hidden_or_not_there(high: int) -> None:
 @pytest.mark.parametrize("pitch", [5.0, 12.0])
 def test_rectangles_in_small_cells_say_what_their_strips_speak_for(pitch: float, shape: Shape) -> None:
     mosaic = fixed((161, 127, 281, 277), pitch, (1.0, 2.0), shape=shape)
-    (region,) = find(noisy(pixelate(texture(460, 500, 3), mosaic), 3), SETTINGS)
+    (region,) = find_at_scale(noisy(pixelate(texture(460, 500, 3), mosaic), 3), SETTINGS)
     if shape is Shape.ELLIPSE or pitch > 10:
         assert region.strips == (None, None)
         return
     for strips, start, end in zip(region.strips, (161, 127), (281, 277), strict=True):
         assert strips is not None
-        assert len(strips.ends) == len(strips.odds) + 1
+        assert len(strips.ends) == len(strips.log_odds) + 1
         assert (np.diff(strips.ends) > 0).all()
         inside = (strips.ends[:-1] >= start) & (strips.ends[1:] <= end)
         outside = (strips.ends[1:] <= start) | (strips.ends[:-1] >= end)
-        assert (strips.odds[inside] > 0).mean() > 0.9
-        assert (strips.odds[outside] < 0).mean() > 0.9
+        assert (strips.log_odds[inside] > 0).mean() > 0.9
+        assert (strips.log_odds[outside] < 0).mean() > 0.9
         assert outside.sum() >= 8
 
 
 @pytest.mark.parametrize("pitch", [8, 12, 17])
 @pytest.mark.parametrize("colours", [2, 3])
 def test_checks_are_no_mosaic(pitch: int, colours: int) -> None:
-    """Flat cells on a lattice, but they repeat."""
+    """Flat cells on a grid, but they repeat."""
     rng = np.random.default_rng(pitch)
     values = rng.permutation(np.linspace(70, 180, colours * colours)).reshape(colours, colours)
     checks = np.kron(np.tile(values, (40, 40)), np.ones((pitch, pitch)))[:460, :500].astype(np.uint8)
-    assert find(noisy(checks, 1, 1.0), SETTINGS) == []
+    assert find_at_scale(noisy(checks, 1, 1.0), SETTINGS) == []
     mosaic = fixed((161, 127, 361, 327), 10.0)
     checks[mosaic.box[1] : mosaic.box[3], mosaic.box[0] : mosaic.box[2]] = pixelate(
         texture(460, 500, 2), mosaic
     )[mosaic.box[1] : mosaic.box[3], mosaic.box[0] : mosaic.box[2]]
-    assert all(r.box.width < 400 for r in find(noisy(checks, 1, 1.0), SETTINGS))
+    assert all(r.box.width < 400 for r in find_at_scale(noisy(checks, 1, 1.0), SETTINGS))
 
 
 @pytest.mark.parametrize("x", [160, 163])
-def test_cells_of_a_codecs_size_off_its_lattice_are_known_again(x: int) -> None:
+def test_cells_of_a_codecs_size_off_its_grid_are_redetected(x: int) -> None:
     """Blocks of 8 px, down from line 100, are no codec's; found where they were as in the whole picture."""
     mosaic = locked((x, 100, x + 152, 300), (19, 25))
     picture = noisy(pixelate(texture(460, 500, 4, 6.0), mosaic), 4)
-    (region,) = find(picture, SETTINGS)
-    again_ = verify(picture, region.box, region.grid) if region.grid is not None else None
-    assert again_ is not None
-    assert again_.score == pytest.approx(region.score, abs=0.1)
+    (region,) = find_at_scale(picture, SETTINGS)
+    repeated = verify_mosaic(picture, region.box, region.grid) if region.grid is not None else None
+    assert repeated is not None
+    assert repeated.score == pytest.approx(region.score, abs=0.1)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,38 +20,31 @@ from pipeline.config import FindConfig, TrackConfig
 from pipeline.cuda import memory_errors, place, to_device, to_host
 from pipeline.decode import open_decoder
 from pipeline.errors import MissingError, UsageError
-from pipeline.faces.input_picture import _resized, small_picture
-from pipeline.mosaic import screening_cuda
-from pipeline.mosaic.edges import isolated_steps
-from pipeline.mosaic.screening import Sampled, candidates, pooled_candidates
-from pipeline.mosaic.screening_cuda import DeviceLuma
-from pipeline.picture import resize
+from pipeline.faces.input_picture import small_picture
+from pipeline.mosaic.edges import isolated_edges
+from pipeline.mosaic.screening import (
+    HostSampledEdges,
+    accumulated_candidates,
+    candidates,
+    isolated_edges_on_device,
+    sample_edges,
+)
 from pipeline.picture.grid_paint import measure
+from pipeline.picture.resize import DeviceLuma
 from pipeline.stages.crop import crop
-from pipeline.stages.find_mosaics import find_mosaics, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.restore import restore
-from pipeline.stages.shot_cuts import to8
 from pipeline.stages.window import window
 from pipeline.track.mosaics import track
 from pipeline.types import Box, Found, Frame, Mask, Masked, MosaicRegion, Shape, Tracked
 from tests.support.mosaics import locked, pixelate, texture
-from tests.support.pretend import PRETENDED, Counted, pretended_device
+from tests.support.pretend import DEVICES, PRETENDED, entered, pretended_device
 from tests.support.scene import CubicEngine, Scene, scene
 
 TOLERANCE_LEVELS = 1
 """Codes by which a device may differ: sums in another order, rounded."""
-DEVICES = ["pretended", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-@contextmanager
-def entered(device: str) -> Iterator[tuple[torch.device, Counted | None]]:
-    if device != "pretended":
-        yield torch.device("cuda:0" if device == "cuda" else device), None
-        return
-    with pretended_device() as counted:
-        yield PRETENDED, counted
 
 
 def restored(shot: Scene, frames: list[Frame]) -> list[Frame]:
@@ -175,7 +166,7 @@ def test_a_clip_from_decoder_to_encoder(device: str, mosaic_clip: Path) -> None:
         followed = track(
             watched(find_mosaics(source, settings=settings)),
             settings=TrackConfig(),
-            again=looked_for(settings),
+            redetect=redetect_with(settings),
         )
         cropped = crop(followed, info=info, size_px=64, cells=32, margin=1.6)
         windows = window(cropped, core=1, context=0, cores_per_batch=8)
@@ -209,40 +200,22 @@ def test_screening_is_the_same_to_the_bit(device: str, size: tuple[int, int]) ->
     with entered(device) as (place, _):
         there = DeviceLuma(torch.from_numpy(luma).to(place))
         for without in ([], known):
-            ours, theirs = Sampled.of(luma), there.steps()
+            ours, theirs = sample_edges(luma), sample_edges(there)
             for box in without:
                 ours.erase(box)
                 theirs.erase(box)
             assert candidates(ours) == candidates(theirs)
             for _ in range(4):
-                ours.add(Sampled.of(luma))
-                theirs.add(there.steps())
-            assert pooled_candidates(ours, 5) == pooled_candidates(theirs, 5)
+                ours.add(HostSampledEdges.from_luma(luma))
+                theirs.add(sample_edges(there))
+            assert accumulated_candidates(ours, 5) == accumulated_candidates(theirs, 5)
             part = (size[1] // 5, size[0] // 7, size[1] - 1, size[0])
             assert np.array_equal(ours.across(part), theirs.across(part))
             assert np.array_equal(ours.down(part), theirs.down(part))
-        assert bool(candidates(Sampled.of(luma))) == (min(size) > 200)
+        assert bool(candidates(sample_edges(luma))) == (min(size) > 200)
         assert np.array_equal(there[: size[0] // 2, 1:], luma[: size[0] // 2, 1:])
-        steps = screening_cuda.isolated_steps(there.plane).cpu().numpy()
-    assert np.array_equal(steps, isolated_steps(luma))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("bits", [8, 10])
-@pytest.mark.parametrize(("rows", "cols"), [(72, 128), (73, 131), (288, 512), (1080, 1920)])
-def test_planes_shrink_as_opencv_shrinks_them(device: str, bits: int, rows: int, cols: int) -> None:
-    wide = texture(rows, cols, seed=7).astype(np.uint16) * (1 << (bits - 8))
-    plane = torch.from_numpy(wide.astype(np.uint8) if bits == 8 else wide + 1)
-    size = (max(1, cols * 4 // 9), max(1, rows * 4 // 9))
-    eight = to8(plane.numpy(), bits)
-    wanted = cv2.resize(eight, size, interpolation=cv2.INTER_AREA).astype(int)
-    with entered(device) as (place, _):
-        there = plane.to(place)
-        assert np.array_equal(resize.to8(there, bits).cpu().numpy(), eight)
-        small = resize.area(resize.to8(there, bits), *size).cpu().numpy()
-        bilinear = resize.linear(there, bits, *size).cpu().numpy()
-    assert np.abs(small - wanted).max() <= TOLERANCE_LEVELS
-    assert np.abs(bilinear - _resized(plane.numpy(), bits, *size).astype(int)).max() <= TOLERANCE_LEVELS
+        edges = isolated_edges_on_device(there.plane).cpu().numpy()
+    assert np.array_equal(edges, isolated_edges(luma))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -19,7 +19,7 @@ from pipeline.faces.input_picture import DetectorView, Scales, SmallPicture, sca
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.stages.crop import crop
 from pipeline.stages.find_faces import FaceLooker
-from pipeline.stages.find_mosaics import find_mosaics, looked_for
+from pipeline.stages.find_mosaics import find_mosaics, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
 from pipeline.stages.pixelize import Pixelizer
@@ -59,7 +59,7 @@ def frames() -> list[Frame]:
 def reconstructed(source: Iterator[Frame], info: StreamInfo, seen: list[int]) -> Iterator[Frame]:
     settings = FindConfig()
     found = find_mosaics(source, settings=settings)
-    followed = track(found, settings=TrackConfig(), again=looked_for(settings))
+    followed = track(found, settings=TrackConfig(), redetect=redetect_with(settings))
 
     def counted() -> Iterator[object]:
         for item in followed:

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FindConfig
-from pipeline.mosaic.finder import find
-from pipeline.mosaic.multi_frame import Pool
+from pipeline.mosaic.finder import find_mosaics_in_picture
+from pipeline.mosaic.multi_frame import EdgeAccumulator
+from pipeline.picture.resize import luma8
 from pipeline.stages import find_mosaics as find_mosaics_stage
-from pipeline.stages.find_mosaics import find_mosaics, luma8
+from pipeline.stages.find_mosaics import find_mosaics
 from pipeline.types import Box, Colour, Found, Frame, ManualRegion, MosaicRegion
 from tests.support.mosaics import locked, pixelate, texture
 
@@ -94,14 +95,14 @@ def test_what_is_expected_of_a_frame_ends_with_the_shot(monkeypatch: pytest.Monk
         luma: NDArray[np.uint8],
         settings: FindConfig,
         expected: list[MosaicRegion],
-        pool: Pool,
+        accumulator: EdgeAccumulator,
         *,
         smaller: bool,
     ) -> list[MosaicRegion]:
         asked.append(len(expected))
-        return find(luma, settings, expected, pool, smaller=smaller)
+        return find_mosaics_in_picture(luma, settings, expected, accumulator, smaller=smaller)
 
-    monkeypatch.setattr(find_mosaics_stage, "find", spy)
+    monkeypatch.setattr(find_mosaics_stage, "find_mosaics_in_picture", spy)
     dark, light = np.full((240, 300), 30, dtype=np.uint8), np.full((240, 300), 220, dtype=np.uint8)
     dark[40:184, 60:204] = pixelate(texture(240, 300, 1), MOSAIC)[40:184, 60:204]
     found = run([frame(k, dark if k < 3 else light) for k in range(6)])

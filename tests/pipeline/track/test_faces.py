@@ -1,4 +1,4 @@
-"""Faces over time: covered before, between and after their sights, never beyond a cut."""
+"""Faces over time: covered before, between and after their detections, never beyond a cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import FacesConfig
 from pipeline.track.extend import Reach, box_at
-from pipeline.track.faces import frames_held, look_ahead_s, track_faces
+from pipeline.track.faces import look_ahead_s, lookahead_frames, track_faces
 from pipeline.types import Box, Found, Region, TrackedFaces
 from tests.support.faces_scene import RATE, face, found, stream_info
 
@@ -20,33 +20,33 @@ REACH = 5
 BOX = Box(40, 40, 60, 66)
 
 
-def _run(sights: Sequence[Sequence[Region]], cuts: Sequence[int] = ()) -> list[TrackedFaces]:
-    return list(track_faces(found(sights, cuts), settings=SETTINGS, info=stream_info(len(sights))))
+def _run(detections: Sequence[Sequence[Region]], cuts: Sequence[int] = ()) -> list[TrackedFaces]:
+    return list(track_faces(found(detections, cuts), settings=SETTINGS, info=stream_info(len(detections))))
 
 
 def _covered(items: Sequence[TrackedFaces]) -> list[int]:
     return [item.frame.index for item in items if item.regions]
 
 
-def _sights(count: int, at: Sequence[int], score: float = 0.9) -> list[list[Region]]:
+def _detections(count: int, at: Sequence[int], score: float = 0.9) -> list[list[Region]]:
     return [[face(BOX, score)] if i in at else [] for i in range(count)]
 
 
 def test_a_face_is_covered_before_it_is_first_seen_and_after_it_was_last_seen() -> None:
-    assert _covered(_run(_sights(30, [15]))) == list(range(15 - REACH, 15 + REACH + 1))
+    assert _covered(_run(_detections(30, [15]))) == list(range(15 - REACH, 15 + REACH + 1))
 
 
 def test_a_gap_that_both_sides_reach_is_closed_and_is_one_track() -> None:
-    items = _run(_sights(40, [10, 20]))
+    items = _run(_detections(40, [10, 20]))
     assert _covered(items) == list(range(10 - REACH, 20 + REACH + 1))
     assert {region.track for item in items for region in item.regions} == {1}
 
 
 def test_a_cut_ends_what_is_covered_on_both_sides() -> None:
-    assert _covered(_run(_sights(30, [12]), cuts=[11, 14])) == [11, 12, 13]
+    assert _covered(_run(_detections(30, [12]), cuts=[11, 14])) == [11, 12, 13]
 
 
-def test_weak_sights_count_only_with_a_strong_one_near_them() -> None:
+def test_weak_detections_count_only_with_a_strong_one_near_them() -> None:
     weak = [[face(BOX, 0.25)] if 5 <= i <= 20 else [] for i in range(30)]
     assert _covered(_run(weak)) == []
     weak[12] = [face(BOX, 0.5)]
@@ -54,9 +54,9 @@ def test_weak_sights_count_only_with_a_strong_one_near_them() -> None:
 
 
 def test_a_birth_tells_where_the_face_is_seen_best() -> None:
-    sights = _sights(30, [8, 10, 20])
-    sights[9] = [face(BOX, 0.99)]
-    items = _run(sights)
+    detections = _detections(30, [8, 10, 20])
+    detections[9] = [face(BOX, 0.99)]
+    items = _run(detections)
     born = [item for item in items if item.references]
     assert len(born) == 1
     reference = born[0].references[1]
@@ -64,14 +64,14 @@ def test_a_birth_tells_where_the_face_is_seen_best() -> None:
 
 
 def test_two_people_who_stay_apart_keep_their_numbers() -> None:
-    def sight(i: int) -> list[Region]:
+    def detection(i: int) -> list[Region]:
         return [face(Box(10 + i, 40, 30 + i, 66)), face(Box(120 - i, 40, 140 - i, 66))][:: 1 if i % 2 else -1]
 
-    for item in _run([sight(i) for i in range(20)]):
+    for item in _run([detection(i) for i in range(20)]):
         left, right = sorted(item.regions, key=lambda r: r.region.box.x0)
         assert left.track != right.track
         assert left.region.box.x0 < right.region.box.x0
-    tracks = {r.track for item in _run([sight(i) for i in range(20)]) for r in item.regions}
+    tracks = {r.track for item in _run([detection(i) for i in range(20)]) for r in item.regions}
     assert tracks == {1, 2}
 
 
@@ -89,8 +89,8 @@ def test_what_moves_on_unseen_is_covered_where_it_was_and_where_it_would_be() ->
     seen=st.sets(st.integers(0, 39)),
     cuts=st.sets(st.integers(1, 39), max_size=3),
 )
-def test_every_frame_comes_once_and_every_sight_is_covered(seen: set[int], cuts: set[int]) -> None:
-    items = _run(_sights(40, sorted(seen)), sorted(cuts))
+def test_every_frame_comes_once_and_every_detection_is_covered(seen: set[int], cuts: set[int]) -> None:
+    items = _run(_detections(40, sorted(seen)), sorted(cuts))
     assert [item.frame.index for item in items] == list(range(40))
     assert seen <= set(_covered(items))
     shots = np.searchsorted(sorted(cuts), np.arange(40), side="right")
@@ -110,11 +110,11 @@ def test_the_frames_that_are_held_stay_within_the_bound() -> None:
 
     def feed() -> Iterator[Found]:
         nonlocal taken
-        for item in found(_sights(60, range(60))):
+        for item in found(_detections(60, range(60))):
             taken += 1
             yield item
 
-    bound = frames_held(stream_info(60), SETTINGS)
+    bound = lookahead_frames(stream_info(60), SETTINGS)
     stage = track_faces(feed(), settings=SETTINGS, info=stream_info(60))
     for given_back, _ in enumerate(stage, start=1):
         assert taken - given_back < bound

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nets.pixelation import Operator
 from pipeline.config import TrackConfig
-from pipeline.mosaic.sampling import named
+from pipeline.mosaic.sampling import sampling_of
 from pipeline.track.mosaics import track
 from pipeline.types import Axis, Box, Colour, Found, Frame, Grid, MosaicRegion, Shape, Tracked
 
@@ -32,7 +32,7 @@ def frame(index: int) -> Frame:
 def region(
     x: float = 100.0, y: float = 80.0, size: float = 120.0, pitch: float = 12.0, score: float = 0.8
 ) -> MosaicRegion:
-    """A mosaic on its own lattice: the box is a whole number of cells."""
+    """A mosaic on its own grid: the box is a whole number of cells."""
     box = Box(x, y, x + size, y + size)
     grid = Grid(Axis(pitch, x), Axis(pitch, y), Operator.AREA, score)
     return MosaicRegion(box, Shape.RECTANGLE, score, grid)
@@ -119,7 +119,7 @@ def test_weak_regions_keep_a_track_alive_but_start_none() -> None:
     assert tracks(list(track(founds([strong] * 3 + [weak] * 17), settings=SETTINGS))) == {1: list(range(20))}
 
 
-def test_middling_regions_start_a_track_where_they_repeat_one_lattice() -> None:
+def test_middling_regions_start_a_track_where_they_repeat_one_grid() -> None:
     same = [(region(score=0.46),)] * 20
     other = [(region(score=0.46, pitch=12.0 + t % 3),) for t in range(20)]
     assert tracks(list(track(founds(same), settings=SETTINGS))) == {1: list(range(20))}
@@ -133,12 +133,12 @@ def test_a_new_mosaic_is_looked_for_in_the_frames_before(
     rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
     asked: list[int] = []
 
-    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
+    def redetect(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         asked.append(frame.index)
         return replace(found, score=0.3) if frame.index >= shown_from else None
 
     items = founds(rows, () if cut is None else (cut,))
-    tracked = list(track(items, settings=SETTINGS, again=again))
+    tracked = list(track(items, settings=SETTINGS, redetect=redetect))
     # Frames 0 to 3 have left when frame 12 comes, frame 4 must leave before a second one shows the mosaic.
     assert tracks(tracked) == {1: list(range(first, 24))}
     assert min(asked) >= (cut or 4)
@@ -148,10 +148,10 @@ def test_a_new_mosaic_is_looked_for_in_the_frames_before(
 def test_it_is_looked_for_beyond_frames_that_hardly_show_it(shown: set[int]) -> None:
     rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
 
-    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
+    def redetect(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         return replace(found, score=0.3) if frame.index in shown else None
 
-    tracked = list(track(founds(rows), settings=SETTINGS, again=again))
+    tracked = list(track(founds(rows), settings=SETTINGS, redetect=redetect))
     assert tracks(tracked) == {1: list(range(min(shown), 24))}
     regions = [item.regions[0] for item in tracked[min(shown) :]]
     assert [r.seen for r in regions] == [t in shown or t >= 12 for t in range(min(shown), 24)]
@@ -161,24 +161,24 @@ def test_it_is_not_looked_for_over_a_longer_gap_than_is_filled() -> None:
     settings = SETTINGS.model_copy(update={"max_gap_frames": 2})
     rows: list[tuple[MosaicRegion, ...]] = [()] * 12 + [(region(),)] * 12
 
-    def again(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
+    def redetect(frame: Frame, found: MosaicRegion) -> MosaicRegion | None:
         return replace(found, score=0.3) if frame.index < 9 else None
 
-    assert tracks(list(track(founds(rows), settings=settings, again=again))) == {1: list(range(12, 24))}
+    assert tracks(list(track(founds(rows), settings=settings, redetect=redetect))) == {1: list(range(12, 24))}
 
 
-@pytest.mark.parametrize("bare", [set(), {8}, {7, 8, 9}, {10}])
-def test_frames_of_a_gap_that_plainly_show_none_are_not_filled(bare: set[int]) -> None:
+@pytest.mark.parametrize("clean", [set(), {8}, {7, 8, 9}, {10}])
+def test_frames_of_a_gap_that_plainly_show_none_are_not_filled(clean: set[int]) -> None:
     rows: list[tuple[MosaicRegion, ...]] = [() if 7 <= t <= 10 else (region(),) for t in range(20)]
     asked: list[int] = []
 
-    def is_bare(frame: Frame, predicted: MosaicRegion) -> bool:
+    def is_clean(frame: Frame, predicted: MosaicRegion) -> bool:
         asked.append(frame.index)
         assert predicted.box == region().box
-        return frame.index in bare
+        return frame.index in clean
 
-    tracked = list(track(founds(rows), settings=SETTINGS, bare=is_bare))
-    assert tracks(tracked) == {1: [t for t in range(20) if t not in bare]}
+    tracked = list(track(founds(rows), settings=SETTINGS, is_clean=is_clean))
+    assert tracks(tracked) == {1: [t for t in range(20) if t not in clean]}
     assert asked == [7, 8, 9, 10]
     regions = [t for item in tracked for t in item.regions]
     assert [(t.born, t.last) for t in regions if t.born or t.last] == [(True, False), (False, True)]
@@ -229,7 +229,7 @@ def test_two_that_cross_keep_their_identity_by_their_pitch() -> None:
 
 
 def fixed(x: float, jitter: float, pitch: float = 15.0, phase: float = 4.0) -> MosaicRegion:
-    """A mosaic under a lattice fixed in the frame; its sides are read with an error of ``jitter``."""
+    """A mosaic under a grid fixed in the frame; its sides are read with an error of ``jitter``."""
     box = Box(x + jitter, 80.0, x + 160.0 - jitter, 240.0)
     origin = phase + np.floor((box.x0 - phase) / pitch) * pitch
     grid = Grid(Axis(pitch, float(origin)), Axis(pitch, 79.0), Operator.AREA, 0.8)
@@ -257,7 +257,7 @@ def test_a_box_that_starts_to_move_is_where_it_was_seen(locked: bool) -> None:
         assert abs(item.regions[0].region.box.x0 - x) <= 6.0
 
 
-def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
+def test_a_fixed_grid_stays_put_and_a_bad_reading_is_overruled() -> None:
     rows: list[tuple[MosaicRegion, ...]] = [(fixed(100.0 + 3 * t, 0.0),) for t in range(40)]
     rows[20] = (fixed(160.0, 0.0, pitch=7.5, phase=1.0),)
     for item in track(founds(rows), settings=SETTINGS):
@@ -270,7 +270,7 @@ def test_a_fixed_lattice_stays_put_and_a_bad_reading_is_overruled() -> None:
         assert grid.x.origin <= np.floor(box.x0 + 0.5) + 1e-6 < grid.x.origin + 15.0
 
 
-def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
+def test_a_grid_of_a_moving_region_moves_with_it() -> None:
     places = 100 + np.round(8 * np.sin(np.arange(50) / 6)).astype(int)
     rows: list[tuple[MosaicRegion, ...]] = [(region(x=float(x)),) for x in places]
     rows[25] = (region(x=float(places[25]), size=96.0),)  # two columns of cells missed
@@ -283,7 +283,7 @@ def test_a_lattice_of_a_moving_region_moves_with_it() -> None:
 
 @pytest.mark.parametrize("growing", [False, True])
 def test_a_box_that_jumps_by_whole_cells_is_where_each_frame_shows_it(growing: bool) -> None:
-    """It follows a face in steps of a lattice fixed in the frame: no strip of it may stay uncovered."""
+    """It follows a face in steps of a grid fixed in the frame: no strip of it may stay uncovered."""
     starts = 100.0 + 20.0 * np.floor(np.array([2.3 * np.sin(t / 5) + t / 15 for t in range(60)]))
     starts[33] += 20.0  # there and back
     ends = starts + 120.0 + 20.0 * (growing and np.arange(60) >= 30)
@@ -299,12 +299,12 @@ def test_a_box_that_jumps_by_whole_cells_is_where_each_frame_shows_it(growing: b
 
 
 def on_lines(start: float, end: float) -> MosaicRegion:
-    """A mosaic from x ``start`` to ``end`` px on a lattice of 20 px."""
+    """A mosaic from x ``start`` to ``end`` px on a grid of 20 px."""
     grid = Grid(Axis(20.0, start), Axis(20.0, 80.0), Operator.AREA, 0.8)
     return MosaicRegion(Box(start, 80.0, end, 200.0), Shape.RECTANGLE, 0.8, grid)
 
 
-def test_two_pitches_as_often_as_each_other_still_give_a_lattice() -> None:
+def test_two_pitches_as_often_as_each_other_still_give_a_grid() -> None:
     rows: list[tuple[MosaicRegion, ...]] = [(region(pitch=12.0 if t % 2 else 24.0),) for t in range(8)]
     for item in track(founds(rows), settings=SETTINGS):
         grid = item.regions[0].region.grid
@@ -329,7 +329,7 @@ def told(odds: list[float]) -> list[Operator]:
     for each in odds:
         one = region()
         assert one.grid is not None
-        rows.append((replace(one, grid=replace(one.grid, operator=named(each), odds=each)),))
+        rows.append((replace(one, grid=replace(one.grid, operator=sampling_of(each), log_odds=each)),))
     grids = [r.region.grid for item in track(founds(rows), settings=SETTINGS) for r in item.regions]
     assert len(grids) == len(odds)
     return [grid.operator for grid in grids if grid is not None]
