@@ -4,7 +4,7 @@
 Faces scaled to 46 to 100 px are pixelated in 8 to 12 cells, half of them with less contrast, and encoded by
 x264 at crf 18 to 32. Strips are described in a box whose other two sides are off by a cell or so, as those
 are that a finder starts with. Weights are fitted to every second clip. Printed: the share of strips of the
-other clips that they tell right, and the weights, for ``pipeline/mosaic/weights/cell_strips.json``, which
+other clips that they tell right, and the weights, for ``pipeline/mosaic/weights/cell_strips.json``. These
 differ a little from run to run, as what x264 makes does.
 """
 

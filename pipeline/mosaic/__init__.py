@@ -6,6 +6,6 @@
 - ``evidence``, ``region``: what is measured in a part of a picture, and one region fitted to it.
 - ``score``, ``rejection``: how sure, and the rules by which something is no mosaic.
 - ``sampling``: means or point samples. ``weights``: fitted weights.
-- ``redetect``, ``multi_frame``, ``periodicity``: what earlier frames, several frames or a period hint at.
+- ``redetect``, ``multi_frame``, ``periodicity``: what the frame before, some frames, or a period hint at.
 - ``debug``: why is a mosaic missed?
 """

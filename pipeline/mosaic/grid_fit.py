@@ -27,10 +27,18 @@ LINE_LIMIT = 0.6
 """Share of the rows that a line counts for at most: one long edge must not make a grid."""
 DRIFT_PX = 1.5
 """px that neighbouring pitches which are tried drift apart over the profile."""
+_MEANS, _LEAST_SHARE = 2.0, 0.05
+"""A line must hold this many times the mean of the profile, and this share of the rows."""
+_LEAST_CELLS = 2.5
+"""Cells in a profile at the widest pitch that is looked for."""
 _BIN_PX = 0.5
 """px, width of a bin of a folded profile."""
 _HYPOTHESES = 6
 """Coarse maxima that are refined."""
+_SAME_PITCH = 0.02
+"""Relative; coarse maxima this near each other are one."""
+_AS_MUCH = 0.999
+"""Share of the edges that a grid in whole px must collect to be taken."""
 _PIXEL_EPS = 1e-6
 """px; a line so near behind a pixel's border lies on it."""
 
@@ -94,8 +102,8 @@ class LineGrid:
 
 
 def line_threshold(profile: NDArray[np.float64], rows: int) -> float:
-    """Edges that a line must hold: above twice the mean of the profile, and 5 % of the rows."""
-    return max(2.0 * float(profile.mean()), 0.05 * rows)
+    """Edges that a line must hold to earn."""
+    return max(_MEANS * float(profile.mean()), _LEAST_SHARE * rows)
 
 
 def line_pixels(grid: LineGrid | Axis, size: int) -> NDArray[np.int64]:
@@ -127,7 +135,7 @@ def best_run(values: NDArray[np.float64]) -> tuple[int, int, float]:
 
 def fit_line_grid(profile: NDArray[np.float64], rows: int, max_pitch_px: float) -> LineGrid | None:
     """Best line grid of a profile of isolated edges, or None where no three lines earn anything."""
-    max_pitch = min(max_pitch_px, len(profile) / 2.5)
+    max_pitch = min(max_pitch_px, len(profile) / _LEAST_CELLS)
     if max_pitch < MIN_PITCH_PX or rows < 1:
         return None
     cost = line_threshold(profile, rows)
@@ -163,7 +171,7 @@ def _coarse(earn: NDArray[np.float64], cost: float, max_pitch: float) -> list[tu
     score = total[index, best_bin] - cost * size / pitches
     found: list[tuple[float, float]] = []
     for i in np.argsort(-score):
-        if any(abs(pitches[i] / p - 1) < 0.02 for p, _ in found):
+        if any(abs(pitches[i] / p - 1) < _SAME_PITCH for p, _ in found):
             continue
         found.append((float(pitches[i]), float(best_bin[i] + 0.5) / counts[i] * float(pitches[i])))
         if len(found) == _HYPOTHESES:
@@ -242,7 +250,7 @@ def _in_whole_px(earn: NDArray[np.float64], cost: float, pitch: float, origin: f
     for first in (int(at[start]), int(at[start]) + 1, int(at[start]) - 1):
         lines = first + whole * np.arange(end - start)
         lines = lines[(lines >= 0) & (lines < len(earn))]
-        if (earn[lines] - cost).sum() >= 0.999 * gain:
+        if (earn[lines] - cost).sum() >= _AS_MUCH * gain:
             return float(whole), float(first)
     return pitch, origin
 

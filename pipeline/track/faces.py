@@ -37,6 +37,8 @@ from pipeline.types import (
 
 _FARTHEST_MATCH = 0.9
 """1 - IoU with the last detection, from which it is another face."""
+_MEMORY_S = 1.0
+"""Seconds that detections are kept beyond the time in which anything asks for them."""
 
 
 def look_ahead_s(settings: FacesConfig) -> float:
@@ -160,7 +162,7 @@ def track_faces(
                 references[numbers] = _reference(track, item, held)
             last = next_s is None or not track.is_on(next_s, reach)
             regions.append(_region(track, time_s, box, born=born, last=last))
-        horizon_s = time_s - max(reach.after_s, SMOOTH_S) - 1.0
+        horizon_s = time_s - max(reach.after_s, SMOOTH_S) - _MEMORY_S
         for track in tracks:
             track.forget(horizon_s)
         tracks[:] = [t for t in tracks if t.times[-1] >= horizon_s and not _has_ended(t, time_s)]
