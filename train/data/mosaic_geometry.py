@@ -11,6 +11,9 @@ from torch import Tensor
 from nets import pixelation
 from pipeline.types import Box
 
+CELLS = 64
+"""N of the membership matrices, see pipeline.engines.EngineSpec."""
+
 
 @dataclass(frozen=True)
 class Mosaic:
