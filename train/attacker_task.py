@@ -41,7 +41,10 @@ class AttackerTask:
         IDN."""
         self.recipe, self.sources, self.device = recipe, (faces, None), device
         self.against = against.to(device) if against else None
-        self.net, average = load_attacker(weights, device).requires_grad_(True), load_attacker(weights, device)
+        self.net, average = (
+            load_attacker(weights, device).requires_grad_(True),
+            load_attacker(weights, device),
+        )
         nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = Muon(self.net.parameters(), recipe.rate, betas=(0.9, recipe.beta2))
         self.state = State(self.net, average, optimizer)

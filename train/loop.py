@@ -66,16 +66,22 @@ def train(
     if workers.first:
         progress.begin()
         write_recipe(out, task.recipe)
-        log.info(
-            "%s: %s; steps %d to %d in batches of %d, on %s in %s",
-            *(task.name, described(task.sources), state.step + 1, task.recipe.steps, task.recipe.batch),
-            *(state.device, str(step_dtype(state.device)).removeprefix("torch.")),
-        )
+        log.info("%s", _described(task))
     try:
         _run(task, out, progress, max_minutes, workers)
     finally:
         progress.close()
     return state
+
+
+def _described(task: Task[Batch]) -> str:
+    """What is about to be trained, on what and where."""
+    state, recipe = task.state, task.recipe
+    precision = str(step_dtype(state.device)).removeprefix("torch.")
+    return (
+        f"{task.name}: {described(task.sources)}; steps {state.step + 1} to {recipe.steps} in batches of "
+        f"{recipe.batch}, on {state.device} in {precision}"
+    )
 
 
 def _run(task: Task[Batch], out: Path, progress: Progress, max_minutes: float, workers: Workers) -> None:

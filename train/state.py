@@ -1,4 +1,5 @@
-"""What a training step changes, how it is saved and resumed, and which recipe a saved run was started with."""
+"""What a training step changes, how it is saved and resumed, and the recipe that a saved run was started
+with."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import CropConfig
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE_PX = 96
 """A smaller picture holds less than two pixels per cell at 20 blocks: nothing to learn from."""
+
+MARGIN = CropConfig().margin
+"""Side of a face crop over the longer side of the face or mosaic, as at run time"""
 
 MOST_OF_A_SOURCE = 0.15
 """Largest share of the draws that the pictures of one source (a folder below FACES) get."""
@@ -46,7 +50,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class Stills:
-    """Square face crops of 1.6 x the face box, roughly centred."""
+    """Square face crops of MARGIN x the face box, roughly centred."""
 
     pictures: Tensor
     """(N, 3, S, S) uint8 RGB"""
@@ -72,7 +76,7 @@ class Stills:
         if not kept:
             raise InputError(
                 f"no usable face picture below {folder} ({len(files)} picture files); wanted square crops "
-                f"of 1.6 x the face, at least {MIN_SIDE_PX} px, as {', '.join(SUFFIXES)}"
+                f"of {MARGIN} x the face, at least {MIN_SIDE_PX} px, as {', '.join(SUFFIXES)}"
             )
         if len(kept) < len(files):
             log.warning("%s: %d of %d pictures left out", folder, len(files) - len(kept), len(files))
@@ -157,7 +161,7 @@ Sources = tuple[Stills, Segments | None]
 def described(sources: Sources) -> str:
     """How much there is to train on, for people."""
     stills, segments = sources
-    pictures = f"{len(stills.pictures)} pictures of {stills.sources} sources"
+    pictures = f"{len(stills.pictures)} pictures of {stills.sources} source{'s' * (stills.sources != 1)}"
     return pictures if segments is None else f"{pictures}, {len(segments.frames)} segments of clips"
 
 
