@@ -3,7 +3,7 @@ colours a pixelizer may change."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -58,9 +58,14 @@ class PixelizedFaces:
         return torch.where(self.mask > 0, self.truth, eight_bits(torch.stack(out)))
 
     def to(self, device: torch.device) -> PixelizedFaces:
-        tensors = (getattr(self, f.name).to(device) for f in fields(self)[:4])
-        samples = tuple(x.to(device) for x in self.samples)
-        return PixelizedFaces(*tensors, samples, tuple((r.to(device), c.to(device)) for r, c in self.fine))
+        return PixelizedFaces(
+            self.truth.to(device),
+            self.mask.to(device),
+            self.rows.to(device),
+            self.cols.to(device),
+            tuple(x.to(device) for x in self.samples),
+            tuple((rows.to(device), cols.to(device)) for rows, cols in self.fine),
+        )
 
 
 def pixelize(

@@ -44,7 +44,7 @@ def recipe_of(variant: Variant, steps: int, seed: int) -> RestoreRecipe:
         warmup = max(1, min(RestoreRecipe.warmup, steps // 10))
         base = RestoreRecipe(
             variant.net,
-            dict(variant.config),
+            config=dict(variant.config),
             steps=steps,
             warmup=warmup,
             seed=seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from train.pixelizer_task import PixelizerTask
     from train.restore_task import LossNetworks, RestoreTask
+    from train.task import Task
 
 NETS = ("idn", "nar", "nar-seed", "pixelizer")
 
@@ -235,7 +236,7 @@ def _run(wanted: Wanted, session: Session) -> None:
             logging.disable(logging.WARNING)
         minutes = math.inf if session.minutes is None else session.minutes
         try:
-            task: RestoreTask | PixelizerTask
+            task: Task[Any]
             if wanted.net == "pixelizer":
                 task = _pixelizer_task(wanted, place)
             else:
