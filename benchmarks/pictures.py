@@ -19,12 +19,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from train.data.pictures import Stills
+from train.data.pictures import MARGIN, Stills
 from train.evaluation.conditions import Condition, scenes
 from train.evaluation.methods import BICUBIC, NEAREST, SHIPPED, Method, read_networks
 from vidpipe.demo import FACE
 
-MARGIN = 1.6
 SIZE_PX = 256
 BLOCKS = (8.0, 10.0, 12.0)
 FRAMES = 16

@@ -1,32 +1,67 @@
-"""The attacker that adapts: an IDN, trained further on mosaics as a defence makes them, with the optimizer,
-schedule, loss and batch of ``vidpipe train idn``. It knows how many blocks there are."""
+"""The task of an attacker that adapts: an IDN, trained further on mosaics as a defence makes them, with the
+optimizer, schedule, loss and batch of ``vidpipe train idn``. It knows how many blocks there are."""
 
 from __future__ import annotations
 
-import logging
+import shutil
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from nets import losses
-from nets.checkpoint import save
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from train.data.pictures import Stills
+from train.distributed import Workers
+from train.loop import train
 from train.muon import Muon
-from train.pixelizer_task import Recipe, attack, attacker, change, draw, transmit
-from train.recipe import Recipe as Schedule
-from train.state import follow, set_rate
+from train.pixelizer_task import Batch, attack, change, draw, load_attacker
+from train.recipe import AttackerRecipe
+from train.state import State
+from train.task import Restored, draw_generator
 
-log = logging.getLogger(__name__)
+BLOCKS_SPREAD = (0.85, 1.2)
+"""Range of the number of cells over the defence's own: boxes are found, and cells are whole"""
 
-STEPS = 200
-"""At the rate of a first training, 3e-3: 100 steps gain 3.4 dB on mosaics with a block perturbation (96
-training pictures, mosaics not seen), at half of it 2.8"""
-AVERAGING = 0.5
-"""Share of steps on which it sees averaged cells: it has to restore both"""
-SPREAD = (0.85, 1.2)
-"""Of the number of cells about the defence's own: boxes are found, and cells are whole"""
+
+class AttackerTask:
+    """Implements ``train.task.Task``."""
+
+    name = "idn"
+
+    def __init__(
+        self,
+        recipe: AttackerRecipe,
+        weights: Path,
+        faces: Stills,
+        against: Pixelizer | None,
+        device: torch.device,
+    ) -> None:
+        """``against``: what changes the mosaics, None: nothing. Raises CheckpointError for weights of no
+        IDN."""
+        self.recipe, self.sources, self.device = recipe, (faces, None), device
+        self.against = against.to(device) if against else None
+        self.net, average = (
+            load_attacker(weights, device).requires_grad_(True),
+            load_attacker(weights, device),
+        )
+        nn.Module.to(self.net, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = Muon(self.net.parameters(), recipe.rate, betas=(0.9, recipe.beta2))
+        self.state = State(self.net, average, optimizer)
+
+    def draw(self, step: int, rank: int) -> Batch:
+        generator = draw_generator(self.recipe.seed, step, rank)
+        return draw(self.recipe, self.sources[0], generator, self.device)
+
+    def compare(self, batch: Batch, workers: Workers) -> Restored:
+        del workers  # no adversary is trained
+        faces = batch.faces
+        with torch.no_grad():
+            delta = change(self.against, faces) if self.against else None
+            received = batch.received(faces.painted(delta))
+        restored, base = attack(self.net, received, faces)
+        loss = losses.PIXELIZED * losses.pixelized(restored, faces.truth, faces.mask)
+        return Restored({"pixelized": loss}, received, base, restored, faces.truth, 1 - faces.mask)
 
 
 def retrain(
@@ -36,38 +71,22 @@ def retrain(
     target: Path,
     device: torch.device,
     cells: float,
-    steps: int = STEPS,
-    seed: int = 2,
+    steps: int = AttackerRecipe.steps,
 ) -> None:
-    """Trains for ``steps`` on lattices of about ``cells`` across the mosaic's shorter side that ``against``
-    has changed (None: plain ones), and writes the averaged weights. Raises CheckpointError for weights of no
-    IDN."""
-    warmup = max(1, min(Schedule.warmup, steps // 3))
-    schedule = Schedule("idn", steps=steps, warmup=warmup)
-    recipe = Recipe(
-        against.config if against else PixelizerConfig(),
-        batch=schedule.batch,
-        blocks=(cells * SPREAD[0], cells * SPREAD[1]),
-        seed=seed,
+    """Trains an attacker on mosaics of about ``cells`` cells across their shorter side that ``against`` has
+    changed (None: plain ones), and writes the averaged weights.
+
+    The run lies in a folder beside ``target`` until it is done; one that was cut goes on there. Raises
+    CheckpointError for weights of no IDN.
+    """
+    recipe = AttackerRecipe(
+        steps=steps,
+        warmup=max(1, min(AttackerRecipe.warmup, steps // 3)),
+        config=against.config if against else PixelizerConfig(),
+        blocks=(cells * BLOCKS_SPREAD[0], cells * BLOCKS_SPREAD[1]),
     )
-    net, average = attacker(weights, device).requires_grad_(True), attacker(weights, device)
-    nn.Module.to(net, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = Muon(net.parameters(), schedule.rate, betas=(0.9, schedule.beta2))
-    for step in range(steps):
-        set_rate(optimizer, schedule, step)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        covered = draw(recipe, faces, generator)
-        with torch.no_grad():
-            delta = change(against, covered) if against else None
-            received = transmit(covered.painted(delta), covered, AVERAGING, generator)
-        restored, _ = attack(net, received, covered)
-        loss = losses.PIXELIZED * losses.pixelized(restored, covered.truth, covered.mask)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
-        optimizer.step()
-        follow(average, net, min(schedule.ema, (1 + step) / (10 + step)))
-        if (step + 1) % 50 == 0:
-            log.info("%s: step %d of %d", target.name, step + 1, steps)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save(target, average)
+    folder = target.with_suffix("")
+    task = AttackerTask(recipe, weights, faces, against, device)
+    train(task, folder, resume=True)
+    (folder / f"{task.name}.safetensors").replace(target)
+    shutil.rmtree(folder)

@@ -1,21 +1,17 @@
-"""Learning curves of a run: ``python -m train.curves RUN_FOLDER OUT.png`` (or ``.svg``).
+"""Learning curves of a run, drawn from its ``log.csv``; the command is ``vidpipe curves``.
 
-Above, the gain over the base in dB; below, the weighted terms of the loss. Each point of ``log.csv`` is a
-mean over 50 steps of fresh draws and noisy; the line is its moving mean.
+Above, the gain over the base in dB; below, the weighted losses. Each point of ``log.csv`` is a mean over 50
+steps of fresh draws and noisy; the line is its moving mean.
 """
 
 from __future__ import annotations
 
 import csv
-import logging
-import sys
 from pathlib import Path
 
-from pipeline.errors import InputError, MissingError, UsageError, VidpipeError
+from pipeline.errors import InputError, MissingError, UsageError
 
-log = logging.getLogger(__name__)
-
-NO_TERMS = ("step", "base_db", "gain_db", "seconds_per_step")
+NO_LOSSES = ("step", "base_db", "gain_db", "seconds_per_step")
 SMOOTH = 7
 """Points of the moving mean"""
 
@@ -60,7 +56,7 @@ def draw(columns: dict[str, list[float]], target: Path) -> None:
     gain.plot(steps, smoothed(columns["gain_db"]), color="C0")
     gain.set_ylabel("gain over the base, dB")
     for name, values in columns.items():
-        if name not in NO_TERMS:
+        if name not in NO_LOSSES:
             loss.plot(steps, smoothed(values), label=name)
     loss.set_ylabel("weighted loss")
     loss.set_xlabel("step")
@@ -71,21 +67,3 @@ def draw(columns: dict[str, list[float]], target: Path) -> None:
         figure.savefig(target, dpi=80)
     except ValueError as error:
         raise UsageError(f"{target}: {str(error).splitlines()[0]}; wanted .png or .svg") from error
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code of the command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(arguments) != 2:
-        log.error("wanted two arguments: python -m train.curves RUN_FOLDER OUT.png")
-        return 2
-    try:
-        draw(read(Path(arguments[0])), Path(arguments[1]))
-    except VidpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

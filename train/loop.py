@@ -1,7 +1,8 @@
-"""The training loop of all networks: draw, degrade, restore, compare, step.
+"""The training loop of every network: draw, restore, compare, step, average, log, save.
 
-A batch depends on (seed, step, rank) alone and the state that is saved is complete, so a run that is cut
-and resumed goes through the same losses as one that is not.
+What is drawn and compared is the task's (``train.task``). A batch depends on (seed, step, rank) alone and the
+state that is saved is complete, so a run that is cut and resumed goes through the same losses as one that is
+not.
 """
 
 from __future__ import annotations
@@ -14,134 +15,93 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nets.observation import CELLS
-from nets.reference.nar_seed import SeedNARConfig
 from pipeline.errors import OutputError
-from train import run_identity
-from train.data.degrade import degrade
-from train.data.pictures import Segments, Stills, check_sizes, draw_clips, jitter
+from train.data.pictures import described
 from train.distributed import Workers
+from train.networks import take_over
+from train.numerics import step_dtype
 from train.progress import Progress, open_board
-from train.recipe import Recipe
-from train.restore_task import Batch, Frozen, compare, gain_db, restore
-from train.state import STATE, State, follow, set_rate, take_over
+from train.state import STATE, State, check_recipe, write_recipe
+from train.task import Batch, Task
 
 log = logging.getLogger(__name__)
 
-SAVE_MINUTES = 2.0
+SAVE_SECONDS = 120.0
+MAX_GRADIENT = 0.5
+"""Longest gradient of a step; longer ones are scaled down to it"""
 
 
 def train(
-    recipe: Recipe,
-    sources: tuple[Stills, Segments | None],
+    task: Task[Batch],
     out: Path,
-    device: torch.device,
     max_minutes: float = math.inf,
     resume: bool = False,
-    frozen: Frozen | None = None,
     start: Path | None = None,
     tensorboard: bool = False,
     workers: Workers | None = None,
 ) -> State:
-    """Trains into ``out``: ``state.pt``, ``{net}.safetensors``, ``log.csv``, ``strip_*.png``.
+    """Trains until the recipe's steps or the time end. ``out`` gets ``state.pt``, ``recipe.json``, the
+    averaged weights, ``log.csv`` and sample sheets, ``strip_*.png``.
 
-    A fresh run takes over the weights of ``start``: a network of the same kind, or an IDN for a NAR. An
-    interrupt between two steps loses none. Raises CheckpointError where those weights, or a state to resume
-    or its recipe, do not fit, InputError for segments of another size than the stills, OutputError where no
-    folder can be made, MissingError without TensorBoard, ValueError for losses without their networks; all
-    before the first step.
+    A run that is not resumed begins with the weights of ``start``: a network of the same kind, or an IDN for
+    a NAR. An interrupt between two steps loses none. Raises CheckpointError where those weights, a state to
+    resume or its recipe do not fit, OutputError where no folder can be made or the disk is full, MissingError
+    without TensorBoard.
     """
-    frozen, workers = frozen or Frozen(), workers or Workers()
-    frozen.check(recipe)
-    check_sizes(sources)
+    workers, state = workers or Workers(), task.state
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"{out} cannot be made a folder: {error.strerror}; give another --output"
         ) from error
-    state = State.fresh(recipe, device)
     if resume and (out / STATE).exists():
-        run_identity.check(out, recipe)
+        check_recipe(out, task.recipe)
         state.load(out / STATE)
-        log.info("resumed at step %d", state.step)
     elif start is not None:
-        take_over(state, start)
+        take_over(state.net, start)
+        state.average.load_state_dict(state.net.state_dict())
     board = open_board(out / "tensorboard") if tensorboard and workers.first else None
-    progress = Progress(out, recipe.steps, state.step, board)
+    progress = Progress(out, task.recipe.steps, state.step, board)
     if workers.first:
         progress.begin()
-        run_identity.write(out, recipe)
+        write_recipe(out, task.recipe)
+        log.info("%s", _described(task))
     try:
-        _run(state, recipe, sources, out, max_minutes, frozen, workers, progress)
+        _run(task, out, progress, max_minutes, workers)
     finally:
-        if board is not None:
-            board.close()
+        progress.close()
     return state
 
 
-def _run(
-    state: State,
-    recipe: Recipe,
-    sources: tuple[Stills, Segments | None],
-    out: Path,
-    max_minutes: float,
-    frozen: Frozen,
-    workers: Workers,
-    progress: Progress,
-) -> None:
-    """Steps until the schedule or the time ends, kept every two minutes."""
-    device, saved, whole = state.device, time.monotonic(), True
+def _described(task: Task[Batch]) -> str:
+    """What is about to be trained, on what and where."""
+    state, recipe = task.state, task.recipe
+    precision = str(step_dtype(state.device)).removeprefix("torch.")
+    return (
+        f"{task.name}: {described(task.sources)}; steps {state.step + 1} to {recipe.steps} in batches of "
+        f"{recipe.batch}, on {state.device} in {precision}"
+    )
+
+
+def _run(task: Task[Batch], out: Path, progress: Progress, max_minutes: float, workers: Workers) -> None:
+    state, recipe, saved = task.state, task.recipe, time.monotonic()
     try:
         while state.step < recipe.steps:
-            batch = draw(recipe, sources, state.step, workers.rank, device)
-            set_rate(state.optimizer, recipe, state.step)
-            made = restore(state, recipe, batch)
-            whole = state.adversary is None  # which makes its own step
-            terms = compare(state, recipe, made, batch, frozen, workers)
+            batch = task.draw(state.step, workers.rank)
+            compared = task.compare(batch, workers)
             state.optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()
+            torch.stack(list(compared.losses.values())).sum().backward()
             workers.average(state.net)
-            nn.utils.clip_grad_norm_(state.net.parameters(), 0.5)
-            whole = False
-            state.optimizer.step()
-            follow(state.average, state.net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
-            state.step += 1
-            whole = True
+            nn.utils.clip_grad_norm_(state.net.parameters(), MAX_GRADIENT)
+            state.update(recipe.rate_at(state.step), recipe.ema)
             if workers.first:
-                values = {n: float(t.detach()) for n, t in terms.items()}
-                progress.add(state.step, {**values, **gain_db(made)})
-                progress.show(state.step, made.example, made.obs.base, made.frames.detach())
-            if workers.any(progress.minutes() > max_minutes, device):
+                progress.add(state.step, compared)
+            if workers.any(progress.minutes() > max_minutes, state.device):
                 break
-            if workers.first and time.monotonic() - saved > SAVE_MINUTES * 60:
-                state.keep(out, recipe.net)
+            if workers.first and time.monotonic() - saved > SAVE_SECONDS:
+                state.keep(out, task.name)
                 saved = time.monotonic()
     finally:
-        if workers.first and whole:
-            state.keep(out, recipe.net)
-
-
-def draw(
-    recipe: Recipe, sources: tuple[Stills, Segments | None], step: int, rank: int, device: torch.device
-) -> Batch:
-    """The batch of a step in one of several processes; all of them draw windows of one length."""
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    window = draw_window(recipe, generator)
-    if rank:  # PyTorch's CPU generator takes the lowest 32 bits: ranks must differ in those
-        generator.manual_seed(recipe.seed * 1_000_003 + step + rank * 0x9E3779B1)
-    # A step restores as many frames whatever their windows, else single frames would count for little.
-    count = recipe.batch * (recipe.restored if recipe.net == "nar" and window == 1 else 1)
-    clips = draw_clips(sources, count, window, recipe.real_share, generator)
-    truth = jitter(clips.frames, generator)
-    example = degrade(truth, recipe.size_px, CELLS, recipe.degradation, generator)
-    return Batch(example.to(device), clips.still.to(device), clips.placement.to(device))
-
-
-def draw_window(recipe: Recipe, generator: torch.Generator) -> int:
-    """Frames per clip of the next batch."""
-    if recipe.net == "nar":
-        return recipe.windows[int(torch.randint(len(recipe.windows), (1,), generator=generator))]
-    if recipe.net == "nar-seed":
-        return SeedNARConfig(**recipe.config).window  # type: ignore[arg-type]
-    return 1
+        if workers.first and state.whole:
+            state.keep(out, task.name)

@@ -31,6 +31,16 @@ def psnr(pred: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
     return -10 * torch.log10(total + 1e-10)
 
 
+@torch.no_grad()
+def gain_db(restored: Tensor, base: Tensor, truth: Tensor, weight: Tensor) -> dict[str, float]:
+    """``base_db``: mean PSNR of ``base`` where ``weight`` is; ``gain_db``: what ``restored`` has more."""
+    of_base = psnr(base, truth, weight)
+    return {
+        "base_db": float(of_base.mean()),
+        "gain_db": float((psnr(restored, truth, weight) - of_base).mean()),
+    }
+
+
 def ssim(pred: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean structural similarity over RGB, in [-1, 1]. Only windows that lie in the frame count; with
     ``weight`` those whose middle pixel has it."""

@@ -3,9 +3,6 @@
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the step's size as in Liu et
 al., "Muon is scalable for LLM training", 2025: 0.2 * sqrt(larger side), about Adam's, so that one rate serves
 both. PyTorch's own Muon takes matrices alone; a convolution's kernel is one here, outputs by everything else.
-
-Why: 200 steps of a small IDN gain 1.02, 0.88, 0.80 dB over bicubic at 8, 10, 12 cells (48 held-out training
-pictures) where Adam's gain 0.61, 0.53, 0.48; a step costs a fifth more.
 """
 
 from __future__ import annotations

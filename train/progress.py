@@ -1,24 +1,29 @@
-"""What a run says of itself: lines of the log, log.csv, sample strips, TensorBoard."""
+"""What a run says of itself: lines of the log, ``log.csv``, sample sheets, TensorBoard."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import torch
 from torch import Tensor
 
 from pipeline.errors import MissingError
-from train.data.degrade import Example
-from train.sample_sheet import columns_of, sheet, write_pictures
+from train.task import Comparison
 
 log = logging.getLogger(__name__)
 
-EVERY = 50
+LINE_EVERY = 50
 """Steps between two lines"""
-STRIPS_EVERY = 500
+SHEET_EVERY = 500
+"""Steps between two sample sheets"""
+SHEET_ROWS = 6
+"""Most rows of a sample sheet"""
 
 
 def open_board(folder: Path) -> Any:
@@ -39,13 +44,13 @@ class Progress:
     out: Path
     steps: int
     first: int
-    """step at which this process began"""
+    """steps that were done before this process"""
     board: Any = None
     _rows: list[dict[str, float]] = field(default_factory=list)
-    _began: float = field(default_factory=time.monotonic)
+    _started: float = field(default_factory=time.monotonic)
 
     def begin(self) -> None:
-        """Lines of log.csv after the first step, of a run that was cut or is begun anew, go."""
+        """Removes the lines of log.csv after ``first``: of a run that was cut, or that is begun anew."""
         path = self.out / "log.csv"
         if path.exists():
             head, *lines = path.read_text().splitlines()
@@ -55,46 +60,59 @@ class Progress:
                 path.unlink()
 
     def minutes(self) -> float:
-        """Since the beginning."""
-        return (time.monotonic() - self._began) / 60
+        """Time since this process started."""
+        return (time.monotonic() - self._started) / 60
 
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """What step ``step`` gave."""
-        self._rows.append(values)
-        if step % EVERY == 0:
-            self._report(step)
+    def add(self, step: int, compared: Comparison) -> None:
+        """What step ``step`` gave. The first one of this process is logged at once."""
+        losses = {name: float(loss.detach()) for name, loss in compared.losses.items()}
+        self._rows.append(losses | compared.measures())
+        if step % LINE_EVERY == 0:
+            self._write(step, self._log(step))
             self._rows.clear()
+        elif step == self.first + 1:
+            self._log(step)
+        if step % SHEET_EVERY == 0:
+            picture = sheet(compared.pictures())
+            write_picture(self.out / f"strip_{step:06d}.png", picture)
+            if self.board is not None:
+                self.board.add_image("strip", picture, step)
 
-    def _report(self, step: int) -> None:
-        names = list(self._rows[-1])
-        rows = [[row[name] for name in names] for row in self._rows]
-        means = report(self.out, step, self.steps, names, rows, self.minutes() * 60, self.first)
+    def close(self) -> None:
+        """Nothing comes after it."""
         if self.board is not None:
-            for name, mean in zip(names, means, strict=True):
-                self.board.add_scalar(name, mean, step)
+            self.board.close()
+
+    def _log(self, step: int) -> dict[str, float]:
+        """Means over the last steps, and the seconds that a step takes."""
+        means = {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[-1]}
+        seconds = self.minutes() * 60 / (step - self.first)
+        values = " ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        left = (self.steps - step) * seconds / 60
+        log.info("step %d/%d %s eta %.0f min", step, self.steps, values, left)
+        return means | {"seconds_per_step": seconds}
+
+    def _write(self, step: int, means: dict[str, float]) -> None:
+        """A line of log.csv, and the same for TensorBoard."""
+        *names, last = means
+        path = self.out / "log.csv"
+        if not path.exists():
+            path.write_text(",".join(["step", *means]) + "\n")
+        values = [f"{means[name]:.5f}" for name in names]
+        with path.open("a") as file:
+            file.write(",".join([str(step), *values, f"{means[last]:.3f}"]) + "\n")
+        if self.board is not None:
+            for name in names:
+                self.board.add_scalar(name, means[name], step)
             self.board.flush()
 
-    def show(self, step: int, example: Example, base: Tensor, restored: Tensor) -> None:
-        """A strip, now and then."""
-        if step % STRIPS_EVERY:
-            return
-        columns = columns_of(example, base, restored)
-        write_pictures(self.out / f"strip_{step:06d}.png", columns)
-        if self.board is not None:
-            self.board.add_image("strip", sheet(columns), step)
+
+def sheet(columns: Sequence[Tensor]) -> Tensor:
+    """Sample sheet: (3, H, W) of pictures (M, 3, S, S) side by side, SHEET_ROWS of each."""
+    rows = torch.cat([x[:SHEET_ROWS] for x in columns], dim=-1)
+    return torch.cat(list(rows.clamp(0, 1)), dim=-2)
 
 
-def report(
-    out: Path, step: int, steps: int, names: list[str], rows: list[list[float]], seconds: float, first: int
-) -> list[float]:
-    """One line of the log and of log.csv: means over the last steps, speed and time to go."""
-    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-    per_step = seconds / (step - first)
-    path = out / "log.csv"
-    if not path.exists():
-        path.write_text(",".join(["step", *names, "seconds_per_step"]) + "\n")
-    with path.open("a") as file:
-        file.write(",".join([str(step), *(f"{m:.5f}" for m in means), f"{per_step:.3f}"]) + "\n")
-    terms = " ".join(f"{name} {mean:.4f}" for name, mean in zip(names, means, strict=True))
-    log.info("step %d/%d %s eta %.0f min", step, steps, terms, (steps - step) * per_step / 60)
-    return means
+def write_picture(path: Path, picture: Tensor) -> None:
+    """(3, H, W) RGB in [0, 1] as a PNG."""
+    cv2.imwrite(str(path), (picture.permute(1, 2, 0).flip(-1).cpu().numpy() * 255).round().astype("uint8"))

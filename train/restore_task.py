@@ -1,47 +1,38 @@
-"""From a batch to the terms of its loss: restore, and compare with the truth."""
+"""The task of networks that restore faces: draw clips, pixelate, restore, compare with the truth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets import losses
-from nets.checkpoint import Net
-from nets.fusion import support
+from nets.checkpoint import build
 from nets.mobilefacenet import FaceEmbedding, chips
-from nets.nar import NAR
-from nets.observation import Observation, compose, observe
-from nets.reference.nar_seed import SeedNAR
+from nets.observation import CELLS, compose, observe
 from nets.vgg import VGG16
-from train.data.degrade import Example
+from train.adversary import Adversary
+from train.data.degrade import degrade
+from train.data.pictures import Sources, check_sizes, draw_clips, jitter
 from train.distributed import Workers
+from train.muon import Muon
+from train.networks import Batch, network_of
 from train.numerics import autocast
-from train.recipe import Recipe
+from train.recipe import RestoreRecipe
 from train.state import State
+from train.task import Restored, draw_generator
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a step trains on."""
-
-    example: Example
-    still: Tensor
-    """(B,) bool: clips whose motion is the camera's alone"""
-    placement: Tensor
-    """(B, T, 2, 3), as in train.data.pictures.Clips"""
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """Networks that losses look through."""
+class LossNetworks:
+    """Frozen networks that losses are computed with."""
 
     vgg: VGG16 | None = None
     face: FaceEmbedding | None = None
 
-    def check(self, recipe: Recipe) -> None:
-        """Raises ValueError where a loss of the recipe has no network to look through."""
+    def check(self, recipe: RestoreRecipe) -> None:
+        """Raises ValueError where a loss of the recipe has no network."""
         for weight, network, name in (
             (recipe.perceptual or recipe.style, self.vgg, "perceptual and style loss need VGG16's"),
             (recipe.identity, self.face, "identity loss needs MobileFaceNet's"),
@@ -50,55 +41,103 @@ class Frozen:
                 raise ValueError(f"{name} weights; give them or set the loss's weight to 0")
 
 
-@dataclass(frozen=True)
-class Restored:
-    """What a step made of its batch."""
+class RestoreTask:
+    """Implements ``train.task.Task`` for the networks of ``RestoreRecipe.net``."""
 
-    terms: dict[str, Tensor]
-    """weighted"""
-    frames: Tensor
-    """(M, 3, S, S), with the truth's clean pixels; carries gradients"""
-    obs: Observation
-    example: Example
-    """of the restored frames alone"""
+    def __init__(
+        self,
+        recipe: RestoreRecipe,
+        sources: Sources,
+        device: torch.device,
+        loss_networks: LossNetworks | None = None,
+    ) -> None:
+        """Raises ValueError for losses without their networks, InputError for segments of another size than
+        the stills, CheckpointError for a network that does not exist."""
+        self.loss_networks = loss_networks or LossNetworks()
+        self.loss_networks.check(recipe)
+        check_sizes(sources)
+        self.recipe, self.sources, self.device = recipe, sources, device
+        torch.manual_seed(recipe.seed)
+        net, average = (build(recipe.net, recipe.config).to(device) for _ in range(2))
+        # Half the time of a step on a CPU with bf16; a net's own ``to`` has no type for it.
+        nn.Module.to(net, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average.load_state_dict(net.state_dict())
+        optimizer = Muon(net.parameters(), recipe.rate, betas=(0.9, recipe.beta2))
+        adversary = Adversary(device) if recipe.adversarial > 0 else None
+        self.state = State(net, average.requires_grad_(False), optimizer, adversary)
+        self.network = network_of(net, recipe)
 
+    @property
+    def name(self) -> str:
+        return self.recipe.net
 
-def restore(state: State, recipe: Recipe, batch: Batch) -> Restored:
-    """Restores some frames of each clip; the terms are those that need no other network."""
-    example = batch.example
-    device = example.image.device
-    terms: dict[str, Tensor] = {}
-    T = example.image.shape[1]
-    kept = kept_frames(state.net, recipe, T, state.step)
-    obs = observe(*example.flat(), example.means.repeat_interleave(T))
-    with autocast(device):
-        match state.net:
-            case SeedNAR() as net:
-                features = obs.features.contiguous(memory_format=torch.channels_last)
-                residual, trust, affine = net.body_and_motion(features.unflatten(0, (-1, T)), example.mask)
-                residual, trust = residual.flatten(0, 1), trust.flatten()
-                terms["motion"] = recipe.motion * motion_loss(
-                    affine, batch.placement, batch.still, net.config.core, net.config.context
-                )
-                obs = obs.pick(T, kept)
-            case NAR() as net:
-                with torch.autocast(device.type, enabled=False):
-                    obs = support(obs, T, kept)
-                features = obs.features.contiguous(memory_format=torch.channels_last)
-                residual, trust = net.restorer.body(features, 1 - obs.weight)
-            case net:
-                features = obs.features.contiguous(memory_format=torch.channels_last)
-                residual, trust = net.body(features, 1 - obs.weight)
-    picked = example.frames(kept)
-    image, mask, *_ = picked.flat()
-    truth, trust = picked.truth.flatten(0, 1), trust.float()
-    restored = compose(obs, image, residual.float(), trust)
-    restored = restored * (1 - mask) + truth * mask
-    weight = base_weight(obs.base, truth, mask) if recipe.relative else 1.0
-    terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask, weight)
-    if recipe.tv:
-        terms["tv"] = recipe.tv * losses.total_variation(restored)
-    return Restored(terms, restored, obs, picked)
+    def draw(self, step: int, rank: int) -> Batch:
+        """All processes draw windows of one length."""
+        recipe = self.recipe
+        generator = draw_generator(recipe.seed, step)
+        window = self.network.window(generator)
+        if rank:
+            generator = draw_generator(recipe.seed, step, rank)
+        clips = draw_clips(self.sources, self.network.clips(window), window, recipe.real_share, generator)
+        truth = jitter(clips.frames, generator)
+        example = degrade(truth, recipe.size_px, CELLS, recipe.degradation, generator)
+        return Batch(example.to(self.device), clips.still.to(self.device), clips.placement.to(self.device))
+
+    def compare(self, batch: Batch, workers: Workers) -> Restored:
+        kept = self.network.kept(batch.example.image.shape[1], self.state.step)
+        restored = self._restore(batch, kept)
+        placement = batch.placement[:, kept].flatten(0, 1)
+        further = self._perceptual(restored) | self._identity(restored, placement)
+        further |= self._adversarial(restored, workers)
+        return replace(restored, losses=restored.losses | further)
+
+    def _restore(self, batch: Batch, kept: list[int]) -> Restored:
+        """The ``kept`` frames of each clip, with the losses that need no other network."""
+        recipe, example = self.recipe, batch.example
+        obs = observe(*example.flat(), example.means.repeat_interleave(example.image.shape[1]))
+        with autocast(self.device):
+            answer = self.network.answer(obs, batch, kept)
+        obs, terms = answer.obs, dict(answer.losses)
+        picked = example.frames(kept)
+        image, mask, *_ = picked.flat()
+        truth = picked.truth.flatten(0, 1)
+        restored = compose(obs, image, answer.residual.float(), answer.trust.float())
+        restored = restored * (1 - mask) + truth * mask
+        weight = base_weight(obs.base, truth, mask) if recipe.relative else 1.0
+        terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask, weight)
+        if recipe.tv:
+            terms["tv"] = recipe.tv * losses.total_variation(restored)
+        return Restored(terms, image, obs.base, restored, truth, obs.weight, len(kept))
+
+    def _perceptual(self, restored: Restored) -> dict[str, Tensor]:
+        recipe, vgg = self.recipe, self.loss_networks.vgg
+        if vgg is None or not (recipe.perceptual or recipe.style):
+            return {}
+        with autocast(self.device):
+            perceptual, style = losses.perceptual_and_style(vgg, restored.frames, restored.truth)
+        return {"perceptual": recipe.perceptual * perceptual, "style": recipe.style * style}
+
+    def _identity(self, restored: Restored, placement: Tensor) -> dict[str, Tensor]:
+        """``placement`` (M, 2, 3) of the restored frames, as in train.data.pictures.Clips."""
+        face = self.loss_networks.face
+        if face is None or not self.recipe.identity:
+            return {}
+        with torch.no_grad():
+            wanted = face(chips(restored.truth, placement))
+        cosine = (face(chips(restored.frames, placement)) * wanted).sum(-1)
+        return {"identity": self.recipe.identity * (1 - cosine).mean()}
+
+    def _adversarial(self, restored: Restored, workers: Workers) -> dict[str, Tensor]:
+        """Trains the adversary, too: from here to the end of the step the state is not whole."""
+        state, recipe = self.state, self.recipe
+        if state.adversary is None:
+            return {}
+        loss = torch.zeros((), device=self.device)
+        if state.step >= recipe.adversarial_from:
+            state.whole = False
+            state.adversary.step(restored.truth, restored.frames, workers)
+            loss = recipe.adversarial * state.adversary.generator_loss(restored.frames)
+        return {"adversarial": loss}
 
 
 @torch.no_grad()
@@ -112,74 +151,3 @@ def base_weight(base: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     error = ((base.clamp(0, 1) - truth).abs() * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp_min(1)
     weight = error.mean() / error.clamp_min(1e-3)
     return weight.clamp(1 / 3, 3)[:, None, None, None]
-
-
-def compare(
-    state: State, recipe: Recipe, made: Restored, batch: Batch, frozen: Frozen, workers: Workers
-) -> dict[str, Tensor]:
-    """All weighted terms. An adversary makes its own step here."""
-    terms, truth, frames = dict(made.terms), made.example.truth.flatten(0, 1), made.frames
-    if frozen.vgg is not None and (recipe.perceptual or recipe.style):
-        with autocast(frames.device):
-            perceptual, style = losses.perceptual_and_style(frozen.vgg, frames, truth)
-        terms["perceptual"], terms["style"] = recipe.perceptual * perceptual, recipe.style * style
-    if frozen.face is not None and recipe.identity:
-        kept = kept_frames(state.net, recipe, batch.example.image.shape[1], state.step)
-        placement = batch.placement[:, kept].flatten(0, 1)
-        with torch.no_grad():
-            wanted = frozen.face(chips(truth, placement))
-        cosine = (frozen.face(chips(frames, placement)) * wanted).sum(-1)
-        terms["identity"] = recipe.identity * (1 - cosine).mean()
-    if state.adversary is not None:
-        terms["adversarial"] = torch.zeros((), device=frames.device)
-        if state.step >= recipe.adversarial_from:
-            state.adversary.step(truth, frames, workers)
-            terms["adversarial"] = recipe.adversarial * state.adversary.generator_loss(frames)
-    return terms
-
-
-def kept_frames(net: Net, recipe: Recipe, window: int, step: int) -> list[int]:
-    """Which frames of a window are restored in a step: those a SeedNAR must, some for a NAR."""
-    match net:
-        case SeedNAR():
-            return list(range(net.config.context, net.config.context + net.config.core))
-        case NAR():
-            generator = torch.Generator().manual_seed(recipe.seed * 7_919 + step)
-            return sorted(torch.randperm(window, generator=generator)[: recipe.restored].tolist())
-        case _:
-            return [0]
-
-
-def motion_loss(affine: Tensor, placement: Tensor, still: Tensor, core: int, context: int) -> Tensor:
-    """L1 between predicted and known affines, over clips whose motion is known.
-
-    affine (B, C, K, 2, 3); placement (B, T, 2, 3): picture -> still. A pixel u of the target shows
-    the still at P_c u, which the neighbour shows at P_k^-1 P_c u.
-    """
-    last = torch.tensor([0.0, 0.0, 1.0], device=placement.device).expand(*placement.shape[:2], 1, 3)
-    full = torch.cat([placement, last], dim=2)
-    inverse = torch.linalg.inv(full)
-    offsets = [k for k in range(-context, context + 1) if k != 0]
-    wanted = torch.stack(
-        [
-            torch.stack([inverse[:, c + context + k] @ full[:, c + context] for k in offsets], 1)
-            for c in range(core)
-        ],
-        1,
-    )[..., :2, :]
-    error = (affine.float() - wanted).abs().mean((1, 2, 3, 4))
-    return (error * still).sum() / still.sum().clamp_min(1)
-
-
-@torch.no_grad()
-def gain_db(made: Restored) -> dict[str, float]:
-    """PSNR inside the mosaic of the base (bicubic, for a nar the fused frames), and what the network adds, in
-    dB."""
-    truth, obs = made.example.truth.flatten(0, 1), made.obs
-
-    def psnr(x: Tensor) -> Tensor:
-        error = ((x.clamp(0, 1) - truth) ** 2 * obs.weight).sum((1, 2, 3))
-        return -10 * torch.log10(error / (3 * obs.weight.sum((1, 2, 3))) + 1e-10)
-
-    base = psnr(obs.base)
-    return {"base_db": float(base.mean()), "gain_db": float((psnr(made.frames) - base).mean())}

@@ -1,52 +1,69 @@
-"""What a training step changes: weights, their average, optimizers; how it is kept and begun."""
+"""What a training step changes, how it is saved and resumed, and the recipe that a saved run was started
+with."""
 
 from __future__ import annotations
 
-import math
+import json
 import pickle
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from nets.checkpoint import CheckpointError, Net, build, load, save
-from nets.idn import IDN, IDNConfig
-from nets.nar import NAR
+from nets.checkpoint import CheckpointError, Net, save
 from pipeline.errors import OutputError
 from train.adversary import Adversary
-from train.muon import Muon
 from train.recipe import Recipe
 
 STATE = "state.pt"
 """What a run is resumed from"""
+RECIPE = "recipe.json"
+MAY_CHANGE = ("steps", "adversarial_from")
+"""Fields of a recipe that a resumed run may have otherwise: a schedule may be made longer."""
 
 
 @dataclass
 class State:
-    """What a step changes."""
+    """All that a step changes."""
 
     net: Net
     average: Net
     """exponential moving average of the weights: what is shipped"""
     optimizer: torch.optim.Optimizer
-    adversary: Adversary | None
-    device: torch.device
+    adversary: Adversary | None = None
     step: int = 0
+    whole: bool = True
+    """False while only a part of a step is done: such a state is not saved"""
 
-    @staticmethod
-    def fresh(recipe: Recipe, device: torch.device) -> State:
-        torch.manual_seed(recipe.seed)
-        net = build(recipe.net, recipe.config).to(device)
-        average = build(recipe.net, recipe.config).to(device)
-        # Half the time of a step on a CPU with bf16; a net's own ``to`` has no type for it.
-        nn.Module.to(net, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average.load_state_dict(net.state_dict())
-        optimizer = Muon(net.parameters(), recipe.rate, betas=(0.9, recipe.beta2))
-        adversary = Adversary(device) if recipe.adversarial > 0 else None
-        return State(net, average.requires_grad_(False), optimizer, adversary, device)
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
 
-    def save(self, path: Path) -> None:
+    def update(self, rate: float, ema: float) -> None:
+        """A step of the optimizer with the gradients at hand, and of the moving average."""
+        self.whole = False
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        follow(self.average, self.net, min(ema, (1 + self.step) / (10 + self.step)))
+        self.step += 1
+        self.whole = True
+
+    def keep(self, folder: Path, name: str) -> None:
+        """Writes ``state.pt`` and the averaged weights. Raises OutputError where there is no room for
+        them."""
+        weights = folder / f"{name}.safetensors"
+        try:
+            self._save(folder / STATE)
+            save(weights, self.average)
+        except (OSError, RuntimeError) as error:  # PyTorch's own files raise the latter
+            for path in (folder / STATE, weights):
+                path.with_suffix(".part").unlink(missing_ok=True)
+            raise OutputError(f"{folder}: the run cannot be kept there; is the disk full?") from error
+
+    def _save(self, path: Path) -> None:
         part = path.with_suffix(".part")
         torch.save(
             {
@@ -59,17 +76,6 @@ class State:
             part,
         )
         part.replace(path)
-
-    def keep(self, folder: Path, name: str) -> None:
-        """``state.pt`` and the averaged weights. Raises OutputError where there is no room for them."""
-        weights = folder / f"{name}.safetensors"
-        try:
-            self.save(folder / STATE)
-            save(weights, self.average)
-        except (OSError, RuntimeError) as error:  # PyTorch's own files raise the latter
-            for path in (folder / STATE, weights):
-                path.with_suffix(".part").unlink(missing_ok=True)
-            raise OutputError(f"{folder}: the run cannot be kept there; is the disk full?") from error
 
     def load(self, path: Path) -> None:
         """Raises CheckpointError for a file of another run."""
@@ -88,34 +94,43 @@ class State:
             ) from error
 
 
-def take_over(state: State, path: Path) -> None:
-    """Weights of a file into a fresh state. Raises CheckpointError where they do not fit."""
-    given = load(path)
-    match state.net, given:
-        case NAR() as net, IDN() as idn if same_sizes(net.config.restorer(), idn.config):
-            net.start_from(idn)
-        case net, _ if net.config == given.config:
-            net.load_state_dict(given.state_dict())
-        case _:
-            raise CheckpointError(f"{path} is of another kind or other sizes than the network to train")
-    state.average.load_state_dict(state.net.state_dict())
-
-
-def same_sizes(one: IDNConfig, other: IDNConfig) -> bool:
-    """Whether two IDN differ in what they read alone."""
-    return replace(one, channels=0, lead=False) == replace(other, channels=0, lead=False)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
-    """Linear warm-up, then cosine down to 2 % of the peak."""
-    progress = step / recipe.steps
-    rate = recipe.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-    for group in optimizer.param_groups:
-        group["lr"] = rate * min(1.0, (step + 1) / recipe.warmup)
-
-
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
     """average = decay * average + (1 - decay) * net."""
     for a, b in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(b, 1 - decay)
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Keeps a recipe beside the state of its run."""
+    (folder / RECIPE).write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+
+
+def check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raises CheckpointError where the folder's run was started with another recipe: only with the same one
+    does a resumed run go through the losses of an uninterrupted one. Runs of versions that kept none are
+    taken as they are."""
+    try:
+        first = _flat(json.loads((folder / RECIPE).read_text()))
+    except FileNotFoundError:
+        return
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / RECIPE} cannot be read: {error}") from error
+    wanted = _flat(json.loads(json.dumps(asdict(recipe))))
+    differing = [k for k in wanted if k not in MAY_CHANGE and first.get(k) != wanted[k]]
+    if differing:
+        listed = ", ".join(f"{k} {first.get(k)} (now {wanted[k]})" for k in differing)
+        raise CheckpointError(
+            f"{folder} was started with {listed}; give the same options to resume it, or another --output"
+        )
+
+
+def _flat(tree: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """Nested fields as ``outer.inner``."""
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[before + name] = value
+    return flat

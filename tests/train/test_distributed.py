@@ -8,22 +8,25 @@ from pathlib import Path
 import torch
 
 from tests.train.test_training import SMALL, stills
-from train.loop import draw, train
-from train.recipe import Recipe
+from train.loop import train
+from train.recipe import RestoreRecipe
+from train.restore_task import RestoreTask
 
 ROOT = Path(__file__).parents[2]
-WANTED = Recipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=1, size_px=64, adversarial=0.01)
+WANTED = RestoreRecipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=1, size_px=64, adversarial=0.01)
 SCRIPT = """
 import sys
 from pathlib import Path
 import torch
 from tests.train.test_distributed import WANTED, stills
-from train.loop import train
 from train.distributed import join
+from train.loop import train
+from train.restore_task import RestoreTask
 
 with join(torch.device("cpu")) as (workers, device):
     assert workers.size == 2
-    state = train(WANTED, (stills(), None), Path(sys.argv[1]) / "run", device, workers=workers)
+    task = RestoreTask(WANTED, (stills(), None), device)
+    state = train(task, Path(sys.argv[1]) / "run", workers=workers)
     assert state.adversary is not None
     torch.save([state.net.state_dict(), state.adversary.net.state_dict()], f"{sys.argv[1]}/{workers.rank}.pt")
 """
@@ -42,16 +45,17 @@ def test_two_processes_keep_the_same_weights(tmp_path: Path) -> None:
     for one, other in zip(*nets, strict=True):
         assert all(torch.equal(a, other[name]) for name, a in one.items())
     # Not what one process alone would have learnt: the second one's batch counts.
-    alone = train(WANTED, (stills(), None), tmp_path / "alone", torch.device("cpu"))
+    alone = train(RestoreTask(WANTED, (stills(), None), torch.device("cpu")), tmp_path / "alone")
     assert any(not torch.equal(a, nets[0][0][name]) for name, a in alone.net.state_dict().items())
     assert (tmp_path / "run" / "idn.safetensors").exists()
 
 
 def test_a_batch_depends_on_seed_step_and_rank() -> None:
-    nar = Recipe("nar", batch=1, windows=(1, 2, 3), size_px=64)
+    recipe = RestoreRecipe("nar", config=dict(SMALL), batch=1, windows=(1, 2, 3), size_px=64)
+    task = RestoreTask(recipe, (stills(), None), torch.device("cpu"))
 
     def pictures(step: int, rank: int) -> torch.Tensor:
-        return draw(nar, (stills(), None), step, rank, torch.device("cpu")).example.image
+        return task.draw(step, rank).example.image
 
     for step in range(6):
         first, second = pictures(step, 0), pictures(step, 1)

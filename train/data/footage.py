@@ -2,7 +2,8 @@
 
 A drawn mosaic is painted into a frame of its own raster, with soft edges; the frame is scaled, its gamma
 changed, and it goes through a real codec. Then the crop stage of the pipeline reads it from the decoded
-planes, so that training sees what a run sees; told, for a share of mosaics, where they lie a little wrongly.
+planes, so that training sees what a run sees. For a share of mosaics it reads them at a place that is a
+little wrong, as a finder may give it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Footage:
     exponent: tuple[float, float] = (0.7, 1.4)
     """of the whole picture after pixelation, log-uniform; the truth gets it as well"""
     misplaced: float = 0.1
-    """told a wrong place: sides off by some pixels or by a row of cells, pitch and phase by a little"""
+    """read at a wrong place: sides off by some pixels or by a row of cells, pitch and phase by a little"""
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,32 @@
-"""Cuts face clips into segments for training: ``python -m train.data.pack CLIPS OUT.npy``.
+"""Cuts face clips into segments for training; the command is ``vidpipe pack``.
 
-Each segment is a run of consecutive frames of one shot, cropped by a square of 1.6 x the face that
-stands still within the run, so that the face's own motion stays. Reads with decord, whose random
-access suits it (and which is used nowhere else).
+Each segment is a run of consecutive frames of one shot, cropped by a square of MARGIN x the face that stands
+still within the run, so that the face's own motion stays. Clips are read by decord, for its random access.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
-import decord
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, VidpipeError
+from pipeline.errors import InputError, MissingError
 from pipeline.faces import FaceDetector, open_detector
 from pipeline.types import Box
+from train.data.pictures import MARGIN
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
+"""Of clips"""
 LENGTH = 20
 """Frames of a segment: a window of 16, and some room."""
 SIZE_PX = 256
-MARGIN = 1.6
 FINDER_PX = (640, 384)
 """The picture is squeezed into this to find its face."""
 MIN_SCORE = 0.5
@@ -35,7 +35,8 @@ CUT = 25.0
 
 
 def segments(path: Path, finder: FaceDetector) -> list[NDArray[np.uint8]]:
-    """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip."""
+    """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip. Raises MissingError without decord."""
+    decord = _decord()
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
     except (decord.DECORDError, RuntimeError):
@@ -50,6 +51,17 @@ def segments(path: Path, finder: FaceDetector) -> list[NDArray[np.uint8]]:
             continue
         runs.append(_crop(frames, box))
     return runs
+
+
+def _decord() -> ModuleType:
+    try:
+        import decord  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise MissingError(
+            f"clips are read by decord, which is missing ({error}): pip install decord"
+        ) from error
+    found: ModuleType = decord
+    return found
 
 
 def _best_face(picture: NDArray[np.uint8], finder: FaceDetector) -> Box | None:
@@ -86,12 +98,14 @@ def _crop(frames: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 def pack(folder: Path, target: Path) -> list[int]:
     """Writes all segments of the clips in ``folder`` to ``target`` (.npy) and, beside it as .json, the clip
-    of each, counted in order of their names; returns those."""
+    of each, counted in order of their names; returns those. Raises InputError, or MissingError without
+    decord."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; wanted one with clips")
-    clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm"))
+    clips = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
     if not clips:
-        raise InputError(f"no clip in {folder}; wanted .mp4, .mov, .mkv or .webm")
+        raise InputError(f"no clip in {folder}; wanted {', '.join(SUFFIXES)}")
+    _decord()
     finder = open_detector("centerface", FINDER_PX, "onnxruntime", threads=1)
     runs: list[NDArray[np.uint8]] = []
     origin: list[int] = []
@@ -108,22 +122,3 @@ def pack(folder: Path, target: Path) -> list[int]:
     np.save(target, np.stack(runs))
     target.with_suffix(".json").write_text(json.dumps(origin) + "\n")
     return origin
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code of the command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(arguments) != 2:
-        log.error("wanted two arguments: python -m train.data.pack CLIPS OUT.npy")
-        return 2
-    try:
-        count = len(pack(Path(arguments[0]), Path(arguments[1])))
-    except VidpipeError as error:
-        log.error("%s", error)  # noqa: TRY400 - one line
-        return error.exit_code
-    log.info("%d segments of %d frames in %s", count, LENGTH, arguments[1])
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

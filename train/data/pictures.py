@@ -1,11 +1,9 @@
-"""Training pictures: stills and clips in memory as uint8, drawn by a generator, so that a step's batch
-depends on (seed, step) alone and a resumed run sees what an uninterrupted one would have seen."""
+"""Training pictures: stills and clips are held in memory as uint8 and drawn by a generator, so that a step's
+batch depends on (seed, step, rank) alone and a resumed run sees what an uninterrupted one would have seen."""
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import CropConfig
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -23,6 +22,9 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MIN_SIDE_PX = 96
 """A smaller picture holds less than two pixels per cell at 20 blocks: nothing to learn from."""
+
+MARGIN = CropConfig().margin
+"""Side of a face crop over the longer side of the face or mosaic, as at run time"""
 
 MOST_OF_A_SOURCE = 0.15
 """Largest share of the draws that the pictures of one source (a folder below FACES) get."""
@@ -48,12 +50,14 @@ class Clips:
 
 @dataclass(frozen=True)
 class Stills:
-    """Square face crops of 1.6 x the face box, roughly centred."""
+    """Square face crops of MARGIN x the face box, roughly centred."""
 
     pictures: Tensor
     """(N, 3, S, S) uint8 RGB"""
     chances: Tensor | None = None
     """(N,) float64, chance of each picture to be drawn, see ``balanced``; None: all alike"""
+    sources: int = 1
+    """folders that the pictures came from"""
 
     def draw(self, generator: torch.Generator) -> int:
         """Index of one picture."""
@@ -72,13 +76,13 @@ class Stills:
         if not kept:
             raise InputError(
                 f"no usable face picture below {folder} ({len(files)} picture files); wanted square crops "
-                f"of 1.6 x the face, at least {MIN_SIDE_PX} px, as {', '.join(SUFFIXES)}"
+                f"of {MARGIN} x the face, at least {MIN_SIDE_PX} px, as {', '.join(SUFFIXES)}"
             )
         if len(kept) < len(files):
             log.warning("%s: %d of %d pictures left out", folder, len(files) - len(kept), len(files))
         sources = [path.relative_to(folder).parts[0] for path, picture in read if picture is not None]
         pictures = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
-        return Stills(pictures, balanced(sources))
+        return Stills(pictures, balanced(sources), len(set(sources)))
 
 
 def balanced(sources: list[str], most: float = MOST_OF_A_SOURCE) -> Tensor:
@@ -135,25 +139,30 @@ class Segments:
 
     @staticmethod
     def load(path: Path) -> Segments:
-        """Opens what ``python -m train.data.pack`` wrote."""
+        """Opens what ``vidpipe pack`` wrote. Raises InputError."""
         if not path.exists():
-            raise InputError(f"{path} does not exist; make it with: python -m train.data.pack CLIPS {path}")
+            raise InputError(f"{path} does not exist; make it with: vidpipe pack CLIPS {path}")
         try:
             frames = np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path} is no .npy file that can be read; make one of a folder of clips with: python -m "
-                "train.data.pack CLIPS OUT.npy"
+                f"{path} is no .npy file that can be read; make one of a folder of clips with: vidpipe pack "
+                "CLIPS OUT.npy"
             ) from error
         if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise InputError(f"{path} holds {frames.dtype}{frames.shape}; wanted uint8 (N, L, S, S, 3)")
         return Segments(frames)
 
 
-def read_csv(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a list of pictures or clips."""
-    with path.open(newline="") as file:
-        yield from csv.DictReader(file)
+Sources = tuple[Stills, Segments | None]
+"""What a network is trained on"""
+
+
+def described(sources: Sources) -> str:
+    """How much there is to train on, for people."""
+    stills, segments = sources
+    pictures = f"{len(stills.pictures)} pictures of {stills.sources} source{'s' * (stills.sources != 1)}"
+    return pictures if segments is None else f"{pictures}, {len(segments.frames)} segments of clips"
 
 
 def jitter(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -183,7 +192,7 @@ def smooth_noise(count: int, frames: int, generator: torch.Generator) -> Tensor:
     return curve - curve[:, frames // 2 : frames // 2 + 1]
 
 
-def check_sizes(sources: tuple[Stills, Segments | None]) -> None:
+def check_sizes(sources: Sources) -> None:
     """Raises InputError where stills and segments cannot stand in one batch."""
     stills, segments = sources
     if segments is not None and segments.frames.shape[2:4] != stills.pictures.shape[2:]:
@@ -194,7 +203,7 @@ def check_sizes(sources: tuple[Stills, Segments | None]) -> None:
 
 
 def draw_clips(
-    sources: tuple[Stills, Segments | None],
+    sources: Sources,
     batch: int,
     frames: int,
     real_share: float,

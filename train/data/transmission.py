@@ -1,4 +1,4 @@
-"""What happens to a covered face on its way to an attacker, differentiable, for training against it.
+"""What happens to a pixelized face on its way to an attacker, differentiable, for training against it.
 
 Rounding has a straight-through gradient: forward it is what a codec does, backward the identity. ``jpeg`` is
 JPEG's own arithmetic (DCT of 8 x 8, quantisation tables of the standard's annex K, 4:2:0), which is also the
@@ -8,6 +8,8 @@ intra coding of x264 near enough: blocks, flat quantisation, halved chroma.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -25,6 +27,9 @@ _CHROMA = (
 )
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 """BT.601, full range, as JFIF has it"""
+
+UNCHANGED, COMPRESSED, BLURRED = 0.2, 0.45, 0.15
+"""Shares of the transmissions that are drawn; the others add noise"""
 
 
 def straight_round(x: Tensor) -> Tensor:
@@ -55,10 +60,10 @@ def _dct() -> Tensor:
 def jpeg(x: Tensor, quality: float) -> Tensor:
     """Pictures (B, 3, H, W) RGB in [0, 1], H and W multiples of 16, through JPEG of a quality of 1 to 100."""
     scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
-    to_ycc = torch.tensor(_TO_YCC)
+    to_ycc = torch.tensor(_TO_YCC, device=x.device)
     ycc = torch.einsum("ij,bjhw->bihw", to_ycc, x * 255)
     luma, chroma = (ycc[:, :1] - 128), F.avg_pool2d(ycc[:, 1:], 2)
-    tables = [(t * scale).round().clamp(1, 255) for t in _tables()]
+    tables = [(t.to(x.device) * scale).round().clamp(1, 255) for t in _tables()]
     luma, chroma = _quantised(luma, tables[0]) + 128, _quantised(chroma, tables[1])
     chroma = F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
     rgb = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_ycc), torch.cat([luma, chroma], 1))
@@ -66,7 +71,7 @@ def jpeg(x: Tensor, quality: float) -> Tensor:
 
 
 def _quantised(planes: Tensor, table: Tensor) -> Tensor:
-    matrix = _dct()
+    matrix = _dct().to(planes.device)
     blocks = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
     coded = matrix @ blocks @ matrix.T
     blocks = matrix.T @ (straight_round(coded / table) * table) @ matrix
@@ -76,10 +81,40 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian of ``sigma`` px over (B, 3, H, W)."""
     radius = max(1, math.ceil(3 * sigma))
-    at = torch.arange(-radius, radius + 1.0)
+    at = torch.arange(-radius, radius + 1.0, device=x.device)
     line = torch.exp(-(at**2) / (2 * sigma**2))
     line = line / line.sum()
     flat = F.pad(x.flatten(0, 1).unsqueeze(1), (radius,) * 4, mode="replicate")
     flat = F.conv2d(F.conv2d(flat, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
     shaped: Tensor = flat.squeeze(1).unflatten(0, x.shape[:2])
     return shaped
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What happens to pictures (B, 3, H, W): nothing, JPEG of 40 to 95, a little blur, or noise of a codec's
+    size."""
+
+    kind: float
+    """in [0, 1): which of the four"""
+    strength: float
+    """in [0, 1): how much of it"""
+    noise: Tensor | None = None
+    """(B, 3, H, W), of unit standard deviation"""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.noise is not None:
+            noise = self.noise.to(image.device) * (1 + 3 * self.strength) / 255
+            return eight_bits(image + noise)
+        if self.kind < UNCHANGED:
+            return image
+        if self.kind < UNCHANGED + COMPRESSED:
+            return jpeg(image, 40 + 55 * self.strength)
+        return eight_bits(blur(image, 0.5 + 0.8 * self.strength))
+
+
+def draw_transmission(shape: Sequence[int], generator: torch.Generator) -> tuple[Transmission, float]:
+    """A transmission of pictures of that shape, and a further number in [0, 1)."""
+    kind, strength, further = torch.rand(3, generator=generator).tolist()
+    noisy = kind >= UNCHANGED + COMPRESSED + BLURRED
+    return Transmission(kind, strength, torch.randn(shape, generator=generator) if noisy else None), further

@@ -103,7 +103,7 @@ class Scene:
     judged: tuple[int, ...]
     """successive frames in the middle that are compared with the truth"""
     means: Tensor
-    """(T,): 1 where a method is told that cells are means of their pixels, 0 for point samples"""
+    """(T,): 1 where a method is given that cells are means of their pixels, 0 for point samples"""
     placement: Tensor | None
     """(T, 2, 3): where the frame's pixels lie in the still, both in [-1, 1]; None where motion is not
     known"""

@@ -1,14 +1,17 @@
-"""Table 5 of the IDN paper and more: what attackers recover of faces that the command has covered.
+"""Table 5 of the IDN paper and more: what attackers recover of faces that ``vidpipe run`` has pixelized.
 
-Defences x what happened to the file x attackers, on the same faces, paired. Every defence is the run that
-users start (``train.evaluation.pixelized_faces``); the attacker is told where the mosaic lies, how many
-cells it has, how the face moves.
-The judged frame is the one on which the colours that ``protect`` holds come nearest to what they would be if
-measured there: its worst. On others its mask, which moves smoothly, lies up to half a block beside the face
-as it was when it was measured, which leads attackers astray who do not allow for it.
+Compared are defences x what happened to the file x attackers, on the same faces, paired. Every defence is
+the run that users start (``train.evaluation.pixelized_faces``); the attacker knows where the mosaic lies, how
+many cells it has and how the face moves.
+
+One frame of each clip is judged: the one on which the colours that ``protect`` holds come nearest to what
+they would be if measured there, which is its worst. On other frames the mask, which moves smoothly, lies up
+to half a block beside the place where the face was measured, which misleads attackers who do not allow for
+it.
+
 Each face's values are kept in a file, every row with a hash of the weights, blocks and condition that it was
-made from: a table that was cut goes on with the same command, and what has changed is measured anew, no
-more. Code is not hashed. The page that is made of them is ``train.evaluation.defence_tables``.
+made from: a table that was cut goes on with the same command, and only what has changed is measured again.
+Code is not hashed. The page that is made of the values is ``train.evaluation.defence_tables``.
 """
 
 from __future__ import annotations
@@ -31,15 +34,23 @@ from nets.checkpoint import sha256
 from pipeline.errors import InputError
 from pipeline.run.track_records import FaceTrackRecord
 from train.data.pictures import Segments, Stills
+from train.data.pixelize import averaged_cells
 from train.data.transmission import blur
 from train.evaluation.conditions import Scene
 from train.evaluation.evaluate import Judges
 from train.evaluation.inversion import Inversion
 from train.evaluation.methods import BICUBIC, NEAREST, Method, Network
 from train.evaluation.metric_nets import Identity
-from train.evaluation.pixelized_faces import Footage, Place, Settings, cover, find, footage, scene
+from train.evaluation.pixelized_faces import (
+    FaceClip,
+    MosaicPlace,
+    Settings,
+    face_clips,
+    find_track,
+    pixelized_frames,
+    scene_of,
+)
 from train.metrics import psnr
-from train.pixelizer_task import averaged_cells
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +59,14 @@ CHANNELS = ("raw", *(f"x264 crf {c}" for c in CRFS), "JPEG 75", "blur", "average
 """raw: x264 without loss, as all that follow; blur: Gaussian of BLUR_PX; averaged: each cell at its mean"""
 BLUR_PX = 2.0
 SCALE = 1.3
-"""Of the mask over the face, the command's default"""
+"""Size of the mask over that of the face, the command's default"""
 SIZE_PX = 128
 LONGEST = 16
 """Frames that an attacker looks at"""
 
 
 COVERED = "covered"
-"""The picture itself, which is no attack"""
+"""The pixelized picture itself, which is no attack"""
 RETRAINED = "IDN, retrained on such mosaics"
 LEFT_OUT = "left out"
 """The one row of a clip that cannot be measured"""
@@ -124,21 +135,21 @@ class Plan:
 
 
 def measure(
-    plan: Plan, source: Stills | Segments, kind: str, folder: Path, told: Callable[[str], None] = log.info
+    plan: Plan, source: Stills | Segments, kind: str, folder: Path, say: Callable[[str], None] = log.info
 ) -> list[Values]:
-    """Values of every face."""
+    """Values of every face, kept in ``folder``; ``say`` gets a line for each face that is measured."""
     kept = folder / f"values-{kind}"
     kept.mkdir(parents=True, exist_ok=True)
     rows = plan.rows()
     out: list[Values] = []
     # Some are left out, as the camera moves faster than the finder follows: the next ones take their places.
-    for n, clip in enumerate(footage(source, 2 * plan.count, folder / f"footage-{kind}", plan.seed)):
+    for n, clip in enumerate(face_clips(source, 2 * plan.count, folder / f"footage-{kind}", plan.seed)):
         shown = hashlib.sha256(clip.frames.numpy().tobytes()).hexdigest()[:8]
         path = kept / f"{clip.index}-{shown}.json"
         known: Values = json.loads(path.read_text()) if path.exists() else {}
         missing = {r for r, digest in rows.items() if known.get(r, {}).get("made_of") != digest}
         if LEFT_OUT not in known and missing:
-            began = time.monotonic()
+            started = time.monotonic()
             sheet = folder / f"sheet-{kind}-{n}.png" if n < SHEETS else None
             try:
                 made = measure_one(plan, clip, set(rows) if sheet else missing, sheet)
@@ -147,7 +158,7 @@ def measure(
                 log.warning("left out: %s", error)
                 known = {LEFT_OUT: {"why": str(error)}}
             path.write_text(json.dumps(known))
-            told(f"{kind}, {len(out) + 1} of {plan.count}: {time.monotonic() - began:.0f} s")
+            say(f"{kind}, {len(out) + 1} of {plan.count}: {time.monotonic() - started:.0f} s")
         if LEFT_OUT not in known:
             person = plan.people[kind][clip.index] if kind in plan.people else None
             out.append(_finished({r: known[r] for r in rows}, plan.defences[0].name, person))
@@ -170,15 +181,15 @@ def _finished(values: Values, plain: str, person: int | None) -> Values:
 
 
 @torch.no_grad()
-def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path | None = None) -> Values:
+def measure_one(plan: Plan, clip: FaceClip, wanted: Container[str], sheet: Path | None = None) -> Values:
     """The ``wanted`` rows of one face."""
-    track = find(clip)
+    track = find_track(clip)
     plain = plan.defences[0].settings
     size = (clip.frames.shape[-2], clip.frames.shape[-1])
-    place = Place.of(track, plain.blocks, SCALE, SIZE_PX, size)
-    files = Files(clip, track)
+    place = MosaicPlace.of(track, plain.blocks, SCALE, SIZE_PX, size)
+    files = RunOutputs(clip, track)
     judged = worst_frame(files, place, plain.blocks)
-    judge = _Judge.of(plan.judges, scene(clip, files.covered(plain), place, judged))
+    judge = _Judge.of(plan.judges, scene_of(clip, files.frames(plain), place, judged))
     values: Values = {}
     shown: list[Tensor] = []
     for defence in plan.defences:
@@ -187,7 +198,7 @@ def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path |
             attackers = {n: a for n, a in plan.attackers(defence).items() if rows[n] in wanted}
             if not attackers:
                 continue
-            one = scene(clip, files.received(defence.settings, channel), place, judged)
+            one = scene_of(clip, files.received(defence.settings, channel), place, judged)
             if channel == CHANNELS[-1]:
                 image = averaged_cells(one.image, one.mask, one.rows, one.cols)
                 one = replace(one, image=image)
@@ -204,32 +215,32 @@ def measure_one(plan: Plan, clip: Footage, wanted: Container[str], sheet: Path |
 
 
 @dataclass(frozen=True)
-class Files:
-    """What a run writes of a clip, made once."""
+class RunOutputs:
+    """The frames that runs write of a clip, each made once."""
 
-    clip: Footage
+    clip: FaceClip
     track: FaceTrackRecord
     made: dict[tuple[Settings, int], Tensor] = field(default_factory=dict)
 
-    def covered(self, settings: Settings, crf: int = 0) -> Tensor:
-        """(T, 3, H, W), as ``train.evaluation.pixelized_faces.cover``."""
+    def frames(self, settings: Settings, crf: int = 0) -> Tensor:
+        """(T, 3, H, W), as ``train.evaluation.pixelized_faces.pixelized_frames``."""
         if (settings, crf) not in self.made:
-            self.made[settings, crf] = cover(self.clip, self.track, settings, crf)
+            self.made[settings, crf] = pixelized_frames(self.clip, self.track, settings, crf)
         return self.made[settings, crf]
 
     def received(self, settings: Settings, channel: str) -> Tensor:
         """The frames as an attacker has them."""
         if channel.startswith("x264"):
-            return self.covered(settings, int(channel.rpartition(" ")[2]))
-        frames = self.covered(settings)
+            return self.frames(settings, int(channel.rpartition(" ")[2]))
+        written = self.frames(settings)
         if channel == "JPEG 75":
-            return torch.stack([_jpeg(frame) for frame in frames])
-        return blur(frames, BLUR_PX) if channel == "blur" else frames
+            return torch.stack([_jpeg(frame) for frame in written])
+        return blur(written, BLUR_PX) if channel == "blur" else written
 
 
-def worst_frame(files: Files, place: Place, blocks: int) -> int:
+def worst_frame(files: RunOutputs, place: MosaicPlace, blocks: int) -> int:
     """Where ``protect``, unchanged, differs least from ``pixelize``."""
-    plain, held = (place.crop(files.covered(Settings(m, blocks))) for m in ("pixelize", "protect"))
+    plain, held = (place.crop(files.frames(Settings(m, blocks))) for m in ("pixelize", "protect"))
     return int(psnr(held, plain, place.weight).argmax())
 
 

@@ -1,40 +1,31 @@
-"""The page of ``train.evaluation.defence``: tables of what attackers recover, and what two people share
-anyway."""
+"""The page of ``train.evaluation.defence``: tables of what attackers recover, and how similar the faces of
+two different people are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from train.evaluation.defence import CHANNELS, COVERED, Plan
+from train.evaluation.evaluate import Metric
 from train.metrics import Interval, interval
 
-
-@dataclass(frozen=True)
-class Metric:
-    key: str
-    title: str
-    digits: int
-
-
-METRICS = (
-    Metric("psnr", "PSNR in the mosaic, dB", 2),
-    Metric("gain", "PSNR over bicubic interpolation of the plain mosaic in the same file, dB", 2),
-    Metric("lpips", "LPIPS in the mosaic", 3),
-    Metric("identity", "identity similarity", 3),
-    Metric("others", "identity similarity to the other people of the test", 3),
-    Metric("distance", "identity distance", 3),
-    Metric("same", "same person (distance below 0.6)", 2),
-    Metric("rank1", "rank 1 among the test's faces", 2),
-    Metric("to_mosaic", "PSNR against the plain mosaic, dB (the paper's Table 5)", 2),
+MEASURES = (
+    Metric("psnr", "PSNR in the mosaic, dB", True, 2),
+    Metric("gain", "PSNR over bicubic interpolation of the plain mosaic in the same file, dB", True, 2),
+    Metric("lpips", "LPIPS in the mosaic", False, 3),
+    Metric("identity", "identity similarity", True, 3),
+    Metric("others", "identity similarity to the other people of the test", True, 3),
+    Metric("distance", "identity distance", False, 3),
+    Metric("same", "same person (distance below 0.6)", True, 2),
+    Metric("rank1", "rank 1 among the test's faces", True, 2),
+    Metric("to_mosaic", "PSNR against the plain mosaic, dB (the paper's Table 5)", True, 2),
 )
-LOWER = ("lpips", "distance")
-"""Metrics of which the attacker wants little"""
+"""Better is what the attacker wants"""
 BESTS = ("psnr", "gain", "lpips", "identity", "distance", "same")
-"""Metrics of which the best attacker is told"""
+"""Metrics of which the best attacker is shown"""
 PRINTED = ("gain", "lpips", "identity", "others", "rank1", "to_mosaic")
 """Metrics on the page; the JSON has all"""
 SHOWN = "x264 crf 23"
@@ -50,7 +41,7 @@ def best(face: Mapping[str, Mapping[str, object]], prefix: str, metric: Metric) 
     ]
     if not values:
         return float("nan")
-    return min(values) if metric.key in LOWER else max(values)
+    return max(values) if metric.higher_is_better else min(values)
 
 
 def summary(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, dict[str, Interval]]:
@@ -60,7 +51,7 @@ def summary(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, di
         rows = [face[key] for face in faces if key in face]
         out[key] = {
             m.key: interval([float(r[m.key]) for r in rows])  # type: ignore[arg-type]
-            for m in METRICS
+            for m in MEASURES
             if m.key in rows[0]
         }
         if "embedding" in rows[0]:
@@ -71,7 +62,7 @@ def summary(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> dict[str, di
             if "person" in rows[0]:
                 out[key]["others"] = interval(_others(_cosines(probes, gallery), people))
     for prefix in dict.fromkeys(key.rpartition(" / ")[0] for key in out):
-        of_best = {m.key: interval([best(f, prefix, m) for f in faces]) for m in METRICS if m.key in BESTS}
+        of_best = {m.key: interval([best(f, prefix, m) for f in faces]) for m in MEASURES if m.key in BESTS}
         out[f"{prefix} / {BEST}"] = {k: v for k, v in of_best.items() if not np.isnan(v.mean)}
     return out
 
@@ -91,8 +82,9 @@ def _others(cosines: NDArray[np.float64], people: NDArray[np.int64]) -> list[flo
 
 
 def strangers(faces: Sequence[Mapping[str, Mapping[str, object]]]) -> Interval | None:
-    """Identity similarity of two different people's true faces: mean, and its interval over faces. What an
-    attacker has to lie clearly above; None where nobody was identified, or it is not known who is who."""
+    """Identity similarity of two different people's true faces: mean, and its interval over faces. An
+    attacker who identifies somebody lies clearly above it. None where nobody was identified, or it is not
+    known who is who."""
     rows = [next((r for r in face.values() if "true" in r and "person" in r), None) for face in faces]
     known = [r for r in rows if r is not None]
     people = np.array([r["person"] for r in known])
@@ -162,12 +154,12 @@ def page(plan: Plan, results: Mapping[str, Sequence[Mapping[str, Mapping[str, ob
                 f"Strangers' level, {kind}: two different people's true faces have an identity similarity of "
                 f"{level.mean:.3f} [{level.low:.3f}, {level.high:.3f}]."
             )
-        for metric in (m for m in METRICS if m.key in ("gain", "identity")):
+        for metric in (m for m in MEASURES if m.key in ("gain", "identity")):
             if len(names) > 1 and any(metric.key in row for row in faces[0].values()):
                 title = f"### {kind}, {len(faces)}: {metric.title}, less that of {names[0]}; {SHOWN}"
                 parts += [title, differences(faces, names, SHOWN, metric)]
         values = summary(faces)
-        for metric in METRICS:
+        for metric in MEASURES:
             if metric.key in PRINTED and any(metric.key in v for v in values.values()):
                 parts += [f"### {kind}, {len(faces)}: {metric.title}", table(values, metric, names)]
     return "\n\n".join(parts) + "\n"

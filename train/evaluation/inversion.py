@@ -8,7 +8,7 @@ face shows under a grid that stands still is found by least squares with total v
 a: mean of the n pixels of a cell, sampled bilinearly where the motion puts them in the judged frame; b:
 likewise for pixels that lie outside the mosaic on a neighbour but under it here; w: 1 for the judged frame,
 for others less the worse they fit (Cauchy weights, found anew as x settles); TV is smoothed at
-``EDGE``. Method and first figures: papers.md 4.6.
+``EDGE``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ SURE = 0.9
 STRENGTH = 0.02
 """Of the prior; least squares are in squared range per pixel. Tuned, with SURE, on training pictures"""
 DOUBT = 0.02
-"""Misfit, in the range of 1, at which a measurement of another frame counts half. On training clips, whose
-faces turn and speak, 16 frames with flow of the truth gain 3.8 dB with it and 1.5 without; on moved stills it
-costs 0.2"""
+"""Misfit, in the range of 1, at which a measurement of another frame counts half"""
 DOUBT_EVERY = 25
 """Steps between two looks at the misfits"""
 EDGE = 0.01
@@ -81,8 +79,8 @@ class Inversion:
         for other, places in self._motion(scene, obs.base, frame, seen).items():
             sampling = bilinear(places)
             inside = ((places >= 0) & (places <= places.shape[0] - 1)).all(-1).ravel()
-            covered = scene.weight[other, 0].numpy().ravel() > 0
-            cells, kept, sizes = whole_cells(scene.rows[other], scene.cols[other], inside, covered)
+            under_mosaic = scene.weight[other, 0].numpy().ravel() > 0
+            cells, kept, sizes = whole_cells(scene.rows[other], scene.cols[other], inside, under_mosaic)
             rows.append(cells @ sampling)
             values.append(obs.samples[other].flatten(1).numpy()[:, kept].T)
             counts.append(sizes)
@@ -91,7 +89,7 @@ class Inversion:
                 continue
             # Clean pixels that see at least half of their weight under the mosaic of the judged frame.
             useful = np.asarray(sampling @ hidden.astype(np.float32)).ravel() > 0.5
-            useful &= inside & ~covered
+            useful &= inside & ~under_mosaic
             rows.append(sampling[useful])
             values.append(scene.image[other].flatten(1).numpy()[:, useful].T)
             counts.append(np.ones(int(useful.sum()), np.float32))
@@ -139,15 +137,15 @@ def _registered(scene: Scene, base: Tensor, frame: int, seen: range) -> dict[int
 
 
 def whole_cells(
-    rows: Tensor, cols: Tensor, inside: NDArray[np.bool_], covered: NDArray[np.bool_]
+    rows: Tensor, cols: Tensor, inside: NDArray[np.bool_], under_mosaic: NDArray[np.bool_]
 ) -> tuple[sparse.csr_matrix, NDArray[np.bool_], Floats]:
     """Means of cells over the pixels of their frame: (R, S * S), which of the N * N cells they are, their
     pixels. Left out are cells with a pixel that is not ``inside`` (S * S,), and those without one that is
-    ``covered`` by the mosaic, which have no sample."""
+    ``under_mosaic``, which have no sample."""
     every = sparse.kron(sparse.csr_matrix(rows.numpy()), sparse.csr_matrix(cols.numpy()), format="csr")
     counts = np.asarray(every.sum(1)).ravel().astype(np.float32)
     kept = (counts > 0) & (every @ inside.astype(np.float32) >= counts)
-    kept &= every @ covered.astype(np.float32) > 0
+    kept &= every @ under_mosaic.astype(np.float32) > 0
     return sparse.diags(1 / counts[kept]) @ every[kept], kept, counts[kept]
 
 

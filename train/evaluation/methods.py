@@ -1,19 +1,18 @@
-"""What is compared: trivial baselines, networks from files, inversion. Each takes a scene and gives its
-judged frames."""
+"""The methods that are compared: trivial baselines and networks from files; inversion is in
+``train.evaluation.inversion``. Each takes a scene and restores its judged frames."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nets import pixelation
-from nets.checkpoint import WEIGHTS, CheckpointError, load, sha256
+from nets.checkpoint import WEIGHTS, CheckpointError, Net, load, sha256
 from nets.fusion import support
 from nets.nar import NAR
 from nets.observation import HALF_STEP, compose, observe
@@ -67,7 +66,7 @@ class Network:
     repeating edges)."""
 
     name: str
-    net: nn.Module
+    net: Net
     path: Path
     frames: int
     device: torch.device
@@ -95,19 +94,16 @@ class Network:
         return torch.stack([self._restore(scene, frame) for frame in scene.judged])
 
     def _run(self, scene: Scene, frames: list[int], window: bool) -> Tensor:
-        """Frames of a scene as a batch of pictures or as one window; the restored ones."""
-        parts = [x[frames] for x in (scene.image, scene.mask, scene.rows, scene.cols)]
-        if "means" in inspect.signature(self.net.forward).parameters:
-            parts.append(scene.means[frames])
+        """Restores frames of a scene, given as a batch of pictures or as one window."""
+        parts = [x[frames] for x in (scene.image, scene.mask, scene.rows, scene.cols, scene.means)]
         restored: Tensor = self.net(*((x[None] if window else x).to(self.device) for x in parts))[0]
         return restored.cpu()
 
     def _restore(self, scene: Scene, frame: int) -> Tensor:
         """One frame: a NAR takes what may be seen, others have it in the middle of a full window's core."""
-        if isinstance(self.net, NAR):
+        if fuses(self.net):
             return self._fuse(self.net, scene, frame)
-        span = window(self.net)
-        core = int(getattr(self.net.config, "core", 1))
+        span, core = window(self.net), int(getattr(self.net.config, "core", 1))
         before = (span - core) // 2 + core // 2
         seen = scene.around(frame, self.frames)
         steps = [min(max(frame - before + k, seen.start), seen.stop - 1) for k in range(span)]
@@ -123,9 +119,14 @@ class Network:
         return compose(obs, image[at : at + 1], residual.float(), trust.float())[0].cpu()
 
 
-def window(net: nn.Module) -> int:
+def window(net: Net) -> int:
     """Frames that a network takes at once."""
     return int(getattr(net.config, "window", 1))
+
+
+def fuses(net: Net) -> TypeGuard[NAR]:
+    """Whether a network takes windows of any length."""
+    return isinstance(net, NAR)
 
 
 def read_networks(

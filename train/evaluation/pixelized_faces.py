@@ -1,9 +1,8 @@
-"""Clips of faces, covered by the very command that users run, and read back from the encoded file.
+"""Clips of faces, pixelized by the very run that users start, and read back from the encoded file.
 
-A clip is written to a file, ``pipeline.run.anonymize.run`` covers its face, the output is decoded, and the
-mosaic is
-cut out of it as an attacker would who knows where it lies and how many cells it has. Nothing is simulated but
-the camera that moves over stills.
+A clip is written to a file, ``pipeline.run.anonymize.run`` pixelizes its face, the output is decoded, and
+the mosaic is cut out of it as an attacker would who knows where it lies and how many cells it has. Only the
+camera that moves over stills is simulated.
 """
 
 from __future__ import annotations
@@ -33,20 +32,19 @@ from pipeline.run.anonymize_sidecar import Mode
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import Axis, Box
-from train.data.pictures import Segments, Stills
+from train.data.pictures import MARGIN, Segments, Stills
 from train.evaluation.conditions import LONGEST, Scene, travel
 
-MARGIN = 1.6
-"""Side of a crop over the longer side of the mosaic, as at run time"""
 RATE = 25
-OUT = 1.3
-"""Stills are seen from farther off, mirrored at their borders: a mask of 1.3 x the face has room then"""
-CELL = 0.2 / OUT
+"""Frames per second"""
+ZOOM_OUT = 1.3
+"""How much smaller stills are shown, mirrored at their borders: a mask of 1.3 x the face has room then"""
+CELL = 0.2 / ZOOM_OUT
 """A sixth of a face, which is about 0.6 of the picture wide, in half pictures; ``travel`` counts in it"""
 
 
 @dataclass(frozen=True)
-class Footage:
+class FaceClip:
     """A clip on disk whose truth is known."""
 
     index: int
@@ -60,7 +58,7 @@ class Footage:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a face is covered with."""
+    """What a face is pixelized with."""
 
     mode: Mode
     blocks: int = 6
@@ -69,7 +67,7 @@ class Settings:
     """engine file of the perturbation"""
 
 
-def footage(source: Stills | Segments, count: int, folder: Path, seed: int) -> Iterator[Footage]:
+def face_clips(source: Stills | Segments, count: int, folder: Path, seed: int) -> Iterator[FaceClip]:
     """Clips without repetition: stills under a moving camera, or the clips' own frames."""
     folder.mkdir(parents=True, exist_ok=True)
     total = len(source.pictures if isinstance(source, Stills) else source.frames)
@@ -79,8 +77,8 @@ def footage(source: Stills | Segments, count: int, folder: Path, seed: int) -> I
         placement = None
         if isinstance(source, Stills):
             still = source.pictures[index].float() / 255
-            side = round(still.shape[-1] * OUT / 2) * 2
-            placement = travel(LONGEST, LONGEST // 2, (CELL, CELL), generator) * OUT
+            side = round(still.shape[-1] * ZOOM_OUT / 2) * 2
+            placement = travel(LONGEST, LONGEST // 2, (CELL, CELL), generator) * ZOOM_OUT
             grid = F.affine_grid(placement, [LONGEST, 3, side, side], align_corners=False)
             clean = F.grid_sample(
                 still.expand(LONGEST, -1, -1, -1), grid, "bilinear", "reflection", align_corners=False
@@ -88,11 +86,11 @@ def footage(source: Stills | Segments, count: int, folder: Path, seed: int) -> I
         else:
             clean = torch.from_numpy(np.array(source.frames[index])).permute(0, 3, 1, 2).float() / 255
         path = folder / f"{index}.mp4"
-        write(path, clean)
-        yield Footage(index, path, read(path), placement)
+        write_clip(path, clean)
+        yield FaceClip(index, path, read_clip(path), placement)
 
 
-def write(path: Path, frames: Tensor) -> None:
+def write_clip(path: Path, frames: Tensor) -> None:
     """(T, 3, H, W) RGB in [0, 1] -> H.264 without loss in 4:2:0."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", RATE, options={"crf": "0", "preset": "ultrafast"})
@@ -102,7 +100,7 @@ def write(path: Path, frames: Tensor) -> None:
         container.mux(stream.encode())
 
 
-def read(path: Path) -> Tensor:
+def read_clip(path: Path) -> Tensor:
     """All frames of a file: (T, 3, H, W) RGB in [0, 1]."""
     out = []
     with open_decoder(path) as decoder:
@@ -113,7 +111,7 @@ def read(path: Path) -> Tensor:
     return torch.stack(out)
 
 
-def find(clip: Footage) -> FaceTrackRecord:
+def find_track(clip: FaceClip) -> FaceTrackRecord:
     """The track of the clip's face, found as a run finds it. Raises InputError unless one goes through."""
     report = _run(
         clip.path, Settings("pixelize"), 0, None, {"faces.fill_before_s": 1, "faces.fill_after_s": 1}
@@ -128,9 +126,9 @@ def find(clip: Footage) -> FaceTrackRecord:
     return max(whole, key=lambda t: t.frames_seen)
 
 
-def cover(clip: Footage, track: FaceTrackRecord, settings: Settings, crf: int) -> Tensor:
+def pixelized_frames(clip: FaceClip, track: FaceTrackRecord, settings: Settings, crf: int) -> Tensor:
     """The frames of the file that a run writes: (T, 3, H, W). ``crf`` 0 is without loss."""
-    return read(_run(clip.path, settings, crf, track).path)
+    return read_clip(_run(clip.path, settings, crf, track).path)
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def _run(
     track: FaceTrackRecord | None,
     more: dict[str, object] | None = None,
 ) -> _Made:
-    said = {
+    settings_of_run = {
         "mask.blocks": settings.blocks,
         "mask.shape": "box",
         "encode.codec": "libx264",
@@ -160,12 +158,14 @@ def _run(
     job = AnonymizeJob(
         source, target, overwrite=True, mode=settings.mode, tracks=tracks, perturber=settings.network
     )
-    report = anonymize(job, resolve({k: Given(v, "table") for k, v in said.items()}), lambda _: None)
+    report = anonymize(
+        job, resolve({k: Given(v, "table") for k, v in settings_of_run.items()}), lambda _: None
+    )
     return _Made(target, report.tracks)
 
 
 @dataclass(frozen=True)
-class Place:
+class MosaicPlace:
     """Where the mosaic lies on every frame of a clip, and the crops that show it."""
 
     views: tuple[View, ...]
@@ -176,9 +176,11 @@ class Place:
     cols: Tensor
 
     @staticmethod
-    def of(track: FaceTrackRecord, blocks: int, scale: float, size_px: int, size: tuple[int, int]) -> Place:
-        """Of a run's track. The lattice is that of the run: as many cells on all frames. ``size`` of
-        the picture, (H, W): beyond it nothing is covered."""
+    def of(
+        track: FaceTrackRecord, blocks: int, scale: float, size_px: int, size: tuple[int, int]
+    ) -> MosaicPlace:
+        """The mosaic of a run's track, with the run's grid: as many cells on all frames. ``size`` (H, W) of
+        the picture: beyond it there is no mosaic."""
         faces = [Box(*row[:4]) for row in track.boxes if row is not None]
         first = Box(*track.reference_box) if track.reference_box else faces[0]
         cells = cells_across(first, blocks, scale)
@@ -193,7 +195,9 @@ class Place:
             rows.append(row)
             cols.append(col)
             weights.append(row.sum(0).unsqueeze(1) * col.sum(0))
-        return Place(tuple(views), torch.stack(weights).unsqueeze(1), torch.stack(rows), torch.stack(cols))
+        return MosaicPlace(
+            tuple(views), torch.stack(weights).unsqueeze(1), torch.stack(rows), torch.stack(cols)
+        )
 
     def crop(self, frames: Tensor) -> Tensor:
         """(T, 3, H, W) -> (T, 3, S, S); beyond the picture its edge is repeated."""
@@ -236,19 +240,19 @@ def _cut(frame: Tensor, view: View, size_px: int) -> Tensor:
     return small.clamp(0, 1)
 
 
-def scene(clip: Footage, covered: Tensor, place: Place, judged: int) -> Scene:
-    """What an attacker has of a covered clip, and the truth under it."""
+def scene_of(clip: FaceClip, pixelized: Tensor, place: MosaicPlace, judged: int) -> Scene:
+    """What an attacker has of a pixelized clip, ``pixelized`` (T, 3, H, W), and the truth under it."""
     placement = None
     if clip.placement is not None:
         placement = place.placements(clip.placement, (clip.frames.shape[-2], clip.frames.shape[-1]))
     return Scene(
         clip.index,
         place.crop(clip.frames),
-        place.crop(covered),
+        place.crop(pixelized),
         1 - place.weight,
         place.rows,
         place.cols,
         (judged,),
-        torch.ones(len(covered)),
+        torch.ones(len(pixelized)),
         placement,
     )

@@ -1,4 +1,5 @@
-"""A whole evaluation: every method under every condition on every source, one outcome after the other."""
+"""A whole evaluation: every method under every condition on every source, one outcome after the other; what
+it reads and the files that it writes."""
 
 from __future__ import annotations
 
@@ -12,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError, MissingError
+from pipeline.errors import InputError
+from train.data.pack import SUFFIXES, pack
 from train.data.pictures import Segments, Stills
 from train.evaluation import report
 from train.evaluation.conditions import Condition
 from train.evaluation.evaluate import Judges, Outcome, evaluate
 from train.evaluation.inversion import invert
 from train.evaluation.methods import TRIVIAL, Method, Network
-
-CLIPS = (".mp4", ".mov", ".mkv", ".webm")
-"""What train.data.pack reads"""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Suite:
         for kind, source in self.sources.items():
             for condition in self.conditions:
                 moves = condition.moving or kind == "clips"
-                began = time.monotonic()
+                started = time.monotonic()
                 yield (
                     kind,
                     evaluate(
@@ -62,7 +61,7 @@ class Suite:
                         seed=self.seed,
                     ),
                 )
-                log.info("%s, %s: %.0f s", kind, condition.name, time.monotonic() - began)
+                log.info("%s, %s: %.0f s", kind, condition.name, time.monotonic() - started)
 
     def _methods(self, moves: bool) -> list[Method]:
         # A still holds one frame, however many a method may look at.
@@ -96,9 +95,9 @@ def section(kind: str, outcome: Outcome) -> str:
 def sources(
     faces: Path | None, clips: Path | None
 ) -> dict[str, tuple[Stills | Segments, Sequence[int] | None]]:
-    """``faces``, ``clips``: what is measured on, and who is in each of it, where that is known: every picture
-    is of somebody else, all segments of a clip are of one person, and ``train.data.pack`` keeps beside a file
-    which clip they are of."""
+    """The sources ``faces`` and ``clips``, and for each picture or segment the number of the person in it,
+    None where that is not known. Every picture is of somebody else; all segments of a clip are of one person,
+    and ``vidpipe pack`` keeps beside its file which clip they are of."""
     out: dict[str, tuple[Stills | Segments, Sequence[int] | None]] = {}
     if faces is not None:
         stills = Stills.load(faces, 256)
@@ -106,7 +105,7 @@ def sources(
     if clips is not None:
         origin = clips.with_suffix(".json")
         known = _people(origin) if not clips.is_dir() and origin.exists() else None
-        out["clips"] = cut(clips) if clips.is_dir() else (Segments.load(clips), known)
+        out["clips"] = segments_of(clips) if clips.is_dir() else (Segments.load(clips), known)
     return out
 
 
@@ -115,26 +114,17 @@ def _people(origin: Path) -> list[int]:
     try:
         known = json.loads(origin.read_text())
     except ValueError as error:
-        raise InputError(f"{origin} cannot be read ({error}); python -m train.data.pack writes it") from error
+        raise InputError(f"{origin} cannot be read ({error}); vidpipe pack writes it") from error
     if not isinstance(known, list):
-        raise InputError(f"{origin} holds no list; python -m train.data.pack writes it")
+        raise InputError(f"{origin} holds no list; vidpipe pack writes it")
     return known
 
 
-def cut(folder: Path) -> tuple[Segments, list[int]]:
-    """Segments of the clips in a folder, as ``python -m train.data.pack`` cuts them, in memory, and the
-    clip of
-    each."""
-    if not any(p.suffix.lower() in CLIPS for p in folder.iterdir()):
-        raise InputError(
-            f"no clip in {folder}; wanted {', '.join(CLIPS)}, or a file of python -m train.data.pack"
-        )
-    try:
-        from train.data.pack import pack  # noqa: PLC0415 - decord is optional
-    except ImportError as error:
-        raise MissingError(
-            f"clips are read by decord, which is missing ({error}): pip install decord"
-        ) from error
+def segments_of(folder: Path) -> tuple[Segments, list[int]]:
+    """Segments of the clips in a folder, as ``vidpipe pack`` cuts them, in memory, and the clip of each.
+    Raises InputError, or MissingError without decord."""
+    if not any(p.suffix.lower() in SUFFIXES for p in folder.iterdir()):
+        raise InputError(f"no clip in {folder}; wanted {', '.join(SUFFIXES)}, or a file of vidpipe pack")
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "segments.npy"
         clips = pack(folder, target)

@@ -1,7 +1,7 @@
 """The papers' tables as data: which networks are trained, and under which conditions they are compared.
 
 Variants of one table see the same number of steps of the same draws; only what the table is about differs.
-The papers' own figures are not to be had (papers.md 2.1), save Table 3's.
+Of the papers' own figures, only those of Table 3 can be had.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Variant:
     degradation: Mapping[str, object] = field(default_factory=dict)
     """fields of ``train.data.degrade.Degradation`` that differ from its defaults"""
     recipe: Mapping[str, object] = field(default_factory=dict)
-    """fields of ``train.loop.Recipe`` that differ from its defaults"""
+    """fields of ``train.recipe.RestoreRecipe`` that differ from its defaults"""
 
 
 @dataclass(frozen=True)

@@ -21,31 +21,30 @@ import torch
 from nets.checkpoint import CheckpointError, build
 from pipeline.errors import InputError, UsageError
 from train.data.degrade import Degradation
-from train.data.pictures import Segments, Stills
+from train.data.pictures import Sources
 from train.evaluation import report
 from train.evaluation.evaluate import METRICS, Outcome
 from train.evaluation.tables import Table, Variant
 from train.loop import train
-from train.recipe import Recipe
+from train.recipe import RestoreRecipe
+from train.restore_task import RestoreTask
 
 log = logging.getLogger(__name__)
-
-Sources = tuple[Stills, Segments | None]
 
 TIMED_STEPS = 4
 LEAST_STEPS = 10
 
 
-def recipe_of(variant: Variant, steps: int, seed: int) -> Recipe:
+def recipe_of(variant: Variant, steps: int, seed: int) -> RestoreRecipe:
     """Raises UsageError for a variant that this version cannot make."""
     try:
         build(variant.net, dict(variant.config))
         ranges = replace(Degradation(), **variant.degradation)  # type: ignore[arg-type]
         # A schedule of minutes must not spend them on its warm-up.
-        warmup = max(1, min(Recipe.warmup, steps // 10))
-        base = Recipe(
+        warmup = max(1, min(RestoreRecipe.warmup, steps // 10))
+        base = RestoreRecipe(
             variant.net,
-            dict(variant.config),
+            config=dict(variant.config),
             steps=steps,
             warmup=warmup,
             seed=seed,
@@ -69,7 +68,7 @@ def train_variants(
     for variant in table.variants:
         out = folder / slug(variant.name)
         log.info("%s: %d steps into %s", variant.name, steps, out)
-        train(recipe_of(variant, steps, seed), sources, out, device, resume=True)
+        train(RestoreTask(recipe_of(variant, steps, seed), sources, device), out, resume=True)
         files.append(out / f"{variant.net}.safetensors")
     return files
 
@@ -104,9 +103,9 @@ def _time(variant: Variant, sources: Sources, device: torch.device, seed: int) -
     took = []
     for steps in (1, 1 + TIMED_STEPS):
         with tempfile.TemporaryDirectory() as scratch:
-            began = time.monotonic()
-            train(recipe_of(variant, steps, seed), sources, Path(scratch), device)
-            took.append(time.monotonic() - began)
+            started = time.monotonic()
+            train(RestoreTask(recipe_of(variant, steps, seed), sources, device), Path(scratch))
+            took.append(time.monotonic() - started)
     return max((took[1] - took[0]) / TIMED_STEPS, 1e-3)
 
 

@@ -8,9 +8,11 @@ import typer
 
 from vidpipe import __version__
 from vidpipe.cli.bench import bench
+from vidpipe.cli.curves import curves
 from vidpipe.cli.doctor import doctor
 from vidpipe.cli.eval import evaluate
 from vidpipe.cli.export import export
+from vidpipe.cli.pack import pack
 from vidpipe.cli.run import run
 from vidpipe.cli.train import train
 
@@ -22,7 +24,9 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(bench)
+app.command()(pack)
 app.command()(train)
+app.command()(curves)
 app.command("eval")(evaluate)
 app.command()(export)
 app.command()(doctor)

@@ -10,10 +10,12 @@ import typer
 from vidpipe.cli import eval_options, options
 
 if TYPE_CHECKING:
-    from train.data.pictures import Segments, Stills
-    from train.evaluation.evaluate import Judges
+    from rich.console import Console
+
+    from train.data.pictures import Sources
     from train.evaluation.suite import Suite
     from train.evaluation.tables import Table
+    from vidpipe.cli.eval_options import Asked
 
 DEFAULT_CONDITIONS = "clean-8,clean-10,clean-12,wild"
 
@@ -48,73 +50,73 @@ def evaluate(
     del debug  # vidpipe.cli.main reads it
     from rich.console import Console
 
-    from pipeline.errors import UsageError
     from vidpipe.cli.log import prepare
 
-    console = Console(stderr=True)
-    prepare(console, max(verbose, 1), quiet)
-    if faces is None and clips is None:
-        raise UsageError("nothing to measure on; give --faces FOLDER, --clips PATH or both")
-    if table == "5":
-        if inversion:
-            raise UsageError("--table 5 has its own attackers, inversion is one; leave --inversion out")
-        if budget_minutes is not None:
-            raise UsageError(
-                "--table 5 retrains attackers with --train-faces FOLDER for --retrain-steps N each; leave "
-                "--budget-minutes out"
-            )
-        from vidpipe.cli.eval_defence import Asked, table5
-
-        judges = _judges(metrics, alexnet, vgg16, inception)
-        asked = Asked(nets, (faces, clips), conditions, train_faces, retrain_steps, blocks, count, seed)
-        table5(asked, judges, output, options.place(device), as_json)
-        return
-    if blocks is not None or retrain_steps is not None:
-        raise UsageError("--blocks and --retrain-steps are options of --table 5")
-    chosen = _table(table, nets, budget_minutes, train_faces, conditions)
-    suite = _suite(
-        nets or (["idn"] if chosen and not chosen.variants else []),
-        (faces, clips),
-        ",".join(chosen.conditions) if chosen else conditions or DEFAULT_CONDITIONS,
-        ",".join(map(str, chosen.windows)) if chosen else frames,
-        bool(chosen and chosen.inversion) or inversion,
+    networks = eval_options.MetricNetworks(metrics, alexnet, vgg16, inception)
+    training = eval_options.Training(budget_minutes, train_faces, train_clips, retrain_steps)
+    asked = eval_options.Asked(
+        nets,
+        faces,
+        clips,
+        conditions,
+        frames,
+        inversion,
+        table,
+        training,
+        blocks,
         count,
-        _judges(metrics, alexnet, vgg16, inception),
+        networks,
+        output,
         seed,
         device,
+        as_json,
     )
-    material = _material(train_faces, train_clips) if chosen and chosen.variants else None
+    console = Console(stderr=True)
+    prepare(console, max(verbose, 1), quiet)
+    _evaluate(asked, console)
+
+
+def _evaluate(asked: Asked, console: Console) -> None:
+    from pipeline.errors import UsageError
+
+    if asked.faces is None and asked.clips is None:
+        raise UsageError("nothing to measure on; give --faces FOLDER, --clips PATH or both")
+    if asked.table == "5":
+        from vidpipe.cli.eval_defence import table5
+
+        table5(asked)
+        return
+    if asked.blocks is not None or asked.training.retrain_steps is not None:
+        raise UsageError("--blocks and --retrain-steps are options of --table 5")
+    chosen = _table(asked)
+    suite = _suite(asked, chosen)
+    material = _material(asked) if chosen and chosen.variants else None
     for line in suite.judges.missing:
         console.print(f"vidpipe: warning: {line}", soft_wrap=True, markup=False, highlight=False)
-    _make(output)
+    _make(asked.output)
     plan = None
     if chosen and material:
-        suite, plan = _trained(chosen, suite, material, budget_minutes or 0.0, output, device)
-    _report(suite, output, as_json, (f"Table {table}", chosen) if chosen else None, plan)
+        suite, plan = _trained(asked, chosen, suite, material)
+    _report(asked, suite, chosen, plan)
 
 
-def _table(
-    name: str | None,
-    nets: list[str] | None,
-    budget: float | None,
-    train_faces: Path | None,
-    conditions: str | None,
-) -> Table | None:
+def _table(asked: Asked) -> Table | None:
     from pipeline.errors import UsageError
     from train.evaluation.tables import TABLES
 
+    name, training = asked.table, asked.training
     if name is None:
-        if budget is not None or train_faces is not None:
+        if training.budget_minutes is not None or training.faces is not None:
             raise UsageError(
                 "--budget-minutes and --train-faces train the networks of a table; say which: --table"
             )
         return None
     if name not in TABLES:
         raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}, 5")
-    if conditions is not None:
+    if asked.conditions is not None:
         raise UsageError(f"--table {name} has its own conditions; leave --conditions out")
     table = TABLES[name]
-    if table.variants and (budget is None or train_faces is None):
+    if table.variants and (training.budget_minutes is None or training.faces is None):
         raise UsageError(
             f"--table {name} trains {len(table.variants)} networks; give --train-faces FOLDER and "
             "--budget-minutes N for all of them together"
@@ -122,55 +124,33 @@ def _table(
     return table
 
 
-def _judges(metrics: str, alexnet: Path | None, vgg16: Path | None, inception: Path | None) -> Judges:
-    from pipeline.errors import UsageError
-    from train.evaluation.evaluate import OPTIONAL, Judges
-
-    auto = OPTIONAL if inception else OPTIONAL[:-1]  # FID is not had by a package: nobody misses it
-    names = auto if metrics == "auto" else tuple(m.strip() for m in metrics.split(",") if m.strip())
-    if unknown := [m for m in names if m not in OPTIONAL]:
-        raise UsageError(f"--metrics has {unknown[0]!r}; known are auto and {', '.join(OPTIONAL)}")
-    return Judges.find(names, metrics != "auto", alexnet, vgg16, inception)
-
-
-def _suite(
-    nets: list[str],
-    data: tuple[Path | None, Path | None],
-    conditions: str,
-    frames: str,
-    inversion: bool,
-    count: int,
-    judges: Judges,
-    seed: int,
-    device: str | None,
-) -> Suite:
+def _suite(asked: Asked, table: Table | None) -> Suite:
     """Everything that can be refused is refused here."""
     from train.evaluation.conditions import Condition
     from train.evaluation.methods import read_networks
-    from train.evaluation.suite import Suite
+    from train.evaluation.suite import Suite, sources
 
-    wanted = [Condition.parse(text.strip()) for text in conditions.split(",")]
-    windows = _numbers(frames, "--frames")
-    networks = read_networks(nets, windows, options.place(device))
-    return Suite(_sources(*data), wanted, networks, judges, windows, inversion, count, seed)
+    judges = asked.networks.judges()
+    names = ",".join(table.conditions) if table else asked.conditions or DEFAULT_CONDITIONS
+    conditions = [Condition.parse(text.strip()) for text in names.split(",")]
+    windows = table.windows if table else _numbers(asked.frames, "--frames")
+    nets = asked.nets or (["idn"] if table and not table.variants else [])
+    networks = read_networks(nets, windows, options.place(asked.device))
+    found = {kind: source for kind, (source, _) in sources(asked.faces, asked.clips).items()}
+    inversion = asked.inversion or bool(table and table.inversion)
+    return Suite(found, conditions, networks, judges, windows, inversion, asked.count, asked.seed)
 
 
-def _material(faces: Path | None, clips: Path | None) -> tuple[Stills, Segments | None]:
+def _material(asked: Asked) -> Sources:
     """What networks are trained on."""
     from train.data.pictures import Segments, Stills
 
+    faces, clips = asked.training.faces, asked.training.clips
     assert faces is not None  # _table has asked for it
     return Stills.load(faces, 256), Segments.load(clips) if clips else None
 
 
-def _trained(
-    table: Table,
-    suite: Suite,
-    material: tuple[Stills, Segments | None],
-    minutes: float,
-    output: Path,
-    device: str | None,
-) -> tuple[Suite, dict[str, object]]:
+def _trained(asked: Asked, table: Table, suite: Suite, material: Sources) -> tuple[Suite, dict[str, object]]:
     """The suite with the networks of a table, trained, before those that were given."""
     import json
     from dataclasses import replace
@@ -178,20 +158,14 @@ def _trained(
     from train.evaluation.methods import read_networks
     from train.evaluation.variants import train_variants
 
-    place = options.place(device)
-    files = train_variants(table, material, minutes, output, place)
+    place, output = options.place(asked.device), asked.output
+    files = train_variants(table, material, asked.training.budget_minutes or 0.0, output, place)
     names = [v.name for v in table.variants]
     made = read_networks([str(f) for f in files], suite.windows, place, names)
     return replace(suite, networks=[*made, *suite.networks]), json.loads((output / "plan.json").read_text())
 
 
-def _report(
-    suite: Suite,
-    output: Path,
-    as_json: bool,
-    table: tuple[str, Table] | None,
-    plan: dict[str, object] | None,
-) -> None:
+def _report(asked: Asked, suite: Suite, table: Table | None, plan: dict[str, object] | None) -> None:
     import json
 
     from train.evaluation.suite import section, write
@@ -209,19 +183,19 @@ def _report(
     try:
         for kind, outcome in suite.outcomes():
             outcomes.append((kind, outcome))
-            if not as_json and table is None:
+            if not asked.as_json and table is None:
                 print(section(kind, outcome), flush=True)
     except BaseException:
         if outcomes:  # an interrupt keeps what is measured, and an earlier test where nothing is
-            write(outcomes, facts, output)
+            write(outcomes, facts, asked.output)
         raise
-    result = write(outcomes, facts, output)
+    result = write(outcomes, facts, asked.output)
     if table is not None:
-        text = page(*table, outcomes, plan)
-        (output / "table.md").write_text(text)
-        if not as_json:
+        text = page(f"Table {asked.table}", table, outcomes, plan)
+        (asked.output / "table.md").write_text(text)
+        if not asked.as_json:
             print(text)
-    if as_json:
+    if asked.as_json:
         typer.echo(json.dumps(result))
 
 
@@ -247,9 +221,3 @@ def _numbers(text: str, option: str) -> list[int]:
     if min(values) < 1:
         raise UsageError(f"{option} is {text!r}; wanted whole numbers from 1 on with commas, e.g. 1,5,16")
     return values
-
-
-def _sources(faces: Path | None, clips: Path | None) -> dict[str, Stills | Segments]:
-    from train.evaluation.suite import sources
-
-    return {kind: source for kind, (source, _) in sources(faces, clips).items()}

@@ -1,90 +1,108 @@
-"""``vidpipe eval --table 5``: what attackers recover of faces that ``run`` has covered."""
+"""``vidpipe eval --table 5``: what attackers recover of faces that ``vidpipe run`` has pixelized."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from vidpipe.cli import options
+
 if TYPE_CHECKING:
     import torch
 
-    from train.evaluation.defence import Defence
-    from train.evaluation.evaluate import Judges
+    from train.evaluation.defence import Defence, Plan, Values
     from train.evaluation.methods import Network
+    from vidpipe.cli.eval_options import Asked
 
 NAMES = {"none": "protect", "block": "protect + block", "pixel": "protect + pixel"}
 BLOCKS = 6
 """The command's default"""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line says of the table."""
-
-    nets: list[str] | None
-    data: tuple[Path | None, Path | None]
-    """faces, clips"""
-    conditions: str | None
-    train_faces: Path | None
-    """None: nobody is retrained"""
-    steps: int | None
-    blocks: int | None
-    count: int
-    seed: int
-
-
-def table5(asked: Asked, judges: Judges, output: Path, device: torch.device, as_json: bool) -> None:
+def table5(asked: Asked) -> None:
     """Retrains the adaptive attackers, measures, prints and writes ``table.md`` and ``eval.json``."""
     from nets.checkpoint import WEIGHTS
-    from pipeline.errors import UsageError
-    from train.attacker_task import STEPS
-    from train.evaluation.defence import CHANNELS, Plan, measure
-    from train.evaluation.defence_tables import page, strangers, summary
+    from train.evaluation.defence import Plan, measure
+    from train.evaluation.defence_tables import page
     from train.evaluation.methods import read_networks
     from train.evaluation.suite import sources
-    from vidpipe import __version__
+    from train.recipe import AttackerRecipe
 
-    channels = CHANNELS
-    if asked.conditions is not None:
-        channels = tuple(c.strip() for c in asked.conditions.split(","))
-    if unknown := [c for c in channels if c not in CHANNELS]:
-        raise UsageError(f"--conditions has {unknown[0]!r}; --table 5 knows {', '.join(CHANNELS)}")
-    if asked.train_faces is None and asked.steps is not None:
-        raise UsageError("--retrain-steps retrains attackers of --table 5 with --train-faces FOLDER, both")
-    found = sources(*asked.data)
+    _check(asked)
+    judges, device = asked.networks.judges(), options.place(asked.device)
+    channels = _channels(asked.conditions)
+    found = sources(asked.faces, asked.clips)
+    output, training = asked.output, asked.training
     output.mkdir(parents=True, exist_ok=True)
     defences = _defences(asked.blocks or BLOCKS)
     networks = read_networks(asked.nets or ["idn", "nar"], [16], device)
     weights = next((n.path for n in networks if n.name == "idn"), WEIGHTS / "idn.safetensors")
-    steps = asked.steps or STEPS if asked.train_faces else None
-    retrained = _retrained(defences, weights, asked.train_faces, steps or 0, output, device)
+    steps = training.retrain_steps or AttackerRecipe.steps if training.faces else None
+    retrained = _retrained(defences, weights, training.faces, steps or 0, output, device)
     people = {kind: who for kind, (_, who) in found.items() if who is not None}
     plan = Plan(defences, channels, networks, retrained, judges, asked.count, asked.seed, people)
     results = {kind: measure(plan, source, kind, output) for kind, (source, _) in found.items()}
     text = page(plan, results)
     (output / "table.md").write_text(text)
+    facts = _facts(asked, plan, results, steps)
+    (output / "eval.json").write_text(json.dumps(facts, indent=1) + "\n")
+    typer.echo(json.dumps(facts) if asked.as_json else text)
+
+
+def _check(asked: Asked) -> None:
+    """Raises UsageError for options that this table does not have."""
+    from pipeline.errors import UsageError
+
+    if asked.inversion:
+        raise UsageError("--table 5 has its own attackers, inversion is one; leave --inversion out")
+    if asked.training.budget_minutes is not None:
+        raise UsageError(
+            "--table 5 retrains attackers with --train-faces FOLDER for --retrain-steps N each; leave "
+            "--budget-minutes out"
+        )
+    if asked.training.faces is None and asked.training.retrain_steps is not None:
+        raise UsageError("--retrain-steps retrains attackers of --table 5 with --train-faces FOLDER, both")
+
+
+def _channels(conditions: str | None) -> tuple[str, ...]:
+    """What happens to the file, of ``--conditions``. Raises UsageError."""
+    from pipeline.errors import UsageError
+    from train.evaluation.defence import CHANNELS
+
+    channels = CHANNELS if conditions is None else tuple(c.strip() for c in conditions.split(","))
+    if unknown := [c for c in channels if c not in CHANNELS]:
+        raise UsageError(f"--conditions has {unknown[0]!r}; --table 5 knows {', '.join(CHANNELS)}")
+    return channels
+
+
+def _facts(
+    asked: Asked, plan: Plan, results: Mapping[str, Sequence[Values]], steps: int | None
+) -> dict[str, object]:
+    """What ``eval.json`` holds. ``steps``: of each retrained attacker, None without."""
+    from train.evaluation.defence_tables import strangers, summary
+    from vidpipe import __version__
+
     levels = {kind: strangers(faces) for kind, faces in results.items()}
-    facts = {
+    return {
         "version": __version__,
         "seed": asked.seed,
         "blocks": asked.blocks or BLOCKS,
-        "networks": [n.facts() for n in networks],
+        "networks": [n.facts() for n in plan.networks],
         "weights": plan.weights(),
         "retrained_steps": steps,
-        "left_out": list(judges.missing),
+        "left_out": list(plan.judges.missing),
         "strangers": {kind: asdict(level) for kind, level in levels.items() if level is not None},
         "results": {
             kind: {key: {m: asdict(i) for m, i in row.items()} for key, row in summary(faces).items()}
             for kind, faces in results.items()
         },
     }
-    (output / "eval.json").write_text(json.dumps(facts, indent=1) + "\n")
-    typer.echo(json.dumps(facts) if as_json else text)
 
 
 def _defences(blocks: int) -> list[Defence]:

@@ -1,11 +1,15 @@
-"""What ``vidpipe eval`` is asked with."""
+"""The options of ``vidpipe eval``."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from train.evaluation.evaluate import Judges
 
 Nets = Annotated[
     list[str] | None,
@@ -20,7 +24,7 @@ Faces = Annotated[
 Clips = Annotated[
     Path | None,
     typer.Option(
-        "--clips", metavar="PATH", help="Folder of clips, or a train.data.pack file.", show_default=False
+        "--clips", metavar="PATH", help="Folder of clips, or a file of vidpipe pack.", show_default=False
     ),
 ]
 Conditions = Annotated[
@@ -53,9 +57,7 @@ TrainFaces = Annotated[
 ]
 TrainClips = Annotated[
     Path | None,
-    typer.Option(
-        "--train-clips", metavar="NPY", help="What python -m train.data.pack wrote.", show_default=False
-    ),
+    typer.Option("--train-clips", metavar="NPY", help="What vidpipe pack wrote.", show_default=False),
 ]
 FramesList = Annotated[
     str, typer.Option("--frames", metavar="LIST", help="Frames that a network with a window may look at.")
@@ -104,3 +106,58 @@ RetrainSteps = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class MetricNetworks:
+    """Which metrics are wanted, and the files of their networks."""
+
+    metrics: str
+    alexnet: Path | None
+    vgg16: Path | None
+    inception: Path | None
+
+    def judges(self) -> Judges:
+        """Opens the networks. Raises UsageError for a metric that does not exist, MissingError or InputError
+        for one whose network cannot be had."""
+        from pipeline.errors import UsageError
+        from train.evaluation.evaluate import OPTIONAL, Judges
+
+        # The network of FID comes with no package: where no file is given, it is not missed.
+        auto = OPTIONAL if self.inception else OPTIONAL[:-1]
+        wanted = tuple(m.strip() for m in self.metrics.split(",") if m.strip())
+        names = auto if self.metrics == "auto" else wanted
+        if unknown := [m for m in names if m not in OPTIONAL]:
+            raise UsageError(f"--metrics has {unknown[0]!r}; known are auto and {', '.join(OPTIONAL)}")
+        return Judges.find(names, self.metrics != "auto", self.alexnet, self.vgg16, self.inception)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the networks of a table are trained with."""
+
+    budget_minutes: float | None
+    faces: Path | None
+    clips: Path | None
+    retrain_steps: int | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    nets: list[str] | None
+    faces: Path | None
+    clips: Path | None
+    conditions: str | None
+    frames: str
+    inversion: bool
+    table: str | None
+    training: Training
+    blocks: int | None
+    count: int
+    networks: MetricNetworks
+    output: Path
+    seed: int
+    device: str | None
+    as_json: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,9 @@ from vidpipe.cli import options
 if TYPE_CHECKING:
     import torch
 
-    from train.restore_task import Frozen
+    from train.pixelizer_task import PixelizerTask
+    from train.restore_task import LossNetworks, RestoreTask
+    from train.task import Task
 
 NETS = [a.name for a in REGISTRY.values() if a.trainable]
 
@@ -25,7 +28,7 @@ Faces = Annotated[
 ]
 Clips = Annotated[
     Path | None,
-    typer.Option("--clips", metavar="NPY", help="What python -m train.data.pack wrote.", show_default=False),
+    typer.Option("--clips", metavar="NPY", help="What vidpipe pack wrote.", show_default=False),
 ]
 Output = Annotated[
     Path | None,
@@ -102,6 +105,53 @@ Board = Annotated[bool, typer.Option("--tensorboard", help="Also write what Tens
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Begin anew over an earlier run.")]
 
 
+@dataclass(frozen=True)
+class Losses:
+    """Losses beside the L1: files of the networks that they need, and switches."""
+
+    vgg: Path | None
+    identity: Path | None
+    adversarial: bool
+    tv: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be trained, on what."""
+
+    net: str
+    faces: Path
+    clips: Path | None
+    steps: int
+    batch: int | None
+    rate: float | None
+    seed: int
+    filmed: float
+    losses: Losses
+    perturb: str | None
+    """pixelizer only, as ``against``"""
+    against: Path | None
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights file, without suffix."""
+        row = REGISTRY.get(self.net)
+        return f"{self.net}-{self.perturb or 'block'}" if row and row.role == "perturb" else self.net
+
+
+@dataclass(frozen=True)
+class Session:
+    """How long, from where and into what it is trained."""
+
+    folder: Path
+    minutes: float | None
+    resume: bool
+    overwrite: bool
+    start: Path | None
+    tensorboard: bool
+    device: str | None
+
+
 def train(
     net: Net,
     faces: Faces,
@@ -128,118 +178,147 @@ def train(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a network; the folder gets its weights, its losses and sample strips.
+    """Train a network; the folder gets its weights, its losses and sample sheets.
 
     Several processes: torchrun --nproc-per-node N --no-python vidpipe train ...
     """
     del debug  # vidpipe.cli.main reads it
-    from pipeline.errors import UsageError
-
-    if net not in NETS:
-        raise UsageError(f"network is {net!r}; known are {', '.join(NETS)}")
-    folder = output or Path("runs") / (
-        f"{net}-{perturb or 'block'}" if REGISTRY[net].role == "perturb" else net
-    )
-    if not resume and not overwrite and (folder / "state.pt").exists():
-        raise UsageError(
-            f"{folder} holds a run; go on with it by --resume, or give another --output, or -y to lose it"
-        )
-    import math
-
+    losses = Losses(vgg, identity, adversarial, tv)
+    wanted = Wanted(net, faces, clips, steps, batch, rate, seed, filmed, losses, perturb, against)
+    folder = output or Path("runs") / wanted.weights
+    session = Session(folder, max_minutes, resume, overwrite, start, tensorboard, device)
+    _check(wanted, session)
     import torch
     from rich.console import Console
 
-    from nets import losses
-    from nets.checkpoint import CheckpointError
-    from train.data.degrade import Degradation
-    from train.data.pictures import Segments, Stills
-    from train.distributed import join
-    from train.loop import train as run
-    from train.recipe import Recipe
     from vidpipe.cli.log import prepare
 
     threads = torch.get_num_threads()
     prepare(Console(stderr=True), max(verbose, 1), quiet)
     torch.set_num_threads(threads)  # batches are large: all cores serve
-    limit = math.inf if max_minutes is None else max_minutes
-    if REGISTRY[net].role == "perturb":
-        if clips or rate or start or vgg or identity or adversarial or tv or tensorboard:
-            raise UsageError(
-                "a pixelizer is trained on pictures alone, by its own losses and rate; leave --clips, "
-                "--rate, --start, --vgg, --identity, --adversarial, --tv and --tensorboard out"
-            )
-        place = options.place(device)
-        _pixelizer(perturb or "block", against, faces, folder, steps, batch, limit, resume, seed, place)
+    _run(wanted, session)
+
+
+def _check(wanted: Wanted, session: Session) -> None:
+    """Refuses what cannot go together, before heavy libraries are loaded. Raises UsageError."""
+    from pipeline.errors import UsageError
+
+    if wanted.net not in NETS:
+        raise UsageError(f"network is {wanted.net!r}; known are {', '.join(NETS)}")
+    if not session.resume and not session.overwrite and (session.folder / "state.pt").exists():
+        raise UsageError(
+            f"{session.folder} holds a run; go on with it by --resume, or give another --output, or -y to "
+            "lose it"
+        )
+    if REGISTRY[wanted.net].role != "perturb":
+        if wanted.perturb or wanted.against:
+            raise UsageError(f"--perturb and --against are options of pixelizer, not of {wanted.net}")
         return
-    if perturb or against:
-        raise UsageError(f"--perturb and --against are options of pixelizer, not of {net}")
-    recipe = Recipe(
-        net,
-        steps=steps,
-        batch=batch or (3 if REGISTRY[net].windowed else 8),
-        rate=rate or (Recipe.rate / 4 if start else Recipe.rate),
-        perceptual=losses.PERCEPTUAL if vgg else 0.0,
-        style=losses.STYLE if vgg else 0.0,
-        tv=losses.TV if tv else 0.0,
-        identity=losses.IDENTITY if identity else 0.0,
-        adversarial=losses.ADVERSARIAL if adversarial else 0.0,
-        adversarial_from=steps // 5,
-        seed=seed,
-        degradation=Degradation(filmed=filmed),
-    )
-    with join(options.place(device)) as (workers, place):
+    losses = wanted.losses
+    added = losses.vgg or losses.identity or losses.adversarial or losses.tv
+    if wanted.clips or wanted.rate or session.start or added or session.tensorboard:
+        raise UsageError(
+            "a pixelizer is trained on pictures alone, by its own losses and rate; leave --clips, "
+            "--rate, --start, --vgg, --identity, --adversarial, --tv and --tensorboard out"
+        )
+    if wanted.perturb not in (None, "block", "pixel"):
+        raise UsageError(f"--perturb is {wanted.perturb!r}; wanted block or pixel")
+
+
+def _run(wanted: Wanted, session: Session) -> None:
+    import math
+
+    from nets.checkpoint import CheckpointError
+    from pipeline.errors import UsageError
+    from train.distributed import join
+    from train.loop import train as run
+
+    with join(options.place(session.device)) as (workers, place):
         if not workers.first:
-            logging.getLogger().setLevel(logging.ERROR)
-        frozen = _frozen(vgg, identity, place)
-        sources = Stills.load(faces, 256), Segments.load(clips) if clips else None
+            logging.disable(logging.WARNING)
+        minutes = math.inf if session.minutes is None else session.minutes
         try:
-            state = run(recipe, sources, folder, place, limit, resume, frozen, start, tensorboard, workers)
+            task = _task(wanted, session.start is not None, place)
+            state = run(
+                task,
+                session.folder,
+                max_minutes=minutes,
+                resume=session.resume,
+                start=session.start,
+                tensorboard=session.tensorboard,
+                workers=workers,
+            )
         except CheckpointError as error:
             raise UsageError(str(error)) from error
         if workers.first:
-            typer.echo(f"{folder / f'{net}.safetensors'}: step {state.step} of {steps}")
+            weights = session.folder / f"{task.name}.safetensors"
+            typer.echo(f"{weights}: step {state.step} of {wanted.steps}")
 
 
-def _pixelizer(
-    perturb: str,
-    against: Path | None,
-    faces: Path,
-    folder: Path,
-    steps: int,
-    batch: int | None,
-    limit: float,
-    resume: bool,
-    seed: int,
-    device: torch.device,
-) -> None:
+def _task(wanted: Wanted, started: bool, place: torch.device) -> Task[Any]:
+    """``started``: from given weights."""
+    if REGISTRY[wanted.net].role == "perturb":
+        return _pixelizer_task(wanted, place)
+    return _restore_task(wanted, started, place)
+
+
+def _restore_task(wanted: Wanted, started: bool, place: torch.device) -> RestoreTask:
+    """``started``: from given weights, which takes a quarter of the usual rate."""
+    from nets import losses
+    from train.data.degrade import Degradation
+    from train.data.pictures import Segments, Stills
+    from train.recipe import RestoreRecipe
+    from train.restore_task import RestoreTask
+
+    added = wanted.losses
+    recipe = RestoreRecipe(
+        wanted.net,
+        steps=wanted.steps,
+        batch=wanted.batch or (3 if REGISTRY[wanted.net].windowed else 8),
+        rate=wanted.rate or (RestoreRecipe.rate / 4 if started else RestoreRecipe.rate),
+        perceptual=losses.PERCEPTUAL if added.vgg else 0.0,
+        style=losses.STYLE if added.vgg else 0.0,
+        tv=losses.TV if added.tv else 0.0,
+        identity=losses.IDENTITY if added.identity else 0.0,
+        adversarial=losses.ADVERSARIAL if added.adversarial else 0.0,
+        adversarial_from=wanted.steps // 5,
+        seed=wanted.seed,
+        degradation=Degradation(filmed=wanted.filmed),
+    )
+    networks = _loss_networks(added, place)
+    sources = Stills.load(wanted.faces, 256), Segments.load(wanted.clips) if wanted.clips else None
+    return RestoreTask(recipe, sources, place, networks)
+
+
+def _loss_networks(wanted: Losses, place: torch.device) -> LossNetworks:
+    """Networks that losses need. Raises UsageError with what to do."""
+    from nets.mobilefacenet import FaceEmbedding
+    from nets.vgg import VGG16, LossNetworkError
+    from pipeline.errors import UsageError
+    from train.restore_task import LossNetworks
+
+    try:
+        return LossNetworks(
+            VGG16(wanted.vgg).to(place) if wanted.vgg else None,
+            FaceEmbedding.load(wanted.identity).to(place) if wanted.identity else None,
+        )
+    except LossNetworkError as error:
+        raise UsageError(str(error)) from error
+
+
+def _pixelizer_task(wanted: Wanted, place: torch.device) -> PixelizerTask:
     from nets.checkpoint import WEIGHTS, CheckpointError
     from nets.pixelizer import PixelizerConfig
     from pipeline.errors import UsageError
     from train.data.pictures import Stills
-    from train.pixelizer_task import Recipe, attacker, train
+    from train.pixelizer_task import PixelizerTask, load_attacker
+    from train.recipe import PixelizerRecipe
 
-    if perturb not in ("block", "pixel"):
-        raise UsageError(f"--perturb is {perturb!r}; wanted block or pixel")
     try:
-        idn = attacker(against or WEIGHTS / "idn.safetensors", device)
+        against = load_attacker(wanted.against or WEIGHTS / "idn.safetensors", place)
     except CheckpointError as error:
         raise UsageError(f"--against: {error}") from error
-    recipe = Recipe(PixelizerConfig.shipped(perturb), steps=steps, batch=batch or Recipe.batch, seed=seed)  # type: ignore[arg-type]
-    state = train(recipe, Stills.load(faces, 256), idn, folder, device, limit, resume)
-    typer.echo(f"{folder / f'pixelizer-{perturb}.safetensors'}: step {state.step} of {steps}")
-
-
-def _frozen(vgg: Path | None, identity: Path | None, place: torch.device) -> Frozen:
-    """Networks that losses look through. Raises UsageError with what to do."""
-    from nets.mobilefacenet import FaceEmbedding
-    from nets.vgg import VGG16, LossNetworkError
-    from pipeline.errors import UsageError
-    from train.restore_task import Frozen
-
-    try:
-        return Frozen(
-            VGG16(vgg).to(place) if vgg else None,
-            FaceEmbedding.load(identity).to(place) if identity else None,
-        )
-    except LossNetworkError as error:
-        raise UsageError(str(error)) from error
+    config = PixelizerConfig.shipped(wanted.perturb or "block")  # type: ignore[arg-type]
+    batch = wanted.batch or PixelizerRecipe.batch
+    recipe = PixelizerRecipe(config=config, steps=wanted.steps, batch=batch, seed=wanted.seed)
+    return PixelizerTask(recipe, Stills.load(wanted.faces, 256), against, place)

@@ -1,4 +1,4 @@
-"""Table 5: what is measured of a covered clip is what a file of the command shows."""
+"""Table 5: what is measured of a pixelized clip is what a file of the command shows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ import torch
 from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from train.data.pictures import Stills
-from train.evaluation.defence import CHANNELS, RETRAINED, Defence, Files, Plan, measure, worst_frame
-from train.evaluation.defence_tables import BEST, Metric, best, differences, page, strangers, summary
-from train.evaluation.evaluate import Judges
+from train.data.pixelize import averaged_cells
+from train.evaluation.defence import CHANNELS, RETRAINED, Defence, Plan, RunOutputs, measure, worst_frame
+from train.evaluation.defence_tables import BEST, best, differences, page, strangers, summary
+from train.evaluation.evaluate import Judges, Metric
 from train.evaluation.methods import read_networks
-from train.evaluation.pixelized_faces import Footage, Place, Settings, cover, find, footage, scene
+from train.evaluation.pixelized_faces import (
+    FaceClip,
+    MosaicPlace,
+    Settings,
+    face_clips,
+    find_track,
+    pixelized_frames,
+    scene_of,
+)
 from train.metrics import psnr
-from train.pixelizer_task import averaged_cells
 
 SCALE, SIZE_PX = 1.3, 96
 SEED = 5
@@ -36,17 +44,18 @@ def portrait() -> Stills:
 
 
 @pytest.fixture(scope="module")
-def clip(portrait: Stills, tmp_path_factory: pytest.TempPathFactory) -> Footage:
-    (made,) = footage(portrait, 1, tmp_path_factory.mktemp("clip"), SEED)
+def clip(portrait: Stills, tmp_path_factory: pytest.TempPathFactory) -> FaceClip:
+    (made,) = face_clips(portrait, 1, tmp_path_factory.mktemp("clip"), SEED)
     return made
 
 
-def test_a_scene_is_the_mosaic_that_the_file_shows(clip: Footage) -> None:
-    track = find(clip)
+def test_a_scene_is_the_mosaic_that_the_file_shows(clip: FaceClip) -> None:
+    track = find_track(clip)
     H, W = clip.frames.shape[-2:]
-    place = Place.of(track, 6, SCALE, SIZE_PX, (H, W))
+    place = MosaicPlace.of(track, 6, SCALE, SIZE_PX, (H, W))
     plain, held = (
-        scene(clip, cover(clip, track, Settings(mode), 0), place, 4) for mode in ("pixelize", "protect")
+        scene_of(clip, pixelized_frames(clip, track, Settings(mode), 0), place, 4)
+        for mode in ("pixelize", "protect")
     )
     for one in (plain, held):
         cells = averaged_cells(one.image, one.mask, one.rows, one.cols)
@@ -59,21 +68,21 @@ def test_a_scene_is_the_mosaic_that_the_file_shows(clip: Footage) -> None:
     assert moved[1] < 0.6 * moved[0], "held colours do not change while the face moves over its cells"
 
 
-def test_the_judged_frame_is_the_worst_of_protect(clip: Footage) -> None:
-    track = find(clip)
+def test_the_judged_frame_is_the_worst_of_protect(clip: FaceClip) -> None:
+    track = find_track(clip)
     H, W = clip.frames.shape[-2:]
-    place = Place.of(track, 6, 1.3, 128, (H, W))
-    plain, held = (place.crop(cover(clip, track, Settings(m), 0)) for m in ("pixelize", "protect"))
+    place = MosaicPlace.of(track, 6, 1.3, 128, (H, W))
+    plain, held = (place.crop(pixelized_frames(clip, track, Settings(m), 0)) for m in ("pixelize", "protect"))
     errors = [float(((a - b) ** 2 * w).mean()) for a, b, w in zip(plain, held, place.weight, strict=True)]
-    judged = worst_frame(Files(clip, track), place, 6)
+    judged = worst_frame(RunOutputs(clip, track), place, 6)
     assert errors[judged] == min(errors) and errors[judged] < 0.3 * max(errors)
 
 
-def test_placements_of_crops_lead_into_the_still(clip: Footage, portrait: Stills) -> None:
-    track = find(clip)
+def test_placements_of_crops_lead_into_the_still(clip: FaceClip, portrait: Stills) -> None:
+    track = find_track(clip)
     H, W = clip.frames.shape[-2:]
-    place = Place.of(track, 6, SCALE, SIZE_PX, (H, W))
-    one = scene(clip, clip.frames, place, 0)
+    place = MosaicPlace.of(track, 6, SCALE, SIZE_PX, (H, W))
+    one = scene_of(clip, clip.frames, place, 0)
     assert one.placement is not None
     grid = torch.nn.functional.affine_grid(
         one.placement, [len(one.truth), 3, SIZE_PX, SIZE_PX], align_corners=False
@@ -157,7 +166,7 @@ def test_the_level_of_strangers_leaves_the_same_person_out() -> None:
 
 
 def test_the_best_attacker_is_taken_face_by_face() -> None:
-    gain, distance = Metric("gain", "gain", 2), Metric("distance", "distance", 3)
+    gain, distance = Metric("gain", "gain", True, 2), Metric("distance", "distance", False, 3)
     faces: list[dict[str, dict[str, object]]] = [
         {
             "a / x / one": {"gain": 1.0, "distance": 0.4},

@@ -10,6 +10,7 @@ import torch
 from nets.checkpoint import load
 from pipeline.errors import InputError, UsageError
 from tests.train.evaluation.test_evaluate import SMALL, stills
+from train.data import pack
 from train.data.pictures import Segments
 from train.evaluation.conditions import Condition
 from train.evaluation.evaluate import METRICS, Judges
@@ -76,7 +77,6 @@ def test_a_variant_that_cannot_be_made_is_refused_before_the_first_step(tmp_path
 
 
 def test_it_is_known_who_is_in_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = pytest.importorskip("train.data.pack")  # decord is optional
     runs = {"a.mp4": 2, "b.mp4": 0, "c.mp4": 1}
     picture = np.zeros((pack.LENGTH, pack.SIZE_PX, pack.SIZE_PX, 3), np.uint8)
     monkeypatch.setattr(pack, "open_detector", lambda *_, **__: None)
