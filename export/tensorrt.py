@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """Given to an interrupted build to keep what it has timed."""
-COMMAND = [sys.executable, "-m", "export.tensorrt_worker"]
+COMMAND = [sys.executable, "-m", f"{__package__}.tensorrt_worker"]
 LIBRARY: dict[str, TrtLibrary] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Target -> module"""
 
@@ -131,7 +131,7 @@ def _followed(
     """The builder's exit code and its last word."""
     process = subprocess.Popen(
         COMMAND,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=Path(__file__).resolve().parents[__name__.count(".")],  # where Python finds that module
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=printed,

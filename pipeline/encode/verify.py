@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 from numpy.typing import NDArray
 
+from pipeline import decode
 from pipeline.decode.open import codec_name, open_input
 from pipeline.decode.planes import packing
 from pipeline.decode.probe import probe
@@ -89,7 +90,7 @@ def compare(
 
 def _probe_quietly(output: Path) -> StreamInfo:
     """What a reader may wonder about in our own output is no news to its user: the comparison tells."""
-    reader = logging.getLogger("pipeline.decode")
+    reader = logging.getLogger(decode.__name__)
     level = reader.level
     reader.setLevel(logging.ERROR)
     try:

@@ -142,8 +142,8 @@ class Segments:
             frames = np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path} is no .npy file that can be read; make one of a folder of clips with: python -m "
-                "train.data.pack CLIPS OUT.npy"
+                f"{path} is no .npy file that can be read; make one of a folder of clips with: "
+                "python -m train.data.pack CLIPS OUT.npy"
             ) from error
         if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise InputError(f"{path} holds {frames.dtype}{frames.shape}; wanted uint8 (N, L, S, S, 3)")
