@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -120,7 +121,7 @@ def engines() -> dict[str, Any]:
                                 zip(("features", "mask"), example_inputs(engine.spec, batch), strict=True)
                             )
                             inputs = {name: x.to(device) for name, x in inputs.items()}
-                            ms = _ms(lambda e=engine, i=inputs: e.infer(i), device) / batch / engine.spec.core
+                            ms = _ms(partial(engine.infer, inputs), device) / batch / engine.spec.core
                             row[f"ms_per_crop_batch_{batch}"] = ms
                         row["engine"] = engine.name
                         best = min(value for key, value in row.items() if key.startswith("ms_"))

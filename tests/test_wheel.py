@@ -11,6 +11,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,9 +21,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.support.clips import write_clip
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ("pipeline", "nets", "export", "train")
 NEWEST = os.environ.get("NEWEST_PYTHON", "")
 
@@ -62,7 +62,7 @@ class User:
         return _done(self.python, *arguments, cwd=self.folder, env=environment)
 
 
-def _user(interpreter: str, wheel: Path, folder: Path) -> User:
+def _user(interpreter: str, wheel: Path, clip: Path, folder: Path) -> User:
     """Plain lines of a .pth file are put on the path; .pth files there, as the checkout's, are not read."""
     _done(interpreter, "-m", "venv", "--without-pip", folder / "env")
     python = folder / "env" / "bin" / "python"
@@ -75,7 +75,7 @@ def _user(interpreter: str, wheel: Path, folder: Path) -> User:
     (own / "pipeline").mkdir(parents=True)
     for file in (own / "pipeline" / "__init__.py", own / "train.py"):
         file.write_text("MINE = True\n")
-    write_clip(own / "clip.mp4", frames=12, width=320, height=240)
+    shutil.copy(clip, own / "clip.mp4")
     return User(python, own, wheel.parent / "cache")
 
 
@@ -90,8 +90,10 @@ def _user(interpreter: str, wheel: Path, folder: Path) -> User:
         ),
     ],
 )
-def user(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
-    return _user(request.param, wheel, tmp_path_factory.mktemp("user"))
+def user(
+    request: pytest.FixtureRequest, wheel: Path, mosaic_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> User:
+    return _user(request.param, wheel, mosaic_clip, tmp_path_factory.mktemp("user"))
 
 
 @pytest.mark.slow
@@ -127,12 +129,14 @@ def test_no_file_of_the_wheel_names_a_module_of_the_checkout(wheel: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the engine is made of the network's weights first
 def test_the_main_jobs_run_beside_modules_of_the_same_names(user: User) -> None:
     user.run("-m", "vidpipe", "run", "clip.mp4", "-o", "out.mp4", "-q")
     user.run("-m", "vidpipe", "run", "clip.mp4", "--mode", "pixelize", "-o", "safe.mp4", "-q")
     for name in ("out.mp4", "safe.mp4"):
         report = json.loads((user.folder / f"{name}.json").read_text())
         assert (user.folder / name).stat().st_size == report["output"]["size_bytes"] > 0
+    assert json.loads((user.folder / "out.mp4.json").read_text())["tracks"], "the clip has a mosaic"
     assert "Usage: vidpipe" in _done(user.python.parent / "vidpipe", "--help")
 
 

@@ -257,7 +257,7 @@ def test_frames_go_up_and_come_down_in_order(streams: Streams) -> None:
         for frame in cuda.to_device(source, torch.device("cuda:0")):
             planes = []
             for plane in frame.planes:
-                plane.read()  # type: ignore[attr-defined]  by the default stream
+                plane.read()  # type: ignore[attr-defined]  # by the default stream
                 planes.append(Plane(streams, "cuda:0", streams.written()))
             sent.append(frame)
             sent.append(replace(frame, planes=tuple(planes)))  # type: ignore[arg-type]
