@@ -17,7 +17,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from benchmarks import gpu, gpu_profile
+from benchmarks import gpu, gpu_profile, gpu_tests
 from benchmarks.roofline import CORES, H100, network, stages
 from pipeline.cuda import why_none
 from tests.support import ROOT
@@ -101,7 +101,7 @@ def test_tests_that_die_before_their_report_leave_what_they_said(monkeypatch: py
         return subprocess.CompletedProcess(command, -11, "collected 7 items", "Fatal: Segmentation fault")
 
     monkeypatch.setattr(subprocess, "run", run)
-    error = gpu.tests()["error"]
+    error = gpu_tests.tests()["error"]
     assert "pytest ended with -11" in error
     assert error.endswith("Segmentation fault")
 
@@ -158,13 +158,13 @@ def test_tests_that_a_machine_cannot_run_fail(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.delenv("VIDPIPE_REQUIRE", raising=False)
     monkeypatch.setattr(subprocess, "run", run)
-    result = gpu.tests()
+    result = gpu_tests.tests()
     assert (result["passed"], result["exit_code"]) == (0, 1)
     assert result["failed"] == [{"test": "a.b", "why": "no GPU"}]
     assert result["skipped"] == [{"test": "a.c", "why": "why"}]
     assert "1 of 2 tests failed" in result["error"]
     monkeypatch.setenv("VIDPIPE_REQUIRE", "gpu")
-    gpu.tests()
+    gpu_tests.tests()
     assert asked == ["gpu,dali,trt", "gpu"]
 
 

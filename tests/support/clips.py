@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter as AvChapter  # in its stubs alone
 
 Planes = list[NDArray[Any]]
 Picture = Callable[[int, int, int, str], Planes]
@@ -273,7 +276,7 @@ def _cover(out: Any) -> list[av.Packet[Any]]:
     return [packet]
 
 
-def _chapter(index: int, chapter: Chapter) -> dict[str, Any]:
+def _chapter(index: int, chapter: Chapter) -> AvChapter:
     return {
         "id": index + 1,
         "start": round(chapter.start_s * 1000),

@@ -55,7 +55,7 @@ class PretendedTensor(Tensor):
         made.inner = inner
         return made
 
-    def __repr__(self, *, tensor_contents: Any = None) -> Any:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]  # torch types it otherwise
         return f"pretended({self.inner})"
 
     @classmethod

@@ -11,6 +11,7 @@ import pytest
 from pipeline.engines import EngineSpec, engine_file, open_engine
 from pipeline.engines.engine_file import MAGIC, Header, machine
 from pipeline.engines.tensorrt import fits
+from pipeline.engines.trust import sign
 from pipeline.errors import InputError, MissingError, UsageError
 
 SPEC = EngineSpec(net="nar", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
@@ -101,7 +102,7 @@ def test_a_header_of_another_version(path: Path, monkeypatch: pytest.MonkeyPatch
     length = int.from_bytes(content[len(MAGIC) : start], "little")
     said = json.loads(content[start : start + length])
     del said["batch_opt"], said["signature"]
-    said["signature"] = engine_file.sign(engine_file._canonical(said))
+    said["signature"] = sign(engine_file._canonical(said))
     text = json.dumps(said).encode()
     path.write_bytes(MAGIC + len(text).to_bytes(8, "little") + text + content[start + length :])
     with pytest.raises(InputError, match=r"made by another version of vidpipe .*batch_opt"):
