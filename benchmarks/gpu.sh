@@ -5,7 +5,7 @@
 # The wheels, fetched where there is a network, for the GPU machine's Python (here 3.12):
 #   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS \
-#     -c requirements/constraints.txt -r benchmarks/gpu-wheels.txt -r benchmarks/gpu-wheels-nvidia.txt
+#     -c requirements/constraints.txt -r requirements/gpu-wheels.txt -r requirements/gpu-wheels-nvidia.txt
 #   NVIDIA_TENSORRT_DISABLE_INTERNAL_PIP=1 python3 -m pip wheel --no-deps -w WHEELS tensorrt-rtx-cu12
 # TensorRT itself comes with the machine, or from NVIDIA's own index: the package index has no wheel of its libraries.
 # Tests marked gpu, dali and trt may not be skipped: without the second list set VIDPIPE_REQUIRE=gpu.

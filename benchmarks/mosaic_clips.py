@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 import onnx
 import onnxruntime
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import linear_sum_assignment
@@ -94,11 +96,12 @@ def read(path: Path, start: int, end: int, scale: float = 1.0) -> tuple[list[NDA
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         pictures = itertools.islice(container.decode(stream), start, end)
-        frames = [f.to_ndarray(format="rgb24") for f in pictures]
+        frames = [np.asarray(f.to_ndarray(format="rgb24"), np.uint8) for f in pictures]
         rate = stream.average_rate or Fraction(25)
     if scale == 1.0:
         return frames, rate
-    return [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames], rate
+    shrunk = [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames]
+    return [np.asarray(f, np.uint8) for f in shrunk], rate
 
 
 def faces(path: Path, detector: CenterFace, limit: int, cache: Path) -> tuple[int, list[NDArray[np.float64]]]:
@@ -202,11 +205,11 @@ def truth(track: NDArray[np.float64], recipe: Recipe, size: tuple[int, int], see
 def encode(path: Path, frames: Iterator[NDArray[np.uint8]], rate: Fraction, codec: str, crf: int) -> None:
     """RGB frames to a 4:2:0 file; odd sizes lose a row or column."""
     with av.open(str(path), "w") as container:
-        stream = None
+        stream: VideoStream | None = None
         for rgb in frames:
             height, width = (s // 2 * 2 for s in rgb.shape[:2])
             if stream is None:
-                stream = container.add_stream(codec, rate=rate)
+                stream = cast(VideoStream, container.add_stream(codec, rate=rate))
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.thread_count = 1
                 stream.options = {"qscale": str(crf)} if codec == "mpeg4" else {"crf": str(crf)}

@@ -77,7 +77,7 @@ def frames(path: Path, limit: int | None = None) -> Iterator[Frame]:
         for index, picture in enumerate(itertools.islice(container.decode(stream), limit)):
             planes = tuple(
                 torch.from_numpy(
-                    np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy()
+                    np.frombuffer(bytes(p), np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy()
                 )
                 for p in picture.planes
             )
@@ -108,9 +108,9 @@ def _best(regions: Iterable[MosaicRegion], box: Box) -> MosaicRegion | None:
 
 def judge(clip: str, recipe: Recipe, truths: list[list[Mosaic]], path: Path) -> list[Score]:
     """Scores of all faces of an encoded clip."""
-    before: list[Found] = []
+    before: list[Found[MosaicRegion]] = []
 
-    def noted(found: Iterable[Found]) -> Iterator[Found]:
+    def noted(found: Iterable[Found[MosaicRegion]]) -> Iterator[Found[MosaicRegion]]:
         for item in found:
             before.append(Found(item.frame, item.regions, item.cut))
             yield item
@@ -175,7 +175,7 @@ def false_frames(path: Path, limit: int | None) -> tuple[int, int, int]:
     """Frames with a tracked region, frames with a region before tracking, and frames of a file."""
     raw = 0
 
-    def noted(found: Iterable[Found]) -> Iterator[Found]:
+    def noted(found: Iterable[Found[MosaicRegion]]) -> Iterator[Found[MosaicRegion]]:
         nonlocal raw
         for item in found:
             raw += bool(item.regions)
@@ -226,10 +226,10 @@ def table(scores: list[Score], false: dict[str, tuple[int, int, int]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, group in [*sorted(groups.items()), ("**all**", scores)]:
-        s = summary(group, {})
+        figures = summary(group, {})
         rows.append(
-            f"| {name} | {s['tracks']} | {s['pairs']} | {s['found']:.4f} | {s['seen']:.4f} | "
-            f"{s['tracks_right']:.3f} | {s['tracks_strict']:.3f} | {s['stray_frames']} |"
+            "| {name} | {tracks} | {pairs} | {found:.4f} | {seen:.4f} | {tracks_right:.3f} | "
+            "{tracks_strict:.3f} | {stray_frames} |".format(name=name, **figures)
         )
     total = np.array(list(false.values()) or [(0, 0, 0)]).sum(axis=0)
     rows.append(f"\nUnpixelated: {total[0]} of {total[2]} frames false ({total[1]} before tracking).")

@@ -26,6 +26,7 @@ from benchmarks.mosaics import PRODUCT
 from nets import pixelation
 from pipeline.config import Given, resolve
 from pipeline.run.reconstruct import reconstruct
+from pipeline.types import Axis
 from tests.support.mosaics import Mosaic
 from vidpipe.jobs import reconstruct_job
 
@@ -62,7 +63,7 @@ def bicubic(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
     """The picture with the mosaic's cell means interpolated on its true grid."""
     height, width = picture.shape[:2]
     inside = mosaic.mask(height, width)
-    rows, cols = _members(mosaic.y, inside.any(1)), _members(mosaic.x, inside.any(0))
+    rows, cols = _members(mosaic.y, np.any(inside, 1)), _members(mosaic.x, np.any(inside, 0))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
     weight = torch.from_numpy(inside).float().unsqueeze(0)
     means = pixelation.block_means(x, rows, cols, weight)
@@ -72,8 +73,8 @@ def bicubic(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
     return np.where(inside[..., None], out, picture)
 
 
-def _members(axis: object, touched: NDArray[np.bool_]) -> torch.Tensor:
-    index = pixelation.axis_index(len(touched), axis.pitch, axis.origin)  # type: ignore[attr-defined]
+def _members(axis: Axis, touched: NDArray[np.bool_]) -> torch.Tensor:
+    index = pixelation.axis_index(len(touched), axis.pitch, axis.origin)
     return pixelation.membership(index - int(index[np.flatnonzero(touched)[0]]), CELLS)
 
 

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
+from av.video.stream import VideoStream
 
 MODES = ("pixelize", "protect", "reconstruct")
 TIMED = {
@@ -40,10 +41,10 @@ def frames_hash(path: Path) -> str:
     digest = hashlib.sha256()
     with av.open(str(path)) as container:
         for packet in container.demux():
-            if packet.stream.type != "video":
+            if not isinstance(packet.stream, VideoStream):
                 digest.update(f"{packet.stream.index} {packet.pts} {bytes(packet)!r}".encode())
                 continue
-            for frame in packet.decode():
+            for frame in packet.stream.decode(packet):
                 digest.update(f"{frame.pts} {frame.format.name}".encode())
                 digest.update(frame.to_ndarray().tobytes())
     return digest.hexdigest()

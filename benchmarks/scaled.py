@@ -54,7 +54,8 @@ def made(
     """Pictures with their mosaics, scaled to even sizes."""
     height, width = (round(size * scale / 2) * 2 for size in pictures[0].shape[:2])
     drawn = (draw(p, [m]) for p, m in zip(pictures, mosaics, strict=True))
-    return [cv2.resize(p, (width, height), interpolation=_FILTERS[how]) for p in drawn]
+    scaled = (cv2.resize(p, (width, height), interpolation=_FILTERS[how]) for p in drawn)
+    return [np.asarray(p, np.uint8) for p in scaled]
 
 
 def is_near(grid: Grid, mosaic: Mosaic, scale: float) -> bool:

@@ -81,13 +81,15 @@ def moved(region: MosaicRegion, by: float) -> MosaicRegion:
     )
 
 
-def shaken(found: Iterable[Found], path: NDArray[np.float64]) -> Iterator[Found]:
+def shaken(found: Iterable[Found[MosaicRegion]], path: NDArray[np.float64]) -> Iterator[Found[MosaicRegion]]:
     """Regions of each frame moved by ``path``, (frames,) px."""
     for item, by in zip(found, path, strict=True):
         yield replace(item, regions=tuple(moved(r, float(by)) for r in item.regions))
 
 
-def right(found: Iterable[Found], mosaics: list[Mosaic], path: NDArray[np.float64]) -> list[bool]:
+def right(
+    found: Iterable[Found[MosaicRegion]], mosaics: list[Mosaic], path: NDArray[np.float64]
+) -> list[bool]:
     """Of each frame, whether a track has an IoU over 0.8 with the mosaic, which is moved by ``path``."""
     tracked = track(found, settings=TrackConfig())
     out = []

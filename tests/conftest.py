@@ -5,48 +5,25 @@ What is named may not be skipped at all: a test that skips itself fails then, to
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.support import SHARED
 from tests.support.fixtures import mosaic_clip, network, plain_clip
+from tests.support.needs import NEEDS
 from vidpipe.cli.log import OURS
 
 __all__ = ["mosaic_clip", "network", "plain_clip"]
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 TORCH_THREADS = int(os.environ.get("OMP_NUM_THREADS", "1" if WORKER else "2"))
 """Two at most by default, one in each of several processes: more threads than idle cores make PyTorch's small
 operations many times slower."""
-
-
-def _has_shared() -> bool:
-    return (SHARED / "data").is_dir()
-
-
-def _has_module(*names: str) -> Callable[[], bool]:
-    return lambda: any(_is_installed(name) for name in names)
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of a package that it would lie in
-        return False
-
-
-NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
-    "shared": (_has_shared, "the private clips are not beside the checkout"),
-    "gpu": (torch.cuda.is_available, "torch sees no CUDA device"),
-    "dali": (_has_module("nvidia.dali"), "nvidia-dali is not installed"),
-    "trt": (_has_module("tensorrt", "tensorrt_rtx"), "neither tensorrt nor tensorrt_rtx is installed"),
-}
 
 
 _EXCUSED = pytest.StashKey[bool]()
@@ -91,7 +68,8 @@ def own_logs() -> Generator[None]:
     loggers = [logging.getLogger(name) for name in OURS]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
-    for logger, (logger.handlers, level, logger.propagate) in zip(loggers, before, strict=True):
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 pytest_plugins = ["pytester"]
 
 TESTS = """
@@ -25,8 +27,9 @@ def test_of_no_marker():
 
 
 @pytest.fixture
-def markers(pytester: pytest.Pytester) -> pytest.Pytester:
+def markers(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder with our conftest's rules and tests that skip."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     source = (Path(__file__).parent / "conftest.py").read_text()
     pytester.makeconftest(source + '\nNEEDS["gpu"] = (lambda: True, "")\n')  # as on a machine that has one
     pytester.makeini("[pytest]\nmarkers =\n    gpu: x\n    dali: x\n    trt: x\n    shared: x\n")
@@ -36,8 +39,6 @@ def markers(pytester: pytest.Pytester) -> pytest.Pytester:
 def outcomes(markers: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, require: str) -> dict[str, int]:
     monkeypatch.setenv("VIDPIPE_REQUIRE", require)
     markers.makepyfile(TESTS.format(marker="gpu"))
-    root = Path(__file__).resolve().parents[1]
-    monkeypatch.setenv("PYTHONPATH", str(root))
     return markers.runpytest_subprocess("-p", "no:cacheprovider").parseoutcomes()
 
 
@@ -55,7 +56,6 @@ def test_what_also_needs_something_that_nobody_promised_may_skip(
     conftest = markers.path / "conftest.py"
     conftest.write_text(conftest.read_text() + '\nNEEDS["trt"] = (lambda: False, "none here")\n')
     monkeypatch.setenv("VIDPIPE_REQUIRE", "gpu")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     markers.makepyfile("import pytest\n@pytest.mark.gpu\n@pytest.mark.trt\ndef test_both(): ...")
     assert markers.runpytest_subprocess("-p", "no:cacheprovider").parseoutcomes() == {"skipped": 1}
 

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vidpipe import _checkout  # noqa: F401  where pipeline, nets, export and train come from in a checkout
+
 if TYPE_CHECKING:
     from vidpipe.api import (
         AnonymizeReport,

@@ -17,11 +17,10 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_profile, gpu_tests
 from benchmarks.roofline import CORES, H100, network, stages
 from pipeline.cuda import why_none
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
 
 
 def test_a_piece_that_fails_or_hangs_leaves_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,16 +81,16 @@ def test_ways_and_engines_and_runs_that_fail_say_error(
     def broken(*_: object, **__: object) -> None:
         raise OSError("no such luck")
 
-    monkeypatch.setattr(gpu, "make_clip", lambda: tmp_path / "none.mp4")
-    assert all("error" in told for told in gpu.decode()["fps"].values())
+    monkeypatch.setattr(gpu_profile, "make_clip", lambda: tmp_path / "none.mp4")
+    assert all("error" in told for told in gpu_profile.decode()["fps"].values())
     monkeypatch.setattr("export.convert.export", broken)
-    assert {row["error"] for row in gpu.engines()["engines"]} == {"OSError: no such luck"}
+    assert {row["error"] for row in gpu_profile.engines()["engines"]} == {"OSError: no such luck"}
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert [run["error"] for run in gpu.two_runs()["runs"]] == 2 * ["ended with 1: "]
 
 
 def test_a_folder_of_wheels_that_is_not_there_ends_it(tmp_path: Path) -> None:
-    command = ["bash", "benchmarks/gpu.sh", tmp_path / "wheels", tmp_path / "out", "--only", "machine"]
+    command = ["bash", "benchmarks/gpu.sh", f"{tmp_path}/wheels", f"{tmp_path}/out", "--only", "machine"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "no such folder" in ended.stderr
@@ -102,7 +101,7 @@ def test_tests_that_die_before_their_report_leave_what_they_said(monkeypatch: py
         return subprocess.CompletedProcess(command, -11, "collected 7 items", "Fatal: Segmentation fault")
 
     monkeypatch.setattr(subprocess, "run", run)
-    error = gpu.tests()["error"]
+    error = gpu_tests.tests()["error"]
     assert "pytest ended with -11" in error
     assert error.endswith("Segmentation fault")
 
@@ -139,7 +138,7 @@ def test_a_piece_that_hangs_takes_its_processes_with_it(tmp_path: Path) -> None:
 
 def _lives(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -159,13 +158,13 @@ def test_tests_that_a_machine_cannot_run_fail(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.delenv("VIDPIPE_REQUIRE", raising=False)
     monkeypatch.setattr(subprocess, "run", run)
-    result = gpu.tests()
+    result = gpu_tests.tests()
     assert (result["passed"], result["exit_code"]) == (0, 1)
     assert result["failed"] == [{"test": "a.b", "why": "no GPU"}]
     assert result["skipped"] == [{"test": "a.c", "why": "why"}]
     assert "1 of 2 tests failed" in result["error"]
     monkeypatch.setenv("VIDPIPE_REQUIRE", "gpu")
-    gpu.tests()
+    gpu_tests.tests()
     assert asked == ["gpu,dali,trt", "gpu"]
 
 
@@ -175,7 +174,7 @@ def test_the_wheels_are_all_that_a_machine_with_pytorch_lacks() -> None:
     tested = ["pytest-timeout", "hypothesis", "psutil"]
     machine = {"torch", "numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "openvino"}
     wanted = {re.split(r"[^\w-]", line)[0] for line in [*project["dependencies"], *tested]} - machine
-    listed = (ROOT / "benchmarks" / "gpu-wheels.txt").read_text().splitlines()
+    listed = (ROOT / "requirements" / "gpu-wheels.txt").read_text().splitlines()
     assert wanted <= {re.split(r"[^\w-]", line)[0] for line in listed}
 
 

@@ -103,7 +103,7 @@ def test_an_export_that_answers_differently_is_refused(
         def close(self) -> None:
             self.engine.close()
 
-    true_open = parity.open_engine
+    true_open = open_engine
     monkeypatch.setattr(parity, "open_engine", lambda *a, **k: Wrong(true_open(*a, **k)))
     before = sorted((cache_folder / "engines").iterdir())
     with pytest.raises(CheckError, match="does not answer as PyTorch does") as caught:

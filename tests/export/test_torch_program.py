@@ -15,9 +15,9 @@ from export.convert import export
 from export.graph_formats import Body, example_inputs
 from export.networks import find, spec_of
 from export.select import engine_for
-from export.spec import Precision, Request
+from export.spec import Request
 from nets.idn import IDN
-from pipeline.engines import open_engine
+from pipeline.engines import Precision, open_engine, tensorrt_library
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import UsageError
 
@@ -89,7 +89,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_gets_a_program(
 ) -> None:
     """As on a machine with an H100, PyTorch with CUDA and nothing else."""
     monkeypatch.setattr(select, "_capability", lambda device: "9.0")
-    monkeypatch.setattr(select.tensorrt_library, "is_installed", lambda library: False)
+    monkeypatch.setattr(tensorrt_library, "is_installed", lambda library: False)
     monkeypatch.setattr(select, "onnxruntime_has_gpu", lambda: False)
     path = engine_for(str(tiny), "auto", "auto")
     assert path.suffix == ".pt2"

@@ -257,7 +257,7 @@ def test_frames_go_up_and_come_down_in_order(streams: Streams) -> None:
         for frame in cuda.to_device(source, torch.device("cuda:0")):
             planes = []
             for plane in frame.planes:
-                plane.read()  # type: ignore[attr-defined]  by the default stream
+                plane.read()  # type: ignore[attr-defined]  # by the default stream
                 planes.append(Plane(streams, "cuda:0", streams.written()))
             sent.append(frame)
             sent.append(replace(frame, planes=tuple(planes)))  # type: ignore[arg-type]
@@ -292,12 +292,12 @@ def test_a_library_has_its_turn_between_what_was_and_what_comes(streams: Streams
 
 def test_the_pretended_streams_see_who_is_early(streams: Streams) -> None:
     """Else the two tests above prove nothing."""
-    side = cuda.torch.cuda.Stream(torch.device("cuda:0"))
+    side = torch.cuda.Stream(torch.device("cuda:0"))
     given = Plane(streams, "cuda:0", streams.written())
-    with cuda.torch.cuda.stream(side), pytest.raises(AssertionError, match="too early of default"):
+    with torch.cuda.stream(side), pytest.raises(AssertionError, match="too early of default"):
         given.read()
-    side.wait_stream(cuda.torch.cuda.default_stream(None))
-    with cuda.torch.cuda.stream(side):
+    side.wait_stream(torch.cuda.default_stream(None))
+    with torch.cuda.stream(side):
         given.read()
     with pytest.raises(AssertionError, match="given away while"):
         given.let_go()

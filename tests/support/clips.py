@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter as AvChapter  # in its stubs alone
 
 Planes = list[NDArray[Any]]
 Picture = Callable[[int, int, int, str], Planes]
@@ -168,7 +172,7 @@ def write_clip(
     out = av.open(str(path), "w", format=format, container_options=dict(container_options or {}))
     with out:
         out.metadata.update(extras.metadata)
-        video = out.add_stream(codec, rate=rate)
+        video = cast(VideoStream, out.add_stream(codec, rate=rate))
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.codec_context.time_base = video.time_base = time_base
         video.codec_context.thread_count = 1
@@ -198,7 +202,7 @@ def write_clip(
         if extras.chapters:
             out.set_chapters([_chapter(k, chapter) for k, chapter in enumerate(extras.chapters)])
         if extras.second_video:
-            second = out.add_stream(extras.second_codec, rate=rate)
+            second = cast(VideoStream, out.add_stream(extras.second_codec, rate=rate))
             second.width, second.height = extras.second_video
             second.codec_context.time_base = second.time_base = time_base
             packets += _video(second, times, draw)
@@ -272,7 +276,7 @@ def _cover(out: Any) -> list[av.Packet[Any]]:
     return [packet]
 
 
-def _chapter(index: int, chapter: Chapter) -> dict[str, Any]:
+def _chapter(index: int, chapter: Chapter) -> AvChapter:
     return {
         "id": index + 1,
         "start": round(chapter.start_s * 1000),

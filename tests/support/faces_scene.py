@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.picture.color import pixel_format
-from pipeline.types import Box, Colour, FaceRegion, Found, Frame, StreamInfo
+from pipeline.types import Box, Colour, FaceRegion, Found, Frame, Region, StreamInfo
 
 COLOUR = Colour(matrix="bt709", range="tv", primaries="unknown", transfer="unknown")
 RATE = 25
@@ -64,7 +64,7 @@ def face(box: Box, score: float = 0.9) -> FaceRegion:
     return FaceRegion(box, score)
 
 
-def found(sights: Sequence[Sequence[FaceRegion]], cuts: Sequence[int] = ()) -> Iterator[Found]:
+def found(sights: Sequence[Sequence[FaceRegion]], cuts: Sequence[int] = ()) -> Iterator[Found[Region]]:
     """One frame per entry."""
     for index, regions in enumerate(sights):
         yield Found(noise_frame(index), tuple(regions), index in cuts)

@@ -87,7 +87,8 @@ def _sample(
     if operator is Operator.CENTRE:
         return plane[np.ix_(middle_r, middle_c)]
     before_r, before_c = np.maximum(middle_r - 1, r), np.maximum(middle_c - 1, c)
-    return sum(plane[np.ix_(a, b)] for a in (before_r, middle_r) for b in (before_c, middle_c)) / 4
+    near = [plane[np.ix_(a, b)] for a in (before_r, middle_r) for b in (before_c, middle_c)]
+    return np.asarray(np.sum(near, axis=0) / 4)
 
 
 def pixelate(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
@@ -117,7 +118,7 @@ def texture(height: int, width: int, seed: int, contrast: float = 40.0) -> NDArr
     spectrum = np.fft.fft2(rng.standard_normal((height, width))) / f**1.2 * np.exp(-((f / 0.2) ** 2))
     spectrum[0, 0] = 0.0
     field = np.real(np.fft.ifft2(spectrum))
-    return np.clip(120 + contrast * field / max(field.std(), 1e-9), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(120 + contrast * field / max(field.std(), 1e-9), 0, 255), np.uint8)
 
 
 def noisy(picture: NDArray[np.uint8], seed: int, sigma: float = 1.0) -> NDArray[np.uint8]:

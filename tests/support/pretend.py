@@ -43,11 +43,11 @@ class Counted:
 class PretendedTensor(Tensor):
     """Holds a tensor of the host."""
 
-    inner: Tensor
+    inner: Tensor  # type: ignore[assignment]  # nobody takes an inner product of it
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> PretendedTensor:
-        made: PretendedTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: PretendedTensor = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -58,17 +58,19 @@ class PretendedTensor(Tensor):
         made.inner = inner
         return made
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:  # type: ignore[override]  # torch types it otherwise
         return f"pretended({self.inner})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch declares none of its kind
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RuntimeError(f"{func.name()} on a pretended device that has been left")
 
 
 class _Device(TorchDispatchMode):
     def __init__(self, counted: Counted) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._counted = counted
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -13,17 +13,7 @@ from torch import Tensor
 from nets.pixelation import Operator, axis_index, membership, pixelate
 from pipeline.engines import EngineSpec
 from pipeline.picture.color import Conversion, conversion
-from pipeline.types import (
-    Axis,
-    Box,
-    Colour,
-    Frame,
-    Grid,
-    MosaicRegion,
-    Shape,
-    StreamInfo,
-    TrackedRegion,
-)
+from pipeline.types import Axis, Box, Colour, Frame, Grid, MosaicRegion, Shape, StreamInfo, TrackedRegion
 
 COLOUR = Colour(matrix="bt709", range="tv", primaries="unknown", transfer="unknown")
 TIME_BASE = Fraction(1, 25)
@@ -43,7 +33,7 @@ class Scene:
     def convert(self) -> Conversion:
         return conversion(self.info.pix_fmt, COLOUR, self.info.width, self.info.height)
 
-    def tracked(self, track: int = 1, *, born: bool = True, last: bool = True) -> TrackedRegion:
+    def tracked(self, track: int = 1, *, born: bool = True, last: bool = True) -> TrackedRegion[MosaicRegion]:
         return TrackedRegion(track, self.region, seen=True, born=born, last=last)
 
 

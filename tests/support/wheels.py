@@ -10,17 +10,17 @@ import re
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
+
 MACHINE = (
     "torch", "numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "openvino", "pytest",
     "setuptools",
 )  # fmt: skip
-"""What the machine has, as the head of benchmarks/gpu-wheels.txt says, with all that these ask for."""
+"""What the machine has, as the head of requirements/gpu-wheels.txt says, with all that these ask for."""
 MARKED = "gpu or dali or trt"
 
 
@@ -30,7 +30,7 @@ def plain(name: str) -> str:
 
 
 def listed() -> set[str]:
-    lines = (ROOT / "benchmarks" / "gpu-wheels.txt").read_text().splitlines()
+    lines = (ROOT / "requirements" / "gpu-wheels.txt").read_text().splitlines()
     return {plain(re.split(r"[^\w.-]", line)[0]) for line in lines if line and not line.startswith("#")}
 
 
@@ -74,6 +74,6 @@ def hidden() -> set[str]:
 if __name__ == "__main__":
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those that are installed here ask for more
     names = hidden()
-    sys.meta_path[:] = [Without(finder, names) for finder in sys.meta_path]  # type: ignore[misc]
+    sys.meta_path[:] = [Without(finder, names) for finder in sys.meta_path]
     quiet = ["-p", "no:cacheprovider", "-p", "pytest_timeout", "-q"]
     sys.exit(pytest.main(["--collect-only", "-m", MARKED, *quiet, str(ROOT / "tests")]))

@@ -12,7 +12,7 @@ import torch
 from nets.checkpoint import WEIGHTS
 from train.evaluation import suite
 from train.evaluation.conditions import Condition
-from train.evaluation.evaluate import Outcome
+from train.evaluation.evaluate import Outcome, evaluate
 from vidpipe.cli.main import Interrupts, run_command
 
 
@@ -119,7 +119,7 @@ def test_sheets_of_an_earlier_test_go(faces: Path, tmp_path: Path) -> None:
 def test_an_interrupt_keeps_what_is_measured(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, evaluate, ended = tmp_path / "out", suite.evaluate, 1
+    out, ended = tmp_path / "out", 1
 
     def interrupted(source: Any, condition: Condition, *rest: Any, **options: Any) -> Outcome:
         if condition.blocks == 8 + ended:

@@ -22,7 +22,7 @@ from pipeline.encode.atomic_file import AtomicFile
 from pipeline.run import reconstruct
 from pipeline.run.reconstruct import chain
 from pipeline.run.sidecar import NOTICE, ReconstructReport
-from pipeline.types import Batch, Found, Frame, Patch
+from pipeline.types import Batch, Found, Frame, MosaicRegion, Patch
 from tests.support.clips import write_clip
 from tests.support.fixtures import MOSAIC_BOX, MOSAIC_SIZE
 from tests.support.pretend import PRETENDED, pretended_device
@@ -81,7 +81,7 @@ def test_a_whole_run_on_a_device(
     encoded: list[list[Frame]] = []
 
     class Watched(reconstruct.Stages):
-        def find(self, frames: Iterator[Frame]) -> Iterator[Found]:
+        def find(self, frames: Iterator[Frame]) -> Iterator[Found[MosaicRegion]]:
             return super().find(self.seen(frames))
 
         def seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -143,7 +143,7 @@ def test_a_truncated_file_gives_its_frames_and_then_says_where_it_ends(tmp_path:
     content = whole.read_bytes()
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(content[: len(content) * 6 // 10])
-    read = []
+    read: list[int] = []
     with (
         open_decoder(cut) as decoder,
         pytest.raises(InputError, match=r"frame \d+ of \d+, at \d\.\d+ s") as caught,

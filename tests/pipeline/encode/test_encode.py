@@ -24,6 +24,7 @@ from pipeline.encode.pixel_formats import Target, choose_format, to_picture
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.verify import Verification, compare
 from pipeline.types import Colour, Frame
+from tests.support import SHARED
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, write_clip
 
 FAST = EncodeSettings(preset="ultrafast")
@@ -642,13 +643,13 @@ def test_a_target_format_is_one_the_encoder_has() -> None:
     assert "chroma is repeated" in odd.notes[0]
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "videos" / "test"
+CLIPS = SHARED / "data" / "videos" / "test"
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the private clips are not beside the checkout")
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the private clips are not beside the checkout")
 def test_clips_from_the_wild_keep_everything(tmp_path: Path) -> None:
-    clips = sorted(SHARED.glob("*.mp4"))
+    clips = sorted(CLIPS.glob("*.mp4"))
     assert clips
     for source in clips:
         info = probe(source)

@@ -23,6 +23,7 @@ from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import AtomicFile
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError, OutputError, UsageError, VidpipeError
+from tests.support import ROOT
 from tests.support.clips import Audio, Extras, write_clip
 
 FAST = EncodeSettings(preset="ultrafast")
@@ -217,7 +218,7 @@ def test_av1_leaves_the_terminal_alone(tmp_path: Path, clip: Path) -> None:
             encoder.finish()
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert "Svt[" not in done.stdout + done.stderr
 
 
@@ -292,8 +293,7 @@ def test_a_killed_process_leaves_nothing_under_the_name(tmp_path: Path, clip: Pa
             if frame.index == 20:
                 os.kill(os.getpid(), signal.SIGKILL)
     """
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=root, check=False)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mkv").exists()
 

@@ -26,8 +26,8 @@ from pipeline.engines.parity import Reference, parity
 from pipeline.engines.spec import KEY, from_json, input_shapes, to_json
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import InputError, MissingError, UsageError
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
 
 

@@ -13,8 +13,8 @@ from pipeline.cuda import CPU
 from pipeline.decode import open_decoder
 from pipeline.errors import UsageError
 from pipeline.faces import DETECTORS, open_detector, register
-from pipeline.run.anonymize import run
-from pipeline.run.job import CoverJob
+from pipeline.run.anonymize import anonymize
+from pipeline.run.job import AnonymizeJob
 from tests.support.clips import Planes, write_clip
 from tests.support.toy_detector import KIND, SIDE_PX
 
@@ -52,8 +52,8 @@ def test_a_detector_of_the_table_covers_what_it_detects(tmp_path: Path) -> None:
         source, frames=FRAMES, width=WIDTH, height=HEIGHT, codec="ffv1", options={}, draw=bright_square
     )
     seen: list[int] = []
-    report = run(
-        CoverJob(source, target, "pixelize"),
+    report = anonymize(
+        AnonymizeJob(source, target),
         settings(KIND.name),
         lambda done: seen.append(done.frames_written),
     )

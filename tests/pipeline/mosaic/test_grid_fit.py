@@ -25,7 +25,7 @@ SIZE, ROWS = 320, 200
 
 def lines(pitch: float, origin: float, start: int, end: int) -> NDArray[np.int64]:
     at = np.ceil(origin + np.arange(-200, 400) * pitch - 1e-6).astype(int)
-    return at[(at >= start) & (at <= end)]
+    return np.asarray(at[(at >= start) & (at <= end)])
 
 
 def profile(at: NDArray[np.int64], seed: int, noise: float = 2.0) -> NDArray[np.float64]:

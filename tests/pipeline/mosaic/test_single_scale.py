@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from pipeline.config import FindConfig
 from pipeline.mosaic.redetect import verify_mosaic
 from pipeline.mosaic.single_scale import find_at_scale, read_grid_at_scale
 from pipeline.types import Box, Shape
+from tests.support import SHARED
 from tests.support.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
 SETTINGS = FindConfig()
@@ -222,7 +221,7 @@ def test_no_grid_where_there_is_none(box: Box) -> None:
 
 @pytest.mark.shared
 def test_real_footage_has_no_mosaic() -> None:
-    clips = Path(__file__).parents[2].parent / "shared" / "data" / "videos" / "train"
+    clips = SHARED / "data" / "videos" / "train"
     if not clips.exists():
         pytest.skip("no ../shared/data/videos/train beside the checkout")
     for path in sorted(clips.glob("*.mp4"))[::4]:

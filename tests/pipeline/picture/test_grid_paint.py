@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from nets.pixelation import axis_index, block_means, membership
 from pipeline.picture.color import conversion
 from pipeline.picture.grid_paint import cells_across, measure, paint
-from pipeline.types import Box, Frame, Mask, Shape, TrackedRegion
+from pipeline.types import Box, Frame, Mask, Region, Shape, TrackedRegion
 from tests.support.faces_scene import COLOUR, HEIGHT, WIDTH, face, noise_frame
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv420p10le", "gray", "gbrp", "yuva420p"]
 BOX = Box(33.4, 21.7, 90.2, 88.9)
 
 
-def _tracked(box: Box) -> TrackedRegion:
+def _tracked(box: Box) -> TrackedRegion[Region]:
     return TrackedRegion(1, face(box), seen=True, born=False, last=False)
 
 
@@ -43,9 +43,9 @@ def _inside(box: Box, shape: Shape) -> NDArray[np.bool_]:
     """Pixels of which any part lies in the box, or whose centre lies in the ellipse."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     if shape is Shape.RECTANGLE:
-        return (x + 1 > box.x0) & (x < box.x1) & (y + 1 > box.y0) & (y < box.y1)
+        return np.asarray((x + 1 > box.x0) & (x < box.x1) & (y + 1 > box.y0) & (y < box.y1))
     (cx, cy), w, h = box.centre, box.width / 2, box.height / 2
-    return ((x + 0.5 - cx) / w) ** 2 + ((y + 0.5 - cy) / h) ** 2 < 1
+    return np.asarray(((x + 0.5 - cx) / w) ** 2 + ((y + 0.5 - cy) / h) ** 2 < 1)
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
@@ -64,7 +64,7 @@ def test_all_planes_are_covered_inside_and_untouched_outside(
         must = inside
         if index and (step_y, step_x) != (1, 1):
             padded = np.pad(inside, ((0, -HEIGHT % step_y), (0, -WIDTH % step_x)))
-            must = padded.reshape(before.shape[0], step_y, before.shape[1], step_x).any((1, 3))
+            must = np.asarray(padded.reshape(before.shape[0], step_y, before.shape[1], step_x).any((1, 3)))
         # Random samples keep their value by chance only.
         assert np.mean(before[must] == after[must]) < 0.05
         if shape is Shape.RECTANGLE:

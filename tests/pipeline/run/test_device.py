@@ -157,7 +157,7 @@ def test_a_clip_from_decoder_to_encoder(device: str, mosaic_clip: Path) -> None:
     def run(source: Iterable[Frame], name: str) -> list[Frame]:
         seen = found.setdefault(name, [])
 
-        def watched(items: Iterable[Found]) -> Iterator[Found]:
+        def watched(items: Iterable[Found[MosaicRegion]]) -> Iterator[Found[MosaicRegion]]:
             for item in items:
                 seen.extend(item.regions)
                 yield item

@@ -27,7 +27,7 @@ from pipeline.stages.restore import restore
 from pipeline.stages.window import window
 from pipeline.track.faces import track_faces
 from pipeline.track.mosaics import track
-from pipeline.types import Box, Found, Frame, StreamInfo
+from pipeline.types import Box, Found, Frame, Region, StreamInfo
 from tests.support.faces_scene import noise_frame, stream_info
 from tests.support.mosaics import fixed, locked, noisy, pixelate, texture
 from tests.support.pretend import PRETENDED, pretended_device, sent
@@ -106,7 +106,7 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
     ) -> Iterator[Frame]:
         looker = FaceLooker(*eyes, every)
 
-        def counted() -> Iterator[Found]:
+        def counted() -> Iterator[Found[Region]]:
             for item in looker(given):
                 seen.extend(region.box for region in item.regions)
                 yield item

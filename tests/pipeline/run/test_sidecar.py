@@ -116,6 +116,6 @@ def test_what_was_restored_is_told_from_what_was_found() -> None:
     assert log.frames_restored == 5
 
 
-def _crop(tracked: TrackedRegion) -> Crop:
+def _crop(tracked: TrackedRegion[MosaicRegion]) -> Crop:
     empty = torch.zeros(0)
     return Crop(tracked, 0, empty, empty, empty, empty, Samples(empty, 0.0), np.zeros((2, 3)))

@@ -21,7 +21,7 @@ from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView, SmallPicture, small_picture
 from pipeline.run.release_check import looked_at
 from pipeline.stages.find_faces import FaceLooker
-from pipeline.types import Box, Found, Frame
+from pipeline.types import Box, Found, Frame, Region
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
 
 EVERY = FacesConfig(every_s=0.12, fine_every_s=0.28)
@@ -71,7 +71,7 @@ def _looked(frames: Sequence[Frame], how: FacesConfig = EVERY) -> tuple[list[int
     """Frames that the quick eye has seen, and those that the fine one has."""
     quick, fine = _Finder([_face(Box(0, 0, 40, 40))]), _Finder([_face(Box(90, 60, 120, 90))])
     looker = FaceLooker(DetectorView(fine, _picture()), DetectorView(quick, _picture()), how)
-    found: list[Found] = list(looker(frames))
+    found: list[Found[Region]] = list(looker(frames))
     assert [item.frame.index for item in found] == list(range(len(frames)))
     by_quick = [i.frame.index for i in found if any(r.box.x0 == 0 for r in i.regions)]
     by_fine = [i.frame.index for i in found if any(r.box.x0 > 0 for r in i.regions)]

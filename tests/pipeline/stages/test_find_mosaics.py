@@ -38,7 +38,7 @@ def frame(index: int, luma: NDArray[np.uint8], pix_fmt: str = "yuv420p") -> Fram
     return Frame(index, index * 40, planes, pix_fmt, COLOUR, Fraction(1, 1000), False)
 
 
-def run(frames: list[Frame], manual: tuple[ManualRegion, ...] = ()) -> list[Found]:
+def run(frames: list[Frame], manual: tuple[ManualRegion, ...] = ()) -> list[Found[MosaicRegion]]:
     return list(find_mosaics(frames, settings=FindConfig(), manual=manual))
 
 

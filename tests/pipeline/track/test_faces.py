@@ -65,7 +65,8 @@ def test_a_birth_tells_where_the_face_is_seen_best() -> None:
 
 def test_two_people_who_stay_apart_keep_their_numbers() -> None:
     def detection(i: int) -> list[Region]:
-        return [face(Box(10 + i, 40, 30 + i, 66)), face(Box(120 - i, 40, 140 - i, 66))][:: 1 if i % 2 else -1]
+        both: list[Region] = [face(Box(10 + i, 40, 30 + i, 66)), face(Box(120 - i, 40, 140 - i, 66))]
+        return both[:: 1 if i % 2 else -1]
 
     for item in _run([detection(i) for i in range(20)]):
         left, right = sorted(item.regions, key=lambda r: r.region.box.x0)
@@ -108,7 +109,7 @@ def test_every_frame_comes_once_and_every_detection_is_covered(seen: set[int], c
 def test_the_frames_that_are_held_stay_within_the_bound() -> None:
     taken = 0
 
-    def feed() -> Iterator[Found]:
+    def feed() -> Iterator[Found[Region]]:
         nonlocal taken
         for item in found(_detections(60, range(60))):
             taken += 1

@@ -38,7 +38,7 @@ def region(
     return MosaicRegion(box, Shape.RECTANGLE, score, grid)
 
 
-def founds(rows: list[tuple[MosaicRegion, ...]], cuts: tuple[int, ...] = ()) -> list[Found]:
+def founds(rows: list[tuple[MosaicRegion, ...]], cuts: tuple[int, ...] = ()) -> list[Found[MosaicRegion]]:
     return [Found(frame(i), regions, i in cuts) for i, regions in enumerate(rows)]
 
 
@@ -82,7 +82,7 @@ def test_every_frame_leaves_once_in_order_and_tracks_have_no_gaps(
 def test_no_more_than_the_look_ahead_is_held(look_ahead: int, count: int) -> None:
     taken = 0
 
-    def source() -> Iterator[Found]:
+    def source() -> Iterator[Found[MosaicRegion]]:
         nonlocal taken
         for item in founds([(region(),)] * count):
             taken += 1
