@@ -67,11 +67,6 @@ class StreamInfo:
     interlaced: bool
     duration_s: float
 
-    @property
-    def display_size(self) -> tuple[int, int]:
-        """Width and height in px after rotation."""
-        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Frame:

@@ -5,7 +5,7 @@ holding back as few as it must. Frames lie in the decoder's own pixel format; ``
 of them into RGB and back. Close a generator that is left early; decoders and encoders are context managers.
 
     reconstruct   open_decoder, find_mosaics, track, crop, window, restore, paste, PyAVEncoder
-    anonymize     open_decoder, FaceLooker, track_faces, select, Pixelizer, paint, PyAVEncoder
+    anonymize     open_decoder, FaceDetection, track_faces, select, Pixelizer, paint, PyAVEncoder
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.engines import Engine, open_engine
 from pipeline.flow import prefetch
 from pipeline.picture.color import conversion
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
@@ -51,7 +51,7 @@ __all__ = [
     "open_decoder", "Decoder", "PyAVEncoder", "Encoder", "EncodeSettings", "open_engine", "Engine",
     "prefetch", "conversion",
     "find_mosaics", "redetect_with", "is_clean", "track", "crop", "window", "restore", "paste",
-    "FaceLooker", "track_faces", "select", "Choice", "Pixelizer", "paint",
+    "FaceDetection", "track_faces", "select", "Choice", "Pixelizer", "paint",
     "RunConfig", "FindConfig", "TrackConfig", "FacesConfig", "MaskConfig", "ProtectConfig",
     "Frame", "StreamInfo", "Box", "MosaicRegion", "FaceRegion", "TrackedRegion", "Found", "Tracked",
     "TrackedFaces", "Crop", "Cropped", "Window", "Batch", "Patch", "Mask", "Masked",

@@ -150,7 +150,7 @@ def _later(module: str, name: str) -> Callable[..., Any]:
 register(
     DetectorKind(
         name="centerface",
-        opener=_later("faces.centerface", "open_centerface"),
+        opener=_later("faces.centerface_cuda", "open_centerface"),
         runs_on_gpu=True,
         calls_at_a_time=_later("engines.detector_runtime", "calls_at_a_time"),
         activation_bytes=400,

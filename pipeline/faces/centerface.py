@@ -13,33 +13,18 @@ from typing import Literal
 import cv2
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from pipeline.cuda import CPU
 from pipeline.engines.detector_runtime import compile_on_cpu
 from pipeline.errors import MissingError
-from pipeline.faces import Face, FaceDetector, Library, Picture
+from pipeline.faces import Face, Picture
 from pipeline.types import Box
 
 STRIDE = 4
 """px of the input per step of the maps"""
 SAME_FACE_IOU = 0.3
 """from which the weaker of two boxes is dropped, as in the authors' code"""
-
-
-def open_centerface(
-    size_px: tuple[int, int], library: Library, threads: int | None, device: torch.device | None
-) -> FaceDetector:
-    """See `pipeline.faces.Opener`. On a GPU it has been compared with the CPU when this returns.
-
-    Raises UsageError, MissingError, CheckError.
-    """
-    if device is None:
-        return CenterFace(size_px, "auto" if library == "torch" else library, threads)
-    from pipeline.faces.centerface_cuda import open_on_device  # noqa: PLC0415  it imports this module
-
-    return open_on_device(size_px, device, library)
 
 
 class CenterFace:

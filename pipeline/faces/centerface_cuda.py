@@ -1,4 +1,4 @@
-"""CenterFace on a GPU: pictures do not leave it, a few numbers of the likeliest places do.
+"""CenterFace on either device, and on a GPU: pictures do not leave it, numbers of the likeliest places do.
 
 ``centerface`` is the same on the CPU. The network's maps stay on the device; of the ``cells`` cells with the
 highest score, score, place and the 14 values that a face is made of are fetched, 16 numbers each. Where more
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline.engines.detector_runtime import compile_on_device
 from pipeline.errors import CheckError, UsageError
-from pipeline.faces import Face, Library, Picture
+from pipeline.faces import Face, FaceDetector, Library, Picture
 from pipeline.faces.centerface import STRIDE, CenterFace, decoded, network
 from pipeline.notes import decided
 
@@ -95,6 +95,18 @@ class DeviceCenterFace:
         if not np.isfinite(rows).all():
             raise CheckError(f"{self.name}: its answer holds NaN or infinity; use --device cpu")
         return rows
+
+
+def open_centerface(
+    size_px: tuple[int, int], library: Library, threads: int | None, device: torch.device | None
+) -> FaceDetector:
+    """See `pipeline.faces.Opener`. On a GPU it has been compared with the CPU when this returns.
+
+    Raises UsageError, MissingError, CheckError.
+    """
+    if device is None:
+        return CenterFace(size_px, "auto" if library == "torch" else library, threads)
+    return open_on_device(size_px, device, library)
 
 
 def open_on_device(

@@ -26,8 +26,8 @@ from pipeline.notes import warned
 from pipeline.run.anonymize_sidecar import (
     NOTICE,
     AnonymizeReport,
+    DetectionsRecord,
     GateRecord,
-    LooksRecord,
     ReleaseRecord,
 )
 from pipeline.run.job import AnonymizeJob
@@ -38,7 +38,7 @@ from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
 from pipeline.run.timing import RunTimes
 from pipeline.run.track_records import TrackRecorder
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
 from pipeline.stages.pixelize import Pixelizer
@@ -61,7 +61,7 @@ class Stages:
     job: AnonymizeJob
     config: RunConfig
     plan: AnonymizePlan
-    looker: FaceLooker | None
+    detection: FaceDetection | None
     """None where the tracks are given."""
     pixelizer: Pixelizer
     perturber: Perturber | None = None
@@ -71,9 +71,9 @@ class Stages:
     def tracked(self, frames: Iterator[Frame], times: RunTimes) -> Iterator[TrackedFaces]:
         """Frames with every face that is known on them."""
         timed = times.clock.timed
-        if self.looker is None:
+        if self.detection is None:
             return timed("replay", "find", replay(frames, self.job.tracks or ()))
-        found = timed("find", "find", self.looker(frames))
+        found = timed("find", "find", self.detection(frames))
         followed = track_faces(found, settings=self.config.faces, info=self.info)
         return timed("track", "find", followed)
 
@@ -160,17 +160,19 @@ class Anonymization:
     def report_on(self, made: Made | None, shared: dict[str, Any]) -> AnonymizeReport:
         """``made``: the output; None in a preview, and where the release check has failed."""
         stages, plan = self.stages, self.plan
-        looker, job = stages.looker, stages.job
+        detection, job = stages.detection, stages.job
         looks = None
-        if looker is not None:
-            looks = LooksRecord(
-                fine=looker.looks.fine, quick=looker.looks.quick, quick_face_px=plan.scales.quick_face_px
+        if detection is not None:
+            looks = DetectionsRecord(
+                fine=detection.count.fine,
+                quick=detection.count.quick,
+                quick_face_px=plan.scales.quick_face_px,
             )
         return AnonymizeReport(
             **shared,
             mode=job.mode,
             output=None if made is None else file_record(made.path, job.target.name),
-            finder=None if looker is None else looker.name,
+            finder=None if detection is None else detection.name,
             looks=looks,
             min_face_px=plan.scales.min_face_px,
             choice=job.selection.record(),
@@ -217,7 +219,7 @@ class Anonymize:
                 "%d blocks across a face are many: faces may be recognised through more than %d",
                 *(config.mask.blocks, MANY_BLOCKS),
             )
-        looker = _looker(job, plan, config, device) if job.tracks is None else None
+        detection = _detection(job, plan, config, device) if job.tracks is None else None
         checks = self.writes and config.gate.scan
         second = _view(config, plan.scales.gate, device) if checks else None
         hold = config.protect if job.mode == "protect" else None
@@ -226,7 +228,7 @@ class Anonymize:
             perturber = Perturber(stack.enter_context(closing(_open_perturber(job, config))))
         frames_at = self.decoder_device(device)
         pixelizer = Pixelizer(info, config.mask, hold)
-        stages = Stages(info, job, config, plan, looker, pixelizer, perturber, frames_at)
+        stages = Stages(info, job, config, plan, detection, pixelizer, perturber, frames_at)
         return Anonymization(decoder, stages, second)
 
 
@@ -249,11 +251,13 @@ def _view(config: RunConfig, picture: SmallPicture, device: torch.device) -> Det
     )
 
 
-def _looker(job: AnonymizeJob, plan: AnonymizePlan, config: RunConfig, device: torch.device) -> FaceLooker:
+def _detection(
+    job: AnonymizeJob, plan: AnonymizePlan, config: RunConfig, device: torch.device
+) -> FaceDetection:
     sizes = plan.scales
     fine = _view(config, sizes.fine, device)
     quick = fine if sizes.quick is sizes.fine else _view(config, sizes.quick, device)
-    return FaceLooker(fine, quick, config.faces, config.find if job.mode == "protect" else None)
+    return FaceDetection(fine, quick, config.faces, config.find if job.mode == "protect" else None)
 
 
 def calls_at_a_time(plan: AnonymizePlan, config: RunConfig, device: torch.device) -> int:

@@ -41,7 +41,7 @@ class UncoveredRecord(_Record):
     score: float
 
 
-class LooksRecord(_Record):
+class DetectionsRecord(_Record):
     """At how many frames the network looked. The others lie between two looks of the same shot."""
 
     fine: int
@@ -91,7 +91,7 @@ class AnonymizeReport(_Record):
     """None where nothing was rendered: in a preview, and where the gate failed."""
     finder: str | None
     """None where the tracks came from elsewhere."""
-    looks: LooksRecord | None = None
+    looks: DetectionsRecord | None = None
     """None where the tracks came from elsewhere."""
     min_face_px: float
     choice: ChoiceRecord

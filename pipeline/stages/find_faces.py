@@ -1,9 +1,9 @@
-"""Finder of faces as a stage: which frames the network looks at, and what it sees there.
+"""Face detection as a stage: which frames the detector runs on, and what it finds there.
 
-Every frame is decoded, and compared with the one before it and with the one that was looked at last. The
-network looks at the first and the last frame of a shot, at a frame that differs much from the last one it
-looked at, and else so often that no more than ``FacesConfig.every_s`` lie between two looks, nor more than
-``fine_every_s`` between two that see the smallest faces. A frame between two looks has no regions of its own:
+Every frame is decoded and compared with the frame before it and with the one on which the detector ran last.
+The detector runs on the first and the last frame of a shot, on a frame that differs much from the last one it
+ran on, and else so often that no more than ``FacesConfig.every_s`` lie between two detections, nor more than
+``fine_every_s`` between two that find the smallest faces. A frame between two detections has no regions:
 tracks pass over it from the one to the other.
 """
 
@@ -36,17 +36,18 @@ _CHANGE_LEVELS = 10.0
 
 
 @dataclass(slots=True)
-class Looks:
-    """How many frames the network has looked at."""
+class DetectionCount:
+    """On how many frames the detector ran."""
 
     quick: int = 0
+    """In the quick view, which shows large faces."""
     fine: int = 0
-    """That is, with the fine eye, and the quick one where there are two."""
+    """In the fine view, and in the quick one where there are two."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """The newest frame: the one after it decides whether it is looked at."""
+    """The newest frame: the one after it decides whether the detector runs on it."""
 
     frame: Frame
     time_s: float
@@ -54,11 +55,11 @@ class _Waiting:
     thumbnail: NDArray[np.uint8]
 
 
-class FaceLooker:
-    """The stage, with the record of where it looked. ``quick`` is ``fine`` where one look sees all faces.
+class FaceDetection:
+    """The stage, with the count of its detections. ``quick`` is ``fine`` where one view shows all faces.
 
     With ``mosaics`` also faces that are pixelated already are found: each mosaic with its grid, grown by the
-    face that the finder sees in it.
+    face that the detector finds in it.
     """
 
     def __init__(
@@ -73,24 +74,24 @@ class FaceLooker:
         self._settings = settings
         self._mosaics = mosaics
         self._previous: list[MosaicRegion] = []
-        self._looked_s = self._fine_s = -math.inf
+        self._detected_s = self._fine_s = -math.inf
         self._seen = np.empty(0, np.uint8)
-        self.looks = Looks()
+        self.count = DetectionCount()
         """So far."""
-        eyes = [fine] if quick is fine else [fine, quick]
-        self.calls = min(eye.detector.calls for eye in eyes)
-        """Frames that are looked at at a time."""
-        self.name = ", ".join(eye.detector.name for eye in eyes)
-        """Of what looks."""
+        views = [fine] if quick is fine else [fine, quick]
+        self.calls = min(view.detector.calls for view in views)
+        """Frames that are detected on at a time."""
+        self.name = ", ".join(view.detector.name for view in views)
+        """Of the detectors."""
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Found[Region]]:
         """Each frame with its faces, in px of the frame as coded, in order.
 
         One is held back, and with ``calls`` above 1 up to ``flow.lookahead_items(calls)`` are in here.
 
-        Where to look depends on the frames alone, so looks at several of them run at a time.
+        Where the detector runs depends on the frames alone, so several frames are worked on at a time.
         """
-        for item, faces in spread(self._planned(frames), self.calls, "look"):
+        for item, faces in spread(self._planned(frames), self.calls, "detect"):
             yield self._found(item, faces)
 
     def _planned(self, frames: Iterable[Frame]) -> Iterator[tuple[_Waiting, Callable[[], list[Face]] | None]]:
@@ -101,39 +102,39 @@ class FaceLooker:
             cut = cuts.before_thumbnail(frame.index, small)
             time_s = float(frame.pts * frame.time_base)
             if waiting is not None:
-                yield waiting, self._look(waiting, None if cut else time_s)
+                yield waiting, self._job(waiting, None if cut else time_s)
             waiting = _Waiting(frame, time_s, cut or waiting is None, small)
         if waiting is not None:
-            yield waiting, self._look(waiting, None)
+            yield waiting, self._job(waiting, None)
 
-    def _look(self, item: _Waiting, next_s: float | None) -> Callable[[], list[Face]] | None:
-        """The look at a frame that is due for one. ``next_s``: time of the next frame of the same shot, None:
-        there is none."""
+    def _job(self, item: _Waiting, next_s: float | None) -> Callable[[], list[Face]] | None:
+        """The detection on a frame that is due for one. ``next_s``: time of the next frame of the same shot,
+        None: there is none."""
         settings = self._settings
         fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + SLACK_S
-        due = fine or next_s is None or next_s - self._looked_s > settings.every_s + SLACK_S
+        due = fine or next_s is None or next_s - self._detected_s > settings.every_s + SLACK_S
         if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
             return None
-        self._looked_s, self._seen = item.time_s, item.thumbnail
+        self._detected_s, self._seen = item.time_s, item.thumbnail
         if fine or self._quick is self._fine:
             self._fine_s = item.time_s
-            self.looks.fine += 1
+            self.count.fine += 1
         else:
-            self.looks.quick += 1
+            self.count.quick += 1
         return partial(self._faces, item.frame, fine=fine)
 
     def _faces(self, frame: Frame, *, fine: bool) -> list[Face]:
         min_score = self._settings.min_score
-        one_eye = self._quick is self._fine
-        faces: list[Face] = [] if fine and one_eye else self._quick.faces(frame, min_score)
+        one_view = self._quick is self._fine
+        faces: list[Face] = [] if fine and one_view else self._quick.faces(frame, min_score)
         if fine:
-            # A face that both see keeps the box of the quick one, whose scale its other sights have.
+            # A face found in both views keeps the quick one's box, whose scale its other detections have.
             all_faces = self._fine.faces(frame, min_score)
             faces += [f for f in all_faces if all(f.box.iou(g.box) < _SAME_FACE_IOU for g in faces)]
         return faces
 
     def _found(self, item: _Waiting, faces: list[Face] | None) -> Found[Region]:
-        """``faces`` None: nobody looked."""
+        """``faces`` None: the detector did not run."""
         if faces is None:
             return Found(item.frame, (), item.cut)
         faces_found = [FaceRegion(f.box, f.score, f.landmarks) for f in faces]

@@ -19,7 +19,7 @@ from pipeline.faces import Face, Picture
 from pipeline.faces.centerface_cuda import FETCHED_CELLS
 from pipeline.faces.input_picture import DetectorView, scales
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.stages.find_mosaics import find_mosaics, is_clean, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
@@ -133,8 +133,8 @@ def _covered(through: Through, there: list[Frame], info: StreamInfo) -> list[Fra
     config = resolve().config
     sizes = scales(info, config.faces.min_face_px)
     fine, quick = (DetectorView(_Told(there[0].device), picture) for picture in (sizes.fine, sizes.quick))
-    looker = FaceLooker(fine, quick, config.faces, config.find)
-    found = through("find", looker(iter(there)))
+    detection = FaceDetection(fine, quick, config.faces, config.find)
+    found = through("find", detection(iter(there)))
     followed = track_faces(iter(found), settings=config.faces, info=info)
     tracked = through("track", followed)
     masked = through("pixelize", Pixelizer(info, config.mask, config.protect)(iter(tracked)))

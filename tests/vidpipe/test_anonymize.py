@@ -167,7 +167,7 @@ def test_a_preview_numbers_the_tracks_and_a_run_from_it_detects_nothing(
     assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--preview") == 0
     assert _left(tmp_path) == ["out.preview.json", "out.preview.png"]
     tracks = tmp_path / "out.preview.json"
-    monkeypatch.setattr("pipeline.run.anonymize.FaceLooker", None)
+    monkeypatch.setattr("pipeline.run.anonymize.FaceDetection", None)
     assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--from", tracks) == 0
     assert _report(output).tracks[0].boxes == read_report(tracks).tracks[0].boxes
     assert _report(output).finder is None

@@ -24,7 +24,7 @@ from pipeline.picture.geometry import as_coded
 from pipeline.run.release_check import is_covered
 from pipeline.run.replay import frames_held, replay
 from pipeline.run.track_records import TrackRecorder
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.track.faces import look_ahead_s, track_faces
 from pipeline.types import Box, Frame
 from tests.support.faces_scene import COLOUR, RATE, face, found, noise_frame, stream_info
@@ -65,7 +65,7 @@ def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, libra
     assert picture.size_px == (256, 256)
     finder = open_detector("centerface", picture.size_px, library, threads=1)  # type: ignore[arg-type]
     eye = DetectorView(finder, picture)
-    ((found_frame),) = FaceLooker(eye, eye, FacesConfig(min_score=0.5))([frame])
+    ((found_frame),) = FaceDetection(eye, eye, FacesConfig(min_score=0.5))([frame])
     (region,) = found_frame.regions
     assert region.landmarks is not None
     turned = np.zeros((512, 512), np.uint8)

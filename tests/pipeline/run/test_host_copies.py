@@ -18,7 +18,7 @@ from pipeline.faces.centerface_cuda import FETCHED_CELLS, DeviceCenterFace
 from pipeline.faces.input_picture import DetectorView, Scales, SmallPicture, scales
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.stages.crop import crop
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.stages.find_mosaics import find_mosaics, redetect_with
 from pipeline.stages.paint import paint
 from pipeline.stages.paste import paste
@@ -104,10 +104,10 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
     def covered(
         eyes: tuple[DetectorView, DetectorView], given: Iterable[Frame], seen: list[Box]
     ) -> Iterator[Frame]:
-        looker = FaceLooker(*eyes, every)
+        detection = FaceDetection(*eyes, every)
 
         def counted() -> Iterator[Found[Region]]:
-            for item in looker(given):
+            for item in detection(given):
                 seen.extend(region.box for region in item.regions)
                 yield item
 
@@ -115,7 +115,7 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
         yield from paint(
             Pixelizer(info, config.mask, config.protect if mode == "protect" else None)(followed)
         )
-        assert 0 < looker.looks.fine < FRAMES / 2
+        assert 0 < detection.count.fine < FRAMES / 2
 
     here: list[Box] = []
     finders = [open_detector("centerface", picture.size_px, "onnxruntime", 1) for picture in eyes_at(sizes)]
@@ -178,10 +178,10 @@ def test_a_finder_on_the_cpu_gets_its_picture_and_no_more() -> None:
     source, info = frames(), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
     small = scales(info, 50.0).fine
     eye = DetectorView(Told(), small)  # type: ignore[arg-type]
-    looker = FaceLooker(eye, eye, FacesConfig())
+    detection = FaceDetection(eye, eye, FacesConfig())
     with pretended_device() as counted:
-        assert len(list(looker(sent(f) for f in source))) == FRAMES
+        assert len(list(detection(sent(f) for f in source))) == FRAMES
         plane = small.width * small.height
-        assert 0 < looker.looks.fine < FRAMES / 2
-        assert sum(counted.to_host) == FRAMES * 3 * THUMBNAIL + looker.looks.fine * 3 * plane
+        assert 0 < detection.count.fine < FRAMES / 2
+        assert sum(counted.to_host) == FRAMES * 3 * THUMBNAIL + detection.count.fine * 3 * plane
         assert plane < LUMA / 4

@@ -20,7 +20,7 @@ from pipeline.config import FacesConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView, SmallPicture, small_picture
 from pipeline.run.release_check import looked_at
-from pipeline.stages.find_faces import FaceLooker
+from pipeline.stages.find_faces import FaceDetection
 from pipeline.types import Box, Found, Frame, Region
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
 
@@ -70,12 +70,15 @@ def _face(box: Box, score: float = 0.9) -> Face:
 def _looked(frames: Sequence[Frame], how: FacesConfig = EVERY) -> tuple[list[int], list[int]]:
     """Frames that the quick eye has seen, and those that the fine one has."""
     quick, fine = _Finder([_face(Box(0, 0, 40, 40))]), _Finder([_face(Box(90, 60, 120, 90))])
-    looker = FaceLooker(DetectorView(fine, _picture()), DetectorView(quick, _picture()), how)
-    found: list[Found[Region]] = list(looker(frames))
+    detection = FaceDetection(DetectorView(fine, _picture()), DetectorView(quick, _picture()), how)
+    found: list[Found[Region]] = list(detection(frames))
     assert [item.frame.index for item in found] == list(range(len(frames)))
     by_quick = [i.frame.index for i in found if any(r.box.x0 == 0 for r in i.regions)]
     by_fine = [i.frame.index for i in found if any(r.box.x0 > 0 for r in i.regions)]
-    assert (looker.looks.quick, looker.looks.fine) == (len(by_quick) - len(by_fine), len(by_fine))
+    assert (detection.count.quick, detection.count.fine) == (
+        len(by_quick) - len(by_fine),
+        len(by_fine),
+    )
     return by_quick, by_fine
 
 
@@ -117,7 +120,7 @@ def test_no_two_looks_are_further_apart_than_frames_allow(steps: list[int]) -> N
 def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     quick = _Finder([_face(Box(10, 10, 50, 60), 0.4)])
     fine = _Finder([_face(Box(12, 11, 52, 58), 0.9), _face(Box(90, 60, 110, 84), 0.8)])
-    ((found),) = FaceLooker(DetectorView(fine, _picture()), DetectorView(quick, _picture()), EVERY)(
+    ((found),) = FaceDetection(DetectorView(fine, _picture()), DetectorView(quick, _picture()), EVERY)(
         _frames([90])
     )
     back = _picture().back(_face(Box(10, 10, 50, 60))).box
@@ -151,7 +154,7 @@ def test_looks_that_run_at_a_time_see_what_looks_in_turn_see(calls: int) -> None
     for finder in (at_once, in_turn):
         eye = DetectorView(finder, _picture())
         seen.append(
-            [(f.frame.index, [r.box for r in f.regions]) for f in FaceLooker(eye, eye, EVERY)(frames)]
+            [(f.frame.index, [r.box for r in f.regions]) for f in FaceDetection(eye, eye, EVERY)(frames)]
         )
     assert seen[0] == seen[1]
     assert len({box.width for _, boxes in seen[0] for box in boxes}) > 8
