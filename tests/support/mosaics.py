@@ -1,8 +1,8 @@
 """Mosaics on numpy pictures, with the truth about them: for tests and for ``benchmarks/mosaics.py``.
 
-The lattice is that of ``nets.pixelation``: cell k spans the pixels from ``ceil(origin + k * pitch)`` on.
-The whole lattice is pixelated and then cut out by the region, as an editor's mosaic effect under a mask
-does it; a region on its own lattice is the special case where nothing is cut.
+The grid is that of ``nets.pixelation``: cell k spans the pixels from ``ceil(origin + k * pitch)`` on.
+The whole grid is pixelated and then cut out by the region, as an editor's mosaic effect under a mask
+does it; a region on its own grid is the special case where nothing is cut.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def fixed(
     shape: Shape = Shape.RECTANGLE,
     operator: Operator = Operator.AREA,
 ) -> Mosaic:
-    """Square cells on a lattice through ``phase`` (x, y in px of the picture), cut by the box."""
+    """Square cells on a grid through ``phase`` (x, y in px of the picture), cut by the box."""
     origin = [p + np.floor((b - p) / pitch) * pitch for p, b in zip(phase, box, strict=False)]
     return Mosaic(box, Axis(pitch, float(origin[0])), Axis(pitch, float(origin[1])), shape, operator)
 
 
-def _lattice(axis: Axis, end: int, size: int) -> NDArray[np.int64]:
+def _cell_bounds(axis: Axis, end: int, size: int) -> NDArray[np.int64]:
     """Bounds of the cells from cell 0 to the one that holds pixel ``end`` - 1, cut to the picture."""
     cells = int(np.ceil((end - axis.origin) / axis.pitch)) + 1
     return np.unique(np.clip(cell_edges(axis.pitch, axis.origin, 0, cells), 0, size))
@@ -94,7 +94,7 @@ def _sample(
 def pixelate(picture: NDArray[np.uint8], mosaic: Mosaic) -> NDArray[np.uint8]:
     """A copy of (H, W) or (H, W, C) with the mosaic drawn in."""
     height, width = picture.shape[:2]
-    rows, cols = _lattice(mosaic.y, mosaic.box[3], height), _lattice(mosaic.x, mosaic.box[2], width)
+    rows, cols = _cell_bounds(mosaic.y, mosaic.box[3], height), _cell_bounds(mosaic.x, mosaic.box[2], width)
     part = np.s_[rows[0] : rows[-1], cols[0] : cols[-1]]
     planes = np.moveaxis(np.atleast_3d(picture[part]).astype(np.float64), -1, 0)
     cells = [_sample(p, rows - rows[0], cols - cols[0], mosaic.operator) for p in planes]
@@ -148,5 +148,5 @@ def assert_right(region: MosaicRegion, mosaic: Mosaic) -> None:
         (mosaic.y, region.grid.y, mosaic.box[1]),
     ):
         assert seen.pitch == pytest.approx(true.pitch, rel=0.02)
-        # Pixels are whole: lattices that round to the same pixels differ by up to a pixel, and a bit far out.
+        # Pixels are whole: grids that round to the same pixels differ by up to a pixel, and a bit far out.
         assert phase_error_px(true, seen, start) <= 1.25

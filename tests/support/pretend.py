@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,8 +20,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from pipeline.types import Frame
 
 PRETENDED = torch.device("meta")
-DEVICES = ["pretended", pytest.param("cuda", marks=pytest.mark.gpu)]
-"""Of tests that run on each device that there is."""
 _CPU = torch.device("cpu")
 _ASKING = ("aten::_local_scalar_dense", "aten::_linalg_check_errors")
 """Within, the host waits for a number."""
@@ -132,13 +129,3 @@ def pretended_device() -> Iterator[Counted]:
 def sent(frame: Frame) -> Frame:
     """The frame on the pretended device, uncounted."""
     return replace(frame, planes=tuple(PretendedTensor(plane) for plane in frame.planes))
-
-
-@contextmanager
-def entered(device: str) -> Iterator[tuple[torch.device, Counted | None]]:
-    """One of DEVICES, and what it did if it pretends."""
-    if device != "pretended":
-        yield torch.device("cuda:0" if device == "cuda" else device), None
-        return
-    with pretended_device() as counted:
-        yield PRETENDED, counted

@@ -22,8 +22,8 @@ from pipeline.picture.resize import (
     to8,
     to8_array,
 )
+from tests.support.devices import DEVICES, entered
 from tests.support.mosaics import texture
-from tests.support.pretend import DEVICES, entered
 from tests.support.scene import scene
 
 TOLERANCE_LEVELS = 1

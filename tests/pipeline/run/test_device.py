@@ -39,8 +39,9 @@ from pipeline.stages.restore import restore
 from pipeline.stages.window import window
 from pipeline.track.mosaics import track
 from pipeline.types import Box, Found, Frame, Mask, Masked, MosaicRegion, Shape, Tracked
+from tests.support.devices import DEVICES, entered
 from tests.support.mosaics import locked, pixelate, texture
-from tests.support.pretend import DEVICES, PRETENDED, entered, pretended_device
+from tests.support.pretend import PRETENDED, pretended_device
 from tests.support.scene import CubicEngine, Scene, scene
 
 TOLERANCE_LEVELS = 1

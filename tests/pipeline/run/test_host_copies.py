@@ -40,7 +40,7 @@ THUMBNAIL = 128 * 96
 """bytes of a plane of what scene cuts are seen in"""
 CLEAR = locked((60, 60, 156, 156), (9, 9))
 FAINT = fixed((60, 50, 160, 170), 7.3, (2.1, 3.4))
-"""Found only from some frames together, see ``pool``."""
+"""Found only from some frames together, see ``multi_frame``."""
 
 
 def frames() -> list[Frame]:
@@ -72,11 +72,11 @@ def reconstructed(source: Iterator[Frame], info: StreamInfo, seen: list[int]) ->
 
 
 def test_reconstructing_fetches_what_it_examines_and_nothing_else() -> None:
-    """Also where lattices are searched in sums over frames."""
+    """Also where grids are searched in sums over frames."""
     source, info = frames(), stream_info(FRAMES, width=WIDTH, height=HEIGHT)
     here: list[int] = []
     wanted = list(reconstructed(iter(source), info, here))
-    assert max(here) == 2  # the faint one, too: the pool has been searched
+    assert max(here) == 2  # the faint one, too: sums over frames have been searched
     with pretended_device() as counted:
         there: list[int] = []
         painted = list(reconstructed((sent(f) for f in source), info, there))
