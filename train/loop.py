@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from train.networks import take_over
 from train.numerics import step_dtype
 from train.progress import Progress, open_board
 from train.state import STATE, State, check_recipe, write_recipe
-from train.task import Batch, Task
+from train.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ MAX_GRADIENT = 0.5
 
 
 def train(
-    task: Task[Batch],
+    task: Task[Any],
     out: Path,
     max_minutes: float = math.inf,
     resume: bool = False,
@@ -74,7 +75,7 @@ def train(
     return state
 
 
-def _described(task: Task[Batch]) -> str:
+def _described(task: Task[Any]) -> str:
     """What is about to be trained, on what and where."""
     state, recipe = task.state, task.recipe
     precision = str(step_dtype(state.device)).removeprefix("torch.")
@@ -84,7 +85,7 @@ def _described(task: Task[Batch]) -> str:
     )
 
 
-def _run(task: Task[Batch], out: Path, progress: Progress, max_minutes: float, workers: Workers) -> None:
+def _run(task: Task[Any], out: Path, progress: Progress, max_minutes: float, workers: Workers) -> None:
     state, recipe, saved = task.state, task.recipe, time.monotonic()
     try:
         while state.step < recipe.steps:
