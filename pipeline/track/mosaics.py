@@ -32,7 +32,7 @@ _REPEATED_SHARE = 0.6
 """Share of the look-ahead that shows a weak mosaic with one grid: chance repeats no grid."""
 _REPEATED_PITCH = 0.03
 """Relative; pitches this near each other are one grid's."""
-_REPEATED_SCORE = 0.42
+REPEATED_SCORE = 0.42
 """0..1, least mean score of such a mosaic. Bricks and tables, which repeat theirs, reach 0.41."""
 
 _STRONG_HITS = 2
@@ -216,7 +216,7 @@ def _repeats_one_grid(new: _MosaicTrack, start: int, frames: int) -> bool:
     """True where most of ``frames`` frames from ``start`` on show a mosaic in one grid, however weak."""
     regions = [r for at, r in new.seen.items() if at < start + frames]
     grids = [r.grid for r in regions if r.grid is not None]
-    if len(grids) < max(_REPEATED_SHARE * frames, 2) or np.mean([r.score for r in regions]) < _REPEATED_SCORE:
+    if len(grids) < max(_REPEATED_SHARE * frames, 2) or np.mean([r.score for r in regions]) < REPEATED_SCORE:
         return False
     pitch = np.array([(g.x.pitch, g.y.pitch) for g in grids])
     same = (np.abs(pitch / np.median(pitch, axis=0) - 1.0) <= _REPEATED_PITCH).all(axis=1)

@@ -14,6 +14,7 @@ from nets.pixelation import Operator
 from pipeline.config import FindConfig
 from pipeline.mosaic.redetect import verify_mosaic
 from pipeline.mosaic.single_scale import find_at_scale, read_grid_at_scale
+from pipeline.track.mosaics import REPEATED_SCORE
 from pipeline.types import Box, Shape
 from tests.support import SHARED
 from tests.support.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
@@ -220,7 +221,7 @@ def test_no_grid_where_there_is_none(box: Box) -> None:
 
 
 @pytest.mark.shared
-def test_real_footage_has_no_mosaic() -> None:
+def test_real_footage_has_no_mosaic_that_a_track_is_born_of() -> None:
     clips = SHARED / "data" / "videos" / "train"
     if not clips.exists():
         pytest.skip("no ../shared/data/videos/train beside the checkout")
@@ -228,9 +229,9 @@ def test_real_footage_has_no_mosaic() -> None:
         with av.open(str(path)) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index % 10 == 0:
-                    assert find_at_scale(frame.to_ndarray(format="gray"), SETTINGS) == [], (
-                        f"{path.name}, frame {index}"
-                    )
+                    found = find_at_scale(frame.to_ndarray(format="gray"), SETTINGS)
+                    strong = [region for region in found if region.score >= REPEATED_SCORE]
+                    assert strong == [], f"{path.name}, frame {index}"
                 if index == 40:
                     break
 
