@@ -292,12 +292,13 @@ def test_a_library_has_its_turn_between_what_was_and_what_comes(streams: Streams
 
 def test_the_pretended_streams_see_who_is_early(streams: Streams) -> None:
     """Else the two tests above prove nothing."""
-    side = torch.cuda.Stream(torch.device("cuda:0"))
+    pretended = vars(cuda)["torch"].cuda  # the fixture's
+    side = pretended.Stream(torch.device("cuda:0"))
     given = Plane(streams, "cuda:0", streams.written())
-    with torch.cuda.stream(side), pytest.raises(AssertionError, match="too early of default"):
+    with pretended.stream(side), pytest.raises(AssertionError, match="too early of default"):
         given.read()
-    side.wait_stream(torch.cuda.default_stream(None))
-    with torch.cuda.stream(side):
+    side.wait_stream(pretended.default_stream(None))
+    with pretended.stream(side):
         given.read()
     with pytest.raises(AssertionError, match="given away while"):
         given.let_go()
