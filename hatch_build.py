@@ -2,8 +2,8 @@
 
 In the repository ``pipeline``, ``nets``, ``export`` and ``train`` lie beside ``vidpipe`` and are imported by
 those names. Installed like that they would take four general names from the user's own modules. So the wheel
-has them as ``vidpipe._bundled.pipeline`` and so on, and this hook rewrites their imports, and the commands
-``python -m train.…`` in texts, while the wheel is built. An editable installation is left as it is.
+has them as ``vidpipe._bundled.pipeline`` and so on, and this hook rewrites their imports while the wheel is
+built. An editable installation is left as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 BUNDLED = ("pipeline", "nets", "export", "train")
 PREFIX = "vidpipe._bundled."
-_COMMAND = re.compile(rf"\bpython -m (?=(?:{'|'.join(BUNDLED)})\.)")
 _NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*")
 
 
@@ -35,7 +34,7 @@ def rewritten(source: str) -> str:
         name = re.compile(rb"(from|import)\s+").match(line, column)
         assert name is not None
         lines[row] = line[: name.end()] + PREFIX.encode() + line[name.end() :]
-    return _COMMAND.sub(f"python -m {PREFIX}", b"".join(lines).decode())
+    return b"".join(lines).decode()
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, int]]:

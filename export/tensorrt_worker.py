@@ -1,4 +1,4 @@
-"""``python -m export.tensorrt_worker`` builds one TensorRT plan in a process of its own.
+"""Builds one TensorRT plan: a program that ``export.tensorrt`` starts.
 
 A build is a call of C++ that may take an hour, that no signal interrupts and whose crash takes its process
 with it. So it has one of its own: the job comes as JSON on stdin, progress goes to stdout as one JSON object

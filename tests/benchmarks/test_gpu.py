@@ -22,6 +22,8 @@ from benchmarks.roofline import CORES, H100, network, stages
 from pipeline.cuda import why_none
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_piece_that_fails_or_hangs_leaves_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")

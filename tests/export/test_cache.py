@@ -20,6 +20,8 @@ from pipeline.engines import engine_file
 from pipeline.errors import InputError, OutputError
 from vidpipe.exports import kept, pruned
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def entry(tiny: Path, noise: Faces, cache_folder: Path) -> Entry:

@@ -22,6 +22,8 @@ from pipeline.engines.spec import read_onnx
 from pipeline.errors import CheckError, InputError, MissingError, OutputError, UsageError
 from tests.export.conftest import shaken
 
+pytestmark = pytest.mark.slow
+
 
 def made(weights: Path, target: Target, pictures: Faces, precision: Precision = "fp32") -> Entry:
     return export(Request(str(weights), target, precision), lambda: pictures)

@@ -19,6 +19,8 @@ from pipeline.engines.spec import read_onnx
 from pipeline.errors import UsageError
 from tests.export.conftest import shaken
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["idn", "nar", "nar-seed", "pixelizer-block"])
 def exported(

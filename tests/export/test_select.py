@@ -38,12 +38,14 @@ def _until_free(cache_folder: Path) -> None:
     pytest.fail("the builder does not end")
 
 
+@pytest.mark.slow
 def test_on_a_cpu_it_is_the_onnx_file(tiny: Path, cache_folder: Path) -> None:
     for engine in ("auto", "openvino", "onnxruntime"):
         assert engine_for(str(tiny), engine, "cpu").suffix == ".onnx"
     assert not list(cache_folder.glob("building-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.trt
 @pytest.mark.usefixtures("gpu")
 def test_meanwhile_the_next_best_runs_and_the_next_run_takes_the_engine(
@@ -65,6 +67,7 @@ def test_meanwhile_the_next_best_runs_and_the_next_run_takes_the_engine(
     assert engine_for(str(tiny), "onnxruntime", "auto").suffix == ".onnx", "what is asked for is not replaced"
 
 
+@pytest.mark.slow
 @pytest.mark.trt
 @pytest.mark.usefixtures("gpu")
 def test_a_build_that_fails_is_told_and_not_repeated(

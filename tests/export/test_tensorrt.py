@@ -25,7 +25,7 @@ from pipeline.engines.parity import Reference
 from pipeline.engines.tensorrt import check_plan
 from pipeline.errors import InputError, MissingError, OutputError
 
-pytestmark = pytest.mark.trt
+pytestmark = [pytest.mark.trt, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,6 +21,8 @@ from pipeline.engines import Precision, open_engine, tensorrt_library
 from pipeline.engines.torch import TorchEngine
 from pipeline.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_program_answers_as_pytorch_does(

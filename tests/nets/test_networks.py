@@ -72,6 +72,7 @@ def test_an_untrained_idn_is_bicubic_with_projection() -> None:
     torch.testing.assert_close(out, obs.base + trust[0] * (whole - obs.base))
 
 
+@pytest.mark.slow
 def test_the_paper_size_builds_and_runs() -> None:
     net = IDN(IDNConfig.paper())
     assert 15e6 < sum(p.numel() for p in net.parameters()) < 35e6

@@ -43,6 +43,7 @@ def luma(path: Path) -> NDArray[np.float32]:
     return np.stack(planes).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_toy_is_kept_and_exported(toy: Path) -> None:
     net = load(toy)
     assert isinstance(net, Toy)

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.train.test_training import SMALL, stills
 from train.loop import train
 from train.recipe import RestoreRecipe
 from train.restore_task import RestoreTask
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 WANTED = RestoreRecipe("idn", config=dict(SMALL), steps=2, batch=1, warmup=1, size_px=64, adversarial=0.01)

@@ -23,6 +23,8 @@ from train.loop import train
 from train.pixelizer_task import PixelizerTask, attack, change, draw, load_attacker
 from train.recipe import PixelizerRecipe
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 TINY = IDNConfig(width=8, widths=(16, 24), tail=8)
 

@@ -18,6 +18,8 @@ from train.recipe import RestoreRecipe
 from train.restore_task import LossNetworks, RestoreTask
 from train.state import State
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 PAPER = {"perceptual": 0.05, "style": 120.0, "tv": 0.1}
 

@@ -23,6 +23,8 @@ from train.networks import Batch, motion_loss
 from train.recipe import RestoreRecipe
 from train.restore_task import RestoreTask
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL = {"width": 8, "widths": [16, 24], "tail": 8}
 

@@ -25,6 +25,8 @@ from tests.support.portrait import FRAMES, SIZE, face_box, read_clip
 from tests.support.pretend import PRETENDED, pretended_device
 from tests.vidpipe.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 
 def _left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

@@ -11,6 +11,8 @@ import pytest
 
 import vidpipe
 
+pytestmark = pytest.mark.slow
+
 
 def test_importing_it_loads_no_library() -> None:
     program = (

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.vidpipe.conftest import Cli
 from vidpipe.bench import BenchReport, StageRate
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("decode", "find", "track", "crop", "window", "restore", "paste", "encode")
 
 

@@ -44,6 +44,7 @@ def pixels(path: Path) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.dali
 @pytest.mark.parametrize("span", [[], ["--start", "0.3", "--end", "1.0"]])
 def test_a_run_is_the_same_whoever_decodes(cli: Cli, vp9_clip: Path, tmp_path: Path, span: list[str]) -> None:

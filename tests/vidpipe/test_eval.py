@@ -15,6 +15,8 @@ from train.evaluation.conditions import Condition
 from train.evaluation.evaluate import Outcome, evaluate
 from vidpipe.cli.main import Interrupts, run_command
 
+pytestmark = pytest.mark.slow
+
 
 def command(*arguments: object) -> int:
     return run_command([str(a) for a in arguments], Interrupts())

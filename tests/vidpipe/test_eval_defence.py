@@ -15,6 +15,8 @@ from train.evaluation.defence import Defence
 from train.evaluation.pixelized_faces import Settings
 from vidpipe.cli.eval_defence import _retrained
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

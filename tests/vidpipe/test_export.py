@@ -11,6 +11,8 @@ from pipeline.engines import open_engine
 from tests.export.conftest import _warm, cache_folder, noise, tiny
 from vidpipe.cli.main import Interrupts, run_command
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["_warm", "cache_folder", "noise", "tiny"]
 
 

@@ -15,6 +15,8 @@ import pytest
 import vidpipe
 from tests.vidpipe.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., "subprocess.Popen[str]"]
 HEAVY = {"torch", "av", "cv2", "numpy", "scipy", "onnx", "openvino", "onnxruntime", "pydantic"}
 

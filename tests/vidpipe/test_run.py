@@ -29,6 +29,8 @@ from tests.support.pretend import PRETENDED, pretended_device
 from tests.support.scene import CubicEngine
 from tests.vidpipe.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE_LEVELS = 1
 """Codes by which a device may differ: sums in another order, rounded."""
 

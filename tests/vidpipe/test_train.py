@@ -10,6 +10,8 @@ import pytest
 from nets.checkpoint import load
 from vidpipe.cli.main import Interrupts, run_command
 
+pytestmark = pytest.mark.slow
+
 
 def command(*arguments: object) -> int:
     return run_command([str(a) for a in arguments], Interrupts())

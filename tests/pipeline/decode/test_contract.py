@@ -17,6 +17,8 @@ from pipeline.decode import DecoderName, open_decoder
 from pipeline.types import Frame
 from tests.support.clips import Planes, number_in, picture, write_clip
 
+pytestmark = pytest.mark.slow
+
 DECODERS = ["pyav", pytest.param("dali", marks=pytest.mark.dali)]
 FAST = {"cpu-used": "8", "deadline": "realtime", "g": "10"}
 

@@ -199,6 +199,7 @@ def test_a_picture_that_is_not_that_of_ffmpeg_is_refused(
         open_decoder(clip, decoder="dali")
 
 
+@pytest.mark.slow
 @DALI
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """150 frames of RGB are 41 MB; DALI may hold a few dozen of them."""

@@ -17,6 +17,8 @@ from pipeline.encode.pyav import PyAVEncoder
 from pipeline.errors import InputError, VidpipeError
 from tests.support.clips import Audio, Extras, number_in, write_clip
 
+pytestmark = pytest.mark.slow
+
 
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:

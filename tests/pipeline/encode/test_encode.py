@@ -27,6 +27,8 @@ from pipeline.types import Colour, Frame
 from tests.support import SHARED
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, write_clip
 
+pytestmark = pytest.mark.slow
+
 FAST = EncodeSettings(preset="ultrafast")
 
 

@@ -26,6 +26,8 @@ from pipeline.errors import InputError, OutputError, UsageError, VidpipeError
 from tests.support import ROOT
 from tests.support.clips import Audio, Extras, write_clip
 
+pytestmark = pytest.mark.slow
+
 FAST = EncodeSettings(preset="ultrafast")
 
 

@@ -28,6 +28,8 @@ from pipeline.engines.torch import TorchEngine
 from pipeline.errors import InputError, MissingError, UsageError
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 SPEC = EngineSpec(net="tiny", version="1", weights_sha256="0" * 64, window=5, context=1, size_px=16, cells=4)
 
 

@@ -22,6 +22,8 @@ from pipeline.faces.centerface import CenterFace, network
 from pipeline.faces.centerface_cuda import DeviceCenterFace, drawn, open_on_device
 from tests.pipeline.run.test_device import entered
 
+pytestmark = pytest.mark.slow
+
 SIZE = (416, 256)
 SCORE = 0.15
 HALF = (0.005, 0.01, 0.005, 0.005)

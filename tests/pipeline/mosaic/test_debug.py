@@ -17,6 +17,8 @@ from pipeline.types import Box
 from tests.support.mosaics import fixed, locked, noisy, pixelate, texture
 from tools import explain_mosaic
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FindConfig()
 
 

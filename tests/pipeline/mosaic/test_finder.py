@@ -18,6 +18,8 @@ from pipeline.mosaic.single_scale import find_at_scale
 from pipeline.types import Axis, Box, MosaicRegion
 from tests.support.mosaics import Mosaic, fixed, locked, noisy, phase_error_px, pixelate, texture
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FindConfig()
 SCALES = [(0.5, cv2.INTER_CUBIC), (1.5, cv2.INTER_CUBIC), (2.0, cv2.INTER_LANCZOS4), (3.0, cv2.INTER_LINEAR)]
 

@@ -14,6 +14,8 @@ from pipeline.mosaic.single_scale import find_at_scale
 from tests.pipeline.stages.test_find_mosaics import frame, run
 from tests.support.mosaics import Mosaic, fixed, iou, noisy, pixelate, texture
 
+pytestmark = pytest.mark.slow
+
 MOSAIC = fixed((60, 50, 160, 170), 7.3, (2.1, 3.4))
 
 

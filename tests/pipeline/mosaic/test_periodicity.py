@@ -41,6 +41,7 @@ def test_footage_without_cells_is_no_place_to_look(seed: int) -> None:
     assert periodic_grids(HostSampledEdges.from_luma(noisy(texture(240, 320, seed, 60.0), seed, 1.5))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_what_repeats_by_chance_among_hard_edges_is_not_found(seed: int) -> None:
     assert not any(f.regions for f in run([frame(i, cluttered(seed, None)) for i in range(9)]))

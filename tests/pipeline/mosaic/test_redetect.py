@@ -16,6 +16,8 @@ from pipeline.mosaic.single_scale import find_at_scale
 from pipeline.types import Axis, Box, Grid, MosaicRegion
 from tests.support.mosaics import Mosaic, assert_right, fixed, locked, noisy, pixelate, texture
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FindConfig()
 MOSAIC = locked((120, 90, 312, 306), (12, 12))
 

@@ -15,6 +15,8 @@ from nets.pixelation import Operator
 from pipeline.mosaic.sampling import MAX_LOG_ODDS, cell_values, features, log_odds, read_features, sampling_of
 from tests.support.mosaics import Mosaic, fixed, locked, noisy, pixelate, texture
 
+pytestmark = pytest.mark.slow
+
 BOX = (30, 20, 270, 260)
 
 

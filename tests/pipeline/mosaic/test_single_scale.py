@@ -19,6 +19,8 @@ from pipeline.types import Box, Shape
 from tests.support import SHARED
 from tests.support.mosaics import assert_right, fixed, iou, locked, noisy, phase_error_px, pixelate, texture
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FindConfig()
 
 

@@ -44,6 +44,8 @@ from tests.support.mosaics import locked, pixelate, texture
 from tests.support.pretend import PRETENDED, pretended_device
 from tests.support.scene import CubicEngine, Scene, scene
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE_LEVELS = 1
 """Codes by which a device may differ: sums in another order, rounded."""
 

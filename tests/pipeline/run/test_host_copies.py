@@ -33,6 +33,8 @@ from tests.support.mosaics import fixed, locked, noisy, pixelate, texture
 from tests.support.pretend import PRETENDED, pretended_device, sent
 from tests.support.scene import CubicEngine
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT, FRAMES = 640, 480, 16
 LUMA, CHROMA = WIDTH * HEIGHT, WIDTH * HEIGHT // 4
 """bytes of the planes"""

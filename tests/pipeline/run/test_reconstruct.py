@@ -28,6 +28,8 @@ from pipeline.run.sidecar import ReconstructReport, file_record
 from pipeline.stages.paste import paste
 from pipeline.types import Frame
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("find_mosaics", "track", "crop", "window", "restore", "paste")
 
 

@@ -54,6 +54,7 @@ def tracks(tracked: list[Tracked]) -> dict[int, list[int]]:
 PLACES = (60.0, 400.0, 800.0)
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(st.sets(st.integers(0, 2)), min_size=0, max_size=40),
     cuts=st.sets(st.integers(0, 39)),
@@ -77,6 +78,7 @@ def test_every_frame_leaves_once_in_order_and_tracks_have_no_gaps(
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 12), st.integers(0, 30))
 @settings(max_examples=30, deadline=None)
 def test_no_more_than_the_look_ahead_is_held(look_ahead: int, count: int) -> None:

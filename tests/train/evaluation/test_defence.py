@@ -30,6 +30,8 @@ from train.evaluation.pixelized_faces import (
 )
 from train.metrics import psnr
 
+pytestmark = pytest.mark.slow
+
 SCALE, SIZE_PX = 1.3, 96
 SEED = 5
 """Of a camera that the finder follows over all frames"""

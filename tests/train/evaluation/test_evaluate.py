@@ -19,6 +19,8 @@ from train.evaluation.conditions import LONGEST, TRAVEL, Condition, Scene, scene
 from train.evaluation.evaluate import Judges, evaluate
 from train.evaluation.methods import BICUBIC, PROJECTED, TRIVIAL, labels, read_networks
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL: dict[str, object] = {"width": 8, "widths": [16, 24], "tail": 8}
 

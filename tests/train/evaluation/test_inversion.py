@@ -13,6 +13,8 @@ from train.evaluation.inversion import Inversion, bilinear, estimate, invert, so
 from train.evaluation.methods import BICUBIC, Method
 from train.metrics import psnr
 
+pytestmark = pytest.mark.slow
+
 
 def draw(count: int = 3) -> list[Scene]:
     source = stills(count, 128)

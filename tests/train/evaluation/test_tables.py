@@ -42,6 +42,7 @@ def test_every_variant_of_every_table_can_be_made(name: str) -> None:
     assert set(table.metrics) <= {m.key for m in METRICS}
 
 
+@pytest.mark.slow
 def test_variants_train_alike_and_resume(tmp_path: Path) -> None:
     files = train_variants(TINY, (stills(), None), 0.0, tmp_path, CPU)
     plan = json.loads((tmp_path / "plan.json").read_text())
