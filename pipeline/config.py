@@ -305,7 +305,11 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
     name = ".".join(str(part) for part in first["loc"])
     origin = given[name].origin if name in given else "the settings"
     if first["type"] == "extra_forbidden":
-        return f"{origin} sets {name}, which is not a setting; pipeline.yaml lists them"
+        known = [knob for knob, _ in _leaves(RunConfig().model_dump())]
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+        return (
+            f"{origin} sets {name}, which is not a setting; the nearest is {nearest}, pipeline.yaml lists all"
+        )
     if name == "device":
         return f"device is {first['input']!r} (from {origin}); wanted auto, cpu, cuda or cuda:N"
     wanted = re.sub(r"^(Input|String|Value)", "it", first["msg"])

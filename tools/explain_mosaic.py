@@ -56,6 +56,10 @@ def main(arguments: list[str]) -> int:
         parser.error(str(error))
     if luma is None:
         parser.error(f"{options.clip} has no frame {options.frame}")
+    height, width = luma.shape
+    if options.region is not None and not options.region.covered(Box(0, 0, width, height)):
+        parser.error(f"--region lies outside the {width}x{height} picture")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     settings = FindConfig(min_cells=options.min_cells, min_score=options.min_score)
     explanation = explain_region(luma, settings, options.region)
     if not cv2.imwrite(str(options.output), explanation.picture[:, :, ::-1]):

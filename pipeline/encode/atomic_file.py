@@ -143,7 +143,9 @@ def _check(target: Path, source: Path, overwrite: bool) -> None:
         if target.samefile(source):
             raise OutputError(f"output {target} is the input itself; choose another name")
         if not overwrite:
-            raise OutputError(f"{target} exists; choose another name or allow overwriting")
+            raise OutputError(
+                f"{target} exists; choose another name, or replace it (-y; in Python overwrite=True)"
+            )
 
 
 def _sync_folder(folder: Path) -> None:

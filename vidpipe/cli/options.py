@@ -18,17 +18,30 @@ if TYPE_CHECKING:
 Input = Annotated[Path, typer.Argument(help="Video file to read.", show_default=False)]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings as in pipeline.yaml.", show_default=False),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings as in pipeline.yaml.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="auto|cpu|cuda:N", help="Where frames lie and networks run.", show_default=False
+        "--device",
+        metavar="auto|cpu|cuda:N",
+        help="Where frames lie and networks run.",
+        show_default=False,
     ),
 ]
 Decoder = Annotated[
     str | None,
-    typer.Option("--decoder", metavar="auto|pyav|dali", help="Library that decodes.", show_default=False),
+    typer.Option(
+        "--decoder",
+        metavar="auto|pyav|dali",
+        help="Library that decodes.",
+        show_default=False,
+    ),
 ]
 Net = Annotated[
     str | None,
@@ -54,7 +67,12 @@ Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say m
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 Codec = Annotated[
     str | None,
-    typer.Option("--codec", metavar="NAME", help="FFmpeg's name of an encoder.", show_default=False),
+    typer.Option(
+        "--codec",
+        metavar="NAME",
+        help="FFmpeg's name of an encoder.",
+        show_default=False,
+    ),
 ]
 Crf = Annotated[
     float | None, typer.Option("--crf", metavar="N", help="Quality, lower is better.", show_default=False)
@@ -64,13 +82,21 @@ Preset = Annotated[
 ]
 Audio = Annotated[
     str | None,
-    typer.Option("--audio", metavar="copy|drop", help="What happens to audio.", show_default=False),
+    typer.Option(
+        "--audio",
+        metavar="copy|drop",
+        help="What happens to audio.",
+        show_default=False,
+    ),
 ]
 
 Finder = Annotated[
     str | None,
     typer.Option(
-        "--finder", metavar="|".join(DETECTORS), help="Network that finds faces.", show_default=False
+        "--finder",
+        metavar="|".join(DETECTORS),
+        help="What finds faces; default centerface.",
+        show_default=False,
     ),
 ]
 MinFace = Annotated[
@@ -84,30 +110,66 @@ MinFace = Annotated[
 ]
 DetThreshold = Annotated[
     float | None,
-    typer.Option("--det-threshold", metavar="0..1", help="Weakest sight of a face.", show_default=False),
+    typer.Option(
+        "--det-threshold",
+        metavar="0..1",
+        help="How sure the detector must be; lower covers more.",
+        show_default=False,
+    ),
 ]
 FillBefore = Annotated[
     float | None,
     typer.Option(
-        "--fill-before", metavar="S", help="Seconds covered before a face is seen.", show_default=False
+        "--fill-before",
+        metavar="S",
+        help="Seconds covered before a face is seen; default 0.5.",
+        show_default=False,
     ),
 ]
 FillAfter = Annotated[
     float | None,
-    typer.Option("--fill-after", metavar="S", help="Seconds covered after it was seen.", show_default=False),
+    typer.Option(
+        "--fill-after",
+        metavar="S",
+        help="Seconds covered after it was seen; default 0.5.",
+        show_default=False,
+    ),
 ]
 Look = Annotated[
-    str | None, typer.Option("--look", metavar="mosaic|blur|solid", help="Of the mask.", show_default=False)
+    str | None,
+    typer.Option(
+        "--look",
+        metavar="mosaic|blur|solid",
+        help="What the mask looks like; default mosaic.",
+        show_default=False,
+    ),
 ]
 Blocks = Annotated[
-    int | None, typer.Option("--blocks", metavar="N", help="Blocks across a face.", show_default=False)
+    int | None,
+    typer.Option(
+        "--blocks",
+        metavar="N",
+        help="Blocks across a face; default 6.",
+        show_default=False,
+    ),
 ]
 MaskShape = Annotated[
-    str | None, typer.Option("--mask", metavar="ellipse|box", help="Shape of the mask.", show_default=False)
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="ellipse|box",
+        help="Shape of the mask; default ellipse.",
+        show_default=False,
+    ),
 ]
 MaskScale = Annotated[
     float | None,
-    typer.Option("--mask-scale", metavar="F", help="Of the mask over the face.", show_default=False),
+    typer.Option(
+        "--mask-scale",
+        metavar="F",
+        help="Size of the mask in face sizes; default 1.3.",
+        show_default=False,
+    ),
 ]
 HoldFor = Annotated[
     float | None,
@@ -138,7 +200,12 @@ Perturb = Annotated[
 ]
 Gate = Annotated[
     str | None,
-    typer.Option("--gate", metavar="on|off", help="Look through the output for faces.", show_default=False),
+    typer.Option(
+        "--gate",
+        metavar="on|off",
+        help="Release check: look through the output for faces; default on.",
+        show_default=False,
+    ),
 ]
 
 _SETTINGS = {

@@ -35,7 +35,11 @@ _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's 
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Default: IN.MODE.EXT beside IN.", show_default=False
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Default: clip.pixelize.mp4 beside clip.mp4.",
+        show_default=False,
     ),
 ]
 Mode = Annotated[str, typer.Option("--mode", metavar="|".join(MODES), help="What happens to faces.")]
@@ -44,14 +48,14 @@ Start = Annotated[
     str | None, typer.Option("--start", metavar="TIME", help="Seconds or HH:MM:SS.mmm.", show_default=False)
 ]
 End = Annotated[
-    str | None, typer.Option("--end", metavar="TIME", help="The first time left out.", show_default=False)
+    str | None, typer.Option("--end", metavar="TIME", help="Stop before this time.", show_default=False)
 ]
 Regions = Annotated[
     list[str] | None,
     typer.Option(
         "--region",
         metavar="X,Y,W,H[@START-END]",
-        help="reconstruct: a mosaic that is there; else a place to cover. px, times; repeatable.",
+        help="reconstruct: a mosaic to restore; else a place to cover. E.g. 410,80,120,130@0:03-0:09.",
         show_default=False,
     ),
 ]
@@ -67,13 +71,19 @@ Excluded = Annotated[
 During = Annotated[
     list[str] | None,
     typer.Option(
-        "--during", metavar="START-END", help="Cover faces in this time only; repeatable.", show_default=False
+        "--during",
+        metavar="START-END",
+        help="Cover faces in this time only; repeatable.",
+        show_default=False,
     ),
 ]
 Keep = Annotated[
     list[str] | None,
     typer.Option(
-        "--keep", metavar="TRACK", help="Leave this person; needs --from; repeatable.", show_default=False
+        "--keep",
+        metavar="TRACK",
+        help="Leave this person; needs --from; repeatable.",
+        show_default=False,
     ),
 ]
 Only = Annotated[

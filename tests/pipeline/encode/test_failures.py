@@ -59,7 +59,7 @@ def process(source: Path, output: Path, settings: EncodeSettings = FAST, *, over
 def test_existing_output(tmp_path: Path, clip: Path) -> None:
     output = tmp_path / "out.mp4"
     output.write_text("precious")
-    with refused(tmp_path, "exists; choose another name or allow overwriting"):
+    with refused(tmp_path, "exists; choose another name, or replace it"):
         process(clip, output)
     process(clip, output, overwrite=True)
     assert len(probe(output).pts) == 30

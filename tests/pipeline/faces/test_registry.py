@@ -12,7 +12,7 @@ from pipeline.config import Given, Resolved, resolve
 from pipeline.cuda import CPU
 from pipeline.decode import open_decoder
 from pipeline.errors import UsageError
-from pipeline.faces import DETECTORS, open_detector, register
+from pipeline.faces import DETECTORS, names, open_detector, register
 from pipeline.run.anonymize import anonymize
 from pipeline.run.job import AnonymizeJob
 from tests.support.clips import Planes, write_clip
@@ -78,12 +78,10 @@ def test_a_name_is_taken_once() -> None:
 
 
 def test_a_name_that_is_not_in_the_table_is_one_line_with_those_that_are() -> None:
-    wanted = (
-        r"faces.finder is 'haar' \(from --faces.finder\); it should be 'centerface', 's3fd' or 'blazeface'"
-    )
+    wanted = rf"faces.finder is 'haar' \(from --faces.finder\); it should be {names()}"
     with pytest.raises(UsageError, match=wanted):
         settings("haar")
-    with pytest.raises(UsageError, match="it should be 'centerface', 's3fd' or 'blazeface'"):
+    with pytest.raises(UsageError, match=f"it should be {names()}"):
         open_detector("haar", (64, 64))
 
 
