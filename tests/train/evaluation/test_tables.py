@@ -1,7 +1,9 @@
 """Tables as data: their variants can be made, train alike, resume, and stand together on a page."""
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -80,6 +82,7 @@ def test_a_variant_that_cannot_be_made_is_refused_before_the_first_step(tmp_path
 def test_it_is_known_who_is_in_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {"a.mp4": 2, "b.mp4": 0, "c.mp4": 1}
     picture = np.zeros((pack.LENGTH, pack.SIZE_PX, pack.SIZE_PX, 3), np.uint8)
+    monkeypatch.setitem(sys.modules, "decord", ModuleType("decord"))  # nothing is read here
     monkeypatch.setattr(pack, "open_detector", lambda *_, **__: None)
     monkeypatch.setattr(pack, "segments", lambda path, _: [picture] * runs[path.name])
     for name in runs:
