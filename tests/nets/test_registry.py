@@ -56,6 +56,7 @@ def test_a_toy_is_kept_and_exported(toy: Path) -> None:
     assert (spec.net, spec.version, spec.window, spec.fused) == ("toy", "unversioned", 1, False)
 
 
+@pytest.mark.slow
 def test_reconstruct_runs_a_toy(toy: Path, mosaic_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     report = vidpipe.reconstruct(mosaic_clip, out, net=str(toy), crf=10)

@@ -103,6 +103,7 @@ def test_questions_are_no_streams(source: str) -> None:
     assert not uses(source)
 
 
+@pytest.mark.slow
 def test_one_file_knows_streams_and_pinned_memory() -> None:
     known = {
         str(path.relative_to(ROOT)): uses(path.read_text(encoding="utf-8"))

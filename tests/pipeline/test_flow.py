@@ -75,6 +75,7 @@ def test_early_stop_joins_the_worker_and_closes_upstream(taken: int, depth: int)
     assert source.closed_in == (None if taken == 0 else "test-c")  # what never ran needs no closing
 
 
+@pytest.mark.slow
 @given(count=st.integers(1, 60), depth=st.integers(1, 6))
 def test_never_more_than_depth_plus_two_are_alive(count: int, depth: int) -> None:
     source = Source(count)

@@ -56,6 +56,7 @@ def test_points_go_to_the_picture_and_back(rotation: int, mirrored: bool) -> Non
     assert set(map(tuple, back.landmarks)) == {(300, 40), (340, 40), (300, 60), (340, 60), (320, 50)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("library", ["openvino", "onnxruntime"])
 def test_centerface_finds_a_face_upright_in_rotated_footage(rotation: int, library: str) -> None:

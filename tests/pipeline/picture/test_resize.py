@@ -30,6 +30,7 @@ TOLERANCE_LEVELS = 1
 """Codes by which a device may differ: sums in another order, rounded."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize(("rows", "cols"), [(72, 128), (73, 131), (288, 512), (1080, 1920)])
