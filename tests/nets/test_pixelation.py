@@ -17,12 +17,14 @@ def member(size: int, pitch: float, origin: float) -> torch.Tensor:
     return px.membership(index - index.min(), 40)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(8, 300))
 def test_a_box_of_n_blocks_has_the_widths_of_floor(blocks: int, size: int) -> None:
     got = px.axis_index(size, size / blocks, 0.0)
     assert got.tolist() == [i * blocks // size for i in range(size)]
 
 
+@settings(deadline=None)
 @given(st.floats(1.5, 40.0), st.floats(-50.0, 50.0))
 def test_edges_are_where_the_index_changes(pitch: float, origin: float) -> None:
     index = px.axis_index(200, pitch, origin).tolist()
