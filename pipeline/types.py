@@ -275,6 +275,10 @@ class TrackedRegion(Generic[R_co]):
     """First frame of the track."""
     last: bool
     """Last frame of the track."""
+    filled: bool = False
+    """Before the track's first sight or after its last one: the face is covered in case it is there."""
+    person: int = 0
+    """Who it is, from 1, the same in all tracks and shots of a person; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,12 +196,13 @@ def _region(track: _FaceTrack, time_s: float, box: Box, *, born: bool, last: boo
     nearest = track.regions[max(at, 0)]
     seen = at >= 0 and track.times[at] == time_s
     score = nearest.score if seen else 0.0
+    filled = at < 0 or (at == len(track.times) - 1 and not seen)
     region: Region
     if isinstance(nearest, MosaicRegion):
         region = MosaicRegion(box, Shape.ELLIPSE, score, nearest.grid)
     else:
         region = FaceRegion(box, score)
-    return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last)
+    return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last, filled=filled)
 
 
 def _reference(track: _FaceTrack, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
