@@ -3,30 +3,32 @@
     python -m benchmarks.covering CLIP... --labels benchmarks/labels     # labelled clips
     python -m benchmarks.covering --public                               # clips that it makes itself
 
-Runs ``vidpipe run`` in each of ``--modes`` and takes the masks from its reports, or takes ``--reports`` of
-earlier runs (DIR/CLIP.MODE.json, as ``--keep`` leaves them). Beside them stands deface at its defaults:
-its detector at full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3``
-paints them. What is measured: ``covering_measure``. Look at ``--sheets`` before you believe a figure; they
-show people and are never committed. The clips are for tests: fit nothing on them.
+Runs vidpipe in each of ``--modes`` and takes the masks from its reports, or takes ``--reports`` of earlier
+runs (DIR/CLIP.MODE.json, as ``--keep`` leaves them). Beside it stands deface at its defaults: its detector at
+full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3`` paints them;
+what it detects is kept in ``--cache``. ``covering_measure`` says what is measured. Look at ``--sheets`` before
+you believe a figure; they show people and are never committed. The clips are for tests: fit nothing on them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
+import vidpipe
 from benchmarks.covering_measure import Figures, Painted, measure, shares
 from benchmarks.covering_public import public_clips
 from benchmarks.covering_sheets import Shown, sheet
 from benchmarks.deface import deface_faces
 from benchmarks.face_labels import ClipLabels, labels_for
-from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
+from pipeline.run.anonymize_sidecar import AnonymizeReport, Mode, read_report
 from pipeline.types import Box
 
 DEFACE_SCALE = 1.6
@@ -51,17 +53,16 @@ def masks_of(report: AnonymizeReport) -> Masks:
     return masks
 
 
-def vidpipe_masks(clip: Path, mode: str, options: Sequence[str], keep: Path | None) -> Masks:
+def vidpipe_masks(clip: Path, mode: Mode, settings: Mapping[str, str], keep: Path | None) -> Masks:
     """Runs it. A face that the release check would refuse is counted here, not there."""
+    cover = {"pixelize": vidpipe.pixelize, "protect": vidpipe.protect}[mode]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"out{clip.suffix}"
-        command = [sys.executable, "-m", "vidpipe", "run", str(clip), "--mode", mode, "-o", str(target), "-q"]
-        subprocess.run([*command, "--gate", "off", *options], check=True)
-        report = Path(f"{target}.json")
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{clip.stem}.{mode}.json").write_bytes(report.read_bytes())
-        return masks_of(read_report(report))
+        report = cover(clip, target, release_check=False, preset="ultrafast", settings=settings)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / f"{clip.stem}.{mode}.json").write_text(report.as_json(), encoding="utf-8")
+    return masks_of(report)
 
 
 def deface_masks(clip: Path, cache: Path) -> Masks:
@@ -133,7 +134,7 @@ def arguments_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--labels", type=Path, default=Path(__file__).with_name("labels"))
     parser.add_argument("--public", action="store_true", help="clips made here, too")
     parser.add_argument("--modes", nargs="+", default=["pixelize"], choices=["pixelize", "protect"])
-    parser.add_argument("--options", default="", help="more options of vidpipe run, as one string")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="as in pipeline.yaml")
     parser.add_argument("--reports", type=Path, help="folder of reports; nothing is run")
     parser.add_argument("--keep", type=Path, help="folder for the reports of the runs")
     parser.add_argument("--against", choices=["deface", "nobody"], default="deface")
@@ -147,10 +148,11 @@ def arguments_of(arguments: Sequence[str]) -> argparse.Namespace:
 def tools_of(given: argparse.Namespace) -> dict[str, Callable[[Path], Masks]]:
     """What gives the masks of a clip, by the name of its column."""
 
-    def ours(mode: str) -> Callable[[Path], Masks]:
+    def ours(mode: Mode) -> Callable[[Path], Masks]:
         if given.reports is not None:
             return lambda clip: masks_of(read_report(given.reports / f"{clip.stem}.{mode}.json"))
-        return lambda clip: vidpipe_masks(clip, mode, given.options.split(), given.keep)
+        settings = dict(pair.split("=", 1) for pair in given.set)
+        return lambda clip: vidpipe_masks(clip, mode, settings, given.keep)
 
     tools = {f"vidpipe {mode}": ours(mode) for mode in given.modes}
     if given.against == "deface":
@@ -160,6 +162,7 @@ def tools_of(given: argparse.Namespace) -> dict[str, Callable[[Path], Masks]]:
 
 def main(arguments: Sequence[str]) -> None:
     given = arguments_of(arguments)
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         labelled = [(clip, labels_for(clip, given.labels)) for clip in given.clips]
         if given.public:
@@ -200,7 +203,7 @@ def _tell(results: dict[str, dict[str, Figures]], given: argparse.Namespace) -> 
         given.markdown.write_text(text, encoding="utf-8")
     if given.json is not None:
         content = {
-            "options": given.options.split(),
+            "settings": given.set,
             "all": {tool: shares(figures) for tool, figures in total.items()},
             "clips": {
                 clip: {tool: _plain(figures) for tool, figures in columns.items()}

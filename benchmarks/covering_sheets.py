@@ -32,9 +32,8 @@ def _cell(picture: Image.Image, place: Place, labels: ClipLabels, masks: Sequenc
     drawn = [(face.box, _FACE) for face in labels.on_frame(place.frame)]
     drawn += [(mask.box.scaled(mask.scale), _MASK) for mask in masks] + [(place.box, _PLACE)]
     for box, colour in drawn:
-        corners = [
-            (v - c + half) * scale for v, c in zip((box.x0, box.y0, box.x1, box.y1), (x, y) * 2, strict=True)
-        ]
+        left, top = (box.x0 - x + half) * scale, (box.y0 - y + half) * scale
+        corners = (left, top, left + box.width * scale, top + box.height * scale)
         draw.ellipse(corners, outline=colour)
     draw.text((3, 2), f"{labels.clip[:18]} {place.frame}", fill="white", stroke_width=1, stroke_fill="black")
     return cell

@@ -136,7 +136,7 @@ def read_labels(path: Path) -> ClipLabels:
 
 
 def labels_for(clip: Path, folder: Path) -> ClipLabels:
-    """The labels of a clip. Raises ValueError where there are none, or where they are those of another file."""
+    """The labels of a clip. Raises ValueError where there are none, or those of another file."""
     path = folder / f"{clip.stem}.json"
     if not path.is_file():
         raise ValueError(f"{clip.name} has no labels in {folder}")

@@ -10,13 +10,12 @@ A person looks at all sheets and writes FILE, JSON by the clip's stem:
                                "gone": [[60, 80]], "hidden": [[20, 25]], "back": [[90, 99]]}},
               "none": [2, 3]}}
 
-Chains are numbers on the sheets; every one belongs to a person or is none (``"none": "rest"``: all others). ``parts`` beside
-``chains`` are ``[chain, first frame, last frame]``, for chains that pass from one to another and need no decision
-then. ``boxes`` are drawn by hand, in px
-of the clip, on frames where no box is proposed or a wrong one; ``drop`` are frames whose proposal is bad and
-where the box is to be interpolated; ``gone`` are frames (first, last) without the face; ``hidden`` and the
-names of ``HARD`` are frames where it is in that state. ``cuts`` beside ``people`` adds cuts that were not
-seen, ``no_cuts`` removes such as are none.
+Chains are numbers on the sheets; every one belongs to a person or is none (``"none": "rest"``: all others).
+``parts`` are ``[chain, first frame, last frame]``, for chains that pass from one person to another. ``boxes``
+are drawn by hand, in px of the clip, on frames where no box is proposed or a wrong one; ``drop`` are frames
+whose proposal is bad and where the box is to be interpolated; ``gone`` are frames (first, last) without the
+face; ``hidden`` and the names of ``HARD`` are frames where it is in that state. ``cuts`` beside ``people``
+adds cuts that were not seen, ``no_cuts`` removes such as are none. ``check`` draws what ``write`` would write.
 
 Proposals come from CenterFace at two sizes and at a threshold that lets most things through. What it does not
 propose is found by looking at whole frames; that is why the sheets show nothing else.
@@ -176,7 +175,7 @@ def _kept(clip: Path, work: Path) -> dict[str, Any]:
 def _drawn(
     picture: Rgb, boxes: Sequence[tuple[str, Box]], title: str, width: int, ruler: bool
 ) -> Image.Image:
-    """A whole frame in ``width`` px with named boxes; with ``ruler`` a line at every eighth, in px of the clip."""
+    """A whole frame in ``width`` px with named boxes; with ``ruler`` lines with px of the clip."""
     scale = width / picture.shape[1]
     tile = Image.fromarray(picture).resize((width, round(picture.shape[0] * scale)))
     draw = ImageDraw.Draw(tile)

@@ -1,4 +1,4 @@
-"""Masks against made-up labels: what is missed, what is false, what trembles; and the labels that are kept."""
+"""Masks against made-up labels: what is missed, false or trembling; and the labels that are kept."""
 
 from __future__ import annotations
 
