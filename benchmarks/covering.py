@@ -5,9 +5,10 @@
 
 Runs vidpipe in each of ``--modes`` and takes the masks from its reports, or takes ``--reports`` of earlier
 runs (DIR/CLIP.MODE.json, as ``--keep`` leaves them). Beside it stands deface at its defaults: its detector
-at full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3`` paints them;
-what it detects is kept in ``--cache``. ``covering_measure`` says what is measured. Look at ``--sheets`` before
-you believe a figure; they show people and are never committed. The clips are for tests: fit nothing on them.
+at full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3`` has them;
+what it detects is kept in ``--cache``. ``covering_measure`` says what is measured. Look at ``--sheets`` first,
+before you believe a figure; they show people and are never committed. These are test clips: fit nothing on
+them.
 """
 
 from __future__ import annotations
@@ -88,19 +89,15 @@ def table(results: dict[str, Figures]) -> str:
     for name in next(iter(columns.values())):
         cells = " | ".join(_text(column[name], name) for column in columns.values())
         lines.append(f"| {name} | {cells} |")
-    absolute: dict[str, Callable[[Figures], int]] = {
+    numbers: dict[str, Callable[[Figures], object]] = {
         "faces uncovered": lambda f: f.faces.total() - f.covered.total(),
         "frames with an uncovered face": lambda f: f.frames_uncovered,
-        "masks; of them false": lambda f: f.masks,
+        "masks; of them false": lambda f: f"{f.masks}; {f.false_masks}",
         "frames with a false mask": lambda f: f.frames_false,
-        "tracks that are false": lambda f: f.false_tracks,
+        "tracks; of them false": lambda f: f"{f.all_tracks}; {f.false_tracks}" if f.all_tracks else "-",
     }
-    for name, of in absolute.items():
-        cells = [
-            f"{of(figures)}; {figures.false_masks}" if name.startswith("masks") else str(of(figures))
-            for figures in results.values()
-        ]
-        lines.append(f"| {name}, number | {' | '.join(cells)} |")
+    for name, of in numbers.items():
+        lines.append(f"| {name}, number | {' | '.join(str(of(figures)) for figures in results.values())} |")
     return "\n".join(lines)
 
 

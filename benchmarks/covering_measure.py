@@ -78,6 +78,7 @@ class Figures:
     """That had a mask at least once."""
     tracks: int = 0
     """Of people: a track that passes from one to another counts for both."""
+    all_tracks: int = 0
     false_tracks: int = 0
     """With false masks on more than half of their frames."""
     jitter_place: float = 0.0
@@ -169,6 +170,7 @@ def measure(labels: ClipLabels, masks: Sequence[Sequence[Painted]]) -> Figures:
                 tracks[face.person].add(best.track)
     figures.people = len(tracks)
     figures.tracks = sum(map(len, tracks.values()))
+    figures.all_tracks = len(states)
     figures.false_tracks = sum(2 * sum(seen) > len(seen) for seen in states.values())
     _jitter(figures, labels, masks)
     return figures

@@ -15,7 +15,7 @@ Chains are numbers on the sheets; every one belongs to a person or is none (``"n
 are drawn by hand, in px of the clip, on frames where no box is proposed or a wrong one; ``drop`` are frames
 whose proposal is bad and where the box is to be interpolated; ``gone`` are frames (first, last) without the
 face; ``hidden`` and the names of ``HARD`` are frames where it is in that state. ``cuts`` beside ``people``
-adds cuts that were not seen, ``no_cuts`` removes such as are none. ``check`` draws what ``write`` would write.
+adds cuts that were not seen, ``no_cuts`` removes such as are none. ``check`` draws what ``write`` writes.
 
 Proposals come from CenterFace at two sizes and at a threshold that lets most things through. What it does not
 propose is found by looking at whole frames; that is why the sheets show nothing else.
