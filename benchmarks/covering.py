@@ -5,8 +5,8 @@
 
 Runs vidpipe in each of ``--modes`` and takes the masks from its reports, or takes ``--reports`` of earlier
 runs (DIR/CLIP.MODE.json, as ``--keep`` leaves them). Beside it stands deface at its defaults: its detector
-at full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3`` has them;
-what it detects is kept in ``--cache``. ``covering_measure`` says what is measured. Look at ``--sheets`` first,
+at full size on every frame, threshold 0.2, ellipses of 1.6 x the box, as its ``--mask-scale 1.3`` is.
+What it detects is kept in ``--cache``. ``covering_measure`` says what is measured. Look at ``--sheets``
 before you believe a figure; they show people and are never committed. These are test clips: fit nothing on
 them.
 """
