@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import av
 import cv2
@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmarks.face_labels import ClipLabels, Hard, Span, as_text, sha256_of
+from benchmarks.face_labels import HARD, ClipLabels, Span, as_text, sha256_of
 from pipeline.faces import FaceDetector, open_detector
 from pipeline.faces.centerface import SAME_FACE_IOU
 from pipeline.stages.shot_cuts import Cuts
@@ -51,6 +51,7 @@ _LONG_SIDES_PX = (320, 640)
 _LINK_IOU = 0.25
 _LINK_KEYS = 4
 """A chain goes on over so many key frames without a box."""
+_STATES: tuple[str, ...] = ("gone", "hidden", *HARD)
 _COLOURS = ("#00ff40", "#ffb000", "#40c0ff", "#ff40ff", "#ffff00", "#ff4040")
 
 Rgb = NDArray[np.uint8]
@@ -225,7 +226,7 @@ def sheets(
 
 def _state_of(person: dict[str, Any], frame: int) -> str | None:
     """``gone``, ``hidden``, a name of ``HARD``, or None for a plain face."""
-    for state in ("gone", "hidden", *get_args(Hard)):
+    for state in _STATES:
         if any(first <= frame <= last for first, last in person.get(state, [])):
             return state
     return None
@@ -264,7 +265,7 @@ def spans_of(
             x0, y0, x1, y1 = (round(v, 1) for v in _sides(box))
             keys.append((frame, x0, y0, x1, y1))
         if ends and keys:
-            hard: Any = state if state in get_args(Hard) else None
+            hard: Any = state if state in HARD else None
             spans.append(Span(person=number, visible=state != "hidden", hard=hard, keys=keys))
             keys = []
     return spans
