@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -203,16 +203,17 @@ def _tell(results: dict[str, dict[str, Figures]], given: argparse.Namespace) -> 
             "settings": given.set,
             "all": {tool: shares(figures) for tool, figures in total.items()},
             "clips": {
-                clip: {tool: _plain(figures) for tool, figures in columns.items()}
+                clip: {tool: plain(figures) for tool, figures in columns.items()}
                 for clip, columns in results.items()
             },
         }
         given.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _plain(figures: Figures) -> dict[str, object]:
-    """Sums alone, without the places."""
-    return {name: value for name, value in asdict(figures).items() if name not in ("uncovered", "false")}
+def plain(figures: Figures) -> dict[str, object]:
+    """Sums alone, for JSON, without the places."""
+    names = [field.name for field in fields(figures) if field.name not in ("uncovered", "false")]
+    return {name: getattr(figures, name) for name in names}
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.covering import table
+from benchmarks.covering import plain, table
 from benchmarks.covering_measure import Figures, Painted, measure, share_covered, shares
 from benchmarks.face_labels import ClipLabels, Span, as_text, labels_for, read_labels, sha256_of
 from pipeline.types import Box
@@ -165,3 +166,10 @@ def test_the_table_has_a_column_for_each_tool() -> None:
     rows = table({"a": one, "b": Figures(frames=1)}).splitlines()
     assert rows[0] == "| | a | b |"
     assert "| recall | 100.00 % | - |" in rows
+
+
+def test_sums_are_written_as_json() -> None:
+    written = json.loads(json.dumps(plain(measure(labels(still()), masks()))))
+    assert written["covered"] == {"32": FRAMES}
+    assert written["frames"] == FRAMES
+    assert "uncovered" not in written
