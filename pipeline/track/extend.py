@@ -53,9 +53,8 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     last = times[after - 1] if after else None
     following = times[after] if after < len(times) else None
     if last is not None and following is not None and following - last <= reach.before_s + reach.after_s:
-        share = (time_s - last) / (following - last)
-        a, b = (_smoothed(i, times, boxes) for i in (after - 1, after))
-        between = Box(*(p + share * (q - p) for p, q in zip(_corners(a), _corners(b), strict=True)))
+        ends = (_smoothed(after - 1, times, boxes), _smoothed(after, times, boxes))
+        between = line_between(time_s, (last, following), ends)
         unsure_s = min(time_s - last, following - time_s) - _SURE_S
         return between.scaled(1 + _GROWTH_PER_S * max(unsure_s, 0.0))
     from_behind = _extrapolate(time_s, after - 1, times, boxes) if behind else None
@@ -63,6 +62,12 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     if from_behind is not None and from_ahead is not None:
         return from_behind.hull(from_ahead)
     return from_behind or from_ahead
+
+
+def line_between(time_s: float, times: Sequence[float], boxes: Sequence[Box]) -> Box:
+    """The box that moves evenly from the first of two to the second."""
+    share = (time_s - times[0]) / (times[1] - times[0])
+    return Box(*(p + share * (q - p) for p, q in zip(*map(_corners, boxes), strict=True)))
 
 
 def is_reached(time_s: float, times: Sequence[float], reach: Reach) -> bool:
