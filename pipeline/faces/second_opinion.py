@@ -1,10 +1,14 @@
 """A second opinion on a face that the detector saw, from the surroundings of its box alone.
 
-Two small networks give it. *The close look* is CenterFace once more, on another picture: the mirrored square
-around the box, scaled so that the face has the size that the network knows best, brightened where it is dark.
-A face is seen again; a sleeve or a pattern of leaves hardly ever is. *The flag* is MediaPipe's landmark network
-(Kartynnik et al., arXiv 1907.06724): is there a face to have landmarks? It knows small and half-turned faces. A
-head from behind or in full profile is none to it, so it may speak for a face, and its silence says little.
+Two small networks give it.
+
+- *The close look* is CenterFace once more, on another picture: the mirrored square around the box, scaled so
+  that the face has the size that the network knows best, brightened where it is dark. A face is seen again; a
+  sleeve or a pattern of leaves hardly ever is.
+- *The flag* is MediaPipe's face landmark network (Kartynnik et al., arXiv 1907.06724): is there a face to
+  have landmarks? It knows small and half-turned faces, and no head from behind or in full profile. So it may
+  speak for a face, and its silence says little.
+
 ``weights/README.md`` tells where both come from.
 """
 

@@ -46,21 +46,22 @@ class Evidence:
 
     total: float = 0.0
     highest: float = -math.inf
-    """of ``total`` and of a single sight, so far"""
+    """of ``total``, and of a single sight on which the second opinion was asked"""
     asked: int = 0
+    """Second opinions"""
 
     def add(self, score: float, box: Box, ask: Callable[[], Opinion] | None) -> None:
         """A sight. ``ask`` gives the second opinion on it; None: there is none."""
-        alone = of_score(score)
+        alone, single = of_score(score), -math.inf
         if ask is None or max(self.highest, alone) >= _SURE or self.asked >= _ASKED:
             odds = alone if self.highest == -math.inf else _RESEMBLANCE * alone
         else:
             self.asked += 1
-            odds = of_both(score, ask())
+            odds = single = of_both(score, ask())
         if max(box.width, box.height) > _ODD_SHAPE * min(box.width, box.height):
-            odds += _AGAINST_SHAPE
+            odds, single = odds + _AGAINST_SHAPE, single + _AGAINST_SHAPE
         self.total = max(self.total, _AGAINST) + odds
-        self.highest = max(self.highest, self.total, odds)
+        self.highest = max(self.highest, self.total, single)
 
 
 def of_score(score: float) -> float:
