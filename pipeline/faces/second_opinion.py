@@ -36,6 +36,8 @@ _CLOSE_MARGIN = 3.0
 _WEAKEST = 0.02
 """Score, 0..1, of what the close look tells of at all."""
 _SAME_FACE_IOU = 0.35
+_ENOUGH = 0.4
+"""Score of the close look from which the landmark network is not asked, too."""
 _SEARCHED = 0.8
 """Sizes of the face that it may lie beside its expected place."""
 _BRIGHT, _BRIGHTEST_GAIN = 230.0, 8.0
@@ -49,7 +51,7 @@ class Opinion:
     close: float
     """0..1, score of the face that the close look sees in the same place"""
     flag: bool
-    """True where the landmark network sees a face."""
+    """True where the landmark network was asked and sees a face."""
 
 
 class SecondOpinion:
@@ -74,9 +76,12 @@ class SecondOpinion:
     def __call__(self, frame: Frame, box: Box) -> Opinion:
         """On a box in px of the frame as coded."""
         self.asked += 1
-        same = [f.score for f in self._seen(frame, box) if f.box.iou(box) > _SAME_FACE_IOU]
+        seen = self._seen(frame, box)
+        close = max((f.score for f in seen if f.box.iou(box) > _SAME_FACE_IOU), default=0.0)
+        if close >= _ENOUGH:
+            return Opinion(close, flag=False)
         picture = brightened(self._square(box, _FLAG_MARGIN, FLAG_PX).picture(frame))
-        return Opinion(max(same, default=0.0), float(self._flag(picture)[0].item()) > 0)
+        return Opinion(close, float(self._flag(picture)[0].item()) > 0)
 
     def look(self, frame: Frame, expected: Box, min_score: float) -> Face | None:
         """The face nearest to where one is expected, in px of the frame as coded; None: there is none."""

@@ -1,10 +1,11 @@
 """How sure it is that a track shows a face: log odds, added up over its sights.
 
 A sight's log odds come from the detector's score alone, or from the score and the second opinion
-(``pipeline.faces.second_opinion``), which is asked on the first sights of a track while it is in doubt. Both
-are logistic fits of faces against what is none (docs/decisions/024). Sights of one track resemble each other,
-so those on which nobody is asked count less. No more than ``_AGAINST`` is held against a track, and one sight
-that is sure is enough: a face that comes clear is believed at once.
+(``pipeline.faces.second_opinion``). That is asked while a track is in doubt, on sights of a better score than
+those before. Both are logistic fits of faces against what is none (docs/decisions/024,
+``tools.fit_evidence``). Sights of one track resemble each other, so those on which nobody is asked count less.
+No more than ``_AGAINST`` is held against a track, and one sight that is sure is enough: a face that comes clear
+is believed at once.
 
 No opinion decides alone: a head in profile or in the dark, which only the detector sees, is believed after
 some sights of moderate score.
@@ -27,7 +28,7 @@ ENOUGH: dict[Care, float] = {"strict": -math.inf, "balanced": -1.0, "tidy": 1.5}
 _SURE = 3.4
 """Log odds from which nobody is asked: a score of 0.58, or a second opinion that agrees."""
 _ASKED = 3
-"""Sights on which the second opinion is asked, at most."""
+"""Second opinions on a track, at most."""
 _ALONE = (5.55, 3.96)
 """Log odds of a score s: a + b ln s; 0 at 0.25."""
 _TOGETHER = (4.42, 1.59, 1.68, 2.55)
@@ -49,14 +50,17 @@ class Evidence:
     """of ``total``, and of a single sight on which the second opinion was asked"""
     asked: int = 0
     """Second opinions"""
+    asked_score: float = 0.0
+    """0..1, best score of a sight on which the second opinion was asked"""
 
     def add(self, score: float, box: Box, ask: Callable[[], Opinion] | None) -> None:
         """A sight. ``ask`` gives the second opinion on it; None: there is none."""
         alone, single = of_score(score), -math.inf
-        if ask is None or max(self.highest, alone) >= _SURE or self.asked >= _ASKED:
+        sure = max(self.highest, alone) >= _SURE
+        if ask is None or sure or self.asked >= _ASKED or score <= self.asked_score:
             odds = alone if self.highest == -math.inf else _RESEMBLANCE * alone
         else:
-            self.asked += 1
+            self.asked, self.asked_score = self.asked + 1, score
             odds = single = of_both(score, ask())
         if max(box.width, box.height) > _ODD_SHAPE * min(box.width, box.height):
             odds, single = odds + _AGAINST_SHAPE, single + _AGAINST_SHAPE

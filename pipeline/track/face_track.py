@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config import FacesConfig, TrackConfig
 from pipeline.faces.second_opinion import Opinion
 from pipeline.track.evidence import ENOUGH, Evidence
-from pipeline.track.extend import Reach, box_at, is_reached
+from pipeline.track.extend import Reach, box_at
 from pipeline.types import Box, FaceRegion, Found, Region
 
 
@@ -76,10 +76,6 @@ class FaceTrack:
         reach = self.reach(belief)
         return box_at(time_s, self.times, self.boxes, reach) if self._in_shot(time_s) else None
 
-    def is_on(self, time_s: float, belief: Belief) -> bool:
-        """Whether ``at`` has a box."""
-        return self._in_shot(time_s) and is_reached(time_s, self.times, self.reach(belief))
-
     def _in_shot(self, time_s: float) -> bool:
         return self.start_s <= time_s and (self.end_s is None or time_s < self.end_s)
 
@@ -104,16 +100,16 @@ class Belief:
     """Of such a track: to the frames that were looked at before and after, since no face turns away in it."""
 
     @staticmethod
-    def of(settings: FacesConfig, mosaics: TrackConfig, asks: bool) -> Belief:
+    def of(settings: FacesConfig, mosaics: TrackConfig, picture: Box, *, asks: bool) -> Belief:
         strict = settings.care == "strict"
-        reach = Reach(settings.covered_before_s, settings.covered_after_s)
+        reach = Reach(settings.covered_before_s, settings.covered_after_s, picture)
         return Belief(
             settings.birth_score or settings.min_score,
             ENOUGH[settings.care] if asks else -math.inf,
             1 if strict else mosaics.min_hits,
             0.0 if strict else mosaics.birth_score,
             reach,
-            reach if strict else Reach(settings.look_s, settings.look_s),
+            reach if strict else Reach(settings.look_s, settings.look_s, picture),
         )
 
 

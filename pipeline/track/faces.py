@@ -64,7 +64,7 @@ def track_faces(
     ``second`` gives the second opinion and looks at frames between detections; without it any sight makes a
     track. ``mosaics``: what confirms a mosaic in which no face is seen.
     """
-    tracks = _FaceTracks(settings, mosaics or TrackConfig(), float(info.rate), second)
+    tracks = _FaceTracks(settings, mosaics or TrackConfig(), info, second)
     held: deque[Found[Region]] = deque()
     for item in found:
         tracks.take(item, held)
@@ -80,13 +80,17 @@ class _FaceTracks:
     """All tracks that may still be on a frame that is held."""
 
     def __init__(
-        self, settings: FacesConfig, mosaics: TrackConfig, rate: float, second: SecondOpinion | None
+        self,
+        settings: FacesConfig,
+        mosaics: TrackConfig,
+        info: StreamInfo,
+        second: SecondOpinion | None,
     ) -> None:
         asks = second is not None and settings.care != "strict"
-        self._belief = Belief.of(settings, mosaics, asks)
+        self._belief = Belief.of(settings, mosaics, Box(0, 0, info.width, info.height), asks=asks)
         self._ask = second if asks else None
         self._look = None if second is None else partial(second.look, min_score=settings.min_score)
-        self._patience = round((settings.covered_before_s + settings.covered_after_s) * rate)
+        self._patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))
         self._association, self._shot_s = Association(self._patience), -math.inf
         self._tracks: list[FaceTrack] = []
         self._numbers = 0
@@ -133,7 +137,7 @@ class _FaceTracks:
                 self._numbers += 1
                 track.number = self._numbers
                 references[track.number] = _reference(track, item, held)
-            last = next_s is None or not track.is_on(next_s, self._belief)
+            last = next_s is None or track.at(next_s, self._belief) is None
             regions.append(_region(track, time_s, box, born=born, last=last))
         horizon_s = time_s - max(self._belief.face_reach.after_s, SMOOTH_S) - _MEMORY_S
         for track in self._tracks:

@@ -89,6 +89,18 @@ def test_what_moves_on_unseen_is_covered_where_it_was_and_where_it_would_be() ->
         assert boxes[10].covered(region.region.box) == 1
 
 
+def test_what_walks_out_of_the_picture_is_not_covered_beyond_its_exit() -> None:
+    """160 px wide; half a second would be 12 frames. A face that stands at the border is covered on."""
+    going: list[list[Region]] = [
+        [face(Box(92 + 5 * i, 40, 112 + 5 * i, 66))] if i <= 11 else [] for i in range(30)
+    ]
+    long = FacesConfig(every_s=0, fine_every_s=0, fill_before_s=0.5, fill_after_s=0.5)
+    for sights, last in ((going, 14), ([[face(Box(147, 40, 167, 66))] if r else [] for r in going], 23)):
+        items = list(track_faces(found(sights), settings=long, info=stream_info(30)))
+        assert _covered(items)[-1] == last
+        assert [i.frame.index for i in items for r in i.regions if r.last] == [last]
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seen=st.sets(st.integers(0, 39)),
@@ -197,10 +209,10 @@ def test_a_face_that_comes_clear_is_covered_whatever_came_before() -> None:
     assert set(_covered(_judged(sights, _Second(NO)))) >= set(range(42 - FAR, 43 + FAR))
 
 
-def test_nobody_is_asked_on_a_sure_face_and_on_a_doubtful_one_three_times() -> None:
-    for score, times in ((0.9, 0), (0.25, 3)):
+def test_nobody_is_asked_on_a_sure_face_and_on_a_doubtful_one_when_it_is_seen_better() -> None:
+    for first, step, times in ((0.9, 0.0, 0), (0.2, 0.0, 1), (0.2, 0.01, 3)):
         second = _Second(NO)
-        _judged(_detections(40, range(0, 40, 3), score=score), second)
+        _judged([[face(BOX, first + step * i)] for i in range(20)], second)
         assert second.asked == times
 
 
