@@ -3,9 +3,9 @@
 A sight's log odds come from the detector's score alone, or from the score and the second opinion
 (``pipeline.faces.second_opinion``). That is asked while a track is in doubt, on sights of a better score than
 those before. Both are logistic fits of faces against what is none (docs/decisions/024,
-``tools.fit_evidence``). Sights of one track resemble each other, so those on which nobody is asked count less.
-No more than ``_AGAINST`` is held against a track, and one sight that is sure is enough: a face that comes clear
-is believed at once.
+``tools.fit_evidence``). Sights of one track resemble each other, so those on which nobody is asked count
+less. No more than ``_AGAINST`` is held against a track, and one sight that is sure is enough: a face that
+comes clear is believed at once.
 
 No opinion decides alone: a head in profile or in the dark, which only the detector sees, is believed after
 some sights of moderate score.
