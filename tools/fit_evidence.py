@@ -87,7 +87,7 @@ def pages(files: list[Path], count: int) -> Iterator[tuple[Picture, list[Box]]]:
 
 
 def parts(clips: list[Path]) -> Iterator[tuple[Picture, list[Box] | None]]:
-    """Frames of clips, whose largest faces are none of the truth's business (None), and things without faces."""
+    """Frames of clips, whose faces are not known (None), and pictures of things."""
     for clip in clips:
         with av.open(clip) as container:
             for index, frame in enumerate(container.decode(video=0)):
