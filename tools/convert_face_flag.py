@@ -39,7 +39,7 @@ class _Source:
         return [self.graph.Operators(i) for i in range(self.graph.OperatorsLength())]
 
     def kind(self, operator: Any) -> str:
-        return self._names[self._model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()]
+        return str(self._names[self._model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()])
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         return tuple(int(size) for size in self.graph.Tensors(tensor).ShapeAsNumpy())
@@ -87,8 +87,8 @@ class _Converter:
                 self._node("MaxPool", operator, [first], kernel_shape=window, strides=steps, pads=pads)
             case "PAD":
                 before, after = self._source.values(operator.Inputs(1)).T
-                pads = np.concatenate([before[[0, 3, 1, 2]], after[[0, 3, 1, 2]]]).astype(np.int64)
-                self._node("Pad", operator, [first, self._constant(f"pads_{first}", pads)])
+                ends = np.concatenate([before[[0, 3, 1, 2]], after[[0, 3, 1, 2]]]).astype(np.int64)
+                self._node("Pad", operator, [first, self._constant(f"pads_{first}", ends)])
             case other:
                 raise ValueError(f"{other} is not known here")
 
