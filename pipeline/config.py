@@ -94,20 +94,37 @@ class FacesConfig(_Section):
     fine_every_s: float = Field(
         0.28, ge=0, le=0.5, description="the same of looks that see the smallest faces"
     )
+    every_frames: int = Field(8, ge=1, le=240, description="most frames from one look to the next")
+    fine_every_frames: int = Field(17, ge=1, le=240, description="the same of looks at the smallest faces")
     min_score: float = Field(0.15, gt=0, le=1, description="0..1, weakest sight that a track goes on with")
-    birth_score: float = Field(0.15, gt=0, le=1, description="0..1, one sight at least that makes a track")
+    birth_score: float | None = Field(
+        None, gt=0, le=1, description="0..1, one sight at least that makes a track; null: as min_score"
+    )
+    care: Literal["strict", "balanced", "tidy"] = Field(
+        "balanced", description="what is covered in doubt: all, what may be a face, what is likely one"
+    )
     fill_before_s: float = Field(0.5, ge=0, le=10, description="seconds covered before a face is seen")
     fill_after_s: float = Field(0.5, ge=0, le=10, description="seconds covered after it was seen")
 
     @property
+    def look_s(self) -> float:
+        """Longest time between two looks in seconds; 0: every frame is looked at."""
+        return 0.0 if self.care == "strict" else self.every_s
+
+    @property
+    def fine_look_s(self) -> float:
+        """The same of looks that see the smallest faces."""
+        return 0.0 if self.care == "strict" else self.fine_every_s
+
+    @property
     def covered_before_s(self) -> float:
         """Seconds covered before a face is seen, at least as long as two detections are apart."""
-        return max(self.fill_before_s, self.every_s, self.fine_every_s)
+        return max(self.fill_before_s, self.look_s, self.fine_look_s)
 
     @property
     def covered_after_s(self) -> float:
         """Seconds covered after a face was seen, at least as long as two detections are apart."""
-        return max(self.fill_after_s, self.every_s, self.fine_every_s)
+        return max(self.fill_after_s, self.look_s, self.fine_look_s)
 
 
 class MaskConfig(_Section):
@@ -224,7 +241,7 @@ def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) 
     if faces.finder not in DETECTORS:
         origin = given["faces.finder"].origin
         raise UsageError(f"faces.finder is {faces.finder!r} (from {origin}); it should be {names()}")
-    if faces.birth_score < faces.min_score:
+    if faces.birth_score is not None and faces.birth_score < faces.min_score:
         raise UsageError(
             f"faces.birth_score is {faces.birth_score} and faces.min_score {faces.min_score}; "
             "no sight is weaker than min_score, raise birth_score"

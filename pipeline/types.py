@@ -211,6 +211,8 @@ class MosaicRegion:
     """Columns and rows, of a rectangle in small cells: what speaks for other sides than those of ``box``."""
     scale: int = 1
     """The picture was 1 / ``scale`` of its size where it was found; see ``pipeline.mosaic.finder``."""
+    face_score: float = 0.0
+    """0..1, of a face that the face detector saw in it, too; 0: it saw none."""
 
 
 @dataclass(frozen=True, slots=True)

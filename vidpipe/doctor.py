@@ -226,7 +226,8 @@ def _faces() -> Iterator[Check]:
         return f"{finder.name}: sees the drawn faces that the CPU sees"
 
     known = (VidpipeError, RuntimeError, OSError)
-    yield _attempt("engine", "face finder", False, f"pip install --no-deps {kind.package}", look, known)
+    fix = f"pip install {kind.package or '--force-reinstall --no-deps vidpipe'}"
+    yield _attempt("engine", "face finder", False, fix, look, known)
     if kind.runs_on_gpu and not cuda.why_none():
         fix = "run --mode pixelize and protect with --device cpu"
         yield _attempt("device", "face finder on cuda:0", False, fix, compare, known)

@@ -164,8 +164,8 @@ def _anonymize_stages(
     if job.tracks is None:
         find = [
             *_looks(plan.scales, config),
-            f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
-            f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
+            f"track     {faces.care}; covered {faces.fill_before_s:g} s before and {faces.fill_after_s:g} s "
+            f"after; at most {held} frames in the look-ahead",
         ]
     else:
         find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
@@ -198,14 +198,14 @@ def _anonymize_stages(
 def _looks(sizes: Scales, config: RunConfig) -> list[str]:
     faces = config.faces
     fine = (
-        f"{_every(faces.fine_every_s)} at {_size(sizes.fine)} for faces of {sizes.min_face_px:.0f} px, which "
+        f"{_every(faces.fine_look_s)} at {_size(sizes.fine)} for faces of {sizes.min_face_px:.0f} px, which "
         f"become about {NET_FACE_PX} px"
     )
     if sizes.quick is sizes.fine:
-        fine = fine.replace(_every(faces.fine_every_s), _every(faces.every_s))
+        fine = fine.replace(_every(faces.fine_look_s), _every(faces.look_s))
     lines = [f"find      {faces.finder}, {fine}; score {faces.min_score} and more"]
     if sizes.quick is not sizes.fine:
-        quick = f"{_every(faces.every_s)} at {_size(sizes.quick)} for faces of {sizes.quick_face_px:.0f} px"
+        quick = f"{_every(faces.look_s)} at {_size(sizes.quick)} for faces of {sizes.quick_face_px:.0f} px"
         lines.append(f"          and {quick}")
     return lines
 

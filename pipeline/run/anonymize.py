@@ -21,6 +21,7 @@ from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
 from pipeline.faces import detector_kind, open_detector
 from pipeline.faces.input_picture import DetectorView, SmallPicture
+from pipeline.faces.second_opinion import SecondOpinion
 from pipeline.flow import prefetch
 from pipeline.notes import warned
 from pipeline.run.anonymize_sidecar import (
@@ -63,6 +64,8 @@ class Stages:
     plan: AnonymizePlan
     detection: FaceDetection | None
     """None where the tracks are given."""
+    second: SecondOpinion | None
+    """None where the tracks are given."""
     pixelizer: Pixelizer
     perturber: Perturber | None = None
     device: torch.device = cuda.CPU
@@ -74,7 +77,13 @@ class Stages:
         if self.detection is None:
             return timed("replay", "find", replay(frames, self.job.tracks or ()))
         found = timed("find", "find", self.detection(frames))
-        followed = track_faces(found, settings=self.config.faces, info=self.info)
+        followed = track_faces(
+            found,
+            settings=self.config.faces,
+            info=self.info,
+            second=self.second,
+            mosaics=self.config.track,
+        )
         return timed("track", "find", followed)
 
 
@@ -228,7 +237,8 @@ class Anonymize:
             perturber = Perturber(stack.enter_context(closing(_open_perturber(job, config))))
         frames_at = self.decoder_device(device)
         pixelizer = Pixelizer(info, config.mask, hold)
-        stages = Stages(info, job, config, plan, detection, pixelizer, perturber, frames_at)
+        opinion = None if detection is None else _second_opinion(info, config)
+        stages = Stages(info, job, config, plan, detection, opinion, pixelizer, perturber, frames_at)
         return Anonymization(decoder, stages, second)
 
 
@@ -258,6 +268,12 @@ def _detection(
     fine = _view(config, sizes.fine, device)
     quick = fine if sizes.quick is sizes.fine else _view(config, sizes.quick, device)
     return FaceDetection(fine, quick, config.faces, config.find if job.mode == "protect" else None)
+
+
+def _second_opinion(info: StreamInfo, config: RunConfig) -> SecondOpinion:
+    library = config.restore.engine
+    on_cpu = library if library in ("openvino", "onnxruntime") else "auto"
+    return SecondOpinion(info.rotation, info.sample_aspect, on_cpu, config.restore.threads or None)
 
 
 def calls_at_a_time(plan: AnonymizePlan, config: RunConfig, device: torch.device) -> int:

@@ -2,9 +2,9 @@
 
 Every frame is decoded and compared with the frame before it and with the one on which the detector ran last.
 The detector runs on the first and the last frame of a shot, on a frame that differs much from the last one it
-ran on, and else so often that no more than ``FacesConfig.every_s`` lie between two detections, nor more than
-``fine_every_s`` between two that find the smallest faces. A frame between two detections has no regions:
-tracks pass over it from the one to the other.
+ran on, and else so often that no more than ``FacesConfig.every_s`` and ``every_frames`` lie between two
+detections, nor more than ``fine_every_s`` and ``fine_every_frames`` between two that find the smallest faces.
+A frame between two detections has no regions: tracks pass over it from the one to the other.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class FaceDetection:
         self._mosaics = mosaics
         self._previous: list[MosaicRegion] = []
         self._detected_s = self._fine_s = -math.inf
+        self._detected_at = self._fine_at = 0
         self._seen = np.empty(0, np.uint8)
         self.count = DetectionCount()
         """So far."""
@@ -111,13 +112,23 @@ class FaceDetection:
         """The detection on a frame that is due for one. ``next_s``: time of the next frame of the same shot,
         None: there is none."""
         settings = self._settings
-        fine = item.cut or next_s is None or next_s - self._fine_s > settings.fine_every_s + SLACK_S
-        due = fine or next_s is None or next_s - self._detected_s > settings.every_s + SLACK_S
+        following = item.frame.index + 1
+        fine = (
+            item.cut
+            or next_s is None
+            or next_s - self._fine_s > settings.fine_look_s + SLACK_S
+            or following - self._fine_at > settings.fine_every_frames
+        )
+        due = (
+            fine
+            or (next_s or 0.0) - self._detected_s > settings.look_s + SLACK_S
+            or following - self._detected_at > settings.every_frames
+        )
         if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
             return None
-        self._detected_s, self._seen = item.time_s, item.thumbnail
+        self._detected_s, self._detected_at, self._seen = item.time_s, item.frame.index, item.thumbnail
         if fine or self._quick is self._fine:
-            self._fine_s = item.time_s
+            self._fine_s, self._fine_at = item.time_s, item.frame.index
             self.count.fine += 1
         else:
             self.count.quick += 1
@@ -151,8 +162,10 @@ def _joined(faces: list[FaceRegion], mosaics: list[MosaicRegion]) -> list[Region
     for mosaic in mosaics:
         inside = [f for f in faces if f.box.covered(mosaic.box) >= _SAME_PLACE]
         faces = [f for f in faces if f not in inside]
-        box, score = mosaic.box, mosaic.score
+        box = mosaic.box
         for face in inside:
-            box, score = box.hull(face.box), max(score, face.score)
-        joined.append(MosaicRegion(box, mosaic.shape, score, mosaic.grid))
+            box = box.hull(face.box)
+        face_score = max((face.score for face in inside), default=0.0)
+        score = max(mosaic.score, face_score)
+        joined.append(MosaicRegion(box, mosaic.shape, score, mosaic.grid, face_score=face_score))
     return joined + faces

@@ -1,7 +1,7 @@
 """A face track's box at any time: smoothed where the face was detected, extended where it was not.
 
 Where a face was missed, what is covered grows with the time to the nearest detection and with how fast it
-moves: it may have stopped, or gone on.
+moves: it may have stopped, or gone on. Where its way leads out of the picture it ends there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _SURE_S = 0.06
 per second squared is off by 2 % of its size in the middle between detections 0.12 s apart."""
 _FARTHEST = 1.5
 """Sizes of the face that it is extrapolated at its speed, at most."""
+_GONE = 1.5
+"""Size of the box, over the detected one, that must be outside the picture where a face has left it."""
 _KEPT = 0.9
 """Share of the detected box that the smoothed one contains at least; the mask's scale covers the rest."""
 
@@ -36,6 +38,8 @@ class Reach:
 
     before_s: float
     after_s: float
+    picture: Box | None = None
+    """px; a face whose way leads out of it is not covered beyond its exit"""
 
 
 def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: Reach) -> Box | None:
@@ -53,21 +57,22 @@ def box_at(time_s: float, times: Sequence[float], boxes: Sequence[Box], reach: R
     last = times[after - 1] if after else None
     following = times[after] if after < len(times) else None
     if last is not None and following is not None and following - last <= reach.before_s + reach.after_s:
-        share = (time_s - last) / (following - last)
-        a, b = (_smoothed(i, times, boxes) for i in (after - 1, after))
-        between = Box(*(p + share * (q - p) for p, q in zip(_corners(a), _corners(b), strict=True)))
+        ends = (_smoothed(after - 1, times, boxes), _smoothed(after, times, boxes))
+        between = line_between(time_s, (last, following), ends)
         unsure_s = min(time_s - last, following - time_s) - _SURE_S
         return between.scaled(1 + _GROWTH_PER_S * max(unsure_s, 0.0))
-    from_behind = _extrapolate(time_s, after - 1, times, boxes) if behind else None
-    from_ahead = _extrapolate(time_s, after, times, boxes) if ahead else None
+    picture = reach.picture
+    from_behind = _extrapolate(time_s, after - 1, times, boxes, picture) if behind else None
+    from_ahead = _extrapolate(time_s, after, times, boxes, picture) if ahead else None
     if from_behind is not None and from_ahead is not None:
         return from_behind.hull(from_ahead)
     return from_behind or from_ahead
 
 
-def is_reached(time_s: float, times: Sequence[float], reach: Reach) -> bool:
-    """Whether ``box_at`` has a box at that time."""
-    return any(_near(time_s, bisect_left(times, time_s - SLACK_S), times, reach))
+def line_between(time_s: float, times: Sequence[float], boxes: Sequence[Box]) -> Box:
+    """The box that moves evenly from the first of two to the second."""
+    share = (time_s - times[0]) / (times[1] - times[0])
+    return Box(*(p + share * (q - p) for p, q in zip(*map(_corners, boxes), strict=True)))
 
 
 def _near(time_s: float, after: int, times: Sequence[float], reach: Reach) -> tuple[bool, bool]:
@@ -102,13 +107,20 @@ def _smoothed(at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
     return middle.hull(detected.scaled(_KEPT))
 
 
-def _extrapolate(time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box]) -> Box:
-    """From detection ``at``: where it was, where it would be at its speed, and what lies between, grown."""
+def _extrapolate(
+    time_s: float, at: int, times: Sequence[float], boxes: Sequence[Box], picture: Box | None
+) -> Box | None:
+    """From detection ``at``: where it was, where it would be at its speed, and what lies between, grown.
+
+    None where at its speed it has left the picture.
+    """
     detected, away_s = boxes[at], time_s - times[at]
     vx, vy = _speed(at, times, boxes, past=away_s > 0)
     farthest = _FARTHEST * max(detected.width, detected.height)
     dx, dy = (max(-farthest, min(v * away_s, farthest)) for v in (vx, vy))
     moved = Box(detected.x0 + dx, detected.y0 + dy, detected.x1 + dx, detected.y1 + dy)
+    if picture is not None and moved.scaled(_GONE).covered(picture) == 0.0:
+        return None
     return detected.hull(moved).scaled(1 + _GROWTH_PER_S * abs(away_s))
 
 

@@ -1,27 +1,27 @@
 """Faces of single frames -> tracks that cover every frame on which the face may be seen.
 
-Norfair associates detections with tracks, in its maintained fork norfair-enough, which needs NumPy, SciPy and
-rich alone.
-
 What leaves for a frame is decided when the ``look_ahead_s`` after it have come, so that a face is covered
-from before its first detection (``pipeline.track.extend``), and a weak detection is believed when a strong
-one follows.
+from before its first detection (``pipeline.track.extend``), and a weak detection is believed when others
+follow (``pipeline.track.evidence``). Where a face does not move in a line from one detection to the next, the
+frames between them, which are held, are looked at, too.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from norfair import Detection, NoFilterFactory, Tracker
-from norfair.tracker import TrackedObject
 
-from pipeline.config import FacesConfig
-from pipeline.track.extend import SMOOTH_S, Reach, box_at, is_reached
+from pipeline.config import FacesConfig, TrackConfig
+from pipeline.faces.second_opinion import SecondOpinion
+from pipeline.track.association import Association
+from pipeline.track.between import Look, follow, look_between, may_be_one
+from pipeline.track.extend import SMOOTH_S
+from pipeline.track.face_track import Belief, FaceTrack, seconds
 from pipeline.types import (
     Box,
     FaceRegion,
@@ -35,8 +35,6 @@ from pipeline.types import (
     TrackedRegion,
 )
 
-_FARTHEST_MATCH = 0.9
-"""1 - IoU with the last detection, from which it is another face."""
 _MEMORY_S = 1.0
 """Seconds that detections are kept beyond the time in which anything asks for them."""
 
@@ -53,145 +51,106 @@ def lookahead_frames(info: StreamInfo, settings: FacesConfig) -> int:
     return int((np.searchsorted(times, times + reach, "right") - np.arange(len(times))).max()) + 2
 
 
-@dataclass(slots=True)
-class _FaceTrack:
-    start_s: float
-    """Seconds, of its shot."""
-    times: list[float] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
-    regions: list[Region] = field(default_factory=list)
-    best: float = 0.0
-    end_s: float | None = None
-    """Of its shot, once that is known."""
-    number: int | None = None
-    """Identity, given when its first frame leaves."""
-
-    def add(self, time_s: float, region: Region) -> None:
-        self.times.append(time_s)
-        self.boxes.append(region.box)
-        self.regions.append(region)
-        self.best = max(self.best, region.score)
-
-    def at(self, time_s: float, reach: Reach) -> Box | None:
-        return box_at(time_s, self.times, self.boxes, reach) if self._in_shot(time_s) else None
-
-    def is_on(self, time_s: float, reach: Reach) -> bool:
-        """Whether ``at`` has a box."""
-        return self._in_shot(time_s) and is_reached(time_s, self.times, reach)
-
-    def _in_shot(self, time_s: float) -> bool:
-        return self.start_s <= time_s and (self.end_s is None or time_s < self.end_s)
-
-    def forget(self, before_s: float) -> None:
-        """Drops detections that nothing will ask for any more; the last one stays."""
-        count = min(bisect_left(self.times, before_s), len(self.times) - 1)
-        del self.times[:count], self.boxes[:count], self.regions[:count]
-
-
-class _Association:
-    """Norfair's tracker: which detection belongs to which track, within one shot."""
-
-    def __init__(self, patience_frames: int) -> None:
-        # With a period of the whole patience a face that is hit once lives as long as one that is hit often.
-        self._patience = max(patience_frames, 1)
-        self._tracker = Tracker(
-            "iou",
-            _FARTHEST_MATCH,
-            hit_counter_max=self._patience,
-            initialization_delay=0,
-            # Where a missed face goes is decided in ``extend``; the Kalman filter's boxes turn inside out.
-            filter_factory=NoFilterFactory(),
-            past_detections_length=0,
-        )
-        self._tracks: dict[int, _FaceTrack] = {}
-
-    def update(self, time_s: float, start_s: float, regions: Sequence[Region]) -> list[_FaceTrack]:
-        """Gives each region to its track; returns the tracks that are new."""
-        detections = [
-            Detection(np.array([[r.box.x0, r.box.y0], [r.box.x1, r.box.y1]]), data=(time_s, r))
-            for r in regions
-        ]
-        new = []
-        tracker = self._tracker
-        tracker.update(detections, period=self._patience)
-        alive: dict[int, _FaceTrack] = {}
-        for tracked in tracker.tracked_objects:
-            identity = _identity(tracked)
-            track = self._tracks.get(identity)
-            if track is None:
-                track = _FaceTrack(start_s)
-                new.append(track)
-            alive[identity] = track
-            when, region = tracked.last_detection.data
-            if when == time_s:
-                track.add(time_s, region)
-        self._tracks = alive
-        return new
-
-
-def _identity(tracked: TrackedObject) -> int:
-    number = tracked.initializing_id
-    assert number is not None
-    return int(number)
-
-
 def track_faces(
-    found: Iterable[Found[Region]], *, settings: FacesConfig, info: StreamInfo
+    found: Iterable[Found[Region]],
+    *,
+    settings: FacesConfig,
+    info: StreamInfo,
+    second: SecondOpinion | None = None,
+    mosaics: TrackConfig | None = None,
 ) -> Iterator[TrackedFaces]:
-    """Frames in order, each exactly once; at most ``lookahead_frames`` are in here. A cut ends all tracks."""
-    patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))
-    reach = Reach(settings.covered_before_s, settings.covered_after_s)
-    held: deque[Found[Region]] = deque()
-    association, shot_s = _Association(patience), -math.inf
-    tracks: list[_FaceTrack] = []
-    numbers = 0
+    """Frames in order, each exactly once; at most ``lookahead_frames`` are in here. A cut ends all tracks.
 
-    def leave(next_s: float | None) -> TrackedFaces:
-        nonlocal numbers
-        item = held.popleft()
-        time_s = _seconds(item)
+    ``second`` gives the second opinion and looks at frames between detections; without it any sight makes a
+    track. ``mosaics``: what confirms a mosaic in which no face is seen.
+    """
+    tracks = _FaceTracks(settings, mosaics or TrackConfig(), info, second)
+    held: deque[Found[Region]] = deque()
+    for item in found:
+        tracks.take(item, held)
+        held.append(item)
+        # The frame after the one that leaves must have its whole look-ahead, too: it tells the track's end.
+        while len(held) > 1 and seconds(held[1]) + look_ahead_s(settings) < seconds(item):
+            yield tracks.on(held.popleft(), held)
+    while held:
+        yield tracks.on(held.popleft(), held)
+
+
+class _FaceTracks:
+    """All tracks that may still be on a frame that is held."""
+
+    def __init__(
+        self,
+        settings: FacesConfig,
+        mosaics: TrackConfig,
+        info: StreamInfo,
+        second: SecondOpinion | None,
+    ) -> None:
+        asks = second is not None and settings.care != "strict"
+        self._belief = Belief.of(settings, mosaics, Box(0, 0, info.width, info.height), asks=asks)
+        self._ask = second if asks else None
+        self._look = None if second is None else partial(second.look, min_score=settings.min_score)
+        self._patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))
+        self._association, self._shot_s = Association(self._patience), -math.inf
+        self._tracks: list[FaceTrack] = []
+        self._numbers = 0
+
+    def take(self, item: Found[Region], held: Iterable[Found[Region]]) -> None:
+        """The detections of the newest frame. ``held``: the frames before it that have not left."""
+        newest_s = seconds(item)
+        if item.cut:
+            for track in self._tracks:
+                track.end_s = newest_s if track.end_s is None else track.end_s
+            self._association, self._shot_s = Association(self._patience), newest_s
+        fresh = self._association.update(newest_s, self._shot_s, item.regions)
+        if self._look is not None:
+            self._join(fresh, [*held, item], self._look)
+        self._tracks += fresh
+        ask = None if self._ask is None else partial(self._ask, item.frame)
+        for track in self._tracks:
+            if track.times[-1] == newest_s:
+                track.weigh(ask)
+                if self._look is not None and track.is_believed(self._belief):
+                    look_between(track, held, self._look)
+
+    def _join(self, fresh: list[FaceTrack], frames: Sequence[Found[Region]], look: Look) -> None:
+        """Takes from ``fresh``, which begin on the last frame, those that a track is followed to."""
+        newest_s = seconds(frames[-1])
+        missed = [t for t in self._tracks if t.times[-1] < newest_s and t.end_s is None]
+        for track in [t for t in missed if t.is_face and t.is_believed(self._belief)]:
+            for new in [f for f in fresh if may_be_one(track, f)]:
+                if follow(track, new, frames, look):
+                    self._association.join(track, new)
+                    fresh.remove(new)
+                    break
+
+    def on(self, item: Found[Region], held: Sequence[Found[Region]]) -> TrackedFaces:
+        """What is covered on the oldest frame, ``item``; ``held`` are those after it."""
+        time_s, next_s = seconds(item), seconds(held[0]) if held else None
         regions, references = [], {}
-        for track in tracks:
-            box = track.at(time_s, reach) if track.best >= settings.birth_score else None
+        for track in self._tracks:
+            box = track.at(time_s, self._belief) if track.is_believed(self._belief) else None
             if box is None:
                 continue
             born = track.number is None
             if track.number is None:
-                numbers += 1
-                track.number = numbers
-                references[numbers] = _reference(track, item, held)
-            last = next_s is None or not track.is_on(next_s, reach)
+                self._numbers += 1
+                track.number = self._numbers
+                references[track.number] = _reference(track, item, held)
+            last = next_s is None or track.at(next_s, self._belief) is None
             regions.append(_region(track, time_s, box, born=born, last=last))
-        horizon_s = time_s - max(reach.after_s, SMOOTH_S) - _MEMORY_S
-        for track in tracks:
+        horizon_s = time_s - max(self._belief.face_reach.after_s, SMOOTH_S) - _MEMORY_S
+        for track in self._tracks:
             track.forget(horizon_s)
-        tracks[:] = [t for t in tracks if t.times[-1] >= horizon_s and not _has_ended(t, time_s)]
+        self._tracks = [t for t in self._tracks if t.times[-1] >= horizon_s and not _has_ended(t, time_s)]
         return TrackedFaces(item.frame, tuple(regions), references)
 
-    for item in found:
-        newest_s = _seconds(item)
-        if item.cut:
-            for track in tracks:
-                track.end_s = newest_s if track.end_s is None else track.end_s
-            association, shot_s = _Association(patience), newest_s
-        tracks += association.update(newest_s, shot_s, item.regions)
-        held.append(item)
-        # The frame after the one that leaves must have its whole look-ahead, too: it tells the track's end.
-        while len(held) > 1 and _seconds(held[1]) + look_ahead_s(settings) < newest_s:
-            yield leave(_seconds(held[1]))
-    while held:
-        yield leave(_seconds(held[1]) if len(held) > 1 else None)
 
-
-def _seconds(item: Found[Region]) -> float:
-    return float(item.frame.pts * item.frame.time_base)
-
-
-def _has_ended(track: _FaceTrack, time_s: float) -> bool:
+def _has_ended(track: FaceTrack, time_s: float) -> bool:
     return track.end_s is not None and time_s >= track.end_s
 
 
-def _region(track: _FaceTrack, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion[Region]:
+def _region(track: FaceTrack, time_s: float, box: Box, *, born: bool, last: bool) -> TrackedRegion[Region]:
     at = min(bisect_right(track.times, time_s), len(track.times)) - 1
     nearest = track.regions[max(at, 0)]
     seen = at >= 0 and track.times[at] == time_s
@@ -205,9 +164,9 @@ def _region(track: _FaceTrack, time_s: float, box: Box, *, born: bool, last: boo
     return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last, filled=filled)
 
 
-def _reference(track: _FaceTrack, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
+def _reference(track: FaceTrack, item: Found[Region], held: Iterable[Found[Region]]) -> Reference:
     """The detection with the best score among the frames that are at hand."""
-    frames = {_seconds(f): f.frame for f in (item, *held)}
+    frames = {seconds(f): f.frame for f in (item, *held)}
     at_hand = [i for i, time_s in enumerate(track.times) if time_s in frames]
     if not at_hand:  # it was believed only after its detections had left
         return Reference(item.frame, track.boxes[-1])

@@ -140,3 +140,15 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_the_default_run(tmp_path: Path) -> None:
     assert resolve(file=_write(tmp_path, "# nothing yet\n")).config == RunConfig()
+
+
+def test_a_detection_threshold_works_alone_and_strict_looks_at_every_frame() -> None:
+    faces = resolve({"faces.min_score": Given(0.6, "--det-threshold")}).config.faces
+    assert (faces.min_score, faces.care) == (0.6, "balanced")
+    assert (faces.look_s, faces.fine_look_s) == (faces.every_s, faces.fine_every_s) == (0.12, 0.28)
+    strict = resolve({"faces.care": Given("strict", "--care")}).config.faces
+    assert (strict.look_s, strict.fine_look_s) == (0, 0)
+    with pytest.raises(UsageError, match="no sight is weaker than min_score"):
+        resolve({"faces.min_score": Given(0.6, "-"), "faces.birth_score": Given(0.3, "-")})
+    with pytest.raises(UsageError, match=r"faces\.care is 'much' \(from --care\)"):
+        resolve({"faces.care": Given("much", "--care")})

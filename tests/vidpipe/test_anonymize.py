@@ -188,11 +188,9 @@ def test_a_face_that_the_gate_finds_leaves_no_output_and_a_report_to_go_on_from(
     portrait_clip: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / "out.mp4"
     blind = ("--mode", "pixelize", "--det-threshold", "1")  # nothing is that sure
-    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")
     assert cli("run", portrait_clip, "-o", output, *blind) == 4
     told = capsys.readouterr().err
     assert "frame 0 at 0.000 s" in told

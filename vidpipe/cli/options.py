@@ -117,6 +117,16 @@ DetThreshold = Annotated[
         show_default=False,
     ),
 ]
+Care = Annotated[
+    str | None,
+    typer.Option(
+        "--care",
+        metavar="strict|balanced|tidy",
+        help="What is covered in doubt: all, with a look at every frame; what may be a face (default); "
+        "what is likely one.",
+        show_default=False,
+    ),
+]
 FillBefore = Annotated[
     float | None,
     typer.Option(
@@ -220,6 +230,7 @@ _SETTINGS = {
     "finder": "faces.finder",
     "min_face": "faces.min_face_px",
     "det_threshold": "faces.min_score",
+    "care": "faces.care",
     "fill_before": "faces.fill_before_s",
     "fill_after": "faces.fill_after_s",
     "look": "mask.look",

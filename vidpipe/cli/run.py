@@ -24,7 +24,7 @@ EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio")
 """Options that are settings of every mode."""
 RESTORING = ("net",)
 COVERING = (
-    *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold"),
+    *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold", "care"),
     *("fill_before", "fill_after", "gate"),
 )
 PROTECTING = ("hold", "epsilon", "perturb")
@@ -141,6 +141,7 @@ def run(
     finder: options.Finder = None,
     min_face: options.MinFace = None,
     det_threshold: options.DetThreshold = None,
+    care: options.Care = None,
     fill_before: options.FillBefore = None,
     fill_after: options.FillAfter = None,
     gate: options.Gate = None,

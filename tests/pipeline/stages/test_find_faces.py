@@ -117,6 +117,28 @@ def test_no_two_looks_are_further_apart_than_frames_allow(steps: list[int]) -> N
             assert b == a + 1 or pts[b] - pts[a] <= every
 
 
+@pytest.mark.parametrize("step", [1, 0])
+def test_however_dense_the_frames_are_looks_are_few_frames_apart(step: int) -> None:
+    """960 frames a second, and a time scale that is wrong."""
+    frames = [replace(frame, time_base=Fraction(max(step, 1), 960)) for frame in _frames([90] * 60)]
+    frames = [replace(frame, pts=i if step else 7 + i // 50) for i, frame in enumerate(frames)]
+    quick, fine = _looked(frames)
+    assert max(b - a for a, b in itertools.pairwise(quick)) == EVERY.every_frames
+    assert max(b - a for a, b in itertools.pairwise(fine)) == EVERY.fine_every_frames
+
+
+@pytest.mark.parametrize("rate", [24, 25, 30, 50, 60])
+def test_at_usual_rates_the_bound_in_frames_changes_nothing(rate: int) -> None:
+    unbounded = EVERY.model_copy(update={"every_frames": 240, "fine_every_frames": 240})
+    frames = [replace(f, time_base=Fraction(1, rate), pts=i) for i, f in enumerate(_frames([90] * 80))]
+    assert _looked(frames) == _looked(frames, unbounded)
+
+
+def test_strict_looks_at_every_frame() -> None:
+    quick, fine = _looked(_frames([90] * 12), EVERY.model_copy(update={"care": "strict"}))
+    assert quick == fine == list(range(12))
+
+
 def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     quick = _Finder([_face(Box(10, 10, 50, 60), 0.4)])
     fine = _Finder([_face(Box(12, 11, 52, 58), 0.9), _face(Box(90, 60, 110, 84), 0.8)])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import FacesConfig
+from pipeline.faces import Face
+from pipeline.faces.second_opinion import Opinion
 from pipeline.track.extend import Reach, box_at
 from pipeline.track.faces import look_ahead_s, lookahead_frames, track_faces
-from pipeline.types import Box, Found, Region, TrackedFaces
+from pipeline.types import Box, Found, Frame, MosaicRegion, Region, Shape, TrackedFaces
 from tests.support.faces_scene import RATE, face, found, stream_info
 
 SETTINGS = FacesConfig(birth_score=0.35, every_s=0, fine_every_s=0, fill_before_s=0.2, fill_after_s=0.2)
@@ -85,6 +89,18 @@ def test_what_moves_on_unseen_is_covered_where_it_was_and_where_it_would_be() ->
         assert boxes[10].covered(region.region.box) == 1
 
 
+def test_what_walks_out_of_the_picture_is_not_covered_beyond_its_exit() -> None:
+    """160 px wide; half a second would be 12 frames. A face that stands at the border is covered on."""
+    going: list[list[Region]] = [
+        [face(Box(92 + 5 * i, 40, 112 + 5 * i, 66))] if i <= 11 else [] for i in range(30)
+    ]
+    long = FacesConfig(every_s=0, fine_every_s=0, fill_before_s=0.5, fill_after_s=0.5)
+    for sights, last in ((going, 14), ([[face(Box(147, 40, 167, 66))] if r else [] for r in going], 23)):
+        items = list(track_faces(found(sights), settings=long, info=stream_info(30)))
+        assert _covered(items)[-1] == last
+        assert [i.frame.index for i in items for r in i.regions if r.last] == [last]
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seen=st.sets(st.integers(0, 39)),
@@ -138,3 +154,127 @@ def test_smoothing_takes_jitter_out_and_keeps_what_was_seen() -> None:
     for s, b in zip(smooth, boxes, strict=True):
         assert s is not None
         assert b.scaled(0.89).covered(s) == 1
+
+
+class _Second:
+    """Says the same of all boxes, and sees the face where it was told that it is on a frame."""
+
+    def __init__(self, opinion: Opinion, truth: Callable[[int], Box] | None = None) -> None:
+        self.opinion, self.truth = opinion, truth
+        self.asked = 0
+        self.looked: list[int] = []
+
+    def __call__(self, frame: Frame, box: Box) -> Opinion:
+        self.asked += 1
+        return self.opinion
+
+    def look(self, frame: Frame, expected: Box, min_score: float) -> Face | None:
+        self.looked.append(frame.index)
+        return None if self.truth is None else Face(0.8, self.truth(frame.index), None)
+
+
+YES, NO = Opinion(close=0.6, flag=True), Opinion(close=0.0, flag=False)
+DEFAULTS = FacesConfig(fill_before_s=0.28, fill_after_s=0.28)
+FAR = 7
+"""frames of 0.28 s"""
+
+
+def _judged(
+    detections: Sequence[Sequence[Region]], second: _Second | None, settings: FacesConfig = DEFAULTS
+) -> list[TrackedFaces]:
+    info = stream_info(len(detections))
+    return list(track_faces(found(detections), settings=settings, info=info, second=second))
+
+
+def test_one_weak_sight_is_covered_if_the_second_opinion_speaks_for_it() -> None:
+    sights = _detections(30, [15], score=0.2)
+    assert _covered(_judged(sights, _Second(NO))) == []
+    assert len(_covered(_judged(sights, _Second(YES)))) == 2 * FAR + 1
+    second = _Second(NO)
+    assert len(_covered(_judged(sights, second, with_care("strict")))) == 2 * FAR + 1
+    assert second.asked == 0
+
+
+def test_no_second_opinion_decides_alone() -> None:
+    """A head in profile is seen again and again by the detector only; a sleeve is seen weakly."""
+    steady = range(3, 40, 3)
+    assert len(_covered(_judged(_detections(40, steady, score=0.45), _Second(NO)))) > 30
+    assert _covered(_judged(_detections(40, steady, score=0.2), _Second(NO))) == []
+    assert _covered(_judged(_detections(40, [20], score=0.7), _Second(NO)))
+
+
+def test_a_face_that_comes_clear_is_covered_whatever_came_before() -> None:
+    sights = _detections(60, range(0, 40, 3), score=0.16)
+    sights[42] = [face(BOX, 0.8)]
+    assert set(_covered(_judged(sights, _Second(NO)))) >= set(range(42 - FAR, 43 + FAR))
+
+
+def test_nobody_is_asked_on_a_sure_face_and_on_a_doubtful_one_when_it_is_seen_better() -> None:
+    for first, step, times in ((0.9, 0.0, 0), (0.2, 0.0, 1), (0.2, 0.01, 3)):
+        second = _Second(NO)
+        _judged([[face(BOX, first + step * i)] for i in range(20)], second)
+        assert second.asked == times
+
+
+def test_tidy_covers_less_than_balanced() -> None:
+    sights = _detections(30, [15], score=0.3)
+    perhaps = _Second(Opinion(close=0.2, flag=False))
+    assert _covered(_judged(sights, perhaps))
+    assert not _covered(_judged(sights, perhaps, with_care("tidy")))
+
+
+def with_care(care: str) -> FacesConfig:
+    return DEFAULTS.model_copy(update={"care": care})
+
+
+def test_a_box_that_no_head_fits_needs_more() -> None:
+    bar: list[list[Region]] = [[face(Box(10, 40, 110, 60), 0.3)] if i == 15 else [] for i in range(30)]
+    perhaps = _Second(Opinion(close=0.2, flag=False))
+    assert not _covered(_judged(bar, perhaps))
+
+
+def _mosaics(at: Sequence[int], score: float, face_score: float = 0.0) -> list[list[Region]]:
+    region = MosaicRegion(BOX, Shape.RECTANGLE, score, None, face_score=face_score)
+    return [[region] if i in at else [] for i in range(40)]
+
+
+def test_a_mosaic_alone_is_confirmed_by_three_looks_and_ends_where_it_is_not_seen() -> None:
+    assert _covered(_judged(_mosaics([15], 0.6), _Second(NO))) == []
+    assert _covered(_judged(_mosaics([15, 18, 21], 0.4), _Second(NO))) == []
+    assert _covered(_judged(_mosaics([15, 18, 21], 0.6), _Second(NO))) == list(range(12, 25))
+    assert _covered(_judged(_mosaics([15], 0.6, face_score=0.6), _Second(NO)))[0] == 15 - FAR
+    assert _covered(_judged(_mosaics([15], 0.4), _Second(NO), with_care("strict")))[0] == 15 - FAR
+
+
+def _swinging(index: int) -> Box:
+    """Its width to either side, 2.5 times a second: between two detections it jumps by more than itself."""
+    x = 80 + 24 * math.sin(2 * math.pi * 2.5 * index / RATE + 0.7)
+    return Box(x - 12, 40, x + 12, 70)
+
+
+def _under_masks(items: Sequence[TrackedFaces], truth: Callable[[int], Box]) -> list[float]:
+    """Share of the face under its mask by frame."""
+    return [
+        max((truth(i.frame.index).covered(r.region.box.scaled(1.3)) for r in i.regions), default=0.0)
+        for i in items
+    ]
+
+
+def test_a_face_that_swings_is_looked_at_between_two_detections() -> None:
+    sights: list[list[Region]] = [[face(_swinging(i))] if i % 3 == 0 else [] for i in range(76)]
+    second = _Second(YES, _swinging)
+    items = _judged(sights, second)
+    assert min(_under_masks(items, _swinging)[3:]) > 0.95
+    assert min(_under_masks(_judged(sights, None), _swinging)[3:]) < 0.8
+    assert {r.track for i in items for r in i.regions} == {1}
+    assert len(second.looked) == len(set(second.looked))
+
+
+@pytest.mark.parametrize("speed", [0, 6])
+def test_a_face_on_a_straight_way_costs_no_further_look(speed: int) -> None:
+    sights: list[list[Region]] = [
+        [face(Box(20 + speed * i / 3, 40, 44 + speed * i / 3, 70))] if i % 3 == 0 else [] for i in range(40)
+    ]
+    second = _Second(YES, _swinging)
+    _judged(sights, second)
+    assert second.looked == []
