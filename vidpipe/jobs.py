@@ -71,9 +71,13 @@ def anonymize_job(
 ) -> AnonymizeJob:
     """Makes the engine file of the network that ``protect.perturb`` asks for, if it asks for one.
 
-    Raises the errors of ``export.select.engine_for``.
+    Raises the errors of ``export.select.engine_for``, and UsageError for a selection that contradicts itself.
     """
     config, perturber = settings.config, None
+    selection = selection or Selection()
+    if selection.only_regions:
+        _check_only_regions(selection, settings, given=tracks is not None)
+        tracks = ()
     if mode == "protect" and config.protect.perturb != "none":
         perturber = engine_for(f"pixelizer-{config.protect.perturb}", config.restore.engine, "cpu")
     return AnonymizeJob(
@@ -83,7 +87,21 @@ def anonymize_job(
         end_s,
         overwrite,
         mode=mode,
-        selection=selection or Selection(),
+        selection=selection,
         tracks=tracks,
         perturber=perturber,
     )
+
+
+def _check_only_regions(selection: Selection, settings: Resolved, *, given: bool) -> None:
+    if not selection.regions:
+        raise UsageError("--only-regions covers what --region names; give at least one --region")
+    chosen = (selection.keep, selection.only, selection.excluded, selection.during)
+    if given or any(choice not in (None, ()) for choice in chosen):
+        raise UsageError(
+            "--only-regions looks for no face; --from, --keep, --only, --exclude-region and --during choose "
+            "among faces, leave one or the other out (a --region has times of its own: X,Y,W,H@START-END)"
+        )
+    asked = settings.origins.get("gate.scan") == "--gate" and settings.config.gate.scan
+    if asked:
+        raise UsageError("--gate on looks for faces outside the masks, which --only-regions leaves by choice")

@@ -220,7 +220,7 @@ class Anonymize:
                 *(config.mask.blocks, MANY_BLOCKS),
             )
         detection = _detection(job, plan, config, device) if job.tracks is None else None
-        checks = self.writes and config.gate.scan
+        checks = self.writes and config.gate.scan and not job.selection.only_regions
         second = _view(config, plan.scales.gate, device) if checks else None
         hold = config.protect if job.mode == "protect" else None
         perturber = None

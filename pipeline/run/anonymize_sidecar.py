@@ -30,6 +30,8 @@ class ChoiceRecord(_Record):
     during: list[str]
     tracks_from: str | None
     """Name of the sidecar whose tracks were used; None: found in this run."""
+    only_regions: bool = False
+    """No face was looked for."""
 
 
 class UncoveredRecord(_Record):

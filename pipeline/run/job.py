@@ -52,6 +52,8 @@ class Selection:
     """Places where faces stay as they are."""
     during: tuple[tuple[float | None, float | None], ...] = ()
     """Times in which faces are covered; empty: always."""
+    only_regions: bool = False
+    """``regions`` are covered and nothing else: no face is looked for, in the output neither."""
     words: ChoiceRecord | None = None
     """The same in the user's words, for the sidecar."""
 
@@ -64,6 +66,7 @@ class Selection:
             excluded=[_region_text(region) for region in self.excluded],
             during=[_span_text(*span) for span in self.during],
             tracks_from=None,
+            only_regions=self.only_regions,
         )
 
 
@@ -74,7 +77,7 @@ class AnonymizeJob(Job):
     mode: Mode = "pixelize"
     selection: Selection = Selection()
     tracks: tuple[FaceTrackRecord, ...] | None = None
-    """Of an earlier run; None: they are found."""
+    """Of an earlier run, none with ``only_regions``; None: they are found."""
     perturber: Path | None = None
     """Engine file of the network that ``protect.perturb`` asks for."""
 
