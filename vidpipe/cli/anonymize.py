@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
-from vidpipe.cli.parse import manual_region, numbers, stretch
+from vidpipe.cli.parse import manual_region, people, same_people, stretch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pipeline.config import Resolved
     from pipeline.run.anonymize_sidecar import AnonymizeReport
     from pipeline.run.job import Selection
-    from pipeline.run.track_records import FaceTrackRecord
     from vidpipe.cli.display import Display
     from vidpipe.cli.flags import CoverFlags
 
@@ -29,6 +29,7 @@ def anonymize(
     """Covers the faces of a file, or shows who is in it. Raises the errors of ``pipeline.errors``."""
     from pipeline.run.anonymize import anonymize as run
     from pipeline.run.preview import preview as run_preview
+    from pipeline.run.preview import sheets
     from vidpipe.jobs import anonymize_job
 
     make_job = partial(
@@ -38,7 +39,7 @@ def anonymize(
         settings,
         cast("Literal['pixelize', 'protect']", mode),
         selection=_selection(asked),
-        tracks=_tracks(asked, asked.source),
+        earlier=asked.tracks,
         start_s=span_s[0],
         end_s=span_s[1],
         overwrite=asked.overwrite,
@@ -51,54 +52,35 @@ def anonymize(
     job = make_job()
     with display.running():
         report = (run_preview if asked.preview else run)(job, settings, display.on_frame)
-    files = (job.sheet, job.preview_report) if asked.preview else (target,)
+    files = (*sheets(job, report), job.preview_report) if asked.preview else (target,)
     display.done(report.model_dump_json(), _summary(report), *files)
-
-
-def _tracks(asked: CoverFlags, source: Path) -> tuple[FaceTrackRecord, ...] | None:
-    """Of ``--from``. Raises UsageError and InputError."""
-    from pipeline.errors import InputError, UsageError
-    from pipeline.run.anonymize_sidecar import read_report
-    from pipeline.run.sidecar import file_record
-
-    if asked.tracks is None:
-        if asked.keep or asked.only is not None:
-            option = "--keep" if asked.keep else "--only"
-            raise UsageError(
-                f"{option} names a track; see the tracks with --preview first, then add --from with its .json"
-            )
-        return None
-    earlier = read_report(asked.tracks)
-    if not source.is_file():
-        raise InputError(f"{source} does not exist; check the name")
-    if file_record(source).sha256 != earlier.input.sha256:
-        raise InputError(f"{asked.tracks} has the tracks of another file, {earlier.input.name}")
-    return tuple(earlier.tracks)
 
 
 def _selection(asked: CoverFlags) -> Selection:
     """Raises UsageError for what cannot be read."""
-    from pipeline.run.anonymize_sidecar import ChoiceRecord
     from pipeline.run.job import Selection
 
-    words = ChoiceRecord(
-        keep=list(numbers(asked.keep or [], "--keep")),
-        only=None if asked.only is None else list(numbers(asked.only, "--only")),
-        regions=asked.region or [],
-        excluded=asked.exclude_region or [],
-        during=asked.during or [],
-        tracks_from=None if asked.tracks is None else asked.tracks.name,
-        only_regions=asked.only_regions,
-    )
-    return Selection(
-        keep=tuple(words.keep),
-        only=None if words.only is None else tuple(words.only),
+    keep, keep_tracks = people(asked.keep or [], "--keep")
+    only, only_tracks = people(asked.only or [], "--only")
+    selection = Selection(
+        keep=keep,
+        only=None if asked.only is None else only,
+        keep_tracks=keep_tracks,
+        only_tracks=None if asked.only is None else only_tracks,
+        same=tuple(same_people(text) for text in asked.same or []),
+        keep_faces=tuple(asked.keep_face or []),
         regions=tuple(manual_region(text) for text in asked.region or []),
         excluded=tuple(manual_region(text, "--exclude-region") for text in asked.exclude_region or []),
         during=tuple(stretch(text, "--during") for text in asked.during or []),
         only_regions=asked.only_regions,
-        words=words,
     )
+    as_said = {
+        "regions": asked.region or [],
+        "excluded": asked.exclude_region or [],
+        "during": asked.during or [],
+        "tracks_from": None if asked.tracks is None else asked.tracks.name,
+    }
+    return replace(selection, words=selection.record().model_copy(update=as_said))
 
 
 def _summary(report: AnonymizeReport) -> str:

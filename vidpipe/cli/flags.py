@@ -119,6 +119,26 @@ Only = Annotated[
         rich_help_panel=options.WHO,
     ),
 ]
+Same = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--same",
+        metavar="PERSON=PERSON,...",
+        help="They are one person, e.g. 3=7,9; needs --from; repeatable. Numbers as for --keep.",
+        show_default=False,
+        rich_help_panel=options.WHO,
+    ),
+]
+KeepFace = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--keep-face",
+        metavar="PHOTO",
+        help="Leave who is on this photo, where that is sure; repeatable.",
+        show_default=False,
+        rich_help_panel=options.WHO,
+    ),
+]
 From = Annotated[
     Path | None,
     typer.Option(
@@ -182,6 +202,9 @@ class CoverFlags(RunFlags):
     tracks: From = None
     keep: Keep = None
     only: Only = None
+    same: Same = None
+    keep_face: KeepFace = None
+    people: options.People = None
     only_regions: OnlyRegions = False
     exclude_region: Excluded = None
     during: During = None

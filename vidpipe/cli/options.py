@@ -160,6 +160,16 @@ FillAfter = Annotated[
         rich_help_panel=FINDING,
     ),
 ]
+People = Annotated[
+    str | None,
+    typer.Option(
+        "--people",
+        metavar="auto|on|off",
+        help="Join tracks of one person by face; default auto: in previews and with --keep-face.",
+        show_default=False,
+        rich_help_panel=WHO,
+    ),
+]
 Look = Annotated[
     str | None,
     typer.Option(
@@ -255,6 +265,7 @@ SETTINGS = {
     "det_threshold": "faces.min_score",
     "fill_before": "faces.fill_before_s",
     "fill_after": "faces.fill_after_s",
+    "people": "people.recognise",
     "look": "mask.look",
     "blocks": "mask.blocks",
     "mask": "mask.shape",
