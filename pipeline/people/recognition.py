@@ -18,7 +18,7 @@ from pipeline.types import Box, FaceRegion, Frame, Region, TrackedFaces, Tracked
 
 _FIRST_LOOK_S = 1.0
 """Seconds after its birth at which a track is looked at again; then after twice the time."""
-_MOST_LOOKS = 4
+_MOST_LOOKS = 3
 """At one track."""
 _SURE_SCORE = 0.5
 """0..1, of a detection, from which a further look is taken."""

@@ -84,14 +84,18 @@ def _selection(asked: CoverFlags) -> Selection:
 
 
 def _summary(report: AnonymizeReport) -> str:
-    covered = sum(track.frames_covered > 0 for track in report.tracks)
     speed = f"{report.frames / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
+    tracks = [track for track in report.tracks if track.track > 0]
+    people = f"{len(report.people)} people in {len(tracks)} tracks"
     if report.output is None:
-        return f"{len(report.tracks)} tracks on {report.frames} frames; {speed}"
+        return "\n".join([f"{people} on {report.frames} frames; {speed}", *_by_photo(report)])
     on = f"on {report.frames_covered} of {report.frames} frames"
     if report.choice.only_regions:
         return f"{len(report.tracks)} regions covered, {on}; no face was looked for; {speed}"
-    lines = [f"{covered} of {len(report.tracks)} tracks covered, {on}; {speed}"]
+    covered = sum(person.decision != "left" for person in report.people)
+    regions = len(report.tracks) - len(tracks)
+    by_hand = f" and {regions} regions" if regions else ""
+    lines = [f"{covered} of {people}{by_hand} covered, {on}; {speed}", *_by_photo(report)]
     if report.gate is not None:
         gate = report.gate
         left = any(track.decision != "covered" for track in report.tracks)
@@ -109,3 +113,16 @@ def _summary(report: AnonymizeReport) -> str:
             "most per track, and the sum over the tracks of a person who has several"
         )
     return "\n".join(lines)
+
+
+def _by_photo(report: AnonymizeReport) -> list[str]:
+    """Who was left because of a photo, and how near the photo is."""
+    lines = [
+        f"person {person.person} was left for {person.photo}: {person.distance:.2f} from it at best, in tracks "
+        f"{', '.join(map(str, person.tracks))}"
+        for person in report.people
+        if person.photo is not None
+    ]
+    if report.choice.keep_faces and not lines:
+        lines = [f"nobody is surely on {', '.join(report.choice.keep_faces)}; all were covered"]
+    return lines
