@@ -20,6 +20,7 @@ from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
 from pipeline.run.lifecycle import device_for
 from pipeline.run.memory import AnonymizeMemoryBound
 from pipeline.run.plan import AnonymizePlan, ReconstructPlan, absolute, anonymize_plan, reconstruct_plan
+from pipeline.run.recognise import joins
 from pipeline.run.reconstruct import open_restorer
 from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.types import StreamInfo
@@ -167,8 +168,11 @@ def _anonymize_stages(
             f"track     one sight of {faces.birth_score} at least; covered {faces.fill_before_s:g} s before "
             f"and {faces.fill_after_s:g} s after; at most {held} frames in the look-ahead",
         ]
+    elif job.selection.only_regions:
+        find = [f"regions   {len(job.selection.regions)} by hand; no face is looked for"]
     else:
         find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
+    find += _people(job, config)
     colours = "measured on every frame"
     if job.mode == "protect":
         span = "the whole track" if protect.hold_s is None else f"{protect.hold_s:g} s"
@@ -179,7 +183,7 @@ def _anonymize_stages(
         colours = f"measured once and held for {span}{noise}{change}"
     quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
     gate = "gate      off"
-    if config.gate.scan:
+    if config.gate.scan and not job.selection.only_regions:
         every = _every(config.gate.every_s)
         gate = (
             f"gate      the output again, {every} at {_size(plan.scales.gate)}, mirrored; faces of score "
@@ -193,6 +197,16 @@ def _anonymize_stages(
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
         gate,
     ]
+
+
+def _people(job: AnonymizeJob, config: RunConfig) -> list[str]:
+    photos, people = job.selection.keep_faces, config.people
+    lines = []
+    if joins(job, config, previews=False):
+        lines.append(f"people    tracks of one person are joined below a distance of {people.same:g}")
+    if photos:
+        lines.append(f"people    who is on one of {len(photos)} photos, nearer than {people.sure:g}, is left")
+    return lines
 
 
 def _looks(sizes: Scales, config: RunConfig) -> list[str]:

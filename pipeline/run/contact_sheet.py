@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipeline.errors import OutputError
@@ -39,7 +39,7 @@ class _Shot:
     """A picture of a track."""
 
     time_s: float
-    jpeg: NDArray[np.uint8]
+    jpeg: bytes
 
 
 class ContactSheet:
@@ -72,7 +72,7 @@ class ContactSheet:
         picture = _brightened(picture)
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
         shots = self._shots.setdefault(track, [])
-        shots.append(_Shot(time_s, jpeg))
+        shots.append(_Shot(time_s, jpeg.tobytes()))
         if len(shots) >= 2 * _PER_TRACK:
             del shots[1::2]
             self._strides[track] = 2 * self._strides.get(track, 1)
@@ -100,8 +100,7 @@ class ContactSheet:
             draw.multiline_text((10, top + 52), self._label(person), fill=(220, 220, 220), font_size=15)
             for column, shot in enumerate(_picked([self._shots.get(t, []) for t in person.tracks])):
                 left = _LABEL_PX + column * cell_px
-                picture = cv2.cvtColor(cv2.imdecode(shot.jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-                sheet.paste(Image.fromarray(picture), (left, top))
+                sheet.paste(Image.open(BytesIO(shot.jpeg)), (left, top))
                 place = (left + 4, top + _CELL_PX - 18)
                 draw.text(place, _clock(shot.time_s), fill="white", font_size=13, stroke_width=2,
                           stroke_fill="black")  # fmt: skip

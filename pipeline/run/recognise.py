@@ -54,8 +54,8 @@ def open_people(
 
     Raises MissingError where it is asked for and not installed, InputError for a photo that cannot be used.
     """
-    photos, joins = job.selection.keep_faces, _joins(job, config, previews=previews)
-    if not (photos or joins):
+    photos, joined = job.selection.keep_faces, joins(job, config, previews=previews)
+    if not (photos or joined):
         return NOBODY
     network = DlibNetwork()
     looker = Looker(network, info.rotation, config.people.min_px)
@@ -64,11 +64,11 @@ def open_people(
         detector = open_detector(PHOTO_SIZE_PX)
         read = [read_photo(path, detector, network) for path in photos]
         kept = KeptByPhoto(read, looker, config.people.sure)
-    return People(Recognition(looker, config.people) if joins else None, kept)
+    return People(Recognition(looker, config.people) if joined else None, kept)
 
 
-def _joins(job: AnonymizeJob, config: RunConfig, *, previews: bool) -> bool:
-    """Whether tracks of one person are joined."""
+def joins(job: AnonymizeJob, config: RunConfig, *, previews: bool) -> bool:
+    """Whether a run, or a preview, joins tracks of one person."""
     asked = config.people.recognise
     if job.tracks is not None or asked == "off":
         return False

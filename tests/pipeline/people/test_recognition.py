@@ -95,7 +95,7 @@ def test_a_track_that_passes_to_somebody_else_is_covered_again(looker: Looker) -
     """One track, from the portrait's place to the drawing's within a shot, as a tracker may err."""
     portrait = Photo("she.png", looker.look(frame(0), boxes(0)["portrait"]))
     kept = KeptByPhoto([portrait], looker, PeopleConfig().sure)
-    decisions = []
+    decisions: list[bool] = []
     for index, name in ((0, "portrait"), (1, "portrait"), (2 * SHOT + 2, "drawn"), (2 * SHOT + 3, "drawn")):
         (one, *_) = track_faces(
             iter([Found(frame(index), (FaceRegion(boxes(index)[name], 0.9),), False)]),
