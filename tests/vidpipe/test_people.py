@@ -73,7 +73,13 @@ def test_who_is_on_a_photo_is_left_and_the_report_tells_how_near(clip: Path, tmp
 
 def test_without_joining_people_are_tracks_and_are_put_together_by_hand(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    seen = vidpipe.preview(clip, target, settings={"people.recognise": "off"})
+    stale, other = tmp_path / "out.preview-02.png", tmp_path / "out.preview-before.png"
+    for path in (stale, other):
+        path.touch()
+    with pytest.raises(vidpipe.OutputError, match=stale.name):
+        vidpipe.preview(clip, target, settings={"people.recognise": "off"})
+    seen = vidpipe.preview(clip, target, settings={"people.recognise": "off"}, overwrite=True)
+    assert other.exists() and not stale.exists(), "a page of an earlier preview is no page of this one"
     assert seen.recognised is None
     assert sorted(track for person in seen.people for track in person.tracks) == [1, 2, 3, 4]
     number = {person.tracks[0]: person.person for person in seen.people}

@@ -86,7 +86,8 @@ def _selection(asked: CoverFlags) -> Selection:
 def _summary(report: AnonymizeReport) -> str:
     speed = f"{report.frames / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
     tracks = [track for track in report.tracks if track.track > 0]
-    people = f"{len(report.people)} people in {len(tracks)} tracks"
+    persons = "1 person" if len(report.people) == 1 else f"{len(report.people)} people"
+    people = f"{persons} in {len(tracks)} track{'s' * (len(tracks) != 1)}"
     if report.output is None:
         return "\n".join([f"{people} on {report.frames} frames; {speed}", *_by_photo(report)])
     on = f"on {report.frames_covered} of {report.frames} frames"
@@ -94,7 +95,7 @@ def _summary(report: AnonymizeReport) -> str:
         return f"{len(report.tracks)} regions covered, {on}; no face was looked for; {speed}"
     covered = sum(person.decision != "left" for person in report.people)
     regions = len(report.tracks) - len(tracks)
-    by_hand = f" and {regions} regions" if regions else ""
+    by_hand = f" and {regions} region{'s' * (regions != 1)}" if regions else ""
     lines = [f"{covered} of {people}{by_hand} covered, {on}; {speed}", *_by_photo(report)]
     if report.gate is not None:
         gate = report.gate
