@@ -15,6 +15,7 @@ from pipeline.engines import EngineSpec
 from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting
+from pipeline.people.photos import MOST_HELD_S
 from pipeline.run.anonymize import Anonymize, calls_at_a_time
 from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
 from pipeline.run.lifecycle import device_for
@@ -98,7 +99,8 @@ def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) 
         plan = anonymize_plan(job, info, config)
     calls = calls_at_a_time(plan, config, device)
     activations = detector_kind(config.faces.finder).memory_bytes(plan.scales.fine.size_px[::-1], calls)
-    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks)
+    waits_s = MOST_HELD_S if job.selection.keep_faces else 0.0
+    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks, waits_s)
     stages = _anonymize_stages(job, info, decoded_by, plan, settings, bound.held_frames)
     memory = bound.total_bytes(FACES), bound.formula(FACES)
     return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)

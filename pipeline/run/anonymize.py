@@ -95,9 +95,9 @@ def chosen(
     frames = prefetch(decoded, config.decode.prefetch_frames, "decode", waits)
     with closing(cast("Generator[Frame]", frames)):
         tracked = recorder.listen(stages.tracked(frames, times))
-        photos = stages.people.photos
-        leaves = None if photos is None else photos.leaves
-        yield from recorder.listen_covered(select(tracked, plan.choice, leaves))
+        if stages.people.photos is not None:
+            tracked = times.clock.timed("photos", "find", stages.people.photos(tracked))
+        yield from recorder.listen_covered(select(tracked, plan.choice))
 
 
 def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackRecorder) -> Generator[Frame]:

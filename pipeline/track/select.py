@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.types import Box, FaceRegion, ManualRegion, Region, TrackedFaces, TrackedRegion
@@ -48,19 +48,11 @@ class Choice:
         )
 
 
-Leaves = Callable[[TrackedRegion[Region], TrackedFaces], bool]
-"""Whether a region of a frame stays as it is; asked once for every region."""
-
-
-def select(
-    items: Iterable[TrackedFaces], choice: Choice, leaves: Leaves | None = None
-) -> Iterator[TrackedFaces]:
-    """Frames with the regions that are to be covered: less those that ``choice`` spares, and those that
-    ``leaves`` names. Regions by hand are tracks -1, -2, ... in order."""
+def select(items: Iterable[TrackedFaces], choice: Choice) -> Iterator[TrackedFaces]:
+    """Frames with the regions that are to be covered. Regions by hand are tracks -1, -2, ... in order."""
     for item in items:
         time_s = float(item.frame.pts * item.frame.time_base)
-        left = {t.track for t in item.regions if leaves is not None and leaves(t, item)}
-        kept = [t for t in item.regions if t.track not in left and not choice.spares(t, time_s)]
+        kept = [t for t in item.regions if not choice.spares(t, time_s)]
         by_hand = [
             _by_hand(-1 - i, region.box)
             for i, region in enumerate(choice.regions)

@@ -21,7 +21,7 @@ from pipeline.people.recognition import Looker, Recognition
 from pipeline.picture.cutout import cut_out, cut_out_of_picture
 from pipeline.picture.geometry import as_coded
 from pipeline.track.faces import track_faces
-from pipeline.types import Box, FaceRegion, Found, Frame, Region, TrackedFaces
+from pipeline.types import Box, FaceRegion, Found, Frame, Reference, Region, TrackedFaces, TrackedRegion
 from tests.support.faces_scene import stream_info
 from tests.support.people import PORTRAIT, SHOT, SIZE, boxes, frame, needs_dlib, picture, shot_of, write_photo
 
@@ -81,11 +81,8 @@ def test_who_is_on_a_photo_is_left_where_it_is_sure_and_nobody_else(looker: Look
     detector = open_detector("centerface", PHOTO_SIZE_PX, threads=1)
     photo = read_photo(write_photo(tmp_path / "she.png"), detector, network)
     kept = KeptByPhoto([photo], looker, PeopleConfig().sure)
-    left = defaultdict(set)
-    for item in _tracked():
-        for tracked in item.regions:
-            left[tracked.track].add(kept.leaves(tracked, item))
-    assert left == {1: {True}, 2: {False}, 3: {True}, 4: {False}}
+    covered = [{t.track for t in item.regions} for item in kept(_tracked())]
+    assert covered == SHOT * [set()] + SHOT * [{2}] + SHOT * [{4}]
     assert {track: match.photo for track, match in kept.matches.items()} == {1: "she.png", 3: "she.png"}
     assert all(match.distance < PeopleConfig().sure for match in kept.matches.values())
 
@@ -95,18 +92,17 @@ def test_a_track_that_passes_to_somebody_else_is_covered_again(looker: Looker) -
     """One track, from the portrait's place to the drawing's within a shot, as a tracker may err."""
     portrait = Photo("she.png", looker.look(frame(0), boxes(0)["portrait"]))
     kept = KeptByPhoto([portrait], looker, PeopleConfig().sure)
-    decisions: list[bool] = []
-    for index, name in ((0, "portrait"), (1, "portrait"), (2 * SHOT + 2, "drawn"), (2 * SHOT + 3, "drawn")):
-        (one, *_) = track_faces(
-            iter([Found(frame(index), (FaceRegion(boxes(index)[name], 0.9),), False)]),
-            settings=FACES,
-            info=stream_info(3 * SHOT, 0, *SIZE),
-        )
-        (tracked,) = one.regions
-        tracked = type(tracked)(7, tracked.region, seen=True, born=not decisions, last=False)
-        item = TrackedFaces(one.frame, (tracked,), {7: one.references[1]} if not decisions else {})
-        decisions.append(kept.leaves(tracked, item))
-    assert decisions == [True, True, False, False]
+    shown = ((0, "portrait", True), (1, "portrait", False), (2, "portrait", True), (3, "portrait", False),
+             (2 * SHOT + 4, "drawn", True), (2 * SHOT + 5, "drawn", False))  # fmt: skip
+
+    def items() -> Iterator[TrackedFaces]:
+        for index, name, seen in shown:
+            one = TrackedRegion(7, FaceRegion(boxes(index)[name], 0.9), seen=seen, born=not index, last=False)
+            where = Reference(frame(0), boxes(0)["portrait"], 0.9)
+            yield TrackedFaces(frame(index), (one,), {} if index else {7: where})
+
+    covered = [bool(item.regions) for item in kept(items())]
+    assert covered == [False, False, False, True, True, True], "between two looks both must be sure"
 
 
 @needs_dlib
