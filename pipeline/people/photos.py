@@ -2,8 +2,8 @@
 
 A track is compared with the photos where it shows its face best near its birth, and once it is left on every
 frame on which it is detected; between two of these it is left only if both are near enough, so that somebody
-else to whom a track passes is covered. It is left from a look that is nearer than ``people.sure`` on, until one
-that is farther than ``STAYS``. A track that is too small or too weak to look at is covered.
+else to whom a track passes is covered. It is left from a look on that is nearer than ``people.sure``, until
+one that is farther than ``STAYS``. A track that is too small or too weak to look at is covered.
 """
 
 from __future__ import annotations
