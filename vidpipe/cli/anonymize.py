@@ -119,7 +119,7 @@ def _summary(report: AnonymizeReport) -> str:
 def _by_photo(report: AnonymizeReport) -> list[str]:
     """Who was left because of a photo, and how near the photo is."""
     lines = [
-        f"person {person.person} was left for {person.photo}: {person.distance:.2f} from it at best, tracks "
+        f"person {person.person} was left for {person.photo}: {person.distance:.2f} from it at best; tracks "
         f"{', '.join(map(str, person.tracks))}"
         for person in report.people
         if person.photo is not None
