@@ -136,6 +136,7 @@ def pixelize(
     preset: str | None = None,
     audio: Literal["copy", "drop"] | None = None,
     selection: Selection | None = None,
+    earlier: PathLike | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -153,6 +154,8 @@ def pixelize(
         min_face_px: smallest face that is found, px; by default 20 px up to 1080 lines, in proportion above.
         release_check: look through the encoded output for faces that no mask covers.
         selection: who, where and when; by default everybody.
+        earlier: JSON of a preview or an earlier run on the same file, whose people and tracks are taken: the
+            numbers in a selection are theirs. Nothing is detected.
 
     The others are those of ``reconstruct``. Returns what also stands in ``{target}.json``. Raises
     ReleaseCheckError where a face is still seen in the output: then nothing stands under the target's name,
@@ -162,7 +165,7 @@ def pixelize(
     resolved = _resolve(
         settings, _mask(blocks, look, shape, scale) | more | _encode(codec, crf, preset, audio)
     )
-    job = _anonymize_job(source, target, "pixelize", resolved, selection, start_s, end_s, overwrite)
+    job = _anonymize_job(source, target, "pixelize", resolved, selection, earlier, start_s, end_s, overwrite)
     return anonymize(job, resolved, on_progress or _silent)
 
 
@@ -185,6 +188,7 @@ def protect(
     preset: str | None = None,
     audio: Literal["copy", "drop"] | None = None,
     selection: Selection | None = None,
+    earlier: PathLike | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -211,7 +215,7 @@ def protect(
     resolved = _resolve(
         settings, _mask(blocks, look, shape, scale) | more | _encode(codec, crf, preset, audio)
     )
-    job = _anonymize_job(source, target, "protect", resolved, selection, start_s, end_s, overwrite)
+    job = _anonymize_job(source, target, "protect", resolved, selection, earlier, start_s, end_s, overwrite)
     return anonymize(job, resolved, on_progress or _silent)
 
 
@@ -221,17 +225,19 @@ def preview(
     *,
     mode: Mode = "pixelize",
     selection: Selection | None = None,
+    earlier: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AnonymizeReport:
-    """Finds and tracks the faces of ``source`` and writes a contact sheet instead of a video.
+    """Finds the people of ``source`` and writes a contact sheet instead of a video.
 
-    ``target`` names the video that would be written; the sheet is ``{stem}.preview.png`` beside it. The
-    report's ``tracks`` have the numbers that a ``Selection`` takes.
+    ``target`` names the video that would be written; the sheet is ``{stem}.preview.png`` beside it, or
+    ``{stem}.preview-01.png`` and so on for more than 12 people. The report's ``people`` have the numbers that
+    a ``Selection`` takes; it is written as ``{stem}.preview.json``, for ``earlier``.
     """
     resolved = _resolve(settings, {})
-    job = _anonymize_job(source, target, mode, resolved, selection, None, None, overwrite)
+    job = _anonymize_job(source, target, mode, resolved, selection, earlier, None, None, overwrite)
     return _preview(job, resolved, on_progress or _silent)
 
 
@@ -322,6 +328,7 @@ def _anonymize_job(
     mode: Mode,
     settings: Resolved,
     selection: Selection | None,
+    earlier: PathLike | None,
     start_s: float | None,
     end_s: float | None,
     overwrite: bool,
@@ -334,6 +341,7 @@ def _anonymize_job(
         settings,
         mode,
         selection=selection,
+        earlier=None if earlier is None else Path(earlier),
         start_s=start_s,
         end_s=end_s,
         overwrite=overwrite,

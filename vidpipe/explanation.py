@@ -15,11 +15,13 @@ from pipeline.engines import EngineSpec
 from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting
+from pipeline.people.photos import MOST_HELD_S
 from pipeline.run.anonymize import Anonymize, calls_at_a_time
 from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
 from pipeline.run.lifecycle import device_for
 from pipeline.run.memory import AnonymizeMemoryBound
 from pipeline.run.plan import AnonymizePlan, ReconstructPlan, absolute, anonymize_plan, reconstruct_plan
+from pipeline.run.recognise import joins
 from pipeline.run.reconstruct import open_restorer
 from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.types import StreamInfo
@@ -97,7 +99,8 @@ def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) 
         plan = anonymize_plan(job, info, config)
     calls = calls_at_a_time(plan, config, device)
     activations = detector_kind(config.faces.finder).memory_bytes(plan.scales.fine.size_px[::-1], calls)
-    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks)
+    waits_s = MOST_HELD_S if job.selection.keep_faces else 0.0
+    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks, waits_s)
     stages = _anonymize_stages(job, info, decoded_by, plan, settings, bound.held_frames)
     memory = bound.total_bytes(FACES), bound.formula(FACES)
     return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)
@@ -167,8 +170,11 @@ def _anonymize_stages(
             f"track     {faces.care}; covered {faces.fill_before_s:g} s before and {faces.fill_after_s:g} s "
             f"after; at most {held} frames in the look-ahead",
         ]
+    elif job.selection.only_regions:
+        find = [f"regions   {len(job.selection.regions)} by hand; no face is looked for"]
     else:
         find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
+    find += _people(job, config)
     colours = "measured on every frame"
     if job.mode == "protect":
         span = "the whole track" if protect.hold_s is None else f"{protect.hold_s:g} s"
@@ -179,7 +185,7 @@ def _anonymize_stages(
         colours = f"measured once and held for {span}{noise}{change}"
     quality = "" if config.encode.crf is None else f" crf {config.encode.crf:g}"
     gate = "gate      off"
-    if config.gate.scan:
+    if config.gate.scan and not job.selection.only_regions:
         every = _every(config.gate.every_s)
         gate = (
             f"gate      the output again, {every} at {_size(plan.scales.gate)}, mirrored; faces of score "
@@ -193,6 +199,16 @@ def _anonymize_stages(
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
         gate,
     ]
+
+
+def _people(job: AnonymizeJob, config: RunConfig) -> list[str]:
+    photos, people = job.selection.keep_faces, config.people
+    lines = []
+    if joins(job, config, previews=False):
+        lines.append(f"people    tracks of one person are joined below a distance of {people.same:g}")
+    if photos:
+        lines.append(f"people    who is on one of {len(photos)} photos, nearer than {people.sure:g}, is left")
+    return lines
 
 
 def _looks(sizes: Scales, config: RunConfig) -> list[str]:

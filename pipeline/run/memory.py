@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,13 +102,15 @@ class AnonymizeMemoryBound:
         activation_bytes: int,
         calls: int,
         tracks: Sequence[FaceTrackRecord] | None,
+        waits_s: float = 0.0,
     ) -> AnonymizeMemoryBound:
         """For a detector that looks at ``calls`` frames at a time and takes ``activation_bytes`` for them, or
-        for ``tracks`` of an earlier run."""
+        for ``tracks`` of an earlier run. Frames wait for ``waits_s`` behind the tracks."""
         if tracks is None:
             held = lookahead_frames(info, config.faces) + lookahead_items(calls)
         else:
             held = replay.frames_held(tracks)
+        held += math.ceil(waits_s * float(info.rate))
         return AnonymizeMemoryBound(
             decoded_frames=config.decode.prefetch_frames + PREFETCH_HANDS,
             held_frames=held,

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
 from pipeline.errors import InputError, MissingError
+from pipeline.people.network import find_package_file
 from train.data.pictures import Stills
 from train.evaluation.metric_nets import (
     LPIPS,
     Identity,
     InceptionFeatures,
     VGGFeatures,
-    find_package_file,
     find_trunk,
 )
 from train.metrics import frechet, interval, psnr, ssim, warping_error

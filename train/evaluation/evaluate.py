@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import MissingError
+from pipeline.people.network import find_package_file
 from train.data.pictures import Segments, Stills
 from train.evaluation.conditions import Condition, Scene, scenes
 from train.evaluation.methods import Method
@@ -24,7 +25,6 @@ from train.evaluation.metric_nets import (
     Identity,
     InceptionFeatures,
     VGGFeatures,
-    find_package_file,
     find_trunk,
 )
 from train.metrics import Interval, frechet, interval, psnr, ssim, warping_error
