@@ -30,7 +30,7 @@ from pipeline.run.job import AnonymizeJob, Selection
 from pipeline.run.lifecycle import Progress
 from pipeline.run.preview import preview as _preview
 from pipeline.run.reconstruct import reconstruct as _reconstruct
-from pipeline.run.release_check import ReleaseCheckError
+from pipeline.run.release.verdict import ReleaseCheckError
 from pipeline.run.sidecar import ReconstructReport
 from pipeline.types import Box, ManualRegion, StreamInfo
 from vidpipe.explanation import Explanation, explain_anonymize, explain_reconstruct

@@ -59,8 +59,7 @@ class SmallPicture:
     def from_frame(self, frame: Frame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
         small = resize.rgb_on_host(frame, self.width, self.height)
-        if self.rotation:
-            small = np.asarray(cv2.rotate(small, _TURNS[self.rotation]), np.uint8)
+        small = turned_upright(small, self.rotation)
         if self.mirrored:
             small = small[:, ::-1]
         full_width, full_height = self.size_px
@@ -120,6 +119,11 @@ class DetectorView:
         else:
             small = self.picture.on_device(sent(frame, device))
         return [self.picture.back(face) for face in self.detector(small, min_score)]
+
+
+def turned_upright(picture: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
+    """(H, W, 3), turned by ``rotation`` degrees counter-clockwise."""
+    return np.asarray(cv2.rotate(picture, _TURNS[rotation]), np.uint8) if rotation else picture
 
 
 def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) -> SmallPicture:

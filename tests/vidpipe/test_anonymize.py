@@ -263,7 +263,7 @@ def test_a_whole_run_on_a_device(
             yield frame
 
     monkeypatch.setattr("pipeline.run.anonymize.prefetch", lambda items, *_: (item for item in items))
-    monkeypatch.setattr("pipeline.run.release_check.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.run.release.check.prefetch", lambda items, *_: (item for item in items))
     monkeypatch.setattr(
         "pipeline.run.lifecycle.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
     )

@@ -117,20 +117,21 @@ def _selection(asked: AnonymizeOptions) -> Selection:
 
 
 def _summary(report: AnonymizeReport) -> str:
+    from pipeline.run.release.promises import told as weaker
+    from pipeline.run.release.verdict import approval
+
     covered = sum(track.frames_covered > 0 for track in report.tracks)
     speed = f"{report.frames / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
     if report.output is None:
         return f"{len(report.tracks)} tracks on {report.frames} frames; {speed}"
     on = f"on {report.frames_covered} of {report.frames} frames"
-    lines = [f"{covered} of {len(report.tracks)} tracks covered, {on}; {speed}"]
+    told = f"{covered} of {len(report.tracks)} tracks covered, {on}" if covered else "nothing was covered"
+    lines = [f"{told}; {speed}"]
     if report.gate is not None:
-        gate = report.gate
         left = any(track.decision != "covered" for track in report.tracks)
-        beside = " beside those that were left by choice" if left else ""
-        lines.append(
-            f"no uncovered face found again in the output{beside}; looked at {gate.frames_examined} of "
-            f"{gate.frames_decoded} frames"
-        )
+        lines.append(approval(report.gate, covered=covered > 0, left=left))
+    if report.weakened:
+        lines.append(weaker(report.weakened))
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))
