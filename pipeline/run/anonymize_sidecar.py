@@ -88,7 +88,9 @@ class GateRecord(_Record):
     frames_examined: int
     """That the network looked at."""
     masks_examined: int | None = None
-    """Looks at masks close by; None: there were none to look with."""
+    """Looks at masks close by; None: there was nothing to look with."""
+    tracks_examined: int = 0
+    """Whose masks they were."""
     uncovered: list[UncoveredRecord]
     seen_through: list[SeenThroughRecord] = []
     passed: bool

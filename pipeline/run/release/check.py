@@ -180,6 +180,7 @@ def _record(
         frames_decoded=len(run.recorder.frames),
         frames_examined=examined,
         masks_examined=None if views.close is None else sights.looks,
+        tracks_examined=sights.tracks,
         uncovered=uncovered,
         seen_through=seen_through,
         passed=not uncovered and not seen_through,

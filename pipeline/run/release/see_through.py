@@ -21,9 +21,9 @@ FACE_PX = 96
 MARGIN = 2.0
 """Side of what it gets over the longer side of the face."""
 SIDE_PX = round(MARGIN * FACE_PX)
-EVERY_S = 1.0
+EVERY_S = 2.0
 """Seconds between two looks at the masks of one track, at least."""
-AT_A_TIME = 3
+AT_A_TIME = 2
 """Masks of one frame that are looked at, at most; those that have waited longest come first."""
 OFTEN = 0.25
 """Share of the looks at a track that show a face, from which it is seen through its masks. One look may
@@ -82,6 +82,11 @@ class MaskSights:
     def looks(self) -> int:
         """How many there were."""
         return sum(track.looks for track in self._tracks.values())
+
+    @property
+    def tracks(self) -> int:
+        """Of how many tracks."""
+        return len(self._tracks)
 
     def due(self, masks: Iterable[PaintedMask], time_s: float) -> list[tuple[int, Box]]:
         """(track, box of its face) of the masks to look at on a frame. Frames come in order."""

@@ -65,5 +65,6 @@ def approval(gate: GateRecord, *, covered: bool, left: bool) -> str:
     else:
         said = f"every face that was found{beside} lies under a mask, and none is seen through it"
     looks = f"looked at {gate.frames_examined} of {gate.frames_decoded} frames"
-    masks = f" and {gate.masks_examined} times at a mask" if covered and gate.masks_examined else ""
+    of = "one track" if gate.tracks_examined == 1 else f"{gate.tracks_examined} tracks"
+    masks = f" and closely at the masks of {of}" if covered and gate.tracks_examined else ""
     return f"{said}; {looks}{masks}"
