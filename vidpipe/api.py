@@ -147,11 +147,11 @@ def pixelize(
     Args:
         target: the output; by default ``{stem}.pixelize{ext}`` beside the source.
         blocks: cells across the shorter side of a face.
-        look: ``mosaic``, ``blur`` (the same cells, interpolated) or ``solid`` (black).
+        look: ``mosaic``, ``blur`` (fewer cells, interpolated) or ``solid`` (black).
         shape: ``ellipse`` or ``box``.
         scale: of the mask over the face's box.
         min_face_px: smallest face that is found, px; by default 20 px up to 1080 lines, in proportion above.
-        release_check: look through the encoded output for faces that no mask covers.
+        release_check: look through the encoded output for faces that no mask covers or that a mask shows.
         selection: who, where and when; by default everybody.
 
     The others are those of ``reconstruct``. Returns what also stands in ``{target}.json``. Raises

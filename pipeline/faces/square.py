@@ -1,4 +1,4 @@
-"""The upright square around a box of a frame that a small network gets, and the way back to the frame."""
+"""The upright square around a box that a small network gets, and the way back to the frame's px."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ class Square:
         side, wide, high = self.side_px, 2 * self.half_width, 2 * self.half_height
         scaled = SmallPicture(side, side, self.rotation, 1, 1, mirrored).back(face)
         box, left, top = scaled.box, self.x - self.half_width, self.y - self.half_height
-        placed = Box(
-            left + box.x0 * wide, top + box.y0 * high, left + box.x1 * wide, top + box.y1 * high
-        )
+        placed = Box(left + box.x0 * wide, top + box.y0 * high, left + box.x1 * wide, top + box.y1 * high)
         marks = scaled.landmarks
         if marks is not None:
             marks = (marks * (wide, high) + (left, top)).astype(np.float32)

@@ -30,9 +30,11 @@ class PaintedMask:
 
 
 class PaintedMasks:
-    """Listens to masks on their way to be painted."""
+    """Listens to masks on their way to be painted. ``of_faces`` False: their colours are nobody's, whoever is
+    under them."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_faces: bool = True) -> None:
+        self._of_faces = of_faces
         self.frames = array("q")
         """Indices of the frames that have passed, ascending."""
         self._ends = array("q")
@@ -42,7 +44,7 @@ class PaintedMasks:
         """The same items."""
         for item in items:
             for mask in item.masks:
-                self._rows.extend(_row(mask))
+                self._rows.extend(_row(mask, self._of_faces))
             self.frames.append(item.frame.index)
             self._ends.append(len(self._rows))
             yield item
@@ -56,10 +58,10 @@ class PaintedMasks:
         return [_mask(self._rows[i : i + _NUMBERS]) for i in range(first, self._ends[at], _NUMBERS)]
 
 
-def _row(mask: Mask) -> list[float]:
+def _row(mask: Mask, of_faces: bool) -> list[float]:
     drawn, tracked = outline(mask), mask.tracked
     flags = (_ELLIPSE if drawn.shape is Shape.ELLIPSE else 0) + (_SMOOTH if drawn.smooth else 0)
-    if tracked.track > 0 and not tracked.filled and drawn.cells != (1, 1):
+    if of_faces and tracked.track > 0 and not tracked.filled and drawn.cells != (1, 1):
         flags += _SHOWS
     box = drawn.box
     return [tracked.track, box.x0, box.y0, box.x1, box.y1, *drawn.cells, drawn.fine, flags]

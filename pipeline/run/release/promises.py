@@ -9,22 +9,34 @@ from pipeline.config import Resolved, RunConfig
 from pipeline.run.anonymize_sidecar import NOTICE, WeakenedRecord
 from pipeline.run.job import Selection
 
-_MORE, _LESS = (lambda value, usual: value > usual), (lambda value, usual: value < usual)
+
+def _more(value: Any, usual: Any) -> bool:
+    return value is not None and (usual is None or value > usual)
+
+
+def _less(value: Any, usual: Any) -> bool:
+    return bool(value < usual)
+
+
+def _given(value: Any, usual: Any) -> bool:
+    return value is not None
+
+
 _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
-    "faces.min_face_px": lambda value, _: value is not None,
-    "faces.every_s": _MORE,
-    "faces.fine_every_s": _MORE,
-    "faces.min_score": _MORE,
-    "faces.birth_score": _MORE,
-    "faces.fill_before_s": _LESS,
-    "faces.fill_after_s": _LESS,
-    "mask.blocks": _MORE,
-    "mask.scale": _LESS,
-    "protect.hold_s": lambda value, _: value is not None,
-    "gate.scan": _LESS,
-    "gate.every_s": _MORE,
-    "gate.every_frames": _MORE,
-    "gate.min_score": _MORE,
+    "faces.min_face_px": _given,
+    "faces.every_s": _more,
+    "faces.fine_every_s": _more,
+    "faces.min_score": _more,
+    "faces.birth_score": _more,
+    "faces.fill_before_s": _less,
+    "faces.fill_after_s": _less,
+    "mask.blocks": _more,
+    "mask.scale": _less,
+    "protect.hold_s": _given,
+    "gate.scan": _less,
+    "gate.every_s": _more,
+    "gate.every_frames": _more,
+    "gate.min_score": _more,
 }
 """Whether a value covers, hides or checks less than the default does. A smallest face and a time to hold
 colours are named wherever they are given: what they are by default follows from the clip."""
