@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.picture.color import Conversion
-from pipeline.picture.grid_axes import PlanePart, plane_axes, plane_parts, shown_cells
+from pipeline.picture.grid_axes import PlanePart, plane_parts, shown_cells
 from pipeline.types import Box, Frame, Mask, Shape
 
 LEAST_CELL_PX = 4.0
@@ -132,53 +132,6 @@ def _members(bounds: tuple[int, ...]) -> NDArray[np.float64]:
     return np.asarray((at >= ends[:-1]) & (at < ends[1:]), np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A mask without its colours: what says which pixels it paints. Fields as in ``Mask``."""
-
-    box: Box
-    shape: Shape
-    cells: tuple[int, int]
-    """(rows, columns) of the colours"""
-    smooth: bool
-    fine: int = 1
-
-
-def outline(mask: Mask) -> Outline:
-    """Of a mask."""
-    _, rows, columns = mask.samples.shape
-    return Outline(mask.box, mask.shape, (rows, columns), mask.smooth, mask.fine)
-
-
-def painted_pixels(outlines: Sequence[Outline], part: Box, width: int, height: int) -> NDArray[np.bool_]:
-    """Which pixels of a part of a picture lie under any of the masks, as ``paint`` paints them.
-
-    ``part`` (px) is clipped to the picture of ``width`` x ``height``. (rows, columns) of whole pixels, those
-    that the part covers by half or more; empty where it lies outside.
-    """
-    x0, y0, x1, y1 = part.pixels(width, height)
-    inside = np.zeros((max(y1 - y0, 0), max(x1 - x0, 0)), bool)
-    if not inside.size:
-        return inside
-    for mask in outlines:
-        box, (rows, columns) = mask.box, mask.cells
-        (y,), (x,) = (
-            plane_axes(np.array([low]), np.array([high]), np.array([cells]), size, 1)
-            for low, high, cells, size in (
-                (box.y0, box.y1, rows, height),
-                (box.x0, box.x1, columns, width),
-            )
-        )
-        top, bottom, left, right = max(y.start, y0), min(y.stop, y1), max(x.start, x0), min(x.stop, x1)
-        if top >= bottom or left >= right:
-            continue
-        whole = _covered(mask, PlanePart(y, x), mask.cells)
-        inside[top - y0 : bottom - y0, left - x0 : right - x0] |= whole[
-            top - y.start : bottom - y.start, left - x.start : right - x.start
-        ]
-    return inside
-
-
 def paint(frame: Frame, masks: Sequence[Mask], convert: Conversion) -> None:
     """Writes masks into a frame's planes, which must be the caller's own; of two that overlap the later one
     is seen. An alpha plane stays.
@@ -231,7 +184,7 @@ def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], wher
     target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
 
 
-def _covered(mask: Mask | Outline, place: PlanePart, cells: tuple[int, int]) -> NDArray[np.bool_]:
+def _covered(mask: Mask, place: PlanePart, cells: tuple[int, int]) -> NDArray[np.bool_]:
     """Pixels of the box that are painted."""
     y, x = place.y, place.x
     if mask.shape is Shape.RECTANGLE:

@@ -241,7 +241,7 @@ def _seen(
 
 def _is_under(face: Face, masks: Sequence[PaintedMask], run: Run) -> bool:
     info = run.source.info
-    return is_covered(face, [mask.outline for mask in masks], info.width, info.height)
+    return is_covered(face, [painted.mask for painted in masks], info.width, info.height)
 
 
 def _is_spared(box: Box, run: Run, index: int, time_s: float) -> bool:

@@ -8,18 +8,14 @@ import torch
 
 from pipeline.faces import Face
 from pipeline.picture.color import conversion
-from pipeline.picture.grid_paint import Outline, outline, paint, painted_pixels
-from pipeline.run.release.coverage import is_covered
+from pipeline.picture.grid_paint import paint
+from pipeline.run.release.coverage import is_covered, painted_pixels
 from pipeline.run.release.painted import PaintedMasks
 from pipeline.types import Box, FaceRegion, Mask, Masked, Shape, TrackedRegion
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame
 
 
-def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
-    return Outline(Box(x0, y0, x1, y1), Shape.RECTANGLE, (6, 6), smooth=False)
-
-
-def _covered(box: Box, masks: list[Outline], landmarks: list[tuple[float, float]] | None = None) -> bool:
+def _covered(box: Box, masks: list[Mask], landmarks: list[tuple[float, float]] | None = None) -> bool:
     marks = None if landmarks is None else np.array(landmarks, np.float32)
     return is_covered(Face(0.9, box, marks), masks, WIDTH, HEIGHT)
 
@@ -27,6 +23,10 @@ def _covered(box: Box, masks: list[Outline], landmarks: list[tuple[float, float]
 def _mask(box: Box, shape: Shape, cells: tuple[int, int], *, smooth: bool = False, fine: int = 1) -> Mask:
     tracked = TrackedRegion(7, FaceRegion(box, 1.0), seen=True, born=True, last=False)
     return Mask(tracked, box, shape, torch.zeros(3, *cells), smooth=smooth, fine=fine)
+
+
+def _rectangle(x0: float, y0: float, x1: float, y1: float) -> Mask:
+    return _mask(Box(x0, y0, x1, y1), Shape.RECTANGLE, (6, 6))
 
 
 MASKS = [
@@ -47,7 +47,7 @@ def test_painted_pixels_are_those_that_paint_changes(mask: Mask) -> None:
     changed = frame.planes[0].numpy() != 255
     assert changed.any()
     part = Box(10, 20, 130, 110)
-    told = painted_pixels([outline(mask)], part, WIDTH, HEIGHT)
+    told = painted_pixels([mask], part, WIDTH, HEIGHT)
     assert (told == changed[20:110, 10:130]).all()
 
 
@@ -61,9 +61,15 @@ def test_the_record_of_masks_gives_back_what_was_painted() -> None:
         assert [mask.track for mask in found] == [7] * item.frame.index
         for mask, painted in zip(item.masks, found, strict=True):
             whole = Box(0, 0, WIDTH, HEIGHT)
-            wanted = painted_pixels([outline(mask)], whole, WIDTH, HEIGHT)
-            assert (painted_pixels([painted.outline], whole, WIDTH, HEIGHT) == wanted).mean() > 0.999
+            wanted = painted_pixels([mask], whole, WIDTH, HEIGHT)
+            assert (painted_pixels([painted.mask], whole, WIDTH, HEIGHT) == wanted).mean() > 0.999
     assert [mask.shows_face for mask in book.on_frame(6)] == [True, True, True, False, True, True]
+
+
+def test_masks_of_nobody_s_colours_show_nobody() -> None:
+    book = PaintedMasks(of_faces=False)
+    list(book.listen(iter([Masked(noise_frame(0), tuple(MASKS))])))
+    assert not any(mask.shows_face for mask in book.on_frame(0))
 
 
 def test_four_fifths_of_a_face_must_be_under_masks() -> None:
@@ -81,7 +87,7 @@ def test_two_masks_cover_a_face_together() -> None:
 
 
 def test_the_corners_of_an_ellipse_cover_nothing() -> None:
-    drawn = [Outline(Box(10, 10, 110, 110), Shape.ELLIPSE, (1, 1), smooth=True)]
+    drawn = [_mask(Box(10, 10, 110, 110), Shape.ELLIPSE, (1, 1), smooth=True)]
     assert not _covered(Box(7, 7, 113, 113), drawn)
     assert _covered(Box(20, 20, 100, 100), drawn)
 

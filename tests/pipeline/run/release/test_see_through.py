@@ -10,7 +10,6 @@ import torch
 
 from pipeline.config import MaskConfig
 from pipeline.faces import open_detector
-from pipeline.picture.grid_paint import outline
 from pipeline.run.release.painted import PaintedMask
 from pipeline.run.release.see_through import AT_A_TIME, EVERY_S, SIDE_PX, MaskSight, MaskSights, MaskView
 from pipeline.stages.paint import paint
@@ -64,7 +63,7 @@ def test_a_blur_is_as_strong_as_a_mosaic_of_the_same_blocks(view: MaskView, bloc
 def _painted(track: int, *, shows: bool = True) -> PaintedMask:
     tracked = TrackedRegion(track, FaceRegion(FACE, 0.9), seen=True, born=False, last=False)
     mask = Mask(tracked, FACE.scaled(1.3), Shape.ELLIPSE, torch.zeros(3, 8, 8), smooth=False)
-    return PaintedMask(track, outline(mask), shows)
+    return PaintedMask(mask, shows)
 
 
 def test_each_track_is_looked_at_now_and_then_and_few_at_a_time() -> None:
