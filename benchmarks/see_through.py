@@ -58,6 +58,7 @@ def _covered(frame: Frame, faces: Sequence[Face], info: StreamInfo, look: str, b
 
 def _chip(frame: Frame, face: Face) -> Chip:
     rows, columns = frame.planes[0].shape
+    assert face.landmarks is not None, "CenterFace gives them"
     move, _ = cv2.estimateAffinePartial2D(face.landmarks, _CHIP)
     return np.asarray(cv2.warpAffine(rgb_on_host(frame, columns, rows), move, (96, 112)), np.uint8)
 
