@@ -52,8 +52,8 @@ from pipeline.types import Frame, StreamInfo, TrackedFaces
 log = logging.getLogger(__name__)
 
 MANY_BLOCKS = 8
-"""Across a face, from which on a run warns: through 8 the release check sees one face in seven, through 10
-two of three. With 8 to 12 this project's own networks give back 3 dB over bicubic interpolation."""
+"""Across a face, from which on a run warns: through 8 the release check sees one face in eight, through 10
+seven of ten. With 8 to 12 this project's own networks give back 3 dB over bicubic interpolation."""
 
 
 @dataclass(frozen=True, slots=True)
