@@ -1,8 +1,8 @@
 """Whether a mask shows the face that it covers: a face detector looks at the mask close by.
 
 The mask's face is scaled to 96 px, whatever its size: the fewer pixels it has, the less is to be seen of the
-blocks, and at 30 px the detector sees a head under any mask. At 96 px it sees none under 6 blocks or fewer and
-most under 10, before a recogniser begins to name the person (docs/protect.md has the figures).
+blocks, and at 30 px the detector sees a head under any mask. At 96 px it sees none under 6 blocks or fewer
+and most under 10, before a recogniser begins to name the person (docs/protect.md has the figures).
 """
 
 from __future__ import annotations
