@@ -264,7 +264,7 @@ def _gate_views(config: RunConfig, plan: AnonymizePlan, info: StreamInfo, device
     """Masks are looked at by the detector whose scores were measured on them, whichever the run's is."""
     threads = config.restore.threads or None
     try:
-        close = MaskView(open_detector("centerface", (SIDE_PX, SIDE_PX), threads=threads), info)
+        close = MaskView(open_detector("centerface", (SIDE_PX, SIDE_PX), "auto", threads), info)
     except MissingError as error:
         warned(log, "the release check cannot look through masks: %s", error)
         close = None

@@ -232,6 +232,18 @@ def test_a_face_that_its_mask_shows_is_not_released(
     assert gate.seen_through[0].score > 0.5
 
 
+def test_half_a_face_beside_its_mask_is_not_released(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")  # nothing is that sure
+    x0, y0, x1, y1 = face_box(0)
+    half = f"{x0 - 20},{y0 - 20},{20 + (x1 - x0) // 2},{y1 - y0 + 40}"
+    arguments = ("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize", "--end", "0.2")
+    assert cli(*arguments, "--region", half) == 4
+    gate = read_report(tmp_path / "out.mp4.gate.json").gate
+    assert gate is not None and {face.frame for face in gate.uncovered} == set(range(5))
+
+
 @pytest.mark.parametrize("cover", [False, True])
 def test_a_face_in_another_stream_is_not_released(
     cli: Cli, portrait_clip: Path, tmp_path: Path, cover: bool
