@@ -156,6 +156,7 @@ class ProtectConfig(_Section):
 class GateConfig(_Section):
     scan: bool = Field(True, description="look through the encoded output for faces")
     every_s: float = Field(0.12, ge=0, le=10, description="longest time between two looks; 0: every frame")
+    every_frames: int = Field(8, ge=1, le=10_000, description="most frames from one look to the next")
     min_score: float = Field(0.5, gt=0, le=1, description="0..1, from which a face counts")
 
 

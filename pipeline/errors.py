@@ -5,7 +5,7 @@
     +-- InputError                 1  a file that cannot be read as asked
     +-- OutputError                1  a file that cannot be written
     +-- CheckError                 4  a promise was checked and does not hold
-    |   +-- ReleaseCheckError      4  a face is still seen in an output (pipeline.run.release_check)
+    |   +-- ReleaseCheckError      4  a face is still seen in an output (pipeline.run.release)
     +-- MissingError               5  this machine lacks a library, device or file
 
 Anything else that is raised is a bug of ours and keeps its traceback. An interrupted run ends with 130.

@@ -30,7 +30,7 @@ from pipeline.run.job import AnonymizeJob, Selection
 from pipeline.run.lifecycle import Progress
 from pipeline.run.preview import preview as _preview
 from pipeline.run.reconstruct import reconstruct as _reconstruct
-from pipeline.run.release_check import ReleaseCheckError
+from pipeline.run.release.verdict import ReleaseCheckError
 from pipeline.run.sidecar import ReconstructReport
 from pipeline.types import Box, ManualRegion, StreamInfo
 from vidpipe.explanation import Explanation, explain_anonymize, explain_reconstruct
@@ -148,11 +148,11 @@ def pixelize(
     Args:
         target: the output; by default ``{stem}.pixelize{ext}`` beside the source.
         blocks: cells across the shorter side of a face.
-        look: ``mosaic``, ``blur`` (the same cells, interpolated) or ``solid`` (black).
+        look: ``mosaic``, ``blur`` (fewer cells, interpolated) or ``solid`` (black).
         shape: ``ellipse`` or ``box``.
         scale: of the mask over the face's box.
         min_face_px: smallest face that is found, px; by default 20 px up to 1080 lines, in proportion above.
-        release_check: look through the encoded output for faces that no mask covers.
+        release_check: look through the encoded output for faces that no mask covers or that a mask shows.
         selection: who, where and when; by default everybody.
         earlier: JSON of a preview or an earlier run on the same file, whose people and tracks are taken: the
             numbers in a selection are theirs. Nothing is detected.

@@ -189,7 +189,7 @@ def _anonymize_stages(
         every = _every(config.gate.every_s)
         gate = (
             f"gate      the output again, {every} at {_size(plan.scales.gate)}, mirrored; faces of score "
-            f"{config.gate.min_score} and more"
+            f"{config.gate.min_score} and more, beside the masks or through them"
         )
     form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
     return [

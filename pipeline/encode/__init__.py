@@ -43,6 +43,11 @@ class Encoder(Protocol):
         """Sentences about what of the source the output cannot carry."""
         ...
 
+    @property
+    def video(self) -> int:
+        """Which of the file's video streams holds the frames: 0 for the first, attached pictures aside."""
+        ...
+
     def open(self) -> None:
         """Begin the file, under another name. `close` removes it after any failure."""
         ...

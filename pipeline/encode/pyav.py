@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
+from pipeline.decode.open import is_cover
 from pipeline.decode.planes import packing
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
@@ -97,6 +98,8 @@ class PyAVEncoder:
         self._others = OtherStreams(self._info, self._cut, audio=self._settings.audio == "copy")
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
+        moving = [stream.index for stream in self._out.streams.video if not is_cover(stream)]
+        self._place = moving.index(self._video.index)
         self._opened.callback(self._close_container)
         decided(log, "%s: %s in %s", self.path.name, self.encoder, self._format)
 
@@ -104,6 +107,11 @@ class PyAVEncoder:
     def lost(self) -> tuple[str, ...]:
         """Sentences about what of the source the output cannot carry."""
         return (*self._lost, *self._others.lost)
+
+    @property
+    def video(self) -> int:
+        """Which of the file's video streams holds the frames: 0 for the first, attached pictures aside."""
+        return self._place
 
     @property
     def encoder(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,7 +12,8 @@ from pipeline.run.people_records import PersonRecord
 from pipeline.run.sidecar import FileRecord, KeptRecord, SettingRecord, StageRecord
 from pipeline.run.track_records import FaceTrackRecord
 
-NOTICE = "Faces in this file were covered by vidpipe."
+NOTICE = "vidpipe has looked for faces in this file and covered those that it found."
+"""True of every output: a container is marked before it is known whether there is a face to cover."""
 
 Mode = Literal["pixelize", "protect"]
 
@@ -43,12 +44,39 @@ class ChoiceRecord(_Record):
 
 
 class UncoveredRecord(_Record):
+    """A face in the output that no mask covers."""
+
     frame: int
     time_s: float
     """From the first frame."""
     box: tuple[float, float, float, float]
     """x0, y0, x1, y1 in px of the picture as coded"""
     score: float
+    stream: int | None = None
+    """Index of another stream of the output; None: the one that the run wrote."""
+
+
+class SeenThroughRecord(_Record):
+    """A face that its masks show: the look at the track that shows it best."""
+
+    track: int
+    frame: int
+    time_s: float
+    """From the first frame."""
+    box: tuple[float, float, float, float]
+    """Of the face, x0, y0, x1, y1 in px of the picture as coded"""
+    score: float
+
+
+class WeakenedRecord(_Record):
+    """A setting that covers, hides or checks less than its default does."""
+
+    name: str
+    """Dotted, as in pipeline.yaml."""
+    value: Any
+    usual: Any
+    origin: str
+    """A flag, an environment variable or a file's name."""
 
 
 class DetectionsRecord(_Record):
@@ -69,7 +97,12 @@ class GateRecord(_Record):
     """All of them, else there is no output."""
     frames_examined: int
     """That the network looked at."""
+    masks_examined: int | None = None
+    """Looks at masks close by; None: there was nothing to look with."""
+    tracks_examined: int = 0
+    """Whose masks they were."""
     uncovered: list[UncoveredRecord]
+    seen_through: list[SeenThroughRecord] = []
     passed: bool
 
 
@@ -117,6 +150,8 @@ class AnonymizeReport(_Record):
     """Of mode protect."""
     gate: GateRecord | None
     """None: not asked for."""
+    weakened: list[WeakenedRecord] = []
+    """Settings that are weaker than the defaults."""
     stages: list[StageRecord]
     waits_s: dict[str, float]
     bottleneck: str

@@ -60,6 +60,8 @@ class Made:
     """A file that is whole and still has another name."""
 
     path: Path
+    video: int
+    """Which of its video streams the run wrote; see ``Encoder.video``."""
     frames: int
     conservation: list[KeptRecord]
     lost: list[str]
@@ -208,7 +210,7 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
 
         path, written, streaming_s = _stream(work, encoder, progress)
         conservation = compared(source, path, encoder, job, work.plan, settings)
-        made = Made(path, written, conservation, list(encoder.lost))
+        made = Made(path, encoder.video, written, conservation, list(encoder.lost))
         checking = perf_counter()
         work.check(made, lambda checked: progress(written + checked))
         streaming_s += perf_counter() - checking

@@ -10,8 +10,9 @@ A frame between two detections has no regions: tracks pass over it from the one 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import cv2
@@ -43,6 +44,8 @@ class DetectionCount:
     """In the quick view, which shows large faces."""
     fine: int = 0
     """In the fine view, and in the quick one where there are two."""
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    """Indices of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class FaceDetection:
         )
         if not due and cv2.absdiff(item.thumbnail, self._seen).mean() <= _CHANGE_LEVELS:
             return None
+        self.count.frames.append(item.frame.index)
         self._detected_s, self._detected_at, self._seen = item.time_s, item.frame.index, item.thumbnail
         if fine or self._quick is self._fine:
             self._fine_s, self._fine_at = item.time_s, item.frame.index

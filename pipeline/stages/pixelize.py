@@ -40,6 +40,9 @@ from pipeline.types import (
 
 _OF_A_MOSAIC = 0.5
 """A mosaic that is pixelated again gets at most this share of the cells that it has."""
+_OF_A_BLUR = 0.4
+"""A blur gets at most this share of the cells of the mosaic that it is as strong as: between their colours it
+interpolates, and a detector sees through 4 interpolated cells what it sees through 10 blocks."""
 _FORGET_S = 5.0
 """Colours are held so long after a region was last there: a track that pauses is not measured anew."""
 
@@ -129,6 +132,8 @@ class Pixelizer:
         scale = 1.0 if tracked.track < 0 else settings.scale
         aspect = float(self._info.sample_aspect)
         blocks = settings.blocks
+        if settings.look == "blur":
+            blocks = max(1, int(blocks * _OF_A_BLUR))
         if isinstance(region, MosaicRegion) and region.grid is not None:
             grid = region.grid
             across = min(face.width / grid.x.pitch, face.height / grid.y.pitch)

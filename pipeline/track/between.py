@@ -15,7 +15,7 @@ from pipeline.types import Box, FaceRegion, Found, Frame, Region
 Look: TypeAlias = "Callable[[Frame, Box], Face | None]"
 """The face near to where one is expected on a frame; None: there is none."""
 _OFF_THE_LINE = 0.1
-"""Sizes of the face; a mask of 1.3 times the face leaves 0.15 on each side. Small faces jitter by half of it."""
+"""Sizes of the face; a mask of 1.3 times the face leaves 0.15 on each side. Small faces jitter by half."""
 _SAME_FACE_IOU = 0.3
 _JUMP, _JUMP_S, _ALIKE = 2.5, 0.3, 1.5
 """Sizes of the face and seconds that it may have jumped between two detections, and by what factor the sizes

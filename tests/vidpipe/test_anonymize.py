@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
 
 
 @pytest.mark.parametrize(
-    ("more", "warned"), [(["--blocks", "40"], 1), (["--blocks", "40", "--look", "solid"], 0), ([], 0)]
+    ("more", "warned"),
+    [(["--blocks", "40", "--gate", "off"], 1), (["--blocks", "40", "--look", "solid"], 0), ([], 0)],
 )
 def test_blocks_through_which_faces_may_be_recognised_are_told(
     portrait_clip: Path, tmp_path: Path, cli: Cli, more: list[str], warned: int
@@ -144,7 +146,9 @@ def test_who_is_left_by_choice_is_told_beside_what_the_gate_found(
 ) -> None:
     arguments = ("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize")
     assert cli(*arguments, "--exclude-region", "0,0,9999,9999") == 0
-    assert "beside those that were left by choice" in " ".join("".join(capsys.readouterr()).split())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "nothing was covered" in said
+    assert "but those that were left by choice" in said
 
 
 def test_a_preview_that_cannot_be_written_ends_with_1(
@@ -210,6 +214,84 @@ def test_a_face_that_the_gate_finds_leaves_no_output_and_a_report_to_go_on_from(
     assert _report(output).gate is None
 
 
+@pytest.mark.parametrize("strength", [["--blocks", "16"], ["--look", "blur", "--blocks", "40"]])
+def test_a_face_that_its_mask_shows_is_not_released(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], strength: list[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    arguments = ("run", portrait_clip, "-o", output, "--mode", "pixelize", "--end", "0.4", *strength)
+    assert cli(*arguments) == 4
+    told = capsys.readouterr().err
+    assert "through the masks of one track" in told
+    assert _left(tmp_path) == ["out.mp4.gate.json"]
+    gate = read_report(tmp_path / "out.mp4.gate.json").gate
+    assert gate is not None and not gate.passed and not gate.uncovered
+    assert [sight.track for sight in gate.seen_through] == [1]
+    assert gate.seen_through[0].score > 0.5
+
+
+def test_half_a_face_beside_its_mask_is_not_released(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")  # nothing is that sure
+    x0, y0, x1, y1 = face_box(0)
+    half = f"{x0 - 20},{y0 - 20},{20 + (x1 - x0) // 2},{y1 - y0 + 40}"
+    arguments = ("run", portrait_clip, "-o", tmp_path / "out.mp4", "--mode", "pixelize", "--end", "0.2")
+    assert cli(*arguments, "--region", half) == 4
+    gate = read_report(tmp_path / "out.mp4.gate.json").gate
+    assert gate is not None and {face.frame for face in gate.uncovered} == set(range(5))
+
+
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_face_in_another_stream_is_not_released(
+    cli: Cli, portrait_clip: Path, tmp_path: Path, cover: bool
+) -> None:
+    """A second video stream, first in the file and without a flag that says which is which, or a picture."""
+    clip, output = tmp_path / "two.mkv", tmp_path / "out.mkv"
+    with av.open(portrait_clip) as source, av.open(clip, "w") as container:
+        video = source.streams.video[0]
+        targets = [container.add_stream_from_template(video) for _ in range(1 if cover else 2)]
+        if cover:
+            ((picture,),) = [read_clip(portrait_clip, [0])]
+            ok, png = cv2.imencode(".png", picture[..., ::-1])
+            assert ok
+            container.add_attachment("cover.png", "image/png", png.tobytes())
+        for packet in source.demux(video):
+            for target in targets if packet.dts is not None else ():
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy.is_keyframe, copy.stream = packet.is_keyframe, target
+                container.mux(copy)
+    assert cli("run", clip, "-o", output, "--mode", "pixelize") == 4
+    gate = read_report(tmp_path / "out.mkv.gate.json").gate
+    assert gate is not None
+    assert {face.stream for face in gate.uncovered} == {1}
+    assert not output.exists()
+
+
+def test_what_is_weakened_is_told_in_the_output_the_report_and_on_the_screen(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "out.mp4"
+    monkeypatch.setenv("VIDPIPE_GATE__SCAN", "false")
+    monkeypatch.setenv("VIDPIPE_FACES__BIRTH_SCORE", "1")  # nothing is that sure
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", "--end", "0.4") == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "nothing was covered" in told
+    assert "gate.scan false instead of true (from VIDPIPE_GATE__SCAN)" in told
+    report = _report(output)
+    assert [record.name for record in report.weakened] == ["faces.birth_score", "gate.scan"]
+    with av.open(output) as container:
+        comment = container.metadata["comment"]
+    assert comment == report.notice
+    assert "gate.scan false" in comment
+    assert "were covered" not in comment
+
+
 def test_a_time_or_a_place_is_left_as_it_is_and_the_gate_knows(
     cli: Cli, portrait_clip: Path, tmp_path: Path
 ) -> None:
@@ -261,7 +343,7 @@ def test_a_whole_run_on_a_device(
             yield frame
 
     monkeypatch.setattr("pipeline.run.anonymize.prefetch", lambda items, *_: (item for item in items))
-    monkeypatch.setattr("pipeline.run.release_check.prefetch", lambda items, *_: (item for item in items))
+    monkeypatch.setattr("pipeline.run.release.check.prefetch", lambda items, *_: (item for item in items))
     monkeypatch.setattr(
         "pipeline.run.lifecycle.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
     )

@@ -84,6 +84,9 @@ def _selection(asked: CoverFlags) -> Selection:
 
 
 def _summary(report: AnonymizeReport) -> str:
+    from pipeline.run.release.promises import told as weaker
+    from pipeline.run.release.verdict import approval
+
     speed = f"{report.frames / report.streaming_s:.1f} frames/s, most time in {report.bottleneck}"
     tracks = [track for track in report.tracks if track.track > 0]
     persons = "1 person" if len(report.people) == 1 else f"{len(report.people)} people"
@@ -96,15 +99,13 @@ def _summary(report: AnonymizeReport) -> str:
     covered = sum(person.decision != "left" for person in report.people)
     regions = len(report.tracks) - len(tracks)
     by_hand = f" and {regions} region{'s' * (regions != 1)}" if regions else ""
-    lines = [f"{covered} of {people}{by_hand} covered, {on}; {speed}", *_by_photo(report)]
+    told = f"{covered} of {people}{by_hand} covered, {on}" if covered or regions else "nothing was covered"
+    lines = [f"{told}; {speed}", *_by_photo(report)]
     if report.gate is not None:
-        gate = report.gate
         left = any(track.decision != "covered" for track in report.tracks)
-        beside = " beside those that were left by choice" if left else ""
-        lines.append(
-            f"no uncovered face found again in the output{beside}; looked at {gate.frames_examined} of "
-            f"{gate.frames_decoded} frames"
-        )
+        lines.append(approval(report.gate, covered=covered + regions > 0, left=left))
+    if report.weakened:
+        lines.append(weaker(report.weakened))
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))

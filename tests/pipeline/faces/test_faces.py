@@ -21,7 +21,6 @@ from pipeline.faces.face_alignment import FaceAlignmentDetector
 from pipeline.faces.input_picture import DetectorView, SmallPicture, scales, small_picture
 from pipeline.faces.weights import shipped
 from pipeline.picture.geometry import as_coded
-from pipeline.run.release_check import is_covered
 from pipeline.run.replay import frames_held, replay
 from pipeline.run.track_records import TrackRecorder
 from pipeline.stages.find_faces import FaceDetection
@@ -146,15 +145,6 @@ def test_blazeface_finds_a_face_with_the_weights_at_hand(
     (best, *_) = FaceAlignmentDetector("blazeface")(picture, 0.5)
     truth = Box((176 - 80) / 2, 68 / 2, (268 - 80) / 2, 176 / 2)
     assert best.box.iou(truth) > 0.4
-
-
-def test_a_face_is_covered_by_one_mask_over_its_centre_and_half_of_it() -> None:
-    mask = Box(100, 100, 200, 200)
-    assert is_covered(Box(110, 110, 190, 190), [mask])
-    assert is_covered(Box(120, 120, 230, 230), [mask])
-    assert not is_covered(Box(160, 160, 260, 260), [mask])
-    assert not is_covered(Box(0, 0, 400, 400), [mask])
-    assert not is_covered(Box(110, 110, 190, 190), [])
 
 
 def test_a_record_is_played_back_as_it_was() -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pipeline.config import FacesConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView, SmallPicture, small_picture
-from pipeline.run.release_check import looked_at
 from pipeline.stages.find_faces import FaceDetection
 from pipeline.types import Box, Found, Frame, Region
 from tests.support.faces_scene import HEIGHT, WIDTH, noise_frame, stream_info
@@ -184,9 +183,9 @@ def test_looks_that_run_at_a_time_see_what_looks_in_turn_see(calls: int) -> None
     assert in_turn.most == 1
 
 
-def test_the_gate_looks_between_the_looks_of_the_run() -> None:
-    times = [i / 25 for i in range(24)]
-    gate = [i for i, look in enumerate(looked_at(times, 0.12)) if look]
-    assert gate == [1, 4, 7, 10, 13, 16, 19, 22, 23]
-    assert all(looked_at(times, 0.0))
-    assert looked_at([3.0], 0.12) == [True]
+def test_the_frames_that_were_looked_at_are_told() -> None:
+    finder = _Finder()
+    view = DetectorView(finder, _picture())
+    detection = FaceDetection(view, view, EVERY)
+    assert len(list(detection(_frames([90] * 25)))) == 25
+    assert list(detection.count.frames) == [0, 3, 6, 9, 12, 15, 18, 21, 24]

@@ -114,8 +114,9 @@ def test_solid_depends_on_nothing_of_the_face() -> None:
     assert all(float(mask.samples.abs().max()) == 0 for mask in _masks(MaskConfig(look="solid"), _items(3)))
 
 
-def test_blur_has_no_more_values_than_the_mosaic() -> None:
-    blurred, mosaic = (_masks(MaskConfig(look=look), _items(3)) for look in ("blur", "mosaic"))
+def test_blur_has_the_values_of_a_mosaic_of_two_fifths_of_its_blocks() -> None:
+    asked = MaskConfig(look="blur", blocks=10), MaskConfig(blocks=4)
+    blurred, mosaic = (_masks(settings, _items(3)) for settings in asked)
     assert all(torch.equal(a.samples, b.samples) for a, b in zip(blurred, mosaic, strict=True))
     assert all(mask.smooth for mask in blurred)
 
