@@ -40,8 +40,13 @@ def _tracked(score: float = 0.9) -> Iterator[TrackedFaces]:
 
 
 @pytest.fixture(scope="module")
-def looker() -> Looker:
-    return Looker(DlibNetwork(), 0, min_px=32)
+def network() -> DlibNetwork:
+    return DlibNetwork()
+
+
+@pytest.fixture(scope="module")
+def looker(network: DlibNetwork) -> Looker:
+    return Looker(network, 0, min_px=32)
 
 
 def _people(items: Iterator[TrackedFaces]) -> dict[tuple[int, str], set[int]]:
@@ -68,16 +73,17 @@ def test_a_person_has_one_number_in_all_shots(looker: Looker) -> None:
 
 
 @needs_dlib
-def test_a_face_that_is_weak_or_small_is_a_person_of_its_own(looker: Looker) -> None:
+def test_a_face_that_is_weak_or_small_is_a_person_of_its_own(network: DlibNetwork, looker: Looker) -> None:
     weak = _people(Recognition(looker, PeopleConfig())(_tracked(score=0.4)))
     assert sorted(person for people in weak.values() for person in people) == [1, 2, 3, 4]
-    small = Recognition(Looker(DlibNetwork(), 0, min_px=200), PeopleConfig())
+    small = Recognition(Looker(network, 0, min_px=200), PeopleConfig())
     assert len({person for people in _people(small(_tracked())).values() for person in people}) == 4
 
 
 @needs_dlib
-def test_who_is_on_a_photo_is_left_where_it_is_sure_and_nobody_else(looker: Looker, tmp_path: Path) -> None:
-    network = DlibNetwork()
+def test_who_is_on_a_photo_is_left_where_it_is_sure_and_nobody_else(
+    network: DlibNetwork, looker: Looker, tmp_path: Path
+) -> None:
     detector = open_detector("centerface", PHOTO_SIZE_PX, threads=1)
     photo = read_photo(write_photo(tmp_path / "she.png"), detector, network)
     kept = KeptByPhoto([photo], looker, PeopleConfig().sure)
@@ -106,8 +112,8 @@ def test_a_track_that_passes_to_somebody_else_is_covered_again(looker: Looker) -
 
 
 @needs_dlib
-def test_a_photo_without_a_face_or_with_two_is_refused(tmp_path: Path) -> None:
-    detector, network = open_detector("centerface", PHOTO_SIZE_PX, threads=1), DlibNetwork()
+def test_a_photo_without_a_face_or_with_two_is_refused(network: DlibNetwork, tmp_path: Path) -> None:
+    detector = open_detector("centerface", PHOTO_SIZE_PX, threads=1)
     (tmp_path / "text.png").write_text("no photo")
     with pytest.raises(InputError, match="cannot be read"):
         read_photo(tmp_path / "text.png", detector, network)
