@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.config import MaskConfig
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import measure
-from pipeline.prototypes.choice import Choosing, Told, choose, looks_at_the_face, told
+from pipeline.prototypes.choice import Told, choose, looks_at_the_face, told
 from pipeline.prototypes.pose import roll
 from pipeline.prototypes.prototype import Prototype, shipped
 from pipeline.prototypes.scene import Scene, read_scene
@@ -71,9 +71,9 @@ class NobodyColours:
 
     of_nobody = True
 
-    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: Choosing, lattices: Lattices) -> None:
+    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: str, lattices: Lattices) -> None:
         self._settings = settings
-        self._choosing: Choosing = choosing
+        self._choosing = choosing
         self._lattices = lattices
         self._upright = float(info.rotation)
         self._means = shipped()
