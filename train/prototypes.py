@@ -44,6 +44,8 @@ _BROAD = 4.0
 _CONTRAST = 0.8
 _COLOUR = 0.85
 _SKIN = 0.6
+_EXPOSURE = (1.0, 0.92, 0.8)
+"""By tone: portraits of dark skin are exposed for it, film seldom is."""
 _SHADE = 0.45
 """Of the skin's brightness, around the head."""
 _NECK = 0.3
@@ -89,7 +91,7 @@ def make(folder: Path, target: Path, sources: Sequence[str] = ()) -> PrototypeSe
                 f"people each need {VARIANTS * LEAST_PEOPLE}"
             )
         for group in _halves(of_tone):
-            prototypes.append(Prototype(_finished(_mean(group)), tone, len(group)))
+            prototypes.append(Prototype(_finished(_mean(group)) * _EXPOSURE[tone], tone, len(group)))
             log.info("%s: mean of %d people", name, len(group))
     made = PrototypeSet(tuple(prototypes), digest=_digest(faces))
     made.save(target)

@@ -48,7 +48,7 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
     if choosing.isdecimal():
         return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
-        lit = torch.stack([scene.on(torch.from_numpy(p.skin)) for p in prototypes])
+        lit = torch.stack([scene.on(p.skin) for p in prototypes])
         tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
         prototypes = tuple(p for p in prototypes if p.tone == tone)
     return secrets.choice(prototypes)
