@@ -2,7 +2,7 @@
 
 Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N, whatever
 they know and however many frames they have: each outcome points at one of them at best. So ``nearest`` looks at the
-tone alone, which has three values; which of a tone's means is painted is drawn by lot.
+tone alone, which has three values; people of one tone get its means in turn.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ def told(choosing: str) -> tuple[Told, ...]:
     return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
 
 
-def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
-    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; None: not known, and then it is by lot."""
+def choose(
+    choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int
+) -> Prototype:
+    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; ``place``: how many people came before."""
     prototypes = means.prototypes
     if choosing.isdecimal():
         return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
         lit = torch.stack([scene.on(p.skin) for p in prototypes])
         tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
-        prototypes = tuple(p for p in prototypes if p.tone == tone)
+        alike = [p for p in prototypes if p.tone == tone]
+        return alike[place % len(alike)]
     return secrets.choice(prototypes)

@@ -14,7 +14,6 @@ from pipeline.prototypes.choice import Told, choose, looks_at_the_face, told
 from pipeline.prototypes.pose import roll
 from pipeline.prototypes.prototype import SKIN_CELLS, SKIN_PART, Prototype, shipped, skin_colour
 from pipeline.prototypes.scene import Scene, read_scene
-from pipeline.stages.lattices import Lattices
 from pipeline.types import Box, FaceRegion, Frame, Region, StreamInfo, TrackedFaces, TrackedRegion
 
 _TURN = 15.0
@@ -30,6 +29,8 @@ _SAME_PLACE = 0.3
 _SAME_PLACE_S = 1.0
 """so many seconds before."""
 
+Cells = tuple[int, int]
+"""rows, columns"""
 _Person = tuple[int, int]
 """(person, 0) where that is known, else (0, track)"""
 
@@ -69,10 +70,9 @@ class NobodyColours:
 
     of_nobody = True
 
-    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: str, lattices: Lattices) -> None:
+    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: str) -> None:
         self._settings = settings
         self._choosing = choosing
-        self._lattices = lattices
         self._upright = float(info.rotation)
         self._means = shipped()
         self._people: dict[_Person, Given] = {}
@@ -96,16 +96,20 @@ class NobodyColours:
                 self._skin[tracked.track] = _skin(reference.frame, reference.box, convert)
 
     def samples(
-        self, item: TrackedFaces, tracked: TrackedRegion[Region], masks: list[Box], convert: Conversion
+        self,
+        item: TrackedFaces,
+        tracked: TrackedRegion[Region],
+        cells: Cells,
+        masks: list[Box],
+        convert: Conversion,
     ) -> Tensor:
-        """(3, R, C) of a region of a frame, on which ``masks`` lie."""
+        """(3, R, C) of a region of a frame, on which ``masks`` lie, in ``cells``."""
         now_s = float(item.frame.pts * item.frame.time_base)
         track = self._tracks.get(tracked.track)
         if track is None:
             track = self._tracks[tracked.track] = self._begun(item.frame, now_s, tracked, masks, convert)
         track.last_s, track.box = now_s, tracked.region.box
         self._turn(track, tracked.region)
-        cells = self._lattices.cells(tracked, tracked.region.box, even=True)
         lattice = track.given.prototype.lattice(cells, self._settings.scale, self._upright + track.step)
         if track.lit is None or track.lit[0] is not lattice:
             track.lit = lattice, track.scene.on(lattice)
@@ -129,7 +133,7 @@ class NobodyColours:
         if given is None:
             if skin is None and looks_at_the_face(self._choosing):
                 skin = _skin(frame, tracked.region.box, convert)
-            prototype = choose(self._choosing, self._means, skin, scene)
+            prototype = choose(self._choosing, self._means, skin, scene, len(self._people))
             number = self._means.prototypes.index(prototype) + 1
             given = Given(prototype, number, told(self._choosing), int(skin is not None), tracked.person)
         self._people[person] = given

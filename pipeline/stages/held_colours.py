@@ -81,15 +81,19 @@ class HeldColours:
                 self._measure(tracked, reference.frame, reference.box, now_s, convert)
 
     def samples(
-        self, item: TrackedFaces, tracked: TrackedRegion[Region], masks: list[Box], convert: Conversion
+        self,
+        item: TrackedFaces,
+        tracked: TrackedRegion[Region],
+        cells: Cells,
+        masks: list[Box],
+        convert: Conversion,
     ) -> Tensor:
-        """(3, R, C) of a region of a frame."""
+        """(3, R, C) of a region of a frame in ``cells``."""
         del masks
         now_s, hold_s, face = _seconds(item), self._hold.hold_s, tracked.region.box
         held = self._held.get(tracked.track)
         if held is None or (hold_s is not None and now_s - held.since_s >= hold_s):
             held = self._measure(tracked, item.frame, face, now_s, convert)
-        cells = self._lattices.cells(tracked, face, refine=False)
         if cells != tuple(held.samples.shape[1:]):  # it has become too small for them
             held.samples = F.adaptive_avg_pool2d(held.samples, cells)
         held.last_s = now_s

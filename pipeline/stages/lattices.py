@@ -4,6 +4,7 @@ much too coarse for the face's size."""
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from pipeline.config import MaskConfig
 from pipeline.picture.grid_paint import cells_across, least_cell_px
@@ -20,8 +21,22 @@ _REFINED = 2
 """A face that could have so many times the cells has come near: it gets them."""
 _ALL = 10**6
 """More blocks than there is room for."""
+_GROWN = 1.05
 _SPARE = 0.8
 """A face that has shrunk too far for its cells gets those of a face of this share of its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was decided, for a face of a size."""
+
+    cells: Cells
+    width: float
+    height: float
+
+    def is_of(self, face: Box) -> bool:
+        """Whether the face has its size still, or has grown too little to ask again."""
+        return self.width <= face.width < self.width * _GROWN and self.height <= face.height < self.height * _GROWN
 
 
 class Lattices:
@@ -32,7 +47,7 @@ class Lattices:
         self._aspect = float(info.sample_aspect)
         height = info.width * self._aspect if info.rotation % 180 else info.height
         self._least_px = least_cell_px(height)
-        self._kept: dict[tuple[int, bool], Cells] = {}
+        self._kept: dict[tuple[int, bool], _Kept] = {}
 
     def cells(
         self,
@@ -46,16 +61,17 @@ class Lattices:
         """(rows, columns) over the mask of a track whose face has this box. ``coarse``: of few cells.
         ``refine``: a face that comes near gets more. ``even``: as many as everybody's face has."""
         key = tracked.track, coarse
+        kept = self._kept.get(key)
+        if kept is not None and kept.is_of(face):
+            return kept.cells
         shape = self._even(face) if even else face
-        kept, most = self._kept.get(key), self._across(face, _ALL, tracked)
-        wanted = _least(self._wanted(tracked, shape, coarse), most)
-        if kept is None or (refine and min(wanted) >= _REFINED * min(kept)):
-            cells = wanted
-        elif kept[0] <= most[0] and kept[1] <= most[1]:
-            cells = kept
-        else:
-            cells = _least(self._wanted(tracked, shape.scaled(_SPARE), coarse), most, kept)
-        self._kept[key] = cells
+        most = self._across(face, _ALL, tracked)
+        cells = _least(self._wanted(tracked, shape, coarse), most)
+        if kept is not None and not (refine and min(cells) >= _REFINED * min(kept.cells)):
+            cells = kept.cells
+            if cells[0] > most[0] or cells[1] > most[1]:
+                cells = _least(self._wanted(tracked, shape.scaled(_SPARE), coarse), most, cells)
+        self._kept[key] = _Kept(cells, face.width, face.height)
         return cells
 
     def _even(self, face: Box) -> Box:

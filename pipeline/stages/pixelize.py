@@ -51,7 +51,7 @@ class Pixelizer:
         self.colours: NobodyColours | HeldColours | None = None
         """None: of each frame's own cells."""
         if hold is not None and hold.values == "nobody":
-            self.colours = NobodyColours(info, settings, hold.nobody, self._lattices)
+            self.colours = NobodyColours(info, settings, hold.nobody)
         elif hold is not None:
             self.colours = HeldColours(settings, hold, self._lattices)
 
@@ -88,7 +88,7 @@ class Pixelizer:
         lattices = self._own_means(item, boxes, cells, owners, plain, convert)
         for k in set(owners) - set(lattices):
             assert self.colours is not None
-            lattices[k] = _Lattice(boxes[k], self.colours.samples(item, regions[k], boxes, convert))
+            lattices[k] = _Lattice(boxes[k], self.colours.samples(item, regions[k], cells[k], boxes, convert))
         order = sorted(range(len(regions)), key=lambda k: (not plain[k], -ranks[owners[k]], -ranks[k]))
         return tuple(self._mask(regions[k], boxes[k], lattices[owners[k]]) for k in order)
 
