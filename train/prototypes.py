@@ -87,8 +87,8 @@ def make(folder: Path, target: Path, sources: Sequence[str] = ()) -> PrototypeSe
         of_tone = [face for face in faces if _tone(face.angle) == tone]
         if len(of_tone) < VARIANTS * LEAST_PEOPLE:
             raise InputError(
-                f"{folder}: {len(of_tone)} people of tone {name}; {VARIANTS} means of at least {LEAST_PEOPLE} "
-                f"people each need {VARIANTS * LEAST_PEOPLE}"
+                f"{folder}: {len(of_tone)} people of tone {name}; {VARIANTS} means of at least "
+                f"{LEAST_PEOPLE} people each need {VARIANTS * LEAST_PEOPLE}"
             )
         for group in _halves(of_tone):
             prototypes.append(Prototype(_finished(_mean(group)) * _EXPOSURE[tone], tone, len(group)))
@@ -116,7 +116,7 @@ def contact_sheet(prototypes: PrototypeSet, path: Path, cells: Sequence[tuple[in
 def _faces(folder: Path, sources: Sequence[str]) -> Iterator[Aligned]:
     """One face a person, in order of the files' names."""
     people = _people(folder)
-    size = _SIDE_PX + 2 * _MARGIN_PX
+    edge, size = _MARGIN_PX, _SIDE_PX + 2 * _MARGIN_PX
     detector = CenterFace((size, size))
     known: set[str] = set()
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -131,7 +131,7 @@ def _faces(folder: Path, sources: Sequence[str]) -> Iterator[Aligned]:
         if picture is None:
             continue
         picture = cv2.resize(picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)[..., ::-1]
-        padded = cv2.copyMakeBorder(picture, *[_MARGIN_PX] * 4, cv2.BORDER_REPLICATE)
+        padded = cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
         found = detector(np.ascontiguousarray(padded), _SURE)
         aligned = None if not found else _aligned(padded, found[0], name.parts[0], person)
         if aligned is not None:

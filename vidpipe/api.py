@@ -196,8 +196,8 @@ def protect(
     """Covers the faces of ``source`` with a grid that keeps to the face and whose colours are nobody's.
 
     Args:
-        values: whose colours: means of other people, or the face's own, measured once (``measured``, which the
-            three below ask for).
+        values: whose colours: means of other people, or the face's own, measured once (``measured``, which
+            the three below ask for).
         nobody: which mean a person gets: of the ``nearest`` of three tones, by lot (``random``), or a number.
         epsilon: privacy budget of each measurement of a track's colours; None: no noise.
         hold_s: seconds after which colours are measured anew; None: never within a track.

@@ -109,8 +109,8 @@ def plane_axes(
     """Axes of n boxes that span the pixels ``low`` to ``high`` (n,) in ``cells`` (n,) cells each, on an axis
     of ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``.
 
-    ``shown``: the pixels (n,), (n,) from and to which the cells are shown, within the box; cells outside have no
-    samples."""
+    ``shown``: the pixels (n,), (n,) from and to which the cells are shown, within the box; cells outside have
+    no samples."""
     first, last = (low, high) if shown is None else shown
     start = np.clip(np.floor(first).astype(np.int64) // step, 0, size)
     stop = np.maximum(np.minimum(_up(np.ceil(last).astype(np.int64), step), size), start)

@@ -1,8 +1,8 @@
 """Which mean a person gets, and how many bits that tells of their face.
 
-Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N, whatever
-they know and however many frames they have: each outcome points at one of them at best. So ``nearest`` looks at the
-tone alone, which has three values; people of one tone get its means in turn.
+Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N,
+whatever they know and however many frames they have: each outcome points at one of them at best. So
+``nearest`` looks at the tone alone, which has three values; people of one tone get its means in turn.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ class Told:
 
     what: str
     bits: float
+    outside: bool = False
+    """It was read outside the masks."""
 
 
-SCENE = (Told("light, read outside the masks", LIGHT_BITS), Told("tint, read outside the masks", TINT_BITS))
+SCENE = (Told("light of the scene", LIGHT_BITS, True), Told("tint of the scene", TINT_BITS, True))
 """What is chosen for everybody."""
 
 
@@ -42,9 +44,7 @@ def told(choosing: str) -> tuple[Told, ...]:
     return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
 
 
-def choose(
-    choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int
-) -> Prototype:
+def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int) -> Prototype:
     """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; ``place``: how many people came before."""
     prototypes = means.prototypes
     if choosing.isdecimal():

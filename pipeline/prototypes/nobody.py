@@ -116,7 +116,12 @@ class NobodyColours:
         return track.lit[1]
 
     def _begun(
-        self, frame: Frame, now_s: float, tracked: TrackedRegion[Region], masks: list[Box], convert: Conversion
+        self,
+        frame: Frame,
+        now_s: float,
+        tracked: TrackedRegion[Region],
+        masks: list[Box],
+        convert: Conversion,
     ) -> _Track:
         person, before = _person(tracked), self._before(tracked, now_s)
         scene = read_scene(

@@ -71,8 +71,8 @@ def _lattice(prototype: Prototype, cells: tuple[int, int], scale: float, roll: f
     cos, sin = math.cos(math.radians(roll)), math.sin(math.radians(roll))
     x, y = u * math.hypot(WIDTH * cos, sin), v * math.hypot(WIDTH * sin, cos)
     u, v = (x * cos + y * sin) / WIDTH, y * cos - x * sin
-    at = [((z / SPAN + 1) / 2 * SIDE - 0.5).astype(np.float32) for z in (u, v)]
-    fine = cv2.remap(prototype.picture, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    at_x, at_y = (((z / SPAN + 1) / 2 * SIDE - 0.5).astype(np.float32) for z in (u, v))
+    fine = cv2.remap(prototype.picture, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rows, columns = cells
     means = fine.reshape(rows, _FINE, columns, _FINE, 3).mean((1, 3)) / 255
     return torch.from_numpy(np.ascontiguousarray(means.transpose(2, 0, 1), np.float32))

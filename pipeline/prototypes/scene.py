@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, about right for every stream."""
 GAINS = (1.0, 0.6, 0.35)
 """Of each step of light, brightest first."""
-CASTS = ((1.0, 1.0, 1.0), (1.08, 0.99, 0.84), (0.86, 0.97, 1.1))
+CASTS = ((1.0, 1.0, 1.0), (1.05, 0.99, 0.9), (0.94, 0.99, 1.05))
 """Gains of red, green and blue of each step of tint: neutral, warm, cool."""
 LIGHT_BITS = math.log2(len(GAINS))
 TINT_BITS = math.log2(2 * len(CASTS))
@@ -90,7 +91,9 @@ def _colours(frame: Frame, box: Box, masks: Sequence[Box], convert: Conversion) 
     xs = np.unique(np.linspace(x0, x1 - 1, _POINTS[1]).astype(int))
     free = np.ones((len(ys), len(xs)), bool)
     for other in masks:
-        free &= ~(((ys >= other.y0 - 1) & (ys <= other.y1))[:, None] & ((xs >= other.x0 - 1) & (xs <= other.x1)))
+        free &= ~(
+            ((ys >= other.y0 - 1) & (ys <= other.y1))[:, None] & ((xs >= other.x0 - 1) & (xs <= other.x1))
+        )
     step_y, step_x = convert.format.step_y, convert.format.step_x
     planes = []
     for index, plane in enumerate(frame.planes[: convert.format.colour_planes]):
@@ -103,7 +106,7 @@ def _colours(frame: Frame, box: Box, masks: Sequence[Box], convert: Conversion) 
 
 def _light(luma: float, before: Scene | None) -> int:
     gain = max(luma, 1e-3) / _BRIGHT
-    borders = [math.sqrt(a * b) for a, b in zip(GAINS, GAINS[1:], strict=False)]
+    borders = [math.sqrt(a * b) for a, b in pairwise(GAINS)]
     step = sum(gain < border for border in borders)
     if before is not None and abs(step - before.light) == 1:
         border = borders[min(step, before.light)]
@@ -113,8 +116,9 @@ def _light(luma: float, before: Scene | None) -> int:
 
 
 def _tint(rgb: NDArray[np.float32]) -> tuple[int, bool]:
-    """(step of ``CASTS``, whether there are no colours beside it) of (3, n)."""
-    white = np.maximum(np.quantile(rgb, 0.97, axis=1), 0.02)
+    """(step of ``CASTS``, whether there are no colours beside it) of (3, n): the brightest is taken for white."""
+    luma = np.array(LUMA, np.float32) @ rgb
+    white = np.maximum(rgb[:, luma >= np.quantile(luma, 0.97)].mean(1), 0.02)
     octaves = math.log2(white[0] / white[2])
     cast = 1 if octaves > _WARM else 2 if octaves < -_WARM else 0
     even = rgb / white[:, None] * white.max()

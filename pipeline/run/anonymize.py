@@ -32,8 +32,8 @@ from pipeline.run.anonymize_sidecar import (
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
-from pipeline.run.release_records import release_records
 from pipeline.run.release_check import ReleaseCheckError, describe, examine
+from pipeline.run.release_records import bits_of_faces, release_records
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
 from pipeline.run.timing import RunTimes
@@ -168,6 +168,7 @@ class Anonymization:
                 quick=detection.count.quick,
                 quick_face_px=plan.scales.quick_face_px,
             )
+        releases = release_records(stages.pixelizer, stages.perturber, stages.config.protect.epsilon)
         return AnonymizeReport(
             **shared,
             mode=job.mode,
@@ -179,7 +180,8 @@ class Anonymization:
             frames=len(self.recorder.frames),
             frames_covered=self.recorder.frames_covered,
             tracks=self.recorder.records(stages.info),
-            releases=release_records(stages.pixelizer, stages.perturber, stages.config.protect.epsilon),
+            releases=releases,
+            bits_of_faces=bits_of_faces(releases),
             gate=self._gate,
         )
 

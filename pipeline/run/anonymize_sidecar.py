@@ -68,6 +68,8 @@ class BitsRecord(_Record):
     """that was chosen"""
     bits: float
     """At most, that it tells about a person: the logarithm of the number of outcomes."""
+    outside: bool
+    """It was read outside the masks, in what is released anyway."""
 
 
 class ReleaseRecord(_Record):
@@ -83,7 +85,7 @@ class ReleaseRecord(_Record):
     prototype: int | None = None
     """Of ``values`` nobody: number of the mean, from 1."""
     bits: list[BitsRecord] = []
-    """Of ``values`` nobody: all that is told within the mask."""
+    """Of ``values`` nobody: all that is told within the mask, over all frames."""
     measurements: int
     """How often the face was measured."""
     smallest_cell_px: float | None = None
@@ -97,8 +99,8 @@ class ReleaseRecord(_Record):
 
     @property
     def told(self) -> float:
-        """Sum of ``bits``."""
-        return sum(record.bits for record in self.bits)
+        """Bits that come from the face."""
+        return sum(record.bits for record in self.bits if not record.outside)
 
 
 class AnonymizeReport(_Record):
@@ -124,6 +126,8 @@ class AnonymizeReport(_Record):
     tracks: list[FaceTrackRecord]
     releases: list[ReleaseRecord]
     """Of mode protect."""
+    bits_of_faces: float | None = None
+    """Sum over ``releases`` of what is told of faces, in mode protect with values nobody."""
     gate: GateRecord | None
     """None: not asked for."""
     stages: list[StageRecord]

@@ -22,6 +22,13 @@ def release_records(
             return []
 
 
+def bits_of_faces(releases: list[ReleaseRecord]) -> float | None:
+    """Sum of what is told of faces; None where colours were measured or nothing was covered."""
+    if not releases or any(release.values == "measured" for release in releases):
+        return None
+    return round(sum(release.told for release in releases), 2)
+
+
 def _chosen(colours: NobodyColours) -> list[ReleaseRecord]:
     return [
         ReleaseRecord(
@@ -30,7 +37,10 @@ def _chosen(colours: NobodyColours) -> list[ReleaseRecord]:
             person=given.person,
             values="nobody",
             prototype=given.number,
-            bits=[BitsRecord(what=told.what, bits=round(told.bits, 2)) for told in given.told],
+            bits=[
+                BitsRecord(what=told.what, bits=round(told.bits, 2), outside=told.outside)
+                for told in given.told
+            ],
             measurements=given.measured,
         )
         for given in colours.given

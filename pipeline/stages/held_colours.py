@@ -1,7 +1,7 @@
 """Colours that are measured once per track, where its face is seen best, and held.
 
-However many frames are released, one measurement is. With ``epsilon`` the colours are noised once before they are
-held, after Fan, "Image Pixelization with Differential Privacy" (DBSec 2018): Laplace noise of scale
+However many frames are released, one measurement is. With ``epsilon`` the colours are noised once before they
+are held, after Fan, "Image Pixelization with Differential Privacy" (DBSec 2018): Laplace noise of scale
 255 m / (b^2 epsilon) per value.
 """
 

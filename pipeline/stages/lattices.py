@@ -36,7 +36,10 @@ class _Kept:
 
     def is_of(self, face: Box) -> bool:
         """Whether the face has its size still, or has grown too little to ask again."""
-        return self.width <= face.width < self.width * _GROWN and self.height <= face.height < self.height * _GROWN
+        return (
+            self.width <= face.width < self.width * _GROWN
+            and self.height <= face.height < self.height * _GROWN
+        )
 
 
 class Lattices:

@@ -5,11 +5,11 @@ under its cells shows them something new on every frame, and frames add up (NAR,
 
 *Protected*: the lattice is locked to the face and holds still. Its colours are nobody's
 (``pipeline.prototypes``), or measured once (``pipeline.stages.held_colours``). Where a face was not seen,
-before the first and after the last sight of a track, and in regions by hand whose content nobody knows, the frame's
-own means are shown in a coarse lattice.
+before the first and after the last sight of a track, the frame's own means are shown in a coarse lattice.
+So they are in regions by hand, whose content nobody knows, where colours are nobody's.
 
-Masks that overlap by half show one lattice (``pipeline.stages.overlap``). A perturbation that is trained against a
-network (``pipeline.stages.perturb``) lies between this stage and ``paint``.
+Masks that overlap by half show one lattice (``pipeline.stages.overlap``). A perturbation that is trained
+against a network (``pipeline.stages.perturb``) lies between this stage and ``paint``.
 """
 
 from __future__ import annotations

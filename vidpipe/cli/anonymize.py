@@ -148,10 +148,13 @@ def _told(report: AnonymizeReport) -> list[str]:
     chosen = [release for release in report.releases if release.values == "nobody"]
     if not chosen:
         return []
-    each = "; ".join(f"{record.bits:.1f} bits: {record.what}" for record in chosen[0].bits)
-    total = sum(release.told for release in chosen)
-    people = "person" if all(release.person for release in chosen) else "track or person"
+    of_face = [record for record in chosen[0].bits if not record.outside]
+    each = "; ".join(f"{record.bits:.1f} bits: {record.what}" for record in of_face) or "0 bits"
+    scene = sum(record.bits for record in chosen[0].bits if record.outside)
+    total = report.bits_of_faces or 0.0
+    who = "people" if all(release.person for release in chosen) else "tracks"
     return [
-        f"faces of nobody: a {people} is told apart by at most {each}; {total:.0f} bits in all of {len(chosen)}",
+        f"faces of nobody; a face tells at most {each}; {total:.1f} bits in all of {len(chosen)} {who}. Light "
+        f"and tint, {scene:.1f} bits each, are read outside the masks",
         "not taken away: the outline at the masks' rims, hair, body, clothes, gait, voice, place",
     ]

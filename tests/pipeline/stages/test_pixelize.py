@@ -13,8 +13,8 @@ from nets.pixelation import Operator
 from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import conversion
 from pipeline.picture.grid_paint import measure
-from pipeline.stages.paint import paint
 from pipeline.stages.held_colours import noise_levels
+from pipeline.stages.paint import paint
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.track.select import Choice, select
 from pipeline.types import (
@@ -200,6 +200,9 @@ def test_cells_of_small_faces_have_a_45th_of_the_pictures_height_at_least_while_
         changes = 0
         for before, after in pairwise([item.masks[0] for item in pixelizer(items)]):
             rows, columns = after.samples.shape[1:]
-            assert min(after.box.height / max(rows, 1), after.box.width / columns) >= 24 or (rows, columns) == (1, 1)
+            assert min(after.box.height / max(rows, 1), after.box.width / columns) >= 24 or (
+                rows,
+                columns,
+            ) == (1, 1)
             changes += before.samples.shape != after.samples.shape
         assert changes < 12
