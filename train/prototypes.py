@@ -42,7 +42,6 @@ _FINE = 4
 _BROAD = 4.0
 """Samples, standard deviation of the blur that contrast is measured against."""
 _CONTRAST = 0.8
-_COLOUR = 0.85
 _SKIN = 0.6
 _EXPOSURE = (1.0, 0.92, 0.8)
 """By tone: portraits of dark skin are exposed for it, film seldom is."""
@@ -79,28 +78,32 @@ class Aligned:
 def make(folder: Path, target: Path, sources: Sequence[str] = ()) -> PrototypeSet:
     """Reads the pictures below ``folder`` (of its subfolders ``sources``, else of all) and writes the means.
 
-    Raises InputError where a tone has fewer than ``LEAST_PEOPLE`` people for each of its means.
+    Raises InputError where there are too few people.
     """
-    faces = list(_faces(folder, sources))
+    made = average(list(faces_of(folder, sources)))
+    made.save(target)
+    return made
+
+
+def average(faces: Sequence[Aligned]) -> PrototypeSet:
+    """``VARIANTS`` means of each tone. Raises InputError where a tone has too few people for that."""
     prototypes = []
     for tone, name in enumerate(TONES):
         of_tone = [face for face in faces if _tone(face.angle) == tone]
         if len(of_tone) < VARIANTS * LEAST_PEOPLE:
             raise InputError(
-                f"{folder}: {len(of_tone)} people of tone {name}; {VARIANTS} means of at least "
+                f"{len(of_tone)} people of tone {name}; {VARIANTS} means of at least "
                 f"{LEAST_PEOPLE} people each need {VARIANTS * LEAST_PEOPLE}"
             )
         for group in _halves(of_tone):
             prototypes.append(Prototype(_finished(_mean(group)) * _EXPOSURE[tone], tone, len(group)))
             log.info("%s: mean of %d people", name, len(group))
-    made = PrototypeSet(tuple(prototypes), digest=_digest(faces))
-    made.save(target)
-    return made
+    return PrototypeSet(tuple(prototypes), digest=_digest(faces))
 
 
 def contact_sheet(prototypes: PrototypeSet, path: Path, cells: Sequence[tuple[int, int]]) -> None:
     """A PNG of every mean, and below each its lattices of (rows, columns)."""
-    side = 96
+    side = 64
     columns = []
     for prototype in prototypes.prototypes:
         tiles = [np.asarray(cv2.resize(prototype.picture, (side, side), interpolation=cv2.INTER_CUBIC))]
@@ -113,8 +116,11 @@ def contact_sheet(prototypes: PrototypeSet, path: Path, cells: Sequence[tuple[in
         raise InputError(f"cannot write {path}")
 
 
-def _faces(folder: Path, sources: Sequence[str]) -> Iterator[Aligned]:
-    """One face a person, in order of the files' names."""
+def faces_of(folder: Path, sources: Sequence[str] = ()) -> Iterator[Aligned]:
+    """One face a person, in order of the files' names, of the pictures below a folder or its ``sources``.
+
+    Who is on a picture stands in the table beside the folder (FOLDER.csv: file, identity); where there is none
+    each picture is of another person. Raises InputError where there is no picture."""
     people = _people(folder)
     edge, size = _MARGIN_PX, _SIDE_PX + 2 * _MARGIN_PX
     detector = CenterFace((size, size))
@@ -213,8 +219,8 @@ def _mean(faces: Sequence[Aligned]) -> NDArray[np.float32]:
 
 
 def _finished(mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and more colour than film;
-    around the head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
+    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and around the
+    head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
     at = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1) * SPAN
     away = np.hypot(at[None, :] / _HEAD[0], at[:, None] / _HEAD[1]).astype(np.float32)
     outside = np.clip((away - 1) / _FADE, 0, 1)[..., None]
@@ -224,7 +230,7 @@ def _finished(mean: NDArray[np.float32]) -> NDArray[np.float32]:
         cv2.GaussianBlur(inside, (0, 0), _BROAD), 1e-3
     )
     sharp = luma + _CONTRAST * (luma - broad) * inside
-    finished = sharp[..., None] + _COLOUR * (mean - luma[..., None])
+    finished = mean + (sharp - luma)[..., None]
     skin = finished[away < _SKIN].mean(0)
     neck = np.clip((at[:, None] - 0.6) / 0.6, 0, 1) * np.clip((1.1 - np.abs(at[None, :])) / 0.3, 0, 1)
     shade = (_SHADE + _NECK * neck[..., None]) * (skin.mean() + (skin - skin.mean()) / 2)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 UPRIGHT = np.array([[-0.38, -0.2], [0.38, -0.2], [0.0, 0.18], [-0.3, 0.5], [0.3, 0.5]])
-"""(5, 2): eyes, nose, corners of the mouth of an upright face in half boxes from the middle of its box, as
-CenterFace sees faces from the front"""
+"""(5, 2): eyes, nose, corners of the mouth of an upright face from the front in half boxes from the middle of
+its box, about; it is symmetric, and so has no roll of its own"""
 WIDTH = 0.77
-"""Width of a face's box over its height, seen from the front; means of the pictures behind the prototypes"""
+"""Width of a face's box over its height, seen from the front, about"""
 
 
 def roll(landmarks: NDArray[np.float32] | NDArray[np.float64]) -> float:

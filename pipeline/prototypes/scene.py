@@ -116,7 +116,7 @@ def _light(luma: float, before: Scene | None) -> int:
 
 
 def _tint(rgb: NDArray[np.float32]) -> tuple[int, bool]:
-    """(step of ``CASTS``, whether there are no colours beside it) of (3, n): the brightest is taken for white."""
+    """(step of ``CASTS``, no colours beside it) of (3, n) RGB: the brightest is taken for white."""
     luma = np.array(LUMA, np.float32) @ rgb
     white = np.maximum(rgb[:, luma >= np.quantile(luma, 0.97)].mean(1), 0.02)
     octaves = math.log2(white[0] / white[2])

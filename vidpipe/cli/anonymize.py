@@ -154,7 +154,7 @@ def _told(report: AnonymizeReport) -> list[str]:
     total = report.bits_of_faces or 0.0
     who = "people" if all(release.person for release in chosen) else "tracks"
     return [
-        f"faces of nobody; a face tells at most {each}; {total:.1f} bits in all of {len(chosen)} {who}. Light "
-        f"and tint, {scene:.1f} bits each, are read outside the masks",
+        f"faces of nobody; a face tells at most {each}; {total:.1f} bits in all of {len(chosen)} {who}; "
+        f"light and tint, {scene:.1f} bits each, are read outside the masks",
         "not taken away: the outline at the masks' rims, hair, body, clothes, gait, voice, place",
     ]
