@@ -119,7 +119,7 @@ def contact_sheet(prototypes: PrototypeSet, path: Path, cells: Sequence[tuple[in
 def faces_of(folder: Path, sources: Sequence[str] = ()) -> Iterator[Aligned]:
     """One face a person, in order of the files' names, of the pictures below a folder or its ``sources``.
 
-    Who is on a picture stands in the table beside the folder (FOLDER.csv: file, identity); where there is none
+    Who is on a picture stands in the table beside the folder (FOLDER.csv: file, identity); without one
     each picture is of another person. Raises InputError where there is no picture."""
     people = _people(folder)
     edge, size = _MARGIN_PX, _SIDE_PX + 2 * _MARGIN_PX

@@ -140,3 +140,14 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_the_default_run(tmp_path: Path) -> None:
     assert resolve(file=_write(tmp_path, "# nothing yet\n")).config == RunConfig()
+
+
+def test_noise_asks_for_measured_colours_and_is_refused_beside_those_of_nobody() -> None:
+    assert resolve().config.protect.values == "nobody"
+    noised = resolve({"protect.epsilon": Given(1.0, "--epsilon")})
+    assert noised.config.protect.values == "measured"
+    assert noised.origins["protect.values"] == "--epsilon"
+    with pytest.raises(UsageError, match="--perturb changes colours that are measured.*from --values"):
+        resolve({"protect.values": Given("nobody", "--values"), "protect.perturb": Given("block", "--perturb")})
+    assert resolve({"protect.perturb": Given("none", "--perturb")}).config.protect.values == "nobody"
+    assert resolve({"protect.nobody": Given(3, "code")}).config.protect.nobody == "3"
