@@ -13,8 +13,6 @@ from pipeline.types import Box, MosaicRegion, Region, StreamInfo, TrackedRegion
 
 Cells = tuple[int, int]
 """rows, columns"""
-COARSE_BLOCKS = 2
-"""Across a face, where its own colours are shown though it was not seen there."""
 _OF_A_MOSAIC = 0.5
 """A mosaic that is pixelated again gets at most this share of the cells that it has."""
 _REFINED = 2
@@ -50,30 +48,29 @@ class Lattices:
         self._aspect = float(info.sample_aspect)
         height = info.width * self._aspect if info.rotation % 180 else info.height
         self._least_px = least_cell_px(height)
-        self._kept: dict[tuple[int, bool], _Kept] = {}
+        self._kept: dict[int, _Kept] = {}
 
     def cells(
         self,
         tracked: TrackedRegion[Region],
         face: Box,
         *,
-        coarse: bool = False,
         refine: bool = True,
         even: bool = False,
     ) -> Cells:
-        """(rows, columns) over the mask of a track whose face has this box. ``coarse``: of few cells.
+        """(rows, columns) over the mask of a track whose face has this box.
         ``refine``: a face that comes near gets more. ``even``: as many as everybody's face has."""
-        key = tracked.track, coarse
+        key = tracked.track
         kept = self._kept.get(key)
         if kept is not None and kept.is_of(face):
             return kept.cells
         shape = self._even(face) if even else face
         most = self._across(face, _ALL, tracked)
-        cells = _least(self._wanted(tracked, shape, coarse), most)
+        cells = _least(self._wanted(tracked, shape), most)
         if kept is not None and not (refine and min(cells) >= _REFINED * min(kept.cells)):
             cells = kept.cells
             if cells[0] > most[0] or cells[1] > most[1]:
-                cells = _least(self._wanted(tracked, shape.scaled(_SPARE), coarse), most, cells)
+                cells = _least(self._wanted(tracked, shape.scaled(_SPARE)), most, cells)
         self._kept[key] = _Kept(cells, face.width, face.height)
         return cells
 
@@ -85,12 +82,12 @@ class Lattices:
         w = h * ratio / self._aspect
         return Box(x - w, y - h, x + w, y + h)
 
-    def _wanted(self, tracked: TrackedRegion[Region], face: Box, coarse: bool) -> Cells:
+    def _wanted(self, tracked: TrackedRegion[Region], face: Box) -> Cells:
         blocks, region = self._settings.blocks, tracked.region
         if isinstance(region, MosaicRegion) and region.grid is not None:
             across = min(face.width / region.grid.x.pitch, face.height / region.grid.y.pitch)
             blocks = max(1, min(blocks, int(across * _OF_A_MOSAIC)))
-        return self._across(face, min(blocks, COARSE_BLOCKS) if coarse else blocks, tracked)
+        return self._across(face, blocks, tracked)
 
     def _across(self, face: Box, blocks: int, tracked: TrackedRegion[Region]) -> Cells:
         scale = 1.0 if tracked.track < 0 else self._settings.scale

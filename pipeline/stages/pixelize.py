@@ -5,8 +5,8 @@ under its cells shows them something new on every frame, and frames add up (NAR,
 
 *Protected*: the lattice is locked to the face and holds still. Its colours are nobody's
 (``pipeline.prototypes``), or measured once (``pipeline.stages.held_colours``). Where a face was not seen,
-before the first and after the last sight of a track, the frame's own means are shown in a coarse lattice.
-So they are in regions by hand, whose content nobody knows, where colours are nobody's.
+before the first and after the last sight of a track, what lies around the mask is shown and nothing of what is
+under it (``pipeline.stages.surroundings``). So it is in regions by hand where colours are nobody's.
 
 Masks that overlap by half show one lattice (``pipeline.stages.overlap``). A perturbation that is trained
 against a network (``pipeline.stages.perturb``) lies between this stage and ``paint``.
@@ -29,6 +29,7 @@ from pipeline.prototypes.nobody import NobodyColours
 from pipeline.stages.held_colours import HeldColours
 from pipeline.stages.lattices import Lattices
 from pipeline.stages.overlap import Overlaps
+from pipeline.stages.surroundings import from_around
 from pipeline.types import Box, Mask, Masked, Region, Shape, StreamInfo, TrackedFaces, TrackedRegion
 
 
@@ -76,7 +77,6 @@ class Pixelizer:
             self._lattices.cells(
                 tracked,
                 tracked.region.box,
-                coarse=own and self.colours is not None,
                 refine=own or not isinstance(self.colours, HeldColours),
                 even=not own and isinstance(self.colours, NobodyColours),
             )
@@ -85,7 +85,7 @@ class Pixelizer:
         ranks = [_rank(tracked.track) for tracked in regions]
         pitches = [min(box.height / r, box.width / c) for box, (r, c) in zip(boxes, cells, strict=True)]
         owners = self._overlaps.owners(ranks, boxes, plain, pitches)
-        lattices = self._own_means(item, boxes, cells, owners, plain, convert)
+        lattices = self._of_the_frame(item, boxes, cells, owners, plain, convert)
         for k in set(owners) - set(lattices):
             assert self.colours is not None
             lattices[k] = _Lattice(boxes[k], self.colours.samples(item, regions[k], cells[k], boxes, convert))
@@ -93,12 +93,12 @@ class Pixelizer:
         return tuple(self._mask(regions[k], boxes[k], lattices[owners[k]]) for k in order)
 
     def _is_plain(self, tracked: TrackedRegion[Region]) -> bool:
-        """Whether the frame's own means are shown."""
+        """Whether colours of the frame are shown, and none of a face or of nobody."""
         if self.colours is None or tracked.filled:
             return True
         return tracked.track < 0 and self.colours.of_nobody
 
-    def _own_means(
+    def _of_the_frame(
         self,
         item: TrackedFaces,
         boxes: list[Box],
@@ -107,17 +107,19 @@ class Pixelizer:
         plain: list[bool],
         convert: Conversion,
     ) -> dict[int, _Lattice]:
-        """By owner: lattices that reach over all masks that show them, measured in this frame."""
+        """By owner: lattices that reach over all masks that show them, of colours of this frame."""
         wanted = sorted({k for k in owners if plain[k]})
         hulls = [
             reduce(Box.hull, [box for box, owner in zip(boxes, owners, strict=True) if owner == k])
             for k in wanted
         ]
         spans = [extended(boxes[k], cells[k], hull) for k, hull in zip(wanted, hulls, strict=True)]
-        means = measure(item.frame, [s[0] for s in spans], [s[1] for s in spans], convert) if spans else []
-        return {
-            k: _Lattice(span[0], mean.samples) for k, span, mean in zip(wanted, spans, means, strict=True)
-        }
+        grids, shapes = [span[0] for span in spans], [span[1] for span in spans]
+        if self.colours is not None:
+            samples = from_around(item.frame, grids, shapes, boxes, convert)
+        else:
+            samples = [m.samples for m in measure(item.frame, grids, shapes, convert)] if spans else []
+        return {k: _Lattice(*one) for k, *one in zip(wanted, grids, samples, strict=True)}
 
     def _box(self, tracked: TrackedRegion[Region]) -> Box:
         return tracked.region.box.scaled(1.0 if tracked.track < 0 else self._settings.scale)

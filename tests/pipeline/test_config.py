@@ -148,6 +148,8 @@ def test_noise_asks_for_measured_colours_and_is_refused_beside_those_of_nobody()
     assert noised.config.protect.values == "measured"
     assert noised.origins["protect.values"] == "--epsilon"
     with pytest.raises(UsageError, match="--perturb changes colours that are measured.*from --values"):
-        resolve({"protect.values": Given("nobody", "--values"), "protect.perturb": Given("block", "--perturb")})
+        resolve(
+            {"protect.values": Given("nobody", "--values"), "protect.perturb": Given("block", "--perturb")}
+        )
     assert resolve({"protect.perturb": Given("none", "--perturb")}).config.protect.values == "nobody"
     assert resolve({"protect.nobody": Given(3, "code")}).config.protect.nobody == "3"

@@ -16,6 +16,7 @@ from pipeline.prototypes.pose import UPRIGHT, WIDTH, roll
 from pipeline.prototypes.prototype import SHIPPED, TONES, load, shipped
 from pipeline.prototypes.scene import DAYLIGHT, read_scene
 from pipeline.stages.pixelize import Pixelizer
+from pipeline.stages.surroundings import from_around
 from pipeline.types import Box, FaceRegion, Frame, Mask, TrackedFaces, TrackedRegion
 from tests.support.faces_scene import COLOUR, face, noise_frame, stream_info
 from tests.support.faces_scene import HEIGHT as H
@@ -89,16 +90,32 @@ def test_a_track_that_is_lost_and_found_keeps_its_mean_and_people_keep_theirs_in
     assert chosen(500, moved, 7) == [[1, 2]]
 
 
-def test_where_a_face_was_not_seen_the_frame_itself_is_shown_coarsely() -> None:
-    frame = _flat(0, (70, 120, 140), (180, 128, 128))
-    (filled,) = _masks([frame], [_region(1, filled=True)], ProtectConfig(nobody="1"))
-    (seen,) = _masks([frame], [_region(1)], ProtectConfig(nobody="1"))
-    assert max(filled.samples.shape[1:]) <= 4 < min(seen.samples.shape[1:])
+def test_where_a_face_was_not_seen_what_is_around_is_shown_and_nothing_of_what_is_under_the_mask() -> None:
+    around = (180, 120, 135)
+    for hold in (ProtectConfig(nobody="1"), ProtectConfig(values="measured")):
+        (one,), (other,) = (
+            _masks([_flat(0, inside, around)], [_region(1, filled=True)], hold)
+            for inside in ((70, 120, 140), (220, 90, 90))
+        )
+        assert torch.equal(one.samples, other.samples)
+        convert = conversion("yuv420p", COLOUR, W, H)
+        wanted = convert.samples_to_rgb(torch.tensor([float(x) for x in around]))
+        assert (one.samples - wanted.view(3, 1, 1)).abs().max() < 1e-5
+    (seen,) = _masks([_flat(0, (70, 120, 140), around)], [_region(1)], ProtectConfig(nobody="1"))
+    assert seen.samples.std() > 0.02
+
+
+def test_what_is_filled_tells_nothing_of_faces_beside_it_or_at_the_border_of_the_picture() -> None:
     convert = conversion("yuv420p", COLOUR, W, H)
-    middle = convert.samples_to_rgb(torch.tensor([70.0, 120, 140]))
-    centre = filled.samples[:, filled.samples.shape[1] // 2, filled.samples.shape[2] // 2]
-    assert (centre - middle).abs().max() < 0.1, "the mean of the frame"
-    assert (seen.samples.mean((1, 2)) - middle).abs().max() > 0.1
+    frame, beside = _flat(0, (220, 90, 90), (60, 128, 128)), Box(10, 40, 36, 80)
+    (inside,) = from_around(frame, [beside], [(5, 4)], [beside, BOX], convert)
+    assert inside.max() < 0.25, "dark, as all that is free"
+    corner = Box(BOX.x0 - 4, BOX.y0 - 4, W + 5, H + 5)
+    (inside,) = from_around(frame, [corner], [(5, 4)], [corner], convert)
+    assert inside.max() < 0.25, "nothing repeats what lies inside"
+    everywhere = Box(-5, -5, W + 5, H + 5)
+    (inside,) = from_around(frame, [everywhere], [(5, 4)], [everywhere], convert)
+    assert (inside == 0.5).all()
 
 
 def test_the_record_tells_bits_by_the_choice() -> None:
