@@ -42,6 +42,8 @@ _FINE = 4
 _BROAD = 4.0
 """Samples, standard deviation of the blur that contrast is measured against."""
 _CONTRAST = 0.8
+_COLOUR = 0.85
+"""Of the portraits' saturation."""
 _SKIN = 0.6
 _EXPOSURE = (1.0, 0.92, 0.8)
 """By tone: portraits of dark skin are exposed for it, film seldom is."""
@@ -219,8 +221,8 @@ def _mean(faces: Sequence[Aligned]) -> NDArray[np.float32]:
 
 
 def _finished(mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and around the
-    head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
+    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and more colour than
+    film; around the head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
     at = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1) * SPAN
     away = np.hypot(at[None, :] / _HEAD[0], at[:, None] / _HEAD[1]).astype(np.float32)
     outside = np.clip((away - 1) / _FADE, 0, 1)[..., None]
@@ -230,7 +232,7 @@ def _finished(mean: NDArray[np.float32]) -> NDArray[np.float32]:
         cv2.GaussianBlur(inside, (0, 0), _BROAD), 1e-3
     )
     sharp = luma + _CONTRAST * (luma - broad) * inside
-    finished = mean + (sharp - luma)[..., None]
+    finished = sharp[..., None] + _COLOUR * (mean - luma[..., None])
     skin = finished[away < _SKIN].mean(0)
     neck = np.clip((at[:, None] - 0.6) / 0.6, 0, 1) * np.clip((1.1 - np.abs(at[None, :])) / 0.3, 0, 1)
     shade = (_SHADE + _NECK * neck[..., None]) * (skin.mean() + (skin - skin.mean()) / 2)

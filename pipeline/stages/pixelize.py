@@ -5,8 +5,8 @@ under its cells shows them something new on every frame, and frames add up (NAR,
 
 *Protected*: the lattice is locked to the face and holds still. Its colours are nobody's
 (``pipeline.prototypes``), or measured once (``pipeline.stages.held_colours``). Where a face was not seen,
-before the first and after the last sight of a track, what lies around the mask is shown and nothing of what is
-under it (``pipeline.stages.surroundings``). So it is in regions by hand where colours are nobody's.
+before the first and after the last sight of a track, what lies around the mask is shown and nothing of what
+is under it (``pipeline.stages.surroundings``). So it is in regions by hand where colours are nobody's.
 
 Masks that overlap by half show one lattice (``pipeline.stages.overlap``). A perturbation that is trained
 against a network (``pipeline.stages.perturb``) lies between this stage and ``paint``.

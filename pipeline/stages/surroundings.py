@@ -27,9 +27,9 @@ def from_around(
     masks: Sequence[Box],
     convert: Conversion,
 ) -> list[Tensor]:
-    """(3, R, C) RGB for each box: every cell is the mean of the cells just outside of the box, weighted by the
-    inverse square of their distance. Cells that any of ``masks`` touches or the picture does not hold do not
-    count."""
+    """(3, R, C) RGB for each box: every cell is the mean of the cells just outside of the box, weighted by
+    the inverse square of their distance. Cells that any of ``masks`` touches or the picture does not hold do
+    not count."""
     if not boxes:
         return []
     wider = [_wider(box, n) for box, n in zip(boxes, cells, strict=True)]

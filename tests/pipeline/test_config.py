@@ -147,7 +147,7 @@ def test_noise_asks_for_measured_colours_and_is_refused_beside_those_of_nobody()
     noised = resolve({"protect.epsilon": Given(1.0, "--epsilon")})
     assert noised.config.protect.values == "measured"
     assert noised.origins["protect.values"] == "--epsilon"
-    with pytest.raises(UsageError, match="--perturb changes colours that are measured.*from --values"):
+    with pytest.raises(UsageError, match=r"--perturb changes colours that are measured.*from --values"):
         resolve(
             {"protect.values": Given("nobody", "--values"), "protect.perturb": Given("block", "--perturb")}
         )
