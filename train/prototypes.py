@@ -221,8 +221,8 @@ def _mean(faces: Sequence[Aligned]) -> NDArray[np.float32]:
 
 
 def _finished(mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and more colour than
-    film; around the head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
+    """(SIDE, SIDE, 3): a mean has less contrast than a face, which is given back, and more colour than film;
+    around the head it shows the walls of many rooms, in whose place comes what could be hair in shade."""
     at = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1) * SPAN
     away = np.hypot(at[None, :] / _HEAD[0], at[:, None] / _HEAD[1]).astype(np.float32)
     outside = np.clip((away - 1) / _FADE, 0, 1)[..., None]
