@@ -141,7 +141,9 @@ def faces_of(folder: Path, sources: Sequence[str] = ()) -> Iterator[Aligned]:
         picture = cv2.resize(picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)[..., ::-1]
         padded = cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
         found = detector(np.ascontiguousarray(padded), _SURE)
-        aligned = None if not found else _aligned(padded, found[0], name.parts[0], person)
+        aligned = (
+            None if not found else _aligned(np.asarray(padded, np.uint8), found[0], name.parts[0], person)
+        )
         if aligned is not None:
             known.add(person)
             yield aligned

@@ -119,7 +119,8 @@ class Pixelizer:
             samples = from_around(item.frame, grids, shapes, boxes, convert)
         else:
             samples = [m.samples for m in measure(item.frame, grids, shapes, convert)] if spans else []
-        return {k: _Lattice(*one) for k, *one in zip(wanted, grids, samples, strict=True)}
+        lattices = map(_Lattice, grids, samples)
+        return dict(zip(wanted, lattices, strict=True))
 
     def _box(self, tracked: TrackedRegion[Region]) -> Box:
         return tracked.region.box.scaled(1.0 if tracked.track < 0 else self._settings.scale)
