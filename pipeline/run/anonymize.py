@@ -29,7 +29,6 @@ from pipeline.run.anonymize_sidecar import (
     AnonymizeReport,
     DetectionsRecord,
     GateRecord,
-    ReleaseRecord,
 )
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
@@ -41,6 +40,7 @@ from pipeline.run.release.painted import PaintedMasks
 from pipeline.run.release.promises import notice, weakened
 from pipeline.run.release.see_through import SIDE_PX, MaskView
 from pipeline.run.release.verdict import ReleaseCheckError, refusal
+from pipeline.run.release_records import bits_of_faces, release_records
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
 from pipeline.run.timing import RunTimes
@@ -140,7 +140,9 @@ class Anonymization:
         self.stages = stages
         self.times = RunTimes()
         self.recorder = TrackRecorder()
-        self.masks = PaintedMasks()
+        config = stages.config
+        of_nobody = stages.job.mode == "protect" and config.protect.values == "nobody"
+        self.masks = PaintedMasks(of_faces=not of_nobody)
         self._decoder = decoder
         self._views = views
         self._gate: GateRecord | None = None
@@ -197,6 +199,7 @@ class Anonymization:
                 quick=detection.count.quick,
                 quick_face_px=plan.scales.quick_face_px,
             )
+        releases = release_records(stages.pixelizer, stages.perturber, stages.config.protect.epsilon)
         return AnonymizeReport(
             **shared,
             notice=notice(stages.settings, job.mode, job.selection),
@@ -212,7 +215,8 @@ class Anonymization:
             tracks=tracks,
             people=people,
             recognised=None if known.recognition is None else NAME,
-            releases=_releases(stages),
+            releases=releases,
+            bits_of_faces=bits_of_faces(releases),
             gate=self._gate,
         )
 
@@ -335,18 +339,3 @@ def _open_perturber(job: AnonymizeJob, config: RunConfig) -> Engine:
         )
     library = graph_library(config.restore.engine)
     return open_engine(job.perturber, device="cpu", library=library, threads=config.restore.threads or None)
-
-
-def _releases(stages: Stages) -> list[ReleaseRecord]:
-    epsilon, perturber = stages.config.protect.epsilon, stages.perturber
-    return [
-        ReleaseRecord(
-            track=track,
-            measurements=release.measured,
-            smallest_cell_px=round(release.block_px, 2),
-            noise_levels=None if release.noise_levels is None else round(release.noise_levels, 2),
-            epsilon=None if epsilon is None else epsilon * release.measured,
-            perturbed_levels=None if perturber is None else perturber.levels.get(track),
-        )
-        for track, release in sorted(stages.pixelizer.releases.items())
-    ]

@@ -74,7 +74,8 @@ def joins(job: AnonymizeJob, config: RunConfig, *, previews: bool) -> bool:
         return False
     if asked == "on":
         return True
-    if not (previews or job.selection.keep_faces):
+    per_person = job.mode == "protect" and config.protect.values == "nobody"
+    if not (previews or per_person or job.selection.keep_faces):
         return False
     if not is_installed():
         decided(

@@ -160,7 +160,7 @@ def _region(track: FaceTrack, time_s: float, box: Box, *, born: bool, last: bool
     if isinstance(nearest, MosaicRegion):
         region = MosaicRegion(box, Shape.ELLIPSE, score, nearest.grid)
     else:
-        region = FaceRegion(box, score)
+        region = FaceRegion(box, score, nearest.landmarks if seen else None)
     return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last, filled=filled)
 
 

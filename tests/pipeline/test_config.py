@@ -152,3 +152,16 @@ def test_a_detection_threshold_works_alone_and_strict_looks_at_every_frame() -> 
         resolve({"faces.min_score": Given(0.6, "-"), "faces.birth_score": Given(0.3, "-")})
     with pytest.raises(UsageError, match=r"faces\.care is 'much' \(from --care\)"):
         resolve({"faces.care": Given("much", "--care")})
+
+
+def test_noise_asks_for_measured_colours_and_is_refused_beside_those_of_nobody() -> None:
+    assert resolve().config.protect.values == "nobody"
+    noised = resolve({"protect.epsilon": Given(1.0, "--epsilon")})
+    assert noised.config.protect.values == "measured"
+    assert noised.origins["protect.values"] == "--epsilon"
+    with pytest.raises(UsageError, match=r"--perturb changes colours that are measured.*from --values"):
+        resolve(
+            {"protect.values": Given("nobody", "--values"), "protect.perturb": Given("block", "--perturb")}
+        )
+    assert resolve({"protect.perturb": Given("none", "--perturb")}).config.protect.values == "nobody"
+    assert resolve({"protect.nobody": Given(3, "code")}).config.protect.nobody == "3"

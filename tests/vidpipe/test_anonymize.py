@@ -82,7 +82,8 @@ def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: P
     output = tmp_path / "out.mp4"
     assert cli("run", portrait_clip, "-o", output, "--mode", "protect", "--crf", "10") == 0
     (release,) = _report(output).releases
-    assert release.measurements == 1
+    assert release.values == "nobody" and release.measurements == 1
+    assert release.bits[0].bits == 1.58
     means = []
     for index, picture in zip((0, 16, 33, 49), read_clip(output, [0, 16, 33, 49]), strict=True):
         x0, y0, x1, y1 = face_box(index)
@@ -96,7 +97,7 @@ def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
 ) -> None:
     monkeypatch.setattr("vidpipe.jobs.engine_for", engine_for)  # the shipped network's
     plain, changed = tmp_path / "plain.mp4", tmp_path / "changed.mp4"
-    held = ("--mode", "protect", "--crf", "10", "--gate", "off")
+    held = ("--mode", "protect", "--values", "measured", "--crf", "10", "--gate", "off")
     assert cli("run", portrait_clip, "-o", plain, *held) == 0
     assert cli("run", portrait_clip, "-o", changed, *held, "--perturb", "block") == 0
     (release,) = _report(changed).releases
@@ -115,7 +116,8 @@ def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
     cli: Cli, mosaic_clip: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.mp4"
-    assert cli("run", mosaic_clip, "-o", output, "--mode", "protect", "--crf", "10", "--mask", "box") == 0
+    held = ("--mode", "protect", "--values", "measured", "--crf", "10", "--mask", "box")
+    assert cli("run", mosaic_clip, "-o", output, *held) == 0
     report = _report(output)
     (track,) = [t for t in report.tracks if t.kind == "mosaic"]
     assert track.decision == "covered"
@@ -411,6 +413,9 @@ def test_a_gpu_without_room_for_the_finder_ends_with_5(
         ),
         (["--mode", "pixelise"], 2, "pixelize"),
         (["--mode", "pixelize", "--epsilon", "1"], 2, "protect"),
+        (["--mode", "pixelize", "--nobody", "2"], 2, "protect"),
+        (["--mode", "protect", "--nobody", "7"], 2, "--nobody"),
+        (["--mode", "protect", "--values", "nobody", "--epsilon", "1"], 2, "nothing is measured"),
         (["--mode", "pixelize", "--perturb", "block"], 2, "protect"),
         (["--mode", "protect", "--perturb", "much"], 2, "perturb"),
         (["--mode", "pixelize", "--net", "nar"], 2, "reconstruct"),

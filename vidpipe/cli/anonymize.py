@@ -103,9 +103,11 @@ def _summary(report: AnonymizeReport) -> str:
     lines = [f"{told}; {speed}", *_by_photo(report)]
     if report.gate is not None:
         left = any(track.decision != "covered" for track in report.tracks)
-        lines.append(approval(report.gate, covered=covered + regions > 0, left=left))
+        nobody = any(release.values == "nobody" for release in report.releases)
+        lines.append(approval(report.gate, covered=covered + regions > 0, left=left, of_nobody=nobody))
     if report.weakened:
         lines.append(weaker(report.weakened))
+    lines += _told(report)
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))
@@ -128,3 +130,20 @@ def _by_photo(report: AnonymizeReport) -> list[str]:
     if report.choice.keep_faces and not lines:
         lines = [f"nobody is surely on {', '.join(report.choice.keep_faces)}; all were covered"]
     return lines
+
+
+def _told(report: AnonymizeReport) -> list[str]:
+    """What the masks of nobody tell, and what they do not take away."""
+    chosen = [release for release in report.releases if release.values == "nobody"]
+    if not chosen:
+        return []
+    of_face = [record for record in chosen[0].bits if not record.outside]
+    each = "; ".join(f"{record.bits:.1f} bits: {record.what}" for record in of_face) or "0 bits"
+    scene = sum(record.bits for record in chosen[0].bits if record.outside)
+    total = report.bits_of_faces or 0.0
+    who = "people" if all(release.person for release in chosen) else "tracks"
+    return [
+        f"faces of nobody; a face tells at most {each}; {total:.1f} bits in all of {len(chosen)} {who}; "
+        f"light and tint, {scene:.1f} bits each, are read outside the masks",
+        "not taken away: the outline at the masks' rims, hair, body, clothes, gait, voice, place",
+    ]

@@ -14,6 +14,7 @@ from vidpipe.cli.doctor import doctor
 from vidpipe.cli.eval import evaluate
 from vidpipe.cli.export import export
 from vidpipe.cli.pack import pack
+from vidpipe.cli.prototypes import prototypes
 from vidpipe.cli.run import pixelize, protect, reconstruct, run
 from vidpipe.cli.train import train
 
@@ -30,6 +31,7 @@ app.command(cls=SectionedCommand)(run)
 app.command()(bench)
 app.command()(pack)
 app.command()(train)
+app.command()(prototypes)
 app.command()(curves)
 app.command("eval")(evaluate)
 app.command()(export)

@@ -225,6 +225,8 @@ class CoverFlags(RunFlags):
 class ProtectFlags(CoverFlags):
     """Of ``protect``."""
 
+    values: options.Values = None
+    nobody: options.Nobody = None
     hold: options.HoldFor = None
     epsilon: options.Epsilon = None
     perturb: options.Perturb = None

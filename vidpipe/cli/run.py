@@ -32,8 +32,8 @@ MODES_TOLD = """\
 --mode says what happens to faces:
   reconstruct  draws a face where there is a mosaic: a model's guess; faces that show stay as they are
   pixelize     covers every face with a mosaic
-  protect      the same with a mosaic that keeps to the face and holds its colours, so that many frames
-               tell little more than one"""
+  protect      the same with a mosaic whose colours are means of other people, so that it tells next to
+               nothing of the face under it"""
 
 
 def _run(context: typer.Context, flags: AllFlags) -> None:
@@ -122,9 +122,9 @@ protect = command(
     "protect",
     ProtectFlags,
     _protect,
-    """Cover every face so that further frames add as little as may be.
+    """Cover every face with a mosaic of nobody: its colours are means of other people.
 
-    The mosaic's grid keeps to the face and its colours hold still.""",
+    Its grid keeps to the face and its colours hold still: it tells next to nothing of who is under it.""",
 )
 
 

@@ -45,7 +45,7 @@ def painted_pixels(masks: Sequence[Mask], part: Box, width: int, height: int) ->
     paints them. ``part`` (px) is clipped to the picture of ``width`` x ``height``; ``masks`` are black."""
     x0, y0, x1, y1 = part.pixels(width, height)
     plane = torch.full((max(y1 - y0, 0), max(x1 - x0, 0)), _WHITE, dtype=torch.uint8)
-    near = [_moved(mask, x0, y0) for mask in masks if mask.box.covered(part) > 0]
+    near = [_moved(mask, x0, y0) for mask in masks if (mask.area or mask.box).covered(part) > 0]
     if plane.numel() and near:
         frame = Frame(0, 0, (plane,), "gray", _GREY, Fraction(1), key=True)
         paint(frame, near, conversion("gray", _GREY, x1 - x0, y1 - y0))
@@ -54,8 +54,12 @@ def painted_pixels(masks: Sequence[Mask], part: Box, width: int, height: int) ->
 
 def _moved(mask: Mask, x: int, y: int) -> Mask:
     """By whole pixels, so that cells have the pixels that they had."""
-    box = mask.box
-    return replace(mask, box=Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y))
+    area = None if mask.area is None else _shifted(mask.area, x, y)
+    return replace(mask, box=_shifted(mask.box, x, y), area=area)
+
+
+def _shifted(box: Box, x: int, y: int) -> Box:
+    return Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y)
 
 
 def _around(face: Face) -> Box:

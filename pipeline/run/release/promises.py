@@ -26,12 +26,16 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
     "faces.min_face_px": _given,
     "faces.every_s": _more,
     "faces.fine_every_s": _more,
+    "faces.every_frames": _more,
+    "faces.fine_every_frames": _more,
+    "faces.care": lambda value, usual: value == "tidy",
     "faces.min_score": _more,
     "faces.birth_score": _more,
     "faces.fill_before_s": _less,
     "faces.fill_after_s": _less,
     "mask.blocks": _more,
     "mask.scale": _less,
+    "protect.values": lambda value, usual: value == "measured",
     "protect.hold_s": _given,
     "gate.scan": _less,
     "gate.every_s": _more,
@@ -40,7 +44,7 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
 }
 """Whether a value covers, hides or checks less than the default does. A smallest face and a time to hold
 colours are named wherever they are given: what they are by default follows from the clip."""
-_SOLID = ("mask.blocks", "protect.hold_s")
+_SOLID = ("mask.blocks", "protect.values", "protect.hold_s")
 """Of no effect where nothing of a face is painted."""
 
 

@@ -95,7 +95,9 @@ class MaskSights:
         waiting.sort(key=lambda mask: self._due_s.get(mask.track, -math.inf))
         chosen = waiting[:AT_A_TIME]
         self._due_s.update({mask.track: time_s + EVERY_S for mask in chosen})
-        return [(mask.track, mask.mask.box.scaled(1 / self.mask_scale)) for mask in chosen]
+        return [
+            (mask.track, (mask.mask.area or mask.mask.box).scaled(1 / self.mask_scale)) for mask in chosen
+        ]
 
     def add(self, sights: Iterable[MaskSight]) -> None:
         """What looks have shown."""

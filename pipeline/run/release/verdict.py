@@ -54,12 +54,14 @@ def _place(place: UncoveredRecord | SeenThroughRecord) -> str:
     return where if place.stream is None else f"stream {place.stream}, {where}"
 
 
-def approval(gate: GateRecord, *, covered: bool, left: bool) -> str:
+def approval(gate: GateRecord, *, covered: bool, left: bool, of_nobody: bool = False) -> str:
     """What was checked, for an output that has passed. ``covered``: there are masks in it; ``left``: faces
-    were left by choice."""
+    were left by choice; ``of_nobody``: the masks' colours come from no face that is under them."""
     beside = " but those that were left by choice" if left else ""
     if not covered:
         said = f"no face was found in the output{beside}"
+    elif of_nobody:
+        said = f"every face that was found{beside} lies under a mask whose colours are nobody's"
     elif gate.masks_examined is None:
         said = f"every face that was found{beside} lies under a mask; nobody looked through the masks"
     else:

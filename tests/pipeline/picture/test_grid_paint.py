@@ -154,4 +154,24 @@ def test_strength_is_told_in_blocks_across_the_face_at_any_size() -> None:
         rows, columns = cells_across(Box(0, 0, size, 1.25 * size), blocks=6, mask_scale=1.3)
         assert columns == round(6 * 1.3)
         assert rows == round(6 * 1.3 * 1.25)
-    assert cells_across(Box(0, 0, 12, 15), 6, 1.3) == (5, 4)  # cells of 4 px, not of 2
+    assert cells_across(Box(0, 0, 12, 15), 6, 1.3) == (4, 3)  # cells of 4 px and more, not of 2
+    assert cells_across(Box(0, 0, 40, 50), 6, 1.3, least_px=24) == (2, 2)
+
+
+@pytest.mark.parametrize("pix_fmt", FORMATS)
+@pytest.mark.parametrize("shape", list(Shape))
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_lattice_is_shown_in_another_place_than_its_own(pix_fmt: str, shape: Shape, smooth: bool) -> None:
+    """Its outer cells go on there, and nothing outside of that place changes."""
+    frame, area = noise_frame(1, pix_fmt), Box(70, 50, 140, 110)
+    convert = conversion(pix_fmt, COLOUR, WIDTH, HEIGHT)
+    samples = measure(frame, [BOX], [(5, 4)], convert)[0].samples
+    painted = replace(frame, planes=tuple(p.clone() for p in frame.planes))
+    paint(painted, [Mask(_tracked(area), BOX, shape, samples, smooth, area=area)], convert)
+    changed = (painted.planes[0] != frame.planes[0]).numpy()
+    inside = _inside(area, shape)
+    assert changed[inside].mean() > 0.9
+    assert not changed[~_inside(area, Shape.RECTANGLE)].any()
+    if not smooth:
+        code = convert.samples_from_rgb(samples[:, -1, -1])[0]
+        assert int(painted.planes[0][85, 120]) == int(code), "the last cell, far beyond the lattice"

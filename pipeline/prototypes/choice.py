@@ -1,0 +1,57 @@
+"""Which mean a person gets, and how many bits that tells of their face.
+
+Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N,
+whatever they know and however many frames they have: each outcome points at one of them at best. So
+``nearest`` looks at the tone alone, which has three values; people of one tone get its means in turn.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.prototypes.prototype import TONES, Prototype, PrototypeSet
+from pipeline.prototypes.scene import LIGHT_BITS, TINT_BITS, Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Bits at most that an observer learns from one thing that was chosen."""
+
+    what: str
+    bits: float
+    outside: bool = False
+    """It was read outside the masks."""
+
+
+SCENE = (Told("light of the scene", LIGHT_BITS, True), Told("tint of the scene", TINT_BITS, True))
+"""What is chosen for everybody."""
+
+
+def looks_at_the_face(choosing: str) -> bool:
+    """Whether the choice (``nearest``, ``random`` or the number of a mean) needs the face's colour."""
+    return choosing == "nearest"
+
+
+def told(choosing: str) -> tuple[Told, ...]:
+    """What the choice of one person tells."""
+    if not looks_at_the_face(choosing):
+        return SCENE
+    return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
+
+
+def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int) -> Prototype:
+    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; ``place``: how many people came before."""
+    prototypes = means.prototypes
+    if choosing.isdecimal():
+        return prototypes[int(choosing) - 1]
+    if looks_at_the_face(choosing) and skin is not None:
+        lit = torch.stack([scene.on(p.skin) for p in prototypes])
+        tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
+        alike = [p for p in prototypes if p.tone == tone]
+        return alike[place % len(alike)]
+    return secrets.choice(prototypes)

@@ -1,0 +1,174 @@
+"""A mosaic of nobody: what is painted depends on the choice, the scene and the roll, and on nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import MaskConfig, ProtectConfig
+from pipeline.picture.color import conversion
+from pipeline.prototypes.pose import UPRIGHT, WIDTH, roll
+from pipeline.prototypes.prototype import SHIPPED, TONES, load, shipped
+from pipeline.prototypes.scene import DAYLIGHT, read_scene
+from pipeline.stages.pixelize import Pixelizer
+from pipeline.stages.surroundings import from_around
+from pipeline.types import Box, FaceRegion, Frame, Mask, TrackedFaces, TrackedRegion
+from tests.support.faces_scene import COLOUR, face, noise_frame, stream_info
+from tests.support.faces_scene import HEIGHT as H
+from tests.support.faces_scene import WIDTH as W
+
+BOX = Box(40, 30, 88, 92)
+NOBODY = ProtectConfig()
+
+
+def _flat(index: int, inside: tuple[int, int, int], outside: tuple[int, int, int] = (200, 128, 128)) -> Frame:
+    """Y'CbCr of the face's box and of the rest."""
+    frame = noise_frame(index)
+    planes = []
+    for plane, (a, b) in enumerate(zip(inside, outside, strict=True)):
+        step = 2 if plane else 1
+        values = torch.full((H // step, W // step), b, dtype=torch.uint8)
+        y0, y1, x0, x1 = (int(v) // step for v in (BOX.y0, BOX.y1, BOX.x0, BOX.x1))
+        values[y0:y1, x0:x1] = a
+        planes.append(values)
+    return replace(frame, planes=tuple(planes))
+
+
+def _region(track: int, box: Box = BOX, **more: object) -> TrackedRegion[FaceRegion]:
+    return TrackedRegion(track, face(box), seen=True, born=False, last=False, **more)
+
+
+def _masks(
+    frames: Sequence[Frame], regions: Sequence[TrackedRegion[FaceRegion]], hold: ProtectConfig = NOBODY
+) -> list[Mask]:
+    pixelizer = Pixelizer(stream_info(len(frames)), MaskConfig(), hold)
+    items = (TrackedFaces(f, (r,), {}) for f, r in zip(frames, regions, strict=True))
+    return [mask for item in pixelizer(items) for mask in item.masks]
+
+
+def test_the_shipped_means_are_of_fifty_people_and_more_in_every_tone() -> None:
+    means = load(SHIPPED).prototypes
+    assert {p.tone for p in means} == set(range(len(TONES)))
+    assert min(p.people for p in means) >= 50
+    brightness = [float(p.skin.mean()) for p in means]
+    assert brightness[0] > brightness[2] > brightness[4]
+
+
+def test_whatever_lies_under_the_mask_a_fixed_choice_paints_the_same() -> None:
+    painted = []
+    for inside in ((60, 120, 140), (190, 110, 150)):
+        painted += _masks([_flat(0, inside)], [_region(1)], ProtectConfig(nobody="3"))
+    assert torch.equal(painted[0].samples, painted[1].samples)
+    assert float(painted[0].samples.std()) > 0.02, "it has features"
+
+
+def test_the_nearest_has_no_more_outcomes_than_tones() -> None:
+    outcomes = {
+        _masks([_flat(0, (luma, 118, 140))], [_region(1)])[0].samples.numpy().tobytes()
+        for luma in range(30, 220, 10)
+    }
+    assert len(outcomes) == len(TONES)
+
+
+def test_a_track_that_is_lost_and_found_keeps_its_mean_and_people_keep_theirs_in_other_shots() -> None:
+    def chosen(later: int, box: Box, person: int) -> list[list[int]]:
+        """Tracks by what they are covered with."""
+        frames = _flat(0, (70, 120, 140)), replace(_flat(3, (190, 118, 140)), pts=later)
+        regions = _region(1, person=person), _region(2, box, person=person)
+        pixelizer = Pixelizer(stream_info(2), MaskConfig(), NOBODY)
+        list(pixelizer(TrackedFaces(f, (r,), {}) for f, r in zip(frames, regions, strict=True)))
+        return [given.tracks for given in pixelizer.colours.given]
+
+    moved = Box(BOX.x0 + 60, BOX.y0, BOX.x1 + 60, BOX.y1)
+    assert chosen(3, BOX, 0) == [[1, 2]], "the same place, a moment later"
+    assert chosen(500, moved, 0) == [[1], [2]]
+    assert chosen(500, moved, 7) == [[1, 2]]
+
+
+def test_where_a_face_was_not_seen_what_is_around_is_shown_and_nothing_of_what_is_under_the_mask() -> None:
+    around = (180, 120, 135)
+    for hold in (ProtectConfig(nobody="1"), ProtectConfig(values="measured")):
+        (one,), (other,) = (
+            _masks([_flat(0, inside, around)], [_region(1, filled=True)], hold)
+            for inside in ((70, 120, 140), (220, 90, 90))
+        )
+        assert torch.equal(one.samples, other.samples)
+        convert = conversion("yuv420p", COLOUR, W, H)
+        wanted = convert.samples_to_rgb(torch.tensor([float(x) for x in around]))
+        assert (one.samples - wanted.view(3, 1, 1)).abs().max() < 1e-5
+    (seen,) = _masks([_flat(0, (70, 120, 140), around)], [_region(1)], ProtectConfig(nobody="1"))
+    assert seen.samples.std() > 0.02
+
+
+def test_what_is_filled_tells_nothing_of_faces_beside_it_or_at_the_border_of_the_picture() -> None:
+    convert = conversion("yuv420p", COLOUR, W, H)
+    frame, beside = _flat(0, (220, 90, 90), (60, 128, 128)), Box(10, 40, 36, 80)
+    (inside,) = from_around(frame, [beside], [(5, 4)], [beside, BOX], convert)
+    assert inside.max() < 0.25, "dark, as all that is free"
+    corner = Box(BOX.x0 - 4, BOX.y0 - 4, W + 5, H + 5)
+    (inside,) = from_around(frame, [corner], [(5, 4)], [corner], convert)
+    assert inside.max() < 0.25, "nothing repeats what lies inside"
+    everywhere = Box(-5, -5, W + 5, H + 5)
+    (inside,) = from_around(frame, [everywhere], [(5, 4)], [everywhere], convert)
+    assert (inside == 0.5).all()
+
+
+def test_the_record_tells_bits_by_the_choice() -> None:
+    for nobody, bits in (("nearest", math.log2(3)), ("random", 0.0), ("2", 0.0)):
+        pixelizer = Pixelizer(stream_info(1), MaskConfig(), ProtectConfig(nobody=nobody))
+        list(pixelizer([TrackedFaces(_flat(0, (90, 120, 140)), (_region(1),), {})]))
+        (given,) = pixelizer.colours.given
+        assert sum(t.bits for t in given.told if not t.outside) == pytest.approx(bits)
+        assert given.measured == (nobody == "nearest")
+
+
+@pytest.mark.parametrize("turn", [-40.0, 0.0, 25.0])
+def test_roll_is_read_from_landmarks_of_any_size_and_place(turn: float) -> None:
+    angle = math.radians(turn)
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    marks = (UPRIGHT * (WIDTH, 1.0)) @ rotation.T * 37 + (300, 80)
+    assert roll(marks) == pytest.approx(turn, abs=1e-6)
+
+
+def test_eyes_lie_where_a_turned_face_has_them() -> None:
+    """Clockwise by 90 degrees the top of the head lies on the right."""
+    upright = shipped().prototypes[0].lattice((9, 9), 1.3, 0.0).mean(0)
+    turned = shipped().prototypes[0].lattice((9, 9), 1.3, 90.0).mean(0)
+    torch.testing.assert_close(torch.rot90(upright, -1), turned, atol=0.02, rtol=0)
+
+
+def test_the_roll_changes_in_steps_and_not_for_little() -> None:
+    def at(turn: float) -> FaceRegion:
+        angle = math.radians(turn)
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        marks = (UPRIGHT * (WIDTH, 1.0)) @ rotation.T * 20 + BOX.centre
+        return FaceRegion(BOX, 0.9, marks.astype(np.float32))
+
+    def shown(turns: Sequence[float]) -> int:
+        frames = [_flat(i, (90, 120, 140)) for i in range(len(turns))]
+        regions = [replace(_region(1), region=at(turn)) for turn in turns]
+        return len({mask.samples.numpy().tobytes() for mask in _masks(frames, regions)})
+
+    assert shown([0, 6, -6, 8, -8, 5] * 2) == 1
+    assert shown([0, 30, 30, 30, 30, 30]) == 3  # by way of one step
+
+
+def test_light_and_tint_are_the_scenes_and_not_the_faces() -> None:
+    convert = conversion("yuv420p", COLOUR, W, H)
+
+    def scene(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> object:
+        masks = [BOX.scaled(1.3)]
+        return read_scene(_flat(0, inside, outside), masks[0], masks, convert)
+
+    bright = scene((60, 90, 180), (200, 128, 128))
+    assert bright == scene((230, 180, 90), (200, 128, 128))
+    assert bright.light < scene((230, 128, 128), (50, 128, 128)).light
+    assert bright.cast == 0 and scene((60, 128, 128), (150, 90, 160)).cast == 1
+    assert bright.gray
+    everything = [Box(-10, -10, W + 10, H + 10)]
+    assert read_scene(_flat(0, (60, 90, 180)), BOX, everything, convert) == DAYLIGHT
