@@ -55,16 +55,16 @@ def test_every_package_has_a_hash_and_none_an_address() -> None:
 
 
 EXTRAS = ("cpu", "gpu", "dali", "rtx", "train", "eval", "faces", "demo", "dev")
-"""Those whose packages come from the package index alone. `trt` does not: NVIDIA's registry has its libraries."""
+"""Those whose packages the package index has. Not `trt`: NVIDIA's registry has its libraries."""
 
 
 def _resolved(extra: str) -> set[str]:
     """Names of the packages that `pip install 'vidpipe[EXTRA]'` brings on Linux on x86-64."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent))
     assert uv is not None
-    words = "pip compile --quiet --no-header --no-annotate --python-version 3.11".split()
-    platform = ("--python-platform", "x86_64-manylinux_2_28")
-    command = [uv, *words, *platform, "--extra", extra, "pyproject.toml"]
+    plain = ("--quiet", "--no-header", "--no-annotate")
+    platform = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
+    command = [uv, "pip", "compile", *plain, *platform, "--extra", extra, "pyproject.toml"]
     # TensorRT for RTX asks another registry for its libraries by itself; the package index has them, too.
     environment = {**os.environ, "NVIDIA_TENSORRT_DISABLE_INTERNAL_PIP": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
