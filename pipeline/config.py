@@ -110,6 +110,16 @@ class FacesConfig(_Section):
         return max(self.fill_after_s, self.every_s, self.fine_every_s)
 
 
+class PeopleConfig(_Section):
+    recognise: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="join tracks of one person; auto: in previews, and for photos",
+    )
+    min_px: float = Field(32, ge=16, description="smallest face that is recognised, px")
+    same: float = Field(0.45, gt=0, le=2, description="distance of embeddings below which it is one person")
+    sure: float = Field(0.35, gt=0, le=0.45, description="the same for a person who is left for a photo")
+
+
 class MaskConfig(_Section):
     look: Literal["mosaic", "blur", "solid"] = Field("mosaic", description="what is painted")
     blocks: int = Field(6, ge=1, le=64, description="across the face")
@@ -159,6 +169,7 @@ class RunConfig(BaseSettings):
     window: WindowConfig = WindowConfig()
     restore: RestoreConfig = RestoreConfig()
     faces: FacesConfig = FacesConfig()
+    people: PeopleConfig = PeopleConfig()
     mask: MaskConfig = MaskConfig()
     protect: ProtectConfig = ProtectConfig()
     gate: GateConfig = GateConfig()

@@ -308,6 +308,8 @@ class Reference:
     frame: Frame
     box: Box
     """px of the face on that frame"""
+    score: float = 1.0
+    """0..1, of the detection there; 0 where none is at hand"""
 
 
 @dataclass(frozen=True, slots=True)

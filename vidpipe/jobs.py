@@ -8,9 +8,11 @@ from export.networks import find
 from export.select import default_net, engine_for
 from nets.registry import shipped_restorers
 from pipeline.config import Resolved
-from pipeline.errors import UsageError
-from pipeline.run.anonymize_sidecar import Mode
+from pipeline.errors import InputError, UsageError
+from pipeline.run.anonymize_sidecar import Mode, read_report
 from pipeline.run.job import AnonymizeJob, ReconstructJob, Selection
+from pipeline.run.people_records import of_people, put_together
+from pipeline.run.sidecar import file_record
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
 
@@ -64,16 +66,25 @@ def anonymize_job(
     mode: Mode,
     *,
     selection: Selection | None = None,
-    tracks: tuple[FaceTrackRecord, ...] | None = None,
+    earlier: Path | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
     overwrite: bool = False,
 ) -> AnonymizeJob:
     """Makes the engine file of the network that ``protect.perturb`` asks for, if it asks for one.
 
-    Raises the errors of ``export.select.engine_for``.
+    ``earlier`` is the report of a run or a preview, whose people and tracks are taken. Raises the errors of
+    ``export.select.engine_for``, UsageError for a selection that contradicts itself, and InputError for a
+    report of something else.
     """
     config, perturber = settings.config, None
+    selection = selection or Selection()
+    tracks = None if earlier is None else earlier_tracks(earlier, source, selection)
+    if selection.only_regions:
+        _check_only_regions(selection, settings, given=tracks is not None)
+        tracks = ()
+    elif tracks is None:
+        _check_needs_no_numbers(selection)
     if mode == "protect" and config.protect.perturb != "none":
         perturber = engine_for(f"pixelizer-{config.protect.perturb}", config.restore.engine, "cpu")
     return AnonymizeJob(
@@ -83,7 +94,44 @@ def anonymize_job(
         end_s,
         overwrite,
         mode=mode,
-        selection=selection or Selection(),
+        selection=selection,
         tracks=tracks,
         perturber=perturber,
     )
+
+
+def _check_only_regions(selection: Selection, settings: Resolved, *, given: bool) -> None:
+    if not selection.regions:
+        raise UsageError("--only-regions covers what --region names; give at least one --region")
+    if given or selection != Selection(regions=selection.regions, only_regions=True, words=selection.words):
+        raise UsageError(
+            "--only-regions looks for no face; --from, --keep, --only, --keep-face, --exclude-region and "
+            "--during choose among faces: leave one or the other out (a --region has times of its own: "
+            "X,Y,W,H@START-END)"
+        )
+    asked = settings.origins.get("gate.scan") == "--gate" and settings.config.gate.scan
+    if asked:
+        raise UsageError("--gate on looks for faces outside the masks, which --only-regions leaves by choice")
+
+
+def _check_needs_no_numbers(selection: Selection) -> None:
+    for option, given in (
+        ("--keep", selection.keep or selection.keep_tracks),
+        ("--only", selection.only is not None or selection.only_tracks is not None),
+        ("--same", selection.same),
+    ):
+        if given:
+            raise UsageError(
+                f"{option} names a person by number; see the people with --preview first, then add --from "
+                "with its .json"
+            )
+
+
+def earlier_tracks(report: Path, source: Path, selection: Selection) -> tuple[FaceTrackRecord, ...]:
+    """The tracks of an earlier run on the same file, each with its person. Raises InputError, UsageError."""
+    earlier = read_report(report)
+    if not source.is_file():
+        raise InputError(f"{source} does not exist; check the name")
+    if file_record(source).sha256 != earlier.input.sha256:
+        raise InputError(f"{report} has the tracks of another file, {earlier.input.name}")
+    return put_together(of_people(earlier.tracks), selection.same)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import UsageError
-from pipeline.faces import detector_kind, open_detector
+from pipeline.faces import FaceDetector, detector_kind, open_detector
 from pipeline.faces.input_picture import DetectorView, SmallPicture
 from pipeline.flow import prefetch
 from pipeline.notes import warned
@@ -32,7 +33,9 @@ from pipeline.run.anonymize_sidecar import (
 )
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
+from pipeline.run.people_records import numbered
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
+from pipeline.run.recognise import NAME, NOBODY, People, open_people
 from pipeline.run.release_check import ReleaseCheckError, describe, examine
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
@@ -64,6 +67,7 @@ class Stages:
     detection: FaceDetection | None
     """None where the tracks are given."""
     pixelizer: Pixelizer
+    people: People = NOBODY
     perturber: Perturber | None = None
     device: torch.device = cuda.CPU
     """Where frames lie between decoder and encoder."""
@@ -75,7 +79,9 @@ class Stages:
             return timed("replay", "find", replay(frames, self.job.tracks or ()))
         found = timed("find", "find", self.detection(frames))
         followed = track_faces(found, settings=self.config.faces, info=self.info)
-        return timed("track", "find", followed)
+        tracked = timed("track", "find", followed)
+        recognition = self.people.recognition
+        return tracked if recognition is None else timed("people", "find", recognition(tracked))
 
 
 def chosen(
@@ -89,7 +95,9 @@ def chosen(
     frames = prefetch(decoded, config.decode.prefetch_frames, "decode", waits)
     with closing(cast("Generator[Frame]", frames)):
         tracked = recorder.listen(stages.tracked(frames, times))
-        yield from recorder.listen_covered(select(tracked, plan.choice))
+        photos = stages.people.photos
+        leaves = None if photos is None else photos.leaves
+        yield from recorder.listen_covered(select(tracked, plan.choice, leaves))
 
 
 def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackRecorder) -> Generator[Frame]:
@@ -161,6 +169,14 @@ class Anonymization:
         """``made``: the output; None in a preview, and where the release check has failed."""
         stages, plan = self.stages, self.plan
         detection, job = stages.detection, stages.job
+        known = stages.people
+        tracks, people = numbered(
+            self.recorder.records(stages.info),
+            stages.info,
+            known.joined(),
+            known.matches(),
+            keep_numbers=job.tracks is not None,
+        )
         looks = None
         if detection is not None:
             looks = DetectionsRecord(
@@ -178,7 +194,9 @@ class Anonymization:
             choice=job.selection.record(),
             frames=len(self.recorder.frames),
             frames_covered=self.recorder.frames_covered,
-            tracks=self.recorder.records(stages.info),
+            tracks=tracks,
+            people=people,
+            recognised=None if known.recognition is None else NAME,
             releases=_releases(stages),
             gate=self._gate,
         )
@@ -220,15 +238,16 @@ class Anonymize:
                 *(config.mask.blocks, MANY_BLOCKS),
             )
         detection = _detection(job, plan, config, device) if job.tracks is None else None
-        checks = self.writes and config.gate.scan
+        checks = self.writes and config.gate.scan and not job.selection.only_regions
         second = _view(config, plan.scales.gate, device) if checks else None
         hold = config.protect if job.mode == "protect" else None
         perturber = None
         if self.writes and hold is not None and hold.perturb != "none":
             perturber = Perturber(stack.enter_context(closing(_open_perturber(job, config))))
+        people = open_people(job, config, info, partial(_detector, config), previews=not self.writes)
         frames_at = self.decoder_device(device)
         pixelizer = Pixelizer(info, config.mask, hold)
-        stages = Stages(info, job, config, plan, detection, pixelizer, perturber, frames_at)
+        stages = Stages(info, job, config, plan, detection, pixelizer, people, perturber, frames_at)
         return Anonymization(decoder, stages, second)
 
 
@@ -243,12 +262,15 @@ def anonymize(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progres
 
 def _view(config: RunConfig, picture: SmallPicture, device: torch.device) -> DetectorView:
     """The face detector with a picture that it looks at."""
+    return DetectorView(_detector(config, picture.size_px, device), picture)
+
+
+def _detector(
+    config: RunConfig, size_px: tuple[int, int], device: torch.device | None = None
+) -> FaceDetector:
     restore = config.restore
     library = restore.engine if restore.engine in ("openvino", "onnxruntime", "torch") else "auto"
-    threads = restore.threads or None
-    return DetectorView(
-        open_detector(config.faces.finder, picture.size_px, library, threads, device), picture
-    )
+    return open_detector(config.faces.finder, size_px, library, restore.threads or None, device)
 
 
 def _detection(

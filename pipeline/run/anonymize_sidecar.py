@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import InputError
+from pipeline.run.people_records import PersonRecord
 from pipeline.run.sidecar import FileRecord, KeptRecord, SettingRecord, StageRecord
 from pipeline.run.track_records import FaceTrackRecord
 
@@ -24,12 +25,21 @@ class ChoiceRecord(_Record):
     """What a user chose, as the options were given."""
 
     keep: list[int]
+    """People, as ``only``."""
     only: list[int] | None
     regions: list[str]
     excluded: list[str]
     during: list[str]
     tracks_from: str | None
     """Name of the sidecar whose tracks were used; None: found in this run."""
+    only_regions: bool = False
+    """No face was looked for."""
+    keep_tracks: list[int] = []
+    only_tracks: list[int] | None = None
+    same: list[str] = []
+    """People that were put together by hand."""
+    keep_faces: list[str] = []
+    """File names of photos."""
 
 
 class UncoveredRecord(_Record):
@@ -99,6 +109,10 @@ class AnonymizeReport(_Record):
     """Written, or looked at in a preview."""
     frames_covered: int
     tracks: list[FaceTrackRecord]
+    people: list[PersonRecord] = []
+    """Whom the tracks show; empty in a report of vidpipe 0.5 and before."""
+    recognised: str | None = None
+    """What joined tracks of one person; None: every track was taken for a person of its own."""
     releases: list[ReleaseRecord]
     """Of mode protect."""
     gate: GateRecord | None

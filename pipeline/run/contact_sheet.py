@@ -1,8 +1,9 @@
-"""The contact sheet: who is in a clip, one row per track, before the long run."""
+"""The contact sheet: who is in a clip, one row per person, in pages, before the long run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,28 +12,44 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipeline.errors import OutputError
-from pipeline.picture.color import conversion
-from pipeline.picture.geometry import upright
-from pipeline.run.track_records import FaceTrackRecord
-from pipeline.types import Box, Frame, StreamInfo, TrackedFaces
+from pipeline.picture.cutout import Picture, cut_out
+from pipeline.run.people_records import WEAK_SCORE, PersonRecord
+from pipeline.types import Box, StreamInfo, TrackedFaces
 
-_CELL_PX = 112
-_SHOWN = 5
-"""Pictures per track."""
-_LABEL_PX = 210
-_AROUND = 1.5
+PER_PAGE = 12
+"""People on a page."""
+_CELL_PX = 176
+_GAP_PX = 4
+_SHOWN = 8
+"""Pictures per person."""
+_PER_TRACK = 4
+"""Pictures of a track that are kept at least, where it has so many."""
+_LABEL_PX = 330
+_AROUND = 1.6
 """Side of a picture over the longer side of the face."""
-_ROWS_PER_COLUMN = 16
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
+_BRIGHT_LEVEL, _MOST_GAIN = 130, 4.0
+"""Of 255, that the brightest twentieth of a picture has at least, and the factor that may make it so."""
+_MOST_NAMED = 6
+"""Tracks that a label names."""
 
-Picture = NDArray[np.uint8]
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """A picture of a track."""
+
+    time_s: float
+    jpeg: NDArray[np.uint8]
 
 
 class ContactSheet:
-    """Cuts pictures of tracks out of frames that pass by; at most 2 x ``_SHOWN`` of a track are kept."""
+    """Cuts pictures of tracks out of frames that pass by; of a track fewer than 2 x ``_PER_TRACK`` are kept,
+    as JPEG of some 8 kB."""
 
     def __init__(self, info: StreamInfo) -> None:
         self._info = info
-        self._pictures: dict[int, list[Picture]] = {}
+        self._first_s = float(info.pts[0] * info.time_base)
+        self._shots: dict[int, list[_Shot]] = {}
         self._strides: dict[int, int] = {}
         self._counts: dict[int, int] = {}
 
@@ -40,66 +57,105 @@ class ContactSheet:
         """The same items."""
         for item in items:
             for tracked in item.regions:
-                if tracked.seen:
-                    self._look(tracked.track, item.frame, tracked.region.box)
+                if tracked.seen and self._is_due(tracked.track):
+                    self._add(tracked.track, item, tracked.region.box)
             yield item
 
-    def _look(self, track: int, frame: Frame, box: Box) -> None:
-        count, stride = self._counts.get(track, 0), self._strides.get(track, 1)
+    def _is_due(self, track: int) -> bool:
+        count = self._counts.get(track, 0)
         self._counts[track] = count + 1
-        if count % stride:
-            return
-        pictures = self._pictures.setdefault(track, [])
-        pictures.append(_cut(frame, box, self._info.rotation))
-        if len(pictures) >= 2 * _SHOWN:
-            del pictures[1::2]
-            self._strides[track] = 2 * stride
+        return count % self._strides.get(track, 1) == 0
 
-    def save(self, path: Path, tracks: Sequence[FaceTrackRecord]) -> None:
-        """Writes the sheet as PNG: a few pictures of each track, its number and its times."""
-        rows = max(1, min(len(tracks), _ROWS_PER_COLUMN))
-        columns = max(1, -(-len(tracks) // rows))
-        width = _LABEL_PX + _SHOWN * _CELL_PX
-        sheet = Image.new("RGB", (columns * width, rows * _CELL_PX), (24, 24, 24))
+    def _add(self, track: int, item: TrackedFaces, box: Box) -> None:
+        time_s = float(item.frame.pts * item.frame.time_base) - self._first_s
+        picture = cut_out(item.frame, box, around=_AROUND, side_px=_CELL_PX, rotation=self._info.rotation)
+        picture = _brightened(picture)
+        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
+        shots = self._shots.setdefault(track, [])
+        shots.append(_Shot(time_s, jpeg))
+        if len(shots) >= 2 * _PER_TRACK:
+            del shots[1::2]
+            self._strides[track] = 2 * self._strides.get(track, 1)
+
+    def save(self, paths: Sequence[Path], people: Sequence[PersonRecord]) -> None:
+        """Writes one PNG per page (``pages``): some pictures of each person, the number, and the times."""
+        for page, path in enumerate(paths):
+            rows = people[page * PER_PAGE : (page + 1) * PER_PAGE]
+            sheet = self._page(rows, f"page {page + 1} of {len(paths)}, {len(people)} people")
+            try:
+                sheet.save(path, format="PNG")
+            except OSError as error:
+                raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def _page(self, people: Sequence[PersonRecord], title: str) -> Image.Image:
+        row_px, cell_px, top_px = _CELL_PX + _GAP_PX, _CELL_PX + _GAP_PX, 34
+        size = (_LABEL_PX + _SHOWN * cell_px, top_px + max(len(people), 1) * row_px)
+        sheet = Image.new("RGB", size, (24, 24, 24))
         draw = ImageDraw.Draw(sheet)
-        first_s = float(self._info.pts[0] * self._info.time_base)
-        for i, record in enumerate(tracks):
-            left, top = i // rows * width, i % rows * _CELL_PX
-            label = (
-                f"track {record.track}\n{record.first_s - first_s:.2f} - {record.last_s - first_s:.2f} s\n"
-                f"seen {record.frames_seen}, filled {record.frames_filled}\n{record.decision}"
-            )
-            draw.multiline_text((left + 8, top + 6), label, fill="white", font_size=16)
-            pictures = self._pictures.get(record.track, [])
-            picked = np.linspace(0, len(pictures) - 1, min(len(pictures), _SHOWN)).round().astype(int)
-            for column, at in enumerate(picked):
-                place = (left + _LABEL_PX + column * _CELL_PX, top)
-                sheet.paste(Image.fromarray(pictures[at]), place)
-        try:
-            sheet.save(path, format="PNG")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        draw.text((10, 8), f"{self._info.path.name}: {title}", fill=(190, 190, 190), font_size=16)
+        for row, person in enumerate(people):
+            top = top_px + row * row_px
+            sure = person.score is None or person.score >= WEAK_SCORE
+            draw.text((10, top), str(person.person), fill="white" if sure else (150, 150, 150), font_size=40)
+            draw.multiline_text((10, top + 52), self._label(person), fill=(220, 220, 220), font_size=15)
+            for column, shot in enumerate(_picked([self._shots.get(t, []) for t in person.tracks])):
+                left = _LABEL_PX + column * cell_px
+                picture = cv2.cvtColor(cv2.imdecode(shot.jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+                sheet.paste(Image.fromarray(picture), (left, top))
+                place = (left + 4, top + _CELL_PX - 18)
+                draw.text(place, _clock(shot.time_s), fill="white", font_size=13, stroke_width=2,
+                          stroke_fill="black")  # fmt: skip
+        return sheet
+
+    def _label(self, person: PersonRecord) -> str:
+        times = "once" if person.appearances == 1 else f"{person.appearances} times"
+        span = (_clock(t - self._first_s) for t in (person.first_s, person.last_s))
+        tracks = ", ".join(map(str, person.tracks[:_MOST_NAMED]))
+        more = "" if len(person.tracks) <= _MOST_NAMED else f" and {len(person.tracks) - _MOST_NAMED} more"
+        score = "" if person.score is None else f"score {person.score:.2f}"
+        weak = ", may be no face" if person.score is not None and person.score < WEAK_SCORE else ""
+        photo = "" if person.photo is None else f"\n{person.photo} at {person.distance:.2f}"
+        return (
+            f"{person.seconds:.1f} s on screen, {times}\n{' to '.join(span)}\n"
+            f"track{'s' * (len(person.tracks) > 1)} {tracks}{more}\n{score}{weak}\n{person.decision}{photo}"
+        )
 
 
-def _cut(frame: Frame, box: Box, rotation: int) -> Picture:
-    """(_CELL_PX, _CELL_PX, 3) RGB around a face, upright, black beyond the picture."""
-    height, width = frame.planes[0].shape
-    convert = conversion(frame.pix_fmt, frame.colour, width, height)
-    side = _AROUND * max(box.width, box.height)
-    (x, y), half = box.centre, side / 2
-    x0, y0, x1, y1 = Box(x - half, y - half, x + half, y + half).pixels(width, height)
-    step_x, step_y = convert.format.step_x, convert.format.step_y
-    x0, y0 = x0 // step_x * step_x, y0 // step_y * step_y
-    out = np.zeros((_CELL_PX, _CELL_PX, 3), np.uint8)
-    if x1 <= x0 or y1 <= y0:
-        return out
-    planes = [frame.planes[0][y0:y1, x0:x1]]
-    for plane in frame.planes[1 : convert.format.colour_planes]:
-        planes.append(plane[y0 // step_y : -(-y1 // step_y), x0 // step_x : -(-x1 // step_x)])
-    rgb = upright(convert.to_rgb(planes).clamp(0, 1), rotation)
-    picture = (rgb * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    scale = _CELL_PX / max(picture.shape[:2])
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
-    out[: size[1], : size[0]] = small
-    return out
+def pages(people: int) -> int:
+    """Pages for so many people, one at least."""
+    return max(-(-people // PER_PAGE), 1)
+
+
+def _picked(shots: list[list[_Shot]]) -> list[_Shot]:
+    """At most ``_SHOWN`` pictures of a person's tracks: of as many tracks as possible, spread over each."""
+    shots = [some for some in shots if some]
+    if len(shots) > _SHOWN:
+        shots = [shots[i] for i in _spread(len(shots), _SHOWN)]
+    counts = [0] * len(shots)
+    while sum(counts) < _SHOWN:
+        free = [i for i, some in enumerate(shots) if counts[i] < len(some)]
+        if not free:
+            break
+        counts[min(free, key=lambda i: counts[i])] += 1
+    picked = [some[i] for some, n in zip(shots, counts, strict=True) for i in _spread(len(some), n)]
+    return sorted(picked, key=lambda shot: shot.time_s)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` indices of ``count``, evenly over all; of one the middle."""
+    if wanted == 1:
+        return [count // 2]
+    return [int(i) for i in np.linspace(0, count - 1, wanted).round()]
+
+
+def _brightened(picture: Picture) -> Picture:
+    """Faces in the dark are shown so that a person may tell who they are."""
+    gain = _BRIGHT_LEVEL / max(float(np.percentile(picture, 95)), 1.0)
+    if gain <= 1:
+        return picture
+    return np.asarray(cv2.convertScaleAbs(picture, alpha=min(gain, _MOST_GAIN)), np.uint8)
+
+
+def _clock(time_s: float) -> str:
+    minutes, seconds = divmod(max(time_s, 0.0), 60)
+    return f"{int(minutes)}:{seconds:04.1f}"

@@ -43,15 +43,25 @@ class Selection:
     """Who is covered, where and when, as a user chose."""
 
     keep: tuple[int, ...] = ()
-    """Tracks that stay as they are."""
+    """People who stay as they are, by their numbers in a preview or an earlier run."""
     only: tuple[int, ...] | None = None
-    """The tracks that are covered; None: all."""
+    """The people who are covered; None: all, if ``only_tracks`` is None, too."""
+    keep_tracks: tuple[int, ...] = ()
+    """Single tracks that stay as they are, whoever they are."""
+    only_tracks: tuple[int, ...] | None = None
+    """Single tracks that are covered, beside ``only``."""
+    same: tuple[tuple[int, ...], ...] = ()
+    """People who are one, under the number of the first of them."""
+    keep_faces: tuple[Path, ...] = ()
+    """Photos of people who stay as they are where it is sure who they are."""
     regions: tuple[ManualRegion, ...] = ()
     """Places that are covered, whatever is in them."""
     excluded: tuple[ManualRegion, ...] = ()
     """Places where faces stay as they are."""
     during: tuple[tuple[float | None, float | None], ...] = ()
     """Times in which faces are covered; empty: always."""
+    only_regions: bool = False
+    """``regions`` are covered and nothing else: no face is looked for, in the output neither."""
     words: ChoiceRecord | None = None
     """The same in the user's words, for the sidecar."""
 
@@ -60,10 +70,15 @@ class Selection:
         return self.words or ChoiceRecord(
             keep=list(self.keep),
             only=None if self.only is None else list(self.only),
+            keep_tracks=list(self.keep_tracks),
+            only_tracks=None if self.only_tracks is None else list(self.only_tracks),
+            same=[f"{people[0]}={','.join(map(str, people[1:]))}" for people in self.same],
+            keep_faces=[path.name for path in self.keep_faces],
             regions=[_region_text(region) for region in self.regions],
             excluded=[_region_text(region) for region in self.excluded],
             during=[_span_text(*span) for span in self.during],
             tracks_from=None,
+            only_regions=self.only_regions,
         )
 
 
@@ -74,14 +89,14 @@ class AnonymizeJob(Job):
     mode: Mode = "pixelize"
     selection: Selection = Selection()
     tracks: tuple[FaceTrackRecord, ...] | None = None
-    """Of an earlier run; None: they are found."""
+    """Of an earlier run, each with its person, none with ``only_regions``; None: they are found."""
     perturber: Path | None = None
     """Engine file of the network that ``protect.perturb`` asks for."""
 
-    @property
-    def sheet(self) -> Path:
-        """The picture of a preview: ``out.preview.png``."""
-        return self.target.with_name(f"{self.target.stem}.preview.png")
+    def sheets(self, pages: int) -> tuple[Path, ...]:
+        """The pictures of a preview: ``out.preview.png``, or ``out.preview-01.png`` and so on."""
+        names = [""] if pages == 1 else [f"-{page:02}" for page in range(1, pages + 1)]
+        return tuple(self.target.with_name(f"{self.target.stem}.preview{name}.png") for name in names)
 
     @property
     def preview_report(self) -> Path:

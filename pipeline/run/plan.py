@@ -74,13 +74,15 @@ def reconstruct_plan(
 
 def anonymize_plan(job: AnonymizeJob, info: StreamInfo, config: RunConfig) -> AnonymizePlan:
     """Resolves times and places. Raises UsageError where no frame is left, a region lies outside the picture
-    or a track does not exist, InputError for tracks of another file."""
+    or a person or a track does not exist, InputError for tracks of another file."""
     _check_tracks(job, info)
     span, selection = _part(job, info), job.selection
     first_s = float(info.pts[0] * info.time_base)
     choice = Choice(
         keep=frozenset(selection.keep),
         only=None if selection.only is None else frozenset(selection.only),
+        keep_tracks=frozenset(selection.keep_tracks),
+        only_tracks=None if selection.only_tracks is None else frozenset(selection.only_tracks),
         regions=absolute(selection.regions, info),
         excluded=absolute(selection.excluded, info, "--exclude-region"),
         during=tuple(
@@ -110,12 +112,16 @@ def _check_tracks(job: AnonymizeJob, info: StreamInfo) -> None:
         raise InputError(
             f"{job.source} has {len(info.pts)} frames, fewer than the tracks; they are of another file"
         )
-    known = {t.track for t in job.tracks}
-    for option, numbers in (("--keep", job.selection.keep), ("--only", job.selection.only or ())):
-        unknown = sorted(set(numbers) - known)
-        if unknown:
-            have = ", ".join(map(str, sorted(known))) or "none"
-            raise UsageError(f"{option} {unknown[0]}: there is no such track; there are {have}")
+    chosen = job.selection
+    for sort, known, options in (
+        ("person", {t.person for t in job.tracks}, (chosen.keep, chosen.only or ())),
+        ("track", {t.track for t in job.tracks}, (chosen.keep_tracks, chosen.only_tracks or ())),
+    ):
+        for option, numbers in zip(("--keep", "--only"), options, strict=True):
+            unknown = sorted(set(numbers) - known)
+            if unknown:
+                have = ", ".join(str(n) for n in sorted(known) if n > 0) or "none"
+                raise UsageError(f"{option} {unknown[0]}: there is no such {sort}; there are {have}")
 
 
 def absolute(

@@ -1,9 +1,12 @@
-"""``--preview``: who is in a file, on a contact sheet of numbered tracks, before the long run."""
+"""``--preview``: who is in a file, on a contact sheet of numbered people, before the long run."""
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 from pipeline.config import Resolved
@@ -11,14 +14,14 @@ from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.errors import OutputError
 from pipeline.run.anonymize import Anonymize
 from pipeline.run.anonymize_sidecar import AnonymizeReport
-from pipeline.run.contact_sheet import ContactSheet
+from pipeline.run.contact_sheet import ContactSheet, pages
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Progress, opened
 from pipeline.run.sidecar import write_whole
 
 
 def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> AnonymizeReport:
-    """Finds and tracks as a run would; writes ``job.sheet`` and ``job.preview_report`` and no video."""
+    """Finds and tracks as a run would; writes ``sheets`` and ``job.preview_report`` and no video."""
     _check_files(job)
     mode = Anonymize(job, settings, writes=False)
     with opened(mode) as run:
@@ -29,20 +32,36 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
             on_frame(Progress(done, work.plan.frames, len(item.regions)))
         shared = run.shared_fields(perf_counter() - begun, [], [])
         report = work.report_on(None, shared)
+    written = sheets(job, report)
     try:
-        with all_or_nothing(job.sheet, job.preview_report):
-            sheet.save(job.sheet, report.tracks)
+        with all_or_nothing(*written, job.preview_report):
+            sheet.save(written, report.people)
             write_whole(job.preview_report, report.as_json())
     except OSError as error:
         raise OutputError(
-            f"{job.sheet} cannot be written: {error.strerror or error}; choose another --output"
+            f"{written[0]} cannot be written: {error.strerror or error}; choose another --output"
         ) from error
+    for old in set(_earlier_sheets(job)) - set(written):
+        old.unlink(missing_ok=True)
     return report
 
 
+def sheets(job: AnonymizeJob, report: AnonymizeReport) -> tuple[Path, ...]:
+    """The pictures of a preview, one per page."""
+    return job.sheets(pages(len(report.people)))
+
+
+def _earlier_sheets(job: AnonymizeJob) -> list[Path]:
+    """Pages that lie there."""
+    (whole,) = job.sheets(1)
+    found = whole.parent.glob(f"{glob.escape(whole.stem)}*.png")
+    numbered = re.compile(rf"{re.escape(whole.stem)}(-\d\d+)?\.png")
+    return [path for path in found if numbered.fullmatch(path.name)]
+
+
 def _check_files(job: AnonymizeJob) -> None:
-    for path in (job.sheet, job.preview_report):
+    for path in (*_earlier_sheets(job), job.preview_report):
         if path.exists() and not job.overwrite:
             raise OutputError(f"{path} exists; choose another --output or add --overwrite")
-        if not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path} cannot be written there; choose another --output")
+    if not os.access(job.target.parent, os.W_OK):
+        raise OutputError(f"{job.preview_report} cannot be written there; choose another --output")

@@ -38,12 +38,14 @@ class _Track:
         if row is None:
             return None
         x0, y0, x1, y1, seen = row
-        box, score = Box(x0, y0, x1, y1), float(seen)
+        box, score = Box(x0, y0, x1, y1), (1.0 if record.score is None else record.score) * seen
         region: Region = FaceRegion(box, score)
         if record.kind == "mosaic":
             region = MosaicRegion(box, Shape.ELLIPSE, score, self.grid)
         born, last = frame == record.first_frame, frame == self.end_frame - 1
-        return TrackedRegion(record.track, region, seen=bool(seen), born=born, last=last)
+        return TrackedRegion(
+            record.track, region, seen=bool(seen), born=born, last=last, person=record.person
+        )
 
 
 def frames_held(records: Sequence[FaceTrackRecord]) -> int:

@@ -24,12 +24,16 @@ _FILLED, _SEEN, _COVERED = 0, 1, 2
 
 
 class FaceTrackRecord(BaseModel):
-    """One person in one shot, as in the sidecar. Times in seconds from the file's zero."""
+    """A person as long as one track lasts, as in the sidecar. Times in seconds from the file's zero."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     track: int
     """From 1; rectangles by hand are -1, -2, ..."""
+    person: int = 0
+    """From 1, the same in all tracks of a person; 0 of rectangles by hand, and in reports of vidpipe 0.5."""
+    score: float | None = None
+    """0..1, of the best detection; None where nothing was detected."""
     kind: Literal["face", "mosaic"]
     """mosaic: it was pixelated already"""
     first_s: float
@@ -58,6 +62,8 @@ class _Rows:
     first_frame: int
     grid: GridRecord | None
     reference: tuple[int, Box] | None
+    person: int
+    score: float | None = None
     rows: array[float] = field(default_factory=lambda: array("f"))
 
     def set(self, frame: int, box: Box, state: int) -> None:
@@ -93,6 +99,8 @@ class TrackRecorder:
             for tracked in item.regions:
                 rows = self._rows_of(tracked, item)
                 rows.set(item.frame.index, tracked.region.box, _SEEN if tracked.seen else _FILLED)
+                if tracked.seen:
+                    rows.score = max(rows.score or 0.0, tracked.region.score)
             yield item
 
     def listen_covered(self, items: Iterator[TrackedFaces]) -> Iterator[TrackedFaces]:
@@ -112,7 +120,7 @@ class TrackRecorder:
             reference = item.references.get(tracked.track)
             at = None if reference is None else (reference.frame.index, reference.box)
             kind: Literal["face", "mosaic"] = "mosaic" if isinstance(tracked.region, MosaicRegion) else "face"
-            rows = _Rows(kind, item.frame.index, grid_record(tracked.region), at)
+            rows = _Rows(kind, item.frame.index, grid_record(tracked.region), at, tracked.person)
             self._tracks[tracked.track] = rows
         return rows
 
@@ -140,6 +148,8 @@ def _record(track: int, rows: _Rows, info: StreamInfo) -> FaceTrackRecord:
     reference = rows.reference
     return FaceTrackRecord(
         track=track,
+        person=rows.person,
+        score=None if rows.score is None else round(rows.score, 3),
         kind=rows.kind,
         first_s=_seconds(info.pts, rows.first_frame, info.time_base),
         last_s=_seconds(info.pts, rows.first_frame + count - 1, info.time_base),

@@ -210,6 +210,6 @@ def _reference(track: _FaceTrack, item: Found[Region], held: Iterable[Found[Regi
     frames = {_seconds(f): f.frame for f in (item, *held)}
     at_hand = [i for i, time_s in enumerate(track.times) if time_s in frames]
     if not at_hand:  # it was believed only after its detections had left
-        return Reference(item.frame, track.boxes[-1])
+        return Reference(item.frame, track.boxes[-1], score=0.0)
     best = max(at_hand, key=lambda i: (isinstance(track.regions[i], FaceRegion), track.regions[i].score))
-    return Reference(frames[track.times[best]], track.boxes[best])
+    return Reference(frames[track.times[best]], track.boxes[best], track.regions[best].score)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.types import Box, FaceRegion, ManualRegion, Region, TrackedFaces, TrackedRegion
@@ -13,9 +13,12 @@ class Choice:
     """All times are presentation times in seconds."""
 
     keep: frozenset[int] = frozenset()
-    """Tracks that stay as they are."""
+    """People who stay as they are."""
     only: frozenset[int] | None = None
-    """The tracks that are covered; None: all."""
+    """The people who are covered; None: all, unless ``only_tracks`` names some."""
+    keep_tracks: frozenset[int] = frozenset()
+    only_tracks: frozenset[int] | None = None
+    """The same for single tracks."""
     regions: tuple[ManualRegion, ...] = ()
     """Rectangles that are covered whatever is in them, at any time of their own."""
     excluded: tuple[ManualRegion, ...] = ()
@@ -23,11 +26,15 @@ class Choice:
     during: tuple[tuple[float | None, float | None], ...] = ()
     """Half-open times in which faces are covered; empty: always."""
 
-    def spares(self, track: int, box: Box, time_s: float) -> bool:
+    def spares(self, tracked: TrackedRegion[Region], time_s: float) -> bool:
         """Whether a found face stays as it is."""
-        if track in self.keep or (self.only is not None and track not in self.only):
+        track, person = tracked.track, tracked.person
+        if track in self.keep_tracks or person in self.keep:
             return True
-        return self.spares_place(box, time_s)
+        chosen = self.only is not None or self.only_tracks is not None
+        if chosen and person not in (self.only or ()) and track not in (self.only_tracks or ()):
+            return True
+        return self.spares_place(tracked.region.box, time_s)
 
     def spares_place(self, box: Box, time_s: float) -> bool:
         """The same by place and time alone."""
@@ -41,11 +48,19 @@ class Choice:
         )
 
 
-def select(items: Iterable[TrackedFaces], choice: Choice) -> Iterator[TrackedFaces]:
-    """Frames with the regions that are to be covered. Regions by hand are tracks -1, -2, ... in order."""
+Leaves = Callable[[TrackedRegion[Region], TrackedFaces], bool]
+"""Whether a region of a frame stays as it is; asked once for every region."""
+
+
+def select(
+    items: Iterable[TrackedFaces], choice: Choice, leaves: Leaves | None = None
+) -> Iterator[TrackedFaces]:
+    """Frames with the regions that are to be covered: less those that ``choice`` spares, and those that
+    ``leaves`` names. Regions by hand are tracks -1, -2, ... in order."""
     for item in items:
         time_s = float(item.frame.pts * item.frame.time_base)
-        kept = [t for t in item.regions if not choice.spares(t.track, t.region.box, time_s)]
+        left = {t.track for t in item.regions if leaves is not None and leaves(t, item)}
+        kept = [t for t in item.regions if t.track not in left and not choice.spares(t, time_s)]
         by_hand = [
             _by_hand(-1 - i, region.box)
             for i, region in enumerate(choice.regions)

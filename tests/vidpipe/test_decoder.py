@@ -51,7 +51,7 @@ def test_a_run_is_the_same_whoever_decodes(cli: Cli, vp9_clip: Path, tmp_path: P
     reports = []
     for decoder in ("pyav", "dali"):
         output = tmp_path / f"{decoder}.mkv"
-        command = ["run", vp9_clip, "-o", output, "--decoder", decoder, "--codec", "ffv1", *span]
+        command = ["reconstruct", vp9_clip, "-o", output, "--decoder", decoder, "--codec", "ffv1", *span]
         assert cli(*command) == 0
         reports.append(
             ReconstructReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def test_a_run_is_the_same_whoever_decodes(cli: Cli, vp9_clip: Path, tmp_path: P
 def test_colours_that_dali_changes_are_told_in_the_sidecar(cli: Cli, tmp_path: Path) -> None:
     source, output = tmp_path / "in.webm", tmp_path / "out.mkv"
     write_clip(source, frames=6, codec="libvpx-vp9", options=VP9)
-    assert cli("run", source, "-o", output, "--decoder", "dali", "--codec", "libx264") == 0
+    assert cli("reconstruct", source, "-o", output, "--decoder", "dali", "--codec", "libx264") == 0
     report = ReconstructReport.model_validate_json(Path(f"{output}.json").read_text(encoding="utf-8"))
     assert any("DALI gives no native planes" in warning for warning in report.warnings)
 
@@ -108,7 +108,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_codec_that_dali_lacks_ends_with_5(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--decoder", "dali", "-q") == 5
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "--decoder", "dali", "-q") == 5
     assert "DALI does not decode h264 on the CPU; use --decoder pyav" in refusal(capsys)
     assert list(tmp_path.iterdir()) == []
 
@@ -118,7 +118,7 @@ def test_a_file_that_dali_would_spoil_ends_with_1(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_clip(tmp_path / "in.webm", frames=3, width=67, codec="libvpx-vp9", options=VP9)
-    assert cli("run", source, "-o", tmp_path / "out.mkv", "--decoder", "dali", "-q") == 1
+    assert cli("reconstruct", source, "-o", tmp_path / "out.mkv", "--decoder", "dali", "-q") == 1
     assert "67x96 px is odd" in refusal(capsys)
 
 
@@ -130,12 +130,12 @@ def test_without_dali_a_run_that_wants_it_ends_with_5(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--decoder", "dali", "-q") == 5
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "--decoder", "dali", "-q") == 5
     assert "vidpipe[dali]" in refusal(capsys)
 
 
 def test_an_unknown_decoder_ends_with_2(
     cli: Cli, plain_clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli("run", plain_clip, "--decoder", "ffmpeg", "-q") == 2
+    assert cli("reconstruct", plain_clip, "--decoder", "ffmpeg", "-q") == 2
     assert "--decoder" in refusal(capsys)

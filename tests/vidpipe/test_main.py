@@ -30,7 +30,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_help_and_version(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("--help") == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "bench", "doctor"))
+    assert all(command in out for command in ("run", "reconstruct", "bench", "doctor"))
     assert cli() == 0
     assert capsys.readouterr().out == out, "vidpipe alone is a question, too"
     assert cli("--version") == 0
@@ -50,9 +50,9 @@ def test_an_unknown_command_is_a_usage_error(cli: Cli, capsys: pytest.CaptureFix
 
 
 def test_debug_shows_the_traceback(cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli("run", tmp_path / "missing.mp4", "--debug") == 1
+    assert cli("reconstruct", tmp_path / "missing.mp4", "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
-    assert cli("run", tmp_path / "missing.mp4") == 1
+    assert cli("reconstruct", tmp_path / "missing.mp4") == 1
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def _interrupt(process: subprocess.Popen[str], number: signal.Signals) -> str:
 def test_ctrl_c_while_it_starts_leaves_nothing(
     start: Start, long_clip: Path, tmp_path: Path, after_s: float
 ) -> None:
-    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    process = start("reconstruct", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
     time.sleep(after_s)
     err = _interrupt(process, signal.SIGINT)
     # Before `main` has begun, Python itself dies of the signal.
@@ -85,7 +85,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(
 def test_a_signal_while_it_writes_leaves_nothing(
     start: Start, long_clip: Path, tmp_path: Path, number: signal.Signals, after_s: float
 ) -> None:
-    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    process = start("reconstruct", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
     while not list(tmp_path.iterdir()):
         assert process.poll() is None
         time.sleep(0.01)
@@ -100,7 +100,7 @@ def test_a_signal_while_it_writes_leaves_nothing(
 def test_further_signals_do_not_break_into_the_closing(
     start: Start, long_clip: Path, tmp_path: Path, after_s: float
 ) -> None:
-    process = start("run", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
+    process = start("reconstruct", long_clip, "-o", tmp_path / "out.mp4", "--preset", "veryslow")
     while not list(tmp_path.iterdir()):
         assert process.poll() is None
         time.sleep(0.01)
@@ -120,7 +120,7 @@ def test_interrupted_at_any_moment_a_run_is_whole_or_leaves_nothing(
     for step in range(6):
         folder = tmp_path / str(step)
         folder.mkdir()
-        process = start("run", mosaic_clip, "-o", folder / "out.mp4", "-q")
+        process = start("reconstruct", mosaic_clip, "-o", folder / "out.mp4", "-q")
         while not list(folder.iterdir()) and process.poll() is None:
             time.sleep(0.002)
         time.sleep(0.03 + step * 0.08)

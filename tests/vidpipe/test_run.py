@@ -57,7 +57,7 @@ def _left(folder: Path) -> list[str]:
 
 def test_a_mosaic_is_found_restored_and_told_of(cli: Cli, mosaic_clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    assert cli("run", mosaic_clip, "-o", output) == 0
+    assert cli("reconstruct", mosaic_clip, "-o", output) == 0
     report = _report(output)
     assert (report.frames_written, report.frames_restored) == (30, 30)
     (track,) = report.tracks
@@ -109,7 +109,7 @@ def test_a_whole_run_on_a_device(
     here, there = tmp_path / "here.mp4", tmp_path / "there.mp4"
     monkeypatch.setattr("pipeline.run.reconstruct.open_restorer", open_cubic)
     monkeypatch.setattr("pipeline.run.reconstruct.chain", chain_watched)
-    assert cli("run", mosaic_clip, "-o", here) == 0
+    assert cli("reconstruct", mosaic_clip, "-o", here) == 0
     monkeypatch.setattr("pipeline.run.reconstruct.prefetch", lambda items, *_: (item for item in items))
     monkeypatch.setattr(
         "pipeline.run.lifecycle.open_decoder", lambda path, *_, **how: open_decoder(path, **how)
@@ -117,7 +117,7 @@ def test_a_whole_run_on_a_device(
     monkeypatch.setattr("pipeline.run.reconstruct.device_for", lambda config: PRETENDED)
     monkeypatch.setattr("pipeline.run.reconstruct.Stages", Watched)
     with pretended_device() as counted:
-        assert cli("run", mosaic_clip, "-o", there) == 0
+        assert cli("reconstruct", mosaic_clip, "-o", there) == 0
     luma = MOSAIC_SIZE[0] * MOSAIC_SIZE[1]
     assert found_on == 30 * [PRETENDED]
     assert counted.to_device.count(luma) == 30
@@ -140,7 +140,7 @@ def test_a_file_without_a_mosaic_is_written_as_it_is_and_said_so(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.mp4"
-    assert cli("run", plain_clip, "-o", output) == 0
+    assert cli("reconstruct", plain_clip, "-o", output) == 0
     assert "no mosaic found" in capsys.readouterr().err
     report = _report(output)
     assert (report.frames_written, report.frames_restored, report.tracks) == (25, 0, [])
@@ -151,8 +151,8 @@ def test_the_file_says_that_it_is_a_reconstruction_after_what_it_said_before(
     cli: Cli, plain_clip: Path, tmp_path: Path
 ) -> None:
     once, twice = tmp_path / "once.mp4", tmp_path / "twice.mp4"
-    assert cli("run", plain_clip, "-o", once) == 0
-    assert cli("run", once, "-o", twice) == 0
+    assert cli("reconstruct", plain_clip, "-o", once) == 0
+    assert cli("reconstruct", once, "-o", twice) == 0
     for path in (once, twice):
         with av.open(path) as container:
             assert container.metadata["comment"] == f"holiday {NOTICE}"
@@ -163,16 +163,16 @@ def test_the_file_says_that_it_is_a_reconstruction_after_what_it_said_before(
 def test_the_default_output_stands_beside_the_input(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
     source = tmp_path / "sea.v1.mp4"
     source.write_bytes(plain_clip.read_bytes())
-    assert cli("run", source) == 0
+    assert cli("reconstruct", source) == 0
     assert _left(tmp_path) == ["sea.v1.mp4", "sea.v1.reconstruct.mp4", "sea.v1.reconstruct.mp4.json"]
 
 
 def test_json_is_all_that_stdout_carries(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--json", "-v") == 0
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "--json", "-v") == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out.mp4.json").read_text())
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--json") == 1
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "--json") == 1
     assert json.loads(capsys.readouterr().out)["exit_code"] == 1
 
 
@@ -181,19 +181,19 @@ def test_an_existing_output_is_left_alone_unless_told_otherwise(
 ) -> None:
     output = tmp_path / "out.mp4"
     output.write_text("precious")
-    assert cli("run", plain_clip, "-o", output) == 1
+    assert cli("reconstruct", plain_clip, "-o", output) == 1
     assert "overwrit" in capsys.readouterr().err
     assert output.read_text() == "precious"
     (tmp_path / "out.mp4.json").write_text("precious")
-    assert cli("run", plain_clip, "-o", output) == 1
+    assert cli("reconstruct", plain_clip, "-o", output) == 1
     assert "out.mp4 exists" in capsys.readouterr().err, "the video is named first"
-    assert cli("run", plain_clip, "-o", output, "-y") == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "-y") == 0
     assert _pts(output) == _pts(plain_clip)
 
 
 def test_an_existing_sidecar_is_left_alone_too(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
     (tmp_path / "out.mp4.json").write_text("precious")
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4") == 1
     assert _left(tmp_path) == ["out.mp4.json"]
     assert (tmp_path / "out.mp4.json").read_text() == "precious"
 
@@ -207,15 +207,15 @@ def test_the_input_is_never_the_output(cli: Cli, plain_clip: Path, tmp_path: Pat
         output.symlink_to(source)
     if link == "hard":
         output.hardlink_to(source)
-    assert cli("run", source, "-o", output, "-y") == 1
+    assert cli("reconstruct", source, "-o", output, "-y") == 1
     assert source.read_bytes() == plain_clip.read_bytes()
 
 
 def test_a_part_of_the_file_is_cut_out_by_time(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    assert cli("run", plain_clip, "-o", output, "--start", "0.2", "--end", "00:00:00.600") == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "--start", "0.2", "--end", "00:00:00.600") == 0
     assert len(_pts(output)) == 10
-    assert cli("run", plain_clip, "-o", tmp_path / "none.mp4", "--start", "9") == 2
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "none.mp4", "--start", "9") == 2
     assert not (tmp_path / "none.mp4").exists()
 
 
@@ -227,7 +227,7 @@ def test_a_region_given_by_hand_is_restored_where_and_when_it_was_given(
     region = f"{x0},{y0},{x1 - x0},{y1 - y0}@0-0.4"
     settings = tmp_path / "deaf.yaml"
     settings.write_text("find: {min_score: 1.0}")
-    assert cli("run", mosaic_clip, "-o", output, "--region", region, "--config", settings) == 0
+    assert cli("reconstruct", mosaic_clip, "-o", output, "--region", region, "--config", settings) == 0
     assert _report(output).frames_restored == 10
 
 
@@ -235,7 +235,7 @@ def test_where_nothing_was_reconstructed_nobody_claims_it(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.mp4"
-    assert cli("run", plain_clip, "-o", output, "--region", "20,20,60,60") == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "--region", "20,20,60,60") == 0
     report = _report(output)
     err = capsys.readouterr().err
     assert report.tracks, "a region by hand is a track"
@@ -250,14 +250,13 @@ def test_where_nothing_was_reconstructed_nobody_claims_it(
 def test_a_region_without_pixels_or_frames_is_refused(
     cli: Cli, plain_clip: Path, tmp_path: Path, region: str, extra: list[str]
 ) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "--region", region, *extra) == 2
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "--region", region, *extra) == 2
     assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["--mode", "pixel"], 2, "reconstruct"),
         (["--crf", "999"], 2, "--crf"),
         (["--net", "magic"], 2, "--net"),
         (["--device", "tpu"], 2, "--device"),
@@ -279,7 +278,7 @@ def test_what_cannot_work_is_one_line_with_the_culprit_and_leaves_nothing(
     code: int,
     word: str,
 ) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", *arguments) == code
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", *arguments) == code
     captured = capsys.readouterr()
     assert len(captured.err.strip().splitlines()) == 1
     assert word in captured.err
@@ -296,7 +295,7 @@ def test_bad_inputs_are_one_line_and_leave_nothing(
     (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     before = _left(tmp_path)
     for name in ("missing.mp4", "empty.mp4", "text.mp4", "cut.mkv", "."):
-        assert cli("run", tmp_path / name, "-o", tmp_path / "out.mp4", "-q") == 1, name
+        assert cli("reconstruct", tmp_path / name, "-o", tmp_path / "out.mp4", "-q") == 1, name
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
         assert _left(tmp_path) == before
 
@@ -320,7 +319,7 @@ def test_a_read_only_folder_is_told_of(
 
     monkeypatch.setattr(os, "open", read_only)  # the tests may run as root, who may write everywhere
     monkeypatch.setattr(os, "unlink", no_removal)
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4") == 1
     assert "read-only" in capsys.readouterr().err
     assert _left(tmp_path) == []
 
@@ -336,7 +335,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(AtomicFile, "write", full)
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4") == 1
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4") == 1
     assert "space" in capsys.readouterr().err
     assert _left(tmp_path) == []
 
@@ -347,7 +346,7 @@ def test_a_container_of_many_files_is_refused(
 ) -> None:
     """FFmpeg would write its pieces where the process stands, past us."""
     monkeypatch.chdir(tmp_path)
-    assert cli("run", plain_clip, "-o", f"out{suffix}") == 1
+    assert cli("reconstruct", plain_clip, "-o", f"out{suffix}") == 1
     assert _left(tmp_path) == []
 
 
@@ -362,18 +361,18 @@ def test_a_name_that_is_too_long_is_told_of(
     extra: list[str],
 ) -> None:
     """The video's, or that of the sidecar, which is longer; before anything is done."""
-    code = cli("run", plain_clip, "-o", tmp_path / f"{'a' * letters}.mp4", *extra)
+    code = cli("reconstruct", plain_clip, "-o", tmp_path / f"{'a' * letters}.mp4", *extra)
     if extra != ["--explain"]:
         assert code == 1
         assert "too long" in capsys.readouterr().err
-    assert cli("run", tmp_path / f"{'a' * letters}.mp4", "-o", tmp_path / "out.mp4") == 1
+    assert cli("reconstruct", tmp_path / f"{'a' * letters}.mp4", "-o", tmp_path / "out.mp4") == 1
     assert _left(tmp_path) == []
 
 
 def test_the_longest_name_that_works_can_be_written_over(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
     output = tmp_path / f"{'a' * 236}.mp4"  # 255 with what the unfinished file has in front and behind
-    assert cli("run", plain_clip, "-o", output) == 0
-    assert cli("run", plain_clip, "-o", output, "-y") == 0
+    assert cli("reconstruct", plain_clip, "-o", output) == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "-y") == 0
     assert _left(tmp_path) == [output.name, f"{output.name}.json"]
 
 
@@ -381,13 +380,13 @@ def test_nobody_hears_what_a_reader_thinks_of_the_output(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.avi"
-    assert cli("run", plain_clip, "-o", output) == 0
+    assert cli("reconstruct", plain_clip, "-o", output) == 0
     assert ".part" not in capsys.readouterr().err
     assert not any(".part" in warning for warning in _report(output).warnings)
 
 
 def test_a_missing_folder_is_told_of(cli: Cli, plain_clip: Path, tmp_path: Path) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "none" / "out.mp4") == 1
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "none" / "out.mp4") == 1
     assert _left(tmp_path) == []
 
 
@@ -399,7 +398,7 @@ def test_an_error_of_ours_keeps_its_traceback_and_leaves_nothing(
 
     monkeypatch.setattr("pipeline.run.reconstruct.file_record", broken)
     with pytest.raises(ZeroDivisionError):
-        cli("run", plain_clip, "-o", tmp_path / "out.mp4")
+        cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4")
     assert _left(tmp_path) == []
 
 
@@ -414,7 +413,7 @@ def test_a_broken_promise_is_exit_code_4_and_leaves_nothing(
     from pipeline.stages.paste import paste  # noqa: PLC0415
 
     monkeypatch.setattr("pipeline.run.reconstruct.paste", forgetful)
-    assert cli("run", mosaic_clip, "-o", tmp_path / "out.mp4") == 4
+    assert cli("reconstruct", mosaic_clip, "-o", tmp_path / "out.mp4") == 4
     assert _left(tmp_path) == []
 
 
@@ -427,7 +426,7 @@ def test_explain_does_nothing_and_names_every_setting_with_its_origin(
 ) -> None:
     monkeypatch.setenv("VIDPIPE_ENCODE__PRESET", "fast")
     output = tmp_path / "out.mp4"
-    assert cli("run", plain_clip, "-o", output, "--explain", "--crf", "21", "--json") == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "--explain", "--crf", "21", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     origins = {setting["name"]: setting["origin"] for setting in told["settings"]}
     assert origins["encode.crf"] == "--crf"
@@ -439,13 +438,13 @@ def test_explain_does_nothing_and_names_every_setting_with_its_origin(
     assert told["frames"] == 25
     assert any("openvino" in decision or "onnxruntime" in decision for decision in told["decisions"])
     assert _left(tmp_path) == []
-    assert cli("run", plain_clip, "-o", output, "--explain") == 0
+    assert cli("reconstruct", plain_clip, "-o", output, "--explain") == 0
     assert "MiB" in capsys.readouterr().out
 
 
 def test_quiet_says_nothing(
     cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli("run", plain_clip, "-o", tmp_path / "out.mp4", "-q") == 0
+    assert cli("reconstruct", plain_clip, "-o", tmp_path / "out.mp4", "-q") == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")

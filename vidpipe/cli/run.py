@@ -1,249 +1,92 @@
-"""``vidpipe run IN``: reconstruct the pixelated faces of one file, or cover its faces."""
+"""``vidpipe reconstruct|pixelize|protect IN``, and ``vidpipe run IN --mode ...``, which does the same."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING
 
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.anonymize import AnonymizeOptions, anonymize
+from vidpipe.cli.anonymize import anonymize
+from vidpipe.cli.command import command
 from vidpipe.cli.display import Display
+from vidpipe.cli.flags import (
+    BY_MODE,
+    AllFlags,
+    CoverFlags,
+    ProtectFlags,
+    ReconstructFlags,
+    RunFlags,
+    of_mode,
+)
 from vidpipe.cli.parse import manual_region, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pipeline.config import Resolved
     from pipeline.run.sidecar import ReconstructReport
 
-MODES = ("reconstruct", "pixelize", "protect")
-EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio")
-"""Options that are settings of every mode."""
-RESTORING = ("net",)
-COVERING = (
-    *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold"),
-    *("fill_before", "fill_after", "gate"),
-)
-PROTECTING = ("hold", "epsilon", "perturb")
-CHOOSING = ("exclude_region", "during", "keep", "only", "tracks", "preview")
-"""Options of pixelize and protect that choose among faces."""
 _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
-
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Default: clip.pixelize.mp4 beside clip.mp4.",
-        show_default=False,
-    ),
-]
-Mode = Annotated[str, typer.Option("--mode", metavar="|".join(MODES), help="What happens to faces.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", "-y", help="Replace an existing output.")]
-Start = Annotated[
-    str | None, typer.Option("--start", metavar="TIME", help="Seconds or HH:MM:SS.mmm.", show_default=False)
-]
-End = Annotated[
-    str | None, typer.Option("--end", metavar="TIME", help="Stop before this time.", show_default=False)
-]
-Regions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--region",
-        metavar="X,Y,W,H[@START-END]",
-        help="reconstruct: a mosaic to restore; else a place to cover. E.g. 410,80,120,130@0:03-0:09.",
-        show_default=False,
-    ),
-]
-Excluded = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude-region",
-        metavar="X,Y,W,H[@START-END]",
-        help="A place where faces stay as they are; repeatable.",
-        show_default=False,
-    ),
-]
-During = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--during",
-        metavar="START-END",
-        help="Cover faces in this time only; repeatable.",
-        show_default=False,
-    ),
-]
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--keep",
-        metavar="TRACK",
-        help="Leave this person; needs --from; repeatable.",
-        show_default=False,
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        metavar="TRACK",
-        help="Cover this person only; needs --from; repeatable.",
-        show_default=False,
-    ),
-]
-From = Annotated[
-    Path | None,
-    typer.Option(
-        "--from",
-        metavar="JSON",
-        help="Tracks of an earlier run or preview; nothing is detected.",
-        show_default=False,
-    ),
-]
-Preview = Annotated[
-    bool, typer.Option("--preview", help="Write a contact sheet of the tracks with their numbers, no video.")
-]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
-Explain = Annotated[bool, typer.Option("--explain", help="Print what would be done and why; do nothing.")]
+MODES_TOLD = """\
+--mode says what happens to faces:
+  reconstruct  draws a face where there is a mosaic: a model's guess; faces that show stay as they are
+  pixelize     covers every face with a mosaic
+  protect      the same with a mosaic that keeps to the face and holds its colours, so that many frames
+               tell little more than one"""
 
 
-def run(
-    context: typer.Context,
-    source: options.Input,
-    output: Output = None,
-    mode: Mode = "reconstruct",
-    overwrite: Overwrite = False,
-    config: options.Config = None,
-    device: options.Device = None,
-    decoder: options.Decoder = None,
-    net: options.Net = None,
-    engine: options.EngineName = None,
-    start: Start = None,
-    end: End = None,
-    region: Regions = None,
-    exclude_region: Excluded = None,
-    during: During = None,
-    keep: Keep = None,
-    only: Only = None,
-    tracks: From = None,
-    preview: Preview = False,
-    look: options.Look = None,
-    blocks: options.Blocks = None,
-    mask: options.MaskShape = None,
-    mask_scale: options.MaskScale = None,
-    hold: options.HoldFor = None,
-    epsilon: options.Epsilon = None,
-    perturb: options.Perturb = None,
-    finder: options.Finder = None,
-    min_face: options.MinFace = None,
-    det_threshold: options.DetThreshold = None,
-    fill_before: options.FillBefore = None,
-    fill_after: options.FillAfter = None,
-    gate: options.Gate = None,
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    preset: options.Preset = None,
-    audio: options.Audio = None,
-    as_json: options.Json = False,
-    no_progress: NoProgress = False,
-    verbose: options.Verbose = 0,
-    quiet: options.Quiet = False,
-    explain: Explain = False,
-    debug: options.Debug = False,
-) -> None:
-    """Reconstruct the pixelated faces of a file, or cover its faces; everything else stays as it was.
+def _run(context: typer.Context, flags: AllFlags) -> None:
+    from pipeline.errors import UsageError
 
-    --mode pixelize covers every face with a plain mosaic, --mode protect with one whose grid
-    keeps to the face and whose colours hold still, so that further frames add as little as may be.
-    """
-    from rich.console import Console
+    if flags.mode is None:
+        typer.echo(MODES_TOLD, err=True)
+        raise UsageError(f"run needs --mode {'|'.join(BY_MODE)}; or say vidpipe pixelize {flags.source}")
+    if flags.mode not in BY_MODE:
+        raise UsageError(f"--mode is {flags.mode!r}; wanted {', '.join(BY_MODE)}")
+    if flags.mode == "reconstruct":
+        _reconstruct(context, of_mode(flags, flags.mode, ReconstructFlags))
+    elif flags.mode == "pixelize":
+        _cover(context, of_mode(flags, flags.mode, CoverFlags), "pixelize")
+    else:
+        _cover(context, of_mode(flags, flags.mode, ProtectFlags), "protect")
 
-    from vidpipe.cli.log import prepare
-    from vidpipe.cli.progress import Bar
+
+def _pixelize(context: typer.Context, flags: CoverFlags) -> None:
+    _cover(context, flags, "pixelize")
+
+
+def _protect(context: typer.Context, flags: ProtectFlags) -> None:
+    _cover(context, flags, "protect")
+
+
+def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
     from vidpipe.jobs import default_target
 
-    settings, span = _settings(mode, context.params), _span(start, end)
-    console = Console(stderr=True)
-    prepare(console, verbose, quiet)
-    display = Display(context, Bar(source.name, console, shown=not (no_progress or quiet)), as_json, quiet)
-    target = output or default_target(source, mode)
-    if mode == "reconstruct":
-        _reconstruct(source, target, settings, region or [], span, overwrite, display, explain=explain)
-        return
-    asked = AnonymizeOptions(
-        keep or [], only, region or [], exclude_region or [], during or [], tracks, *span, overwrite
-    )
-    anonymize(source, target, mode, settings, asked, display, preview=preview, explain=explain)
+    settings, span = _settings(flags), _span(flags)
+    display = _display(context, flags)
+    target = flags.output or default_target(flags.source, mode)
+    anonymize(target, mode, settings, flags, span, display)
 
 
-def _settings(mode: str, flags: Mapping[str, object]) -> Resolved:
-    """Of the flags that are settings. Raises UsageError for one that is of no use in this mode."""
-    from pipeline.config import resolve
-    from pipeline.errors import UsageError
-
-    if mode not in MODES:
-        raise UsageError(f"--mode is {mode!r}; wanted {', '.join(MODES)}")
-    if mode == "reconstruct":
-        _refuse(mode, "pixelize and protect", (*COVERING, *PROTECTING, *CHOOSING), flags)
-    else:
-        _refuse(mode, "reconstruct", RESTORING, flags)
-    if mode == "pixelize":
-        _refuse(mode, "protect", PROTECTING, flags)
-    names = (*EVERYWHERE, *RESTORING, *COVERING, *PROTECTING)
-    given = {name: cast("str | float | None", flags[name]) for name in names}
-    return resolve(options.given(**given), cast("Path | None", flags["config"]))
-
-
-def _refuse(mode: str, others: str, names: tuple[str, ...], flags: Mapping[str, object]) -> None:
-    from pipeline.errors import UsageError
-
-    for name in names:
-        if flags[name] not in (None, False, ()):
-            option = "from" if name == "tracks" else name.replace("_", "-")
-            raise UsageError(f"--{option} is an option of --mode {others}, not of {mode}")
-
-
-def _span(start: str | None, end: str | None) -> tuple[float | None, float | None]:
-    """``--start`` and ``--end`` in seconds. Raises UsageError."""
-    from pipeline.errors import UsageError
-
-    start_s = None if start is None else seconds(start, "--start")
-    end_s = None if end is None else seconds(end, "--end")
-    if start_s is not None and end_s is not None and end_s <= start_s:
-        raise UsageError(f"--end {end} is not after --start {start}")
-    return start_s, end_s
-
-
-def _reconstruct(
-    source: Path,
-    target: Path,
-    settings: Resolved,
-    regions: list[str],
-    span: tuple[float | None, float | None],
-    overwrite: bool,
-    display: Display,
-    *,
-    explain: bool,
-) -> None:
+def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     from pipeline.run.reconstruct import reconstruct
-    from vidpipe.jobs import reconstruct_job
+    from vidpipe.jobs import default_target, reconstruct_job
 
-    start_s, end_s = span
+    settings, (start_s, end_s) = _settings(flags), _span(flags)
+    display = _display(context, flags)
+    target = flags.output or default_target(flags.source, "reconstruct")
     make_job = partial(
         reconstruct_job,
-        source,
+        flags.source,
         target,
         settings,
-        manual=tuple(manual_region(text) for text in regions),
+        manual=tuple(manual_region(text) for text in flags.region or []),
         start_s=start_s,
         end_s=end_s,
-        overwrite=overwrite,
+        overwrite=flags.overwrite,
     )
-    if explain:
+    if flags.explain:
         from vidpipe.explanation import explain_reconstruct
 
         display.explained(explain_reconstruct(make_job, settings))
@@ -251,6 +94,69 @@ def _reconstruct(
     with display.running():
         report = reconstruct(make_job(), settings, display.on_frame)
     display.done(report.model_dump_json(), _summary(report), target)
+
+
+run = command(
+    "run",
+    AllFlags,
+    _run,
+    """Reconstruct the pixelated faces of a file, or cover its faces; everything else stays as it was.
+
+    --mode reconstruct, pixelize or protect does what the command of that name does.""",
+)
+reconstruct = command(
+    "reconstruct",
+    ReconstructFlags,
+    _reconstruct,
+    """Draw faces where there are mosaics: a model's guess, no evidence of anybody's identity.
+
+    Faces that show stay as they are.""",
+)
+pixelize = command(
+    "pixelize",
+    CoverFlags,
+    _pixelize,
+    """Cover every face with a mosaic; everything else stays as it was.""",
+)
+protect = command(
+    "protect",
+    ProtectFlags,
+    _protect,
+    """Cover every face so that further frames add as little as may be.
+
+    The mosaic's grid keeps to the face and its colours hold still.""",
+)
+
+
+def _display(context: typer.Context, flags: RunFlags) -> Display:
+    from rich.console import Console
+
+    from vidpipe.cli.log import prepare
+    from vidpipe.cli.progress import Bar
+
+    console = Console(stderr=True)
+    prepare(console, flags.verbose, flags.quiet)
+    shown = not (flags.no_progress or flags.quiet)
+    return Display(context, Bar(flags.source.name, console, shown=shown), flags.as_json, flags.quiet)
+
+
+def _settings(flags: RunFlags) -> Resolved:
+    """Of the flags that are settings."""
+    from pipeline.config import resolve
+
+    names = (field.name for field in fields(flags) if field.name in options.SETTINGS)
+    return resolve(options.given(**{name: getattr(flags, name) for name in names}), flags.config)
+
+
+def _span(flags: RunFlags) -> tuple[float | None, float | None]:
+    """``--start`` and ``--end`` in seconds. Raises UsageError."""
+    from pipeline.errors import UsageError
+
+    start_s = None if flags.start is None else seconds(flags.start, "--start")
+    end_s = None if flags.end is None else seconds(flags.end, "--end")
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise UsageError(f"--end {flags.end} is not after --start {flags.start}")
+    return start_s, end_s
 
 
 def _summary(report: ReconstructReport) -> str:
