@@ -1,18 +1,18 @@
 """Many files: what ``vidpipe batch`` and ``vidpipe.batch`` do.
 
-    inputs      folders, patterns and manifests -> pairs of input and output
-    recipe      the hash of all that decides an output beside its input
-    ledger      what has been done, in one SQLite file beside the outputs
-    pool        workers: processes of this machine; ``ray_pool``: tasks on a Ray cluster
-    worker      one file in a worker
-    driver      the loop; yields a result per input
-    report      one HTML page of a batch
+inputs      folders, patterns and manifests -> pairs of input and output
+recipe      the hash of all that decides an output beside its input
+ledger      what has been done, in one SQLite file beside the outputs
+pool        workers: processes of this machine; ``ray_pool``: tasks on a Ray cluster
+worker      one file in a worker
+driver      the loop; yields a result per input
+report      one HTML page of a batch
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,22 +42,18 @@ def batch(
 ) -> Iterator[Result]:
     """Does a mode to many files, and what is done already not again.
 
-    Args:
-        inputs: folders (searched to the bottom), files, glob patterns, manifests (``.txt``, ``.csv`` with a column
-            ``path``, ``.jsonl`` with a field ``path``) and URLs that fsspec knows.
-        out: folder of the outputs and of the ledger; it mirrors the folders of the inputs.
-        settings: by dotted name, as in pipeline.yaml, for all files.
-        pattern: of an output's name below ``out``.
-        workers: processes; None: one per GPU, else as many as the processor has cores, up to one per 2 GB of memory.
-        engine: ``ray`` takes the cluster at ``ray_address``, or starts one on this machine.
-        limits: files beyond them are skipped.
-        attempts: for a file whose worker dies.
-        retry_failed: files that failed before are tried again.
-        overwrite: outputs that no batch has made are replaced.
-        upload: URL of a folder of an object store that the outputs are moved to.
+    Args: inputs: folders (searched to the bottom), files, glob patterns, manifests (``.txt``, ``.csv`` with a
+        column ``path``, ``.jsonl`` with a field ``path``) and URLs that fsspec knows. out: folder of the
+        outputs and of the ledger; it mirrors the folders of the inputs. settings: by dotted name, as in
+        pipeline.yaml, for all files. pattern: of an output's name below ``out``. workers: processes; None:
+        one per GPU, else as many as the processor has cores, up to one per 2 GB of memory. engine: ``ray``
+        takes the cluster at ``ray_address``, or starts one on this machine. limits: files beyond them are
+        skipped. attempts: for a file whose worker dies. retry_failed: files that failed before are tried
+        again. overwrite: outputs that no batch has made are replaced. upload: URL of a folder of an object
+        store that the outputs are moved to.
 
-    Yields a result per input as it ends. Closing the generator ends what is under way; the same call goes on later.
-    Raises UsageError, InputError, OutputError and MissingError before the first file.
+    Yields a result per input as it ends. Closing the generator ends what is under way; the same call goes on
+    later. Raises UsageError, InputError, OutputError and MissingError before the first file.
     """
     plan = Plan(
         [os.fspath(given) for given in inputs],

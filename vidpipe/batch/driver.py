@@ -17,6 +17,17 @@ from vidpipe.batch.pool import DIED, Pool
 from vidpipe.batch.recipe import recipe, resolved
 from vidpipe.batch.worker import Limits, Outcome, Task
 
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is, beside the results that it has given."""
+
+    inputs: int
+    """In all."""
+    running: Mapping[str, tuple[int, int]]
+    """(frames done, frames in all) by file; on a Ray cluster none."""
+
+
 BEFORE = "done before"
 """The reason of a result whose output an earlier batch has made."""
 STILL_S = 2.0
@@ -70,7 +81,7 @@ class Plan:
     """Settings by dotted name."""
     config: Path | None = None
     pattern: str = PATTERN
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     attempts: int = 2
     """For a file whose worker dies; a file that cannot be done is not tried again by itself."""
     retry_failed: bool = False
@@ -83,12 +94,12 @@ class Plan:
 def run(
     plan: Plan,
     make_pool: Callable[[], Pool],
-    on_progress: Callable[[Mapping[str, tuple[int, int]]], None] = lambda running: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result]:
     """Results as files end, those that are done already among them. Closing it ends what is under way.
 
-    ``on_progress`` is called some times a second with (frames done, frames in all) of the files under way; what it
-    raises ends the batch. Raises UsageError, InputError and OutputError before the first file is begun.
+    ``on_progress`` is called some times a second; what it raises ends the batch. Raises UsageError,
+    InputError and OutputError before the first file is begun.
     """
     settings = resolved(plan.values, plan.config)
     made_by = recipe(plan.mode, settings)
@@ -113,11 +124,10 @@ class _Batch:
         self._growing: deque[Item] = deque()
         """Put off until they have stopped growing."""
 
-    def results(
-        self, pool: Pool, on_progress: Callable[[Mapping[str, tuple[int, int]]], None]
-    ) -> Iterator[Result]:
+    def results(self, pool: Pool, on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         plan = self._plan
-        waiting = collect(plan.inputs, plan.out, plan.mode, plan.pattern)
+        found = list(collect(plan.inputs, plan.out, plan.mode, plan.pattern))
+        waiting = iter(found)
         running: dict[str, tuple[int, int]] = {}
         again: deque[Item] = deque()
         drained = False
@@ -145,7 +155,7 @@ class _Batch:
             for source, done, total in pool.progress():
                 if source in self._under_way:
                     running[source] = (done, total)
-            on_progress(running)
+            on_progress(Progress(len(found), running))
 
     def _next_grown(self) -> Item | None:
         """One of the files that were put off, once it is still."""
@@ -178,7 +188,9 @@ class _Batch:
             if earlier.state is State.FAILED and not self._plan.retry_failed:
                 return Result(item.source, item.target, State.FAILED, earlier.reason, seconds=earlier.seconds)
         ours = earlier is not None and earlier.state in {State.RUNNING, State.DONE}
-        attempts = 1 + (earlier.attempts if earlier is not None and known and earlier.state is State.RUNNING else 0)
+        attempts = 1 + (
+            earlier.attempts if earlier is not None and known and earlier.state is State.RUNNING else 0
+        )
         entry = Entry(
             item.source, str(item.target), seen, content, self._recipe, State.RUNNING, attempts=attempts
         )
@@ -220,9 +232,7 @@ class _Batch:
             return Item(outcome.source, target), None
         state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
         self._ledger.put(
-            replace(
-                entry, state=state, reason=outcome.reason, frames=outcome.frames, seconds=outcome.seconds
-            )
+            replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, seconds=outcome.seconds)
         )
         return None, Result(
             outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
@@ -268,7 +278,9 @@ def plan_only(plan: Plan) -> Iterator[Result]:
 
 def _changed(source: str, entry: Entry) -> bool:
     try:
-        return entry.seen is not None and Seen.of(source) != entry.seen and content_hash(source) != entry.content
+        return (
+            entry.seen is not None and Seen.of(source) != entry.seen and content_hash(source) != entry.content
+        )
     except OSError:
         return True
 
@@ -281,4 +293,3 @@ def _why(entry: Entry | None, made_by: str, source: str) -> str:
     if _changed(source, entry):
         return "the input changed"
     return "begun before and not ended" if entry.state is State.RUNNING else "again"
-

@@ -1,8 +1,8 @@
 """Which files a batch works on, and where each output goes.
 
-Inputs are folders (searched to the bottom), files, glob patterns and manifests. Every output lies below one folder,
-which mirrors the folders of the inputs; no two inputs get the same output, also on file systems that do not tell
-``A`` from ``a``.
+Inputs are folders (searched to the bottom), files, glob patterns and manifests. Every output lies below one
+folder, which mirrors the folders of the inputs; no two inputs get the same output, also on file systems that
+do not tell ``A`` from ``a``.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ import json
 import os
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError, UsageError
 
 VIDEO_SUFFIXES = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogm .ogv .qt "
-    ".rm .rmvb .ts .vob .webm .wmv .y4m".split()
+    [
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v"),
+        *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb"),
+        *(".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    ]
 )
 """Of the files in a folder that are taken; a file that is named is taken whatever its name is."""
 MANIFESTS = frozenset({".txt", ".csv", ".jsonl", ".ndjson"})
 PATTERN = "{parent}/{stem}.{mode}{suffix}"
 _LONGEST_NAME = 220
-"""Bytes of an output's name: file systems take 255, and the names beside it are longer (``.gate.json``, ``.part``)."""
+"""Bytes of an output's name: file systems take 255, and the names beside it are longer (``.gate.json``,
+``.part``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,12 @@ class Refused:
     reason: str
 
 
-def collect(
-    inputs: Sequence[str], out: Path, mode: str, pattern: str = PATTERN, is_url: bool = True
-) -> Iterator[Item | Refused]:
+def collect(inputs: Sequence[str], out: Path, mode: str, pattern: str = PATTERN) -> Iterator[Item | Refused]:
     """All inputs in order, each once.
 
-    ``pattern`` makes an output's name below ``out`` from ``{parent}`` (folders below the input that was named),
-    ``{stem}``, ``{suffix}`` and ``{mode}``. Raises UsageError for a pattern that names anything else, and InputError
-    for an input that is not there or a manifest that cannot be read.
+    ``pattern`` makes an output's name below ``out`` from ``{parent}`` (folders below the input that was
+    named), ``{stem}``, ``{suffix}`` and ``{mode}``. Raises UsageError for a pattern that names anything else,
+    and InputError for an input that is not there or a manifest that cannot be read.
     """
     _check_pattern(pattern)
     sources: dict[str, None] = {}
@@ -71,7 +73,9 @@ def collect(
             target = _target(source, below, out, mode, pattern)
             key = _folded(target)
             if key in taken:
-                yield Refused(name, f"its output {target.name} is that of {taken[key]}, too; see --output-pattern")
+                yield Refused(
+                    name, f"its output {target.name} is that of {taken[key]}, too; see --output-pattern"
+                )
                 continue
             taken[key] = name
             yield Item(name, target)
@@ -107,8 +111,8 @@ def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, PurePosi
 
 
 def _walk(top: Path, out: Path) -> Iterator[tuple[str, PurePosixPath]]:
-    """Videos below a folder in the order of their names. A folder that is met again through a link is left out, and
-    so is the folder of the outputs."""
+    """Videos below a folder in the order of their names. A folder that is met again through a link is left
+    out, and so is the folder of the outputs."""
     seen: set[tuple[int, int]] = set()
 
     def visit(folder: Path, below: PurePosixPath) -> Iterator[tuple[str, PurePosixPath]]:
@@ -122,13 +126,17 @@ def _walk(top: Path, out: Path) -> Iterator[tuple[str, PurePosixPath]]:
             try:
                 if entry.is_dir():
                     yield from visit(Path(entry.path), below / entry.name)
-                elif entry.is_file() and Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
-                    if not entry.name.startswith("."):  # what is being written
-                        yield entry.path, below
+                elif _is_video(entry.name) and entry.is_file():
+                    yield entry.path, below
             except PermissionError as error:
                 raise InputError(f"{entry.path} cannot be read: {error.strerror}") from error
 
     yield from visit(top, PurePosixPath())
+
+
+def _is_video(name: str) -> bool:
+    """By its name. Hidden files are those that are being written."""
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
 
 
 def _manifest(path: Path) -> Iterator[tuple[str, PurePosixPath]]:
@@ -148,7 +156,8 @@ def _manifest(path: Path) -> Iterator[tuple[str, PurePosixPath]]:
 
 
 def _manifest_names(path: Path) -> Iterator[str]:
-    """Of a text file its lines (``#`` begins a comment), of CSV and JSON Lines the column or field ``path``."""
+    """Of a text file its lines (``#`` begins a comment), of CSV and JSON Lines the column or field
+    ``path``."""
     if path.suffix.lower() == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -215,15 +224,3 @@ def _shortened(name: str) -> str:
 def _folded(target: Path) -> str:
     """Equal for names that some file systems do not tell apart."""
     return unicodedata.normalize("NFC", str(target)).casefold()
-
-
-def count_by_kind(found: Iterable[Item | Refused]) -> tuple[list[Item], list[Refused]]:
-    """Items and refusals, each in order."""
-    items: list[Item] = []
-    refused: list[Refused] = []
-    for one in found:
-        if isinstance(one, Item):
-            items.append(one)
-        else:
-            refused.append(one)
-    return items, refused

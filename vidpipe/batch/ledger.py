@@ -1,8 +1,10 @@
-"""What a batch has done: one SQLite file beside the outputs. The process that drives the batch is its only writer.
+"""What a batch has done: one SQLite file beside the outputs. The process that drives the batch is its only
+writer.
 
-An entry is *done* when its output stands under its name. What was begun and not ended (a kill, a power cut) is
-*running* in the file and is begun again. An entry counts for the content of its input and for the recipe, the hash of
-all that decides the output; the content is read again only where size or time of the input have changed.
+An entry is *done* when its output stands under its name. What was begun and not ended (a kill, a power cut)
+is *running* in the file and is begun again. An entry counts for the content of its input and for the recipe,
+the hash of all that decides the output; the content is read again only where size or time of the input have
+changed.
 """
 
 from __future__ import annotations
@@ -25,12 +27,10 @@ from pipeline.errors import OutputError
 NAME = "vidpipe-batch.sqlite"
 _LOCK = "vidpipe-batch.lock"
 _SCHEMA = 1
-_TABLES = """
-CREATE TABLE IF NOT EXISTS entries (
-  source BLOB PRIMARY KEY, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT, recipe TEXT NOT NULL,
-  state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0,
-  frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, changed_s REAL NOT NULL
-) WITHOUT ROWID;
+_TABLES = """ CREATE TABLE IF NOT EXISTS entries ( source BLOB PRIMARY KEY, target BLOB NOT NULL, size
+INTEGER, mtime_ns INTEGER, content TEXT, recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL
+DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL
+DEFAULT 0, changed_s REAL NOT NULL ) WITHOUT ROWID;
 """
 
 
@@ -110,7 +110,9 @@ class Ledger:
 
     def entry(self, source: str) -> Entry | None:
         """Of one input."""
-        row = self._database.execute(f"SELECT {_COLUMNS} FROM entries WHERE source = ?", (_bytes(source),)).fetchone()
+        row = self._database.execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE source = ?", (_bytes(source),)
+        ).fetchone()
         return None if row is None else _entry(row)
 
     def put(self, entry: Entry) -> None:
@@ -152,7 +154,9 @@ def _opened(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         database = sqlite3.connect(f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}", uri=True)
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _SCHEMA):
-            raise OutputError(f"{path} is of another version of vidpipe (schema {version}); use another folder")
+            raise OutputError(
+                f"{path} is of another version of vidpipe (schema {version}); use another folder"
+            )
         if not read_only:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")

@@ -1,7 +1,7 @@
 """Where tasks run. A pool takes a task when it has room and gives outcomes as they come.
 
-The local pool has one process per worker, each behind an executor of the standard library, so that a worker that dies
-takes nothing with it but its own file. ``vidpipe.batch.ray_pool`` is the same on a Ray cluster.
+The local pool has one process per worker, each behind an executor of the standard library, so that a worker
+that dies takes nothing with it but its own file. ``vidpipe.batch.ray_pool`` is the same on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def _begin(progress: Any, threads: int, gpu: int | None) -> None:
     _tell = progress
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the driver ends its workers
     _end_with_parent()
     prepare(threads)
 
@@ -138,7 +140,7 @@ class LocalPool:
     def close(self) -> None:
         busy = [executor for _, _, executor in self._under_way.values()]
         for executor in busy:
-            for process in list((executor._processes or {}).values()):  # noqa: SLF001  there is no other way
+            for process in list((executor._processes or {}).values()):  # there is no public way
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
         for executor in (*busy, *(executor for _, executor in self._free)):

@@ -1,8 +1,9 @@
 """Tasks on a Ray cluster: one remote function per file, with the resources that it needs.
 
-Ray places the tasks, starts them anew where a node is lost, and limits what runs; the driver hands it no more than
-the cluster can run at a time, so that a million files wait in the ledger's process and not in Ray's memory. Inputs and
-outputs must be visible under the same names on all nodes (a shared folder or an object store).
+Ray places the tasks, starts them anew where a node is lost, and limits what runs; the driver hands it no more
+than the cluster can run at a time, so that a million files wait in the ledger's process and not in Ray's
+memory. Inputs and outputs must be visible under the same names on all nodes (a shared folder or an object
+store).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class RayPool:
     """
 
     def __init__(self, address: str | None, cpus: int, gpus: float, workers: int | None = None) -> None:
-        """``cpus`` and ``gpus``: of one task. ``workers``: tasks at a time; None: what the cluster has room for."""
+        """``cpus`` and ``gpus``: of one task. ``workers``: tasks at a time; None: what the cluster has room
+        for."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -48,7 +50,9 @@ class RayPool:
         if gpus:
             room = min(room, int(have.get("GPU", 0) / gpus))
         self.workers = workers or max(room, 1)
-        self._work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD")(_work)
+        self._work = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD"
+        )(_work)
         self._threads = cpus
         self._under_way: dict[Any, Task] = {}
 

@@ -27,7 +27,12 @@ def recipe(mode: str, settings: Resolved) -> str:
     import vidpipe
 
     rows = {name: value for name, value, _ in settings.rows() if name.rpartition(".")[2] not in _NO_MATTER}
-    decided = {"mode": mode, "settings": rows, "version": vidpipe.__version__, "weights": _weights(mode, settings)}
+    decided = {
+        "mode": mode,
+        "settings": rows,
+        "version": vidpipe.__version__,
+        "weights": _weights(mode, settings),
+    }
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,5 @@
-"""Files of object stores, through fsspec: ``s3://bucket/a.mp4`` with s3fs installed, and all others that it knows.
+"""Files of object stores, through fsspec: ``s3://bucket/a.mp4`` with s3fs installed, and all others that it
+knows.
 
 Credentials are fsspec's: its environment variables and configuration files.
 """
@@ -14,7 +15,8 @@ from pipeline.errors import InputError, MissingError, OutputError
 
 
 def videos(url: str, suffixes: Collection[str]) -> list[str]:
-    """The URL itself where it is a file, else the videos below it in the order of their names. Raises InputError."""
+    """The URL itself where it is a file, else the videos below it in the order of their names. Raises
+    InputError."""
     system, path = _opened(url)
     with _reading(url):
         if system.isfile(path):
@@ -30,7 +32,8 @@ def videos(url: str, suffixes: Collection[str]) -> list[str]:
 
 
 def version(url: str) -> str:
-    """What tells this content of a file from another: the store's tag, else size and time. Raises InputError."""
+    """What tells this content of a file from another: the store's tag, else size and time. Raises
+    InputError."""
     system, path = _opened(url)
     with _reading(url):
         about = system.info(path)

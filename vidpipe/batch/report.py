@@ -1,7 +1,8 @@
-"""One HTML page of a batch, which needs no network and no other file: totals, failures first, slowest files, pictures.
+"""One HTML page of a batch, which needs no network and no other file: totals, failures first, slowest files,
+pictures.
 
-Pictures are taken from the outputs. Those of an input are shown in mode ``reconstruct`` alone: in the covering modes
-they would show the faces that were to be covered.
+Pictures are taken from the outputs. Those of an input are shown in mode ``reconstruct`` alone: in the
+covering modes they would show the faces that were to be covered.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import html
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from pipeline.encode.atomic_file import output_error
 from vidpipe.batch.driver import Result, Totals
 from vidpipe.batch.ledger import State
+from vidpipe.batch.text import plain
 
 NAME = "vidpipe-batch.html"
 _SLOWEST = 10
@@ -26,20 +28,21 @@ _PICTURES = 24
 _PICTURE_PX = 240
 """Longer side of a picture."""
 _STYLE = """
-:root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 18%, Canvas); --soft: color-mix(in srgb, CanvasText 62%, Canvas);
-  --bad: light-dark(#a61b1b, #ff8f85); }
+:root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 18%, Canvas);
+  --soft: color-mix(in srgb, CanvasText 62%, Canvas); --bad: light-dark(#a61b1b, #ff8f85); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1.5rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p { margin: .25rem 0; } .soft { color: var(--soft); }
+p { margin: .25rem 0; } .soft { color: var(--soft); } .bad b { color: var(--bad); }
 .totals { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: 1rem 0; padding: 0; list-style: none; }
 .totals b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; line-height: 1.2; }
-.bad b { color: var(--bad); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; } th, td { border-bottom: 1px solid var(--line); padding: .35rem .75rem .35rem 0;
-  text-align: left; vertical-align: top; overflow-wrap: anywhere; } th { font-weight: 600; white-space: nowrap; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .75rem .35rem 0; text-align: left;
+  vertical-align: top; overflow-wrap: anywhere; }
+th { font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure div { display: flex; gap: 4px; } img { max-width: 100%; min-width: 0; flex: 1; height: auto; border-radius: 3px; }
+figure { margin: 0; } figure div { display: flex; gap: 4px; }
+img { max-width: 100%; min-width: 0; flex: 1; height: auto; border-radius: 3px; }
 figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 """
 
@@ -157,14 +160,5 @@ def _link(target: Path, out: Path, text: str = "") -> str:
 
 
 def _text(value: str) -> str:
-    """Safe in HTML; control characters and bytes that are no UTF-8 are shown as escapes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in value)
-    return html.escape(shown)
-
-
-def total(results: Iterable[Result]) -> Totals:
-    """Counts of results."""
-    totals = Totals()
-    for result in results:
-        totals.add(result)
-    return totals
+    """Safe in HTML."""
+    return html.escape(plain(value))

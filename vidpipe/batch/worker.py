@@ -87,7 +87,8 @@ def _do_local(task: Task, told: Told) -> Any:
 
 
 def _do_remote(task: Task, told: Told) -> Any:
-    """Downloads the input, does the task beside it, and uploads the output and its sidecar, the output last."""
+    """Downloads the input, does the task beside it, and uploads the output and its sidecar, the output
+    last."""
     from vidpipe.batch import remote
 
     with tempfile.TemporaryDirectory(prefix="vidpipe-batch-") as folder:
@@ -119,7 +120,9 @@ def _check_limits(task: Task) -> None:
     import av
 
     try:
-        with av.open(task.source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
+        with av.open(
+            task.source, metadata_errors="ignore", options={"protocol_whitelist": "file"}
+        ) as container:
             video = next(iter(container.streams.video), None)
             pixels = 0 if video is None else video.width * video.height
             duration_s = (container.duration or 0) / 1e6
