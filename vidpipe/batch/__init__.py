@@ -12,7 +12,7 @@ report      one HTML page of a batch
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ def batch(
     retry_failed: bool = False,
     overwrite: bool = False,
     upload: str | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Does a mode to many files, and what is done already not again.
 
     Args: inputs: folders (searched to the bottom), files, glob patterns, manifests (``.txt``, ``.csv`` with a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,7 +95,7 @@ def run(
     plan: Plan,
     make_pool: Callable[[], Pool],
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Results as files end, those that are done already among them. Closing it ends what is under way.
 
     ``on_progress`` is called some times a second; what it raises ends the batch. Raises UsageError,

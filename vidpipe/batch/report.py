@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,6 +137,7 @@ def _pictures(batch: Finished, results: Sequence[Result]) -> str:
 def _picture(file: str) -> str:
     """The middle of a video as a data URI; empty where it cannot be decoded."""
     import av
+    import cv2
 
     try:
         with av.open(file, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
@@ -147,11 +147,11 @@ def _picture(file: str) -> str:
             frame = next(container.decode(stream))
             scale = _PICTURE_PX / max(frame.width, frame.height)
             size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
-            data = io.BytesIO()
-            frame.to_image().resize(size).save(data, "JPEG", quality=80)
+            small = frame.reformat(*size, format="bgr24").to_ndarray()
     except (av.FFmpegError, OSError, IndexError, StopIteration, ValueError):
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def _link(target: Path, out: Path, text: str = "") -> str:

@@ -70,7 +70,7 @@ def do(task: Task, told: Told) -> Outcome:
         return Outcome(task.source, False, text, error.exit_code, seconds=perf_counter() - started)
     except MemoryError:
         return Outcome(task.source, False, "the memory is full", 5, seconds=perf_counter() - started)
-    frames = getattr(report, "frames", None) or getattr(report, "frames_written", 0)
+    frames: int = report.frames_written if task.mode == "reconstruct" else report.frames
     return Outcome(
         task.source, True, frames=frames, seconds=perf_counter() - started, report=report.model_dump_json()
     )
