@@ -17,7 +17,7 @@ from vidpipe.cli.command import command
 from vidpipe.cli.flags import BY_MODE, AllFlags
 
 if TYPE_CHECKING:
-    from vidpipe.batch.driver import Plan, Result, Totals
+    from vidpipe.batches.driver import Plan, Result, Totals
 
 SOME_FAILED = 3
 """Exit code of a batch in which a file failed."""
@@ -142,8 +142,8 @@ def _batch(context: typer.Context, flags: Any) -> None:
 def _plan(flags: Any) -> Plan:
     """Raises UsageError."""
     from pipeline.errors import UsageError
-    from vidpipe.batch.driver import Plan
-    from vidpipe.batch.worker import Limits
+    from vidpipe.batches.driver import Plan
+    from vidpipe.batches.worker import Limits
 
     if flags.output is None:
         raise UsageError("batch needs --output DIR, the folder of its outputs")
@@ -178,9 +178,9 @@ def _plan(flags: Any) -> Plan:
 def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     from rich.console import Console
 
-    from vidpipe.batch import make_pool
-    from vidpipe.batch.driver import Totals, run
-    from vidpipe.batch.report import Finished, write
+    from vidpipe.batches import make_pool
+    from vidpipe.batches.driver import Totals, run
+    from vidpipe.batches.report import Finished, write
     from vidpipe.cli.batch_display import Table
 
     pools = []
@@ -246,9 +246,9 @@ def _summary(totals: Totals) -> str:
 
 
 def _dry_run(plan: Plan, *, as_json: bool) -> None:
-    from vidpipe.batch.driver import plan_only
-    from vidpipe.batch.ledger import State
-    from vidpipe.batch.text import plain
+    from vidpipe.batches.driver import plan_only
+    from vidpipe.batches.ledger import State
+    from vidpipe.batches.text import plain
 
     count = 0
     for result in plan_only(plan):
@@ -263,8 +263,8 @@ def _dry_run(plan: Plan, *, as_json: bool) -> None:
 
 
 def _status(out: Path, *, as_json: bool) -> None:
-    from vidpipe.batch.ledger import State, entries
-    from vidpipe.batch.text import plain
+    from vidpipe.batches.ledger import State, entries
+    from vidpipe.batches.text import plain
 
     counts = dict.fromkeys(State, 0)
     failures = []

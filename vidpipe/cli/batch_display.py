@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from vidpipe.batch.driver import BEFORE, Progress, Result, Totals
-from vidpipe.batch.ledger import State
-from vidpipe.batch.text import plain
+from vidpipe.batches.driver import BEFORE, Progress, Result, Totals
+from vidpipe.batches.ledger import State
+from vidpipe.batches.text import plain
 
 _FAILURES = 5
 """Of which the last ones are shown."""

@@ -1,7 +1,7 @@
 """Where tasks run. A pool takes a task when it has room and gives outcomes as they come.
 
 The local pool has one process per worker, each behind an executor of the standard library, so that a worker
-that dies takes nothing with it but its own file. ``vidpipe.batch.ray_pool`` is the same on a Ray cluster.
+that dies takes nothing with it but its own file. ``vidpipe.batches.ray_pool`` is the same on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
-from vidpipe.batch.worker import Outcome, Task, do, prepare
+from vidpipe.batches.worker import Outcome, Task, do, prepare
 
 DIED = "the worker died"
 """How the reason of an outcome begins whose process was killed or crashed."""

@@ -16,10 +16,10 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from vidpipe.batch.driver import Plan, Result, run
-from vidpipe.batch.inputs import PATTERN
-from vidpipe.batch.pool import LocalPool, Pool
-from vidpipe.batch.worker import Limits
+from vidpipe.batches.driver import Plan, Result, run
+from vidpipe.batches.inputs import PATTERN
+from vidpipe.batches.pool import LocalPool, Pool
+from vidpipe.batches.worker import Limits
 
 __all__ = ["Limits", "Result", "batch", "make_pool"]
 
@@ -74,7 +74,7 @@ def make_pool(engine: str, workers: int | None, ray_address: str | None = None) 
     """The workers of a batch."""
     gpus = _gpus()
     if engine == "ray":
-        from vidpipe.batch.ray_pool import RayPool
+        from vidpipe.batches.ray_pool import RayPool
 
         return RayPool(ray_address, cpus=1, gpus=1 if gpus else 0, workers=workers)
     cores = len(os.sched_getaffinity(0))

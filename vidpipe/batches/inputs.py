@@ -181,7 +181,7 @@ def _manifest_names(path: Path) -> Iterator[str]:
 
 def _remote(url: str) -> Iterator[tuple[str, PurePosixPath]]:
     """A file of an object store, or the videos below a folder of one."""
-    from vidpipe.batch import remote
+    from vidpipe.batches import remote
 
     root = url.rstrip("/")
     for name in remote.videos(url, VIDEO_SUFFIXES):

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.encode.atomic_file import output_error
-from vidpipe.batch.driver import Result, Totals
-from vidpipe.batch.ledger import State
-from vidpipe.batch.text import plain
+from vidpipe.batches.driver import Result, Totals
+from vidpipe.batches.ledger import State
+from vidpipe.batches.text import plain
 
 NAME = "vidpipe-batch.html"
 _SLOWEST = 10

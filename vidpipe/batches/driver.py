@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OutputError
-from vidpipe.batch.inputs import PATTERN, Item, Refused, collect, is_remote
-from vidpipe.batch.ledger import Entry, Ledger, Seen, State, content_hash
-from vidpipe.batch.pool import DIED, Pool
-from vidpipe.batch.recipe import recipe, resolved
-from vidpipe.batch.worker import Limits, Outcome, Task
+from vidpipe.batches.inputs import PATTERN, Item, Refused, collect, is_remote
+from vidpipe.batches.ledger import Entry, Ledger, Seen, State, content_hash
+from vidpipe.batches.pool import DIED, Pool
+from vidpipe.batches.recipe import recipe, resolved
+from vidpipe.batches.worker import Limits, Outcome, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class _Batch:
 
     def _content(self, source: str, seen: Seen | None, earlier: Entry | None) -> str | None:
         if seen is None:
-            from vidpipe.batch import remote
+            from vidpipe.batches import remote
 
             return remote.version(source)
         if earlier is not None and earlier.seen == seen and earlier.content is not None:
@@ -258,7 +258,7 @@ def _pause() -> tuple[Outcome, ...]:
 
 def plan_only(plan: Plan) -> Iterator[Result]:
     """What ``run`` would begin (as *running*), skip, or find done; nothing is written."""
-    from vidpipe.batch.ledger import NAME, entries
+    from vidpipe.batches.ledger import NAME, entries
 
     made_by = recipe(plan.mode, resolved(plan.values, plan.config))
     known = {e.source: e for e in entries(plan.out)} if (plan.out / NAME).is_file() else {}

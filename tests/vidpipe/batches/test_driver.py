@@ -13,10 +13,10 @@ import pytest
 
 from pipeline.errors import OutputError
 from tests.support.clips import write_clip
-from vidpipe.batch.driver import BEFORE, Plan, Result, plan_only, run
-from vidpipe.batch.ledger import NAME, Ledger, State, entries
-from vidpipe.batch.pool import DIED
-from vidpipe.batch.worker import Limits, Outcome, Task, do
+from vidpipe.batches.driver import BEFORE, Plan, Result, plan_only, run
+from vidpipe.batches.ledger import NAME, Ledger, State, entries
+from vidpipe.batches.pool import DIED
+from vidpipe.batches.worker import Limits, Outcome, Task, do
 
 
 class InlinePool:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import MissingError, UsageError
-from vidpipe.batch.pool import DIED
-from vidpipe.batch.worker import Outcome, Task, do, prepare
+from vidpipe.batches.pool import DIED
+from vidpipe.batches.worker import Outcome, Task, do, prepare
 
 _RETRIES = 3
 """By Ray, of a task whose node or worker was lost."""

@@ -89,7 +89,7 @@ def _do_local(task: Task, told: Told) -> Any:
 def _do_remote(task: Task, told: Told) -> Any:
     """Downloads the input, does the task beside it, and uploads the output and its sidecar, the output
     last."""
-    from vidpipe.batch import remote
+    from vidpipe.batches import remote
 
     with tempfile.TemporaryDirectory(prefix="vidpipe-batch-") as folder:
         source = Path(task.source)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, UsageError
-from vidpipe.batch.inputs import Item, Refused, collect
+from vidpipe.batches.inputs import Item, Refused, collect
 
 
 def _make(folder: Path, *names: str) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.clips import write_clip
-from vidpipe.batch.driver import Plan, run
-from vidpipe.batch.ledger import NAME, State, entries
-from vidpipe.batch.pool import DIED, LocalPool
-from vidpipe.batch.worker import Task
+from vidpipe.batches.driver import Plan, run
+from vidpipe.batches.ledger import NAME, State, entries
+from vidpipe.batches.pool import DIED, LocalPool
+from vidpipe.batches.worker import Task
 
 pytestmark = pytest.mark.slow
 
