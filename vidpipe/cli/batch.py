@@ -242,7 +242,8 @@ def _counts(totals: Totals) -> dict[str, int]:
 
 def _summary(totals: Totals) -> str:
     before = f" ({totals.before} of them before)" if totals.before else ""
-    return f"{totals.inputs} inputs = {totals.done} done{before} + {totals.failed} failed + {totals.skipped} skipped"
+    counts = f"{totals.done} done{before} + {totals.failed} failed + {totals.skipped} skipped"
+    return f"{totals.inputs} inputs = {counts}"
 
 
 def _dry_run(plan: Plan, *, as_json: bool) -> None:

@@ -72,8 +72,8 @@ class Table:
         passed_s = monotonic() - self._started
         under_way = sum(done for done, _ in progress.running.values())
         head = (
-            f"{totals.done + totals.failed + totals.skipped} of {progress.inputs} files, {totals.failed} failed, "
-            f"{totals.skipped} skipped; {(self._frames + under_way) / passed_s:.1f} frames/s; "
+            f"{totals.inputs} of {progress.inputs} files, {totals.failed} failed, {totals.skipped} skipped; "
+            f"{(self._frames + under_way) / passed_s:.1f} frames/s; "
             f"{_left(passed_s, totals, progress)}"
         )
         table = RichTable.grid(padding=(0, 2), expand=True)
