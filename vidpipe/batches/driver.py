@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -30,8 +31,6 @@ class Progress:
 
 BEFORE = "done before"
 """The reason of a result whose output an earlier batch has made."""
-STILL_S = 2.0
-"""Seconds without a change after which a file is believed to be whole."""
 _WAIT_S = 0.2
 """Between two looks at the workers."""
 
@@ -41,7 +40,8 @@ class Result:
     """What became of one input."""
 
     source: str
-    target: Path
+    target: str
+    """Path of its output; empty where there is none."""
     state: State
     reason: str = ""
     """Why it failed or was skipped; for one that was done before, "done before"."""
@@ -169,11 +169,11 @@ class _Batch:
     def _begin(self, item: Item | Refused, pool: Pool) -> Result | None:
         """Hands a file to a worker, or says why not. None: it is under way, or put off."""
         if isinstance(item, Refused):
-            return self._written(item.source, Path(), State.SKIPPED, item.reason)
+            return self._written(item.source, "", State.SKIPPED, item.reason)
         earlier = self._ledger.entry(item.source)
         try:
             seen = None if is_remote(item.source) else Seen.of(item.source)
-            if seen is not None and _grows(item.source):
+            if seen is not None and seen.is_fresh():
                 self._growing.append(item)
                 return None
             content = self._content(item.source, seen, earlier)
@@ -191,9 +191,7 @@ class _Batch:
         attempts = 1 + (
             earlier.attempts if earlier is not None and known and earlier.state is State.RUNNING else 0
         )
-        entry = Entry(
-            item.source, str(item.target), seen, content, self._recipe, State.RUNNING, attempts=attempts
-        )
+        entry = Entry(item.source, item.target, seen, content, self._recipe, State.RUNNING, attempts=attempts)
         self._ledger.put(entry)
         self._under_way[item.source] = entry
         pool.submit(self._task(item, overwrite=ours or self._plan.overwrite))
@@ -213,20 +211,18 @@ class _Batch:
         config = None if plan.config is None else str(plan.config)
         place = None
         if plan.upload is not None:
-            place = f"{plan.upload.rstrip('/')}/{item.target.relative_to(plan.out).as_posix()}"
-        return Task(
-            item.source, str(item.target), plan.mode, plan.values, config, overwrite, plan.limits, place
-        )
+            place = f"{plan.upload.rstrip('/')}/{os.path.relpath(item.target, plan.out)}"
+        return Task(item.source, item.target, plan.mode, plan.values, config, overwrite, plan.limits, place)
 
     def _stands(self, entry: Entry) -> bool:
         """Whether an output is where it was put. Of one in an object store the ledger is believed."""
-        return self._plan.upload is not None or Path(entry.target).exists()
+        return self._plan.upload is not None or os.path.exists(entry.target)  # noqa: PTH110  speed
 
     def _end(self, outcome: Outcome) -> tuple[Item | None, Result | None]:
         """What is tried again, and what has ended."""
         entry = self._under_way.pop(outcome.source)
-        target = Path(entry.target)
-        if outcome.ok and entry.seen is not None and Seen.of(outcome.source) != entry.seen:
+        target = entry.target
+        if outcome.ok and entry.seen is not None and _differs(outcome.source, entry.seen):
             outcome = replace(outcome, ok=False, reason="the input changed while it was read")
         if not outcome.ok and outcome.reason.startswith(DIED) and entry.attempts < self._plan.attempts:
             return Item(outcome.source, target), None
@@ -238,15 +234,23 @@ class _Batch:
             outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
         )
 
-    def _written(self, source: str, target: Path, state: State, reason: str) -> Result:
-        self._ledger.put(Entry(source, str(target), None, None, self._recipe, state, reason))
+    def _written(self, source: str, target: str, state: State, reason: str) -> Result:
+        self._ledger.put(Entry(source, target, None, None, self._recipe, state, reason))
         return Result(source, target, state, reason)
+
+
+def _differs(source: str, seen: Seen) -> bool:
+    """Whether a file is not what it was, or gone."""
+    try:
+        return Seen.of(source) != seen
+    except OSError:
+        return True
 
 
 def _grows(source: str) -> bool:
     """Whether a file was written to a moment ago."""
     try:
-        return not is_remote(source) and 0 <= time.time() - Seen.of(source).mtime_ns / 1e9 < STILL_S
+        return Seen.of(source).is_fresh()
     except OSError:
         return False
 
@@ -264,11 +268,11 @@ def plan_only(plan: Plan) -> Iterator[Result]:
     known = {e.source: e for e in entries(plan.out)} if (plan.out / NAME).is_file() else {}
     for item in collect(plan.inputs, plan.out, plan.mode, plan.pattern):
         if isinstance(item, Refused):
-            yield Result(item.source, Path(), State.SKIPPED, item.reason)
+            yield Result(item.source, "", State.SKIPPED, item.reason)
             continue
         entry = known.get(item.source)
         same = entry is not None and entry.recipe == made_by and not _changed(item.source, entry)
-        if entry is not None and same and entry.state is State.DONE and item.target.exists():
+        if entry is not None and same and entry.state is State.DONE and Path(item.target).exists():
             yield Result(item.source, item.target, State.DONE, BEFORE)
         elif entry is not None and same and entry.state is State.FAILED and not plan.retry_failed:
             yield Result(item.source, item.target, State.FAILED, entry.reason)

@@ -16,7 +16,7 @@ import string
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipeline.errors import InputError, UsageError
 
@@ -41,8 +41,8 @@ class Item:
 
     source: str
     """Path as it was found, or a URL; may hold surrogates for bytes that are no UTF-8."""
-    target: Path
-    """Below the output folder."""
+    target: str
+    """Path below the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +61,21 @@ def collect(inputs: Sequence[str], out: Path, mode: str, pattern: str = PATTERN)
     and InputError for an input that is not there or a manifest that cannot be read.
     """
     _check_pattern(pattern)
-    sources: dict[str, None] = {}
+    sources: set[str] = set()
     taken: dict[str, str] = {}
-    many = len(inputs) > 1
+    many, top = len(inputs) > 1, os.fspath(out)
     for given in inputs:
         for source, below in _found(given, out, many=many):
             name = source if is_remote(source) else os.path.abspath(source)  # noqa: PTH100  keeps symlinks
             if name in sources:
                 continue
-            sources[name] = None
-            target = _target(source, below, out, mode, pattern)
-            key = _folded(target)
-            if key in taken:
-                yield Refused(
-                    name, f"its output {target.name} is that of {taken[key]}, too; see --output-pattern"
-                )
+            sources.add(name)
+            target = _target(source, below, mode, pattern)
+            first = taken.setdefault(_folded(target), name)
+            if first is not name:
+                yield Refused(name, f"its output {target} is that of {first}, too; see --output-pattern")
                 continue
-            taken[key] = name
-            yield Item(name, target)
+            yield Item(name, f"{top}/{target}")
 
 
 def is_remote(source: str) -> bool:
@@ -87,59 +84,52 @@ def is_remote(source: str) -> bool:
     return bool(found) and scheme.isalnum() and len(scheme) > 1
 
 
-def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, PurePosixPath]]:
+def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, str]]:
     """Sources of one input with the folders that their outputs lie in."""
     if is_remote(given):
         yield from _remote(given)
         return
     path = Path(given)
     if path.is_dir():
-        top = PurePosixPath(path.resolve().name if many else "")
-        yield from ((file, top / below) for file, below in _walk(path, out.resolve()))
+        yield from _walk(given, path.resolve().name if many else "", out.resolve(), set())
     elif path.is_file():
         if path.suffix.lower() in MANIFESTS:
             yield from _manifest(path)
         else:
-            yield given, PurePosixPath()
+            yield given, ""
     else:
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207  strings
         if not matches:
             raise InputError(f"{given}: there is no such file or folder, and no file matches it")
-        for match in matches:
-            if Path(match).is_file():
-                yield match, PurePosixPath()
+        yield from ((match, "") for match in matches if Path(match).is_file())
 
 
-def _walk(top: Path, out: Path) -> Iterator[tuple[str, PurePosixPath]]:
+def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """Videos below a folder in the order of their names. A folder that is met again through a link is left
     out, and so is the folder of the outputs."""
-    seen: set[tuple[int, int]] = set()
-
-    def visit(folder: Path, below: PurePosixPath) -> Iterator[tuple[str, PurePosixPath]]:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen or folder.resolve() == out:
+    path = Path(folder)
+    try:
+        status = path.stat()
+        if (status.st_dev, status.st_ino) in seen or path.resolve() == out:
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-        for entry in ordered:
-            try:
-                if entry.is_dir():
-                    yield from visit(Path(entry.path), below / entry.name)
-                elif _is_video(entry.name) and entry.is_file():
-                    yield entry.path, below
-            except PermissionError as error:
-                raise InputError(f"{entry.path} cannot be read: {error.strerror}") from error
-
-    yield from visit(top, PurePosixPath())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}") from error
+    for entry in ordered:
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{below}/{entry.name}" if below else entry.name, out, seen)
+        elif _is_video(entry.name) and entry.is_file():
+            yield entry.path, below
 
 
 def _is_video(name: str) -> bool:
     """By its name. Hidden files are those that are being written."""
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")  # noqa: PTH122  speed
 
 
-def _manifest(path: Path) -> Iterator[tuple[str, PurePosixPath]]:
+def _manifest(path: Path) -> Iterator[tuple[str, str]]:
     """Paths relative to the manifest's folder, which the outputs mirror; others go to the top."""
     try:
         names = list(_manifest_names(path))
@@ -149,10 +139,10 @@ def _manifest(path: Path) -> Iterator[tuple[str, PurePosixPath]]:
         if is_remote(name):
             yield from _remote(name)
             continue
-        source = Path(name) if Path(name).is_absolute() else path.parent / name
-        folders = PurePosixPath(os.path.normpath(name)).parent
-        inside = not folders.is_absolute() and ".." not in folders.parts
-        yield str(source), folders if inside else PurePosixPath()
+        source = os.path.join(path.parent, name)  # noqa: PTH118  an absolute one stays as it is
+        folders = os.path.dirname(os.path.normpath(name))  # noqa: PTH120
+        inside = not os.path.isabs(name) and ".." not in folders.split("/")  # noqa: PTH117
+        yield source, folders if inside else ""
 
 
 def _manifest_names(path: Path) -> Iterator[str]:
@@ -179,14 +169,13 @@ def _manifest_names(path: Path) -> Iterator[str]:
                 yield text
 
 
-def _remote(url: str) -> Iterator[tuple[str, PurePosixPath]]:
+def _remote(url: str) -> Iterator[tuple[str, str]]:
     """A file of an object store, or the videos below a folder of one."""
     from vidpipe.batches import remote
 
     root = url.rstrip("/")
     for name in remote.videos(url, VIDEO_SUFFIXES):
-        below = PurePosixPath(name[len(root) :].lstrip("/")).parent if name != url else PurePosixPath()
-        yield name, below if ".." not in below.parts else PurePosixPath()
+        yield name, name[len(root) :].rpartition("/")[0].strip("/") if name != url else ""
 
 
 def _check_pattern(pattern: str) -> None:
@@ -202,17 +191,18 @@ def _check_pattern(pattern: str) -> None:
         raise UsageError(f"--output-pattern {pattern!r} gives all files one name; it needs {{stem}}")
 
 
-def _target(source: str, below: PurePosixPath, out: Path, mode: str, pattern: str) -> Path:
-    """Below ``out``, whatever the names say."""
-    name = PurePosixPath(source) if is_remote(source) else Path(source)
-    made = pattern.format(parent=str(below), stem=name.stem, suffix=name.suffix, mode=mode)
-    parts = [part for part in PurePosixPath(made).parts if part not in {"/", "..", "."}]
-    *folders, last = parts or ["output"]
-    return out.joinpath(*folders, _shortened(last))
+def _target(source: str, below: str, mode: str, pattern: str) -> str:
+    """A relative path that leads nowhere but down, whatever the names say."""
+    stem, suffix = os.path.splitext(source.rpartition("/")[2])  # noqa: PTH122  speed
+    made = pattern.format(parent=below, stem=stem, suffix=suffix, mode=mode)
+    *folders, last = [part for part in made.split("/") if part not in {"", ".", ".."}] or ["output"]
+    return "/".join([*folders, _shortened(last)])
 
 
 def _shortened(name: str) -> str:
     """A name that leaves room for those beside it; what is cut off is told apart by a hash."""
+    if len(name) <= _LONGEST_NAME // 4:
+        return name
     data = os.fsencode(name)
     if len(data) <= _LONGEST_NAME:
         return name
@@ -221,6 +211,6 @@ def _shortened(name: str) -> str:
     return f"{data[:room].decode('utf-8', 'ignore')}-{mark}{suffix}"
 
 
-def _folded(target: Path) -> str:
+def _folded(target: str) -> str:
     """Equal for names that some file systems do not tell apart."""
-    return unicodedata.normalize("NFC", str(target)).casefold()
+    return target.lower() if target.isascii() else unicodedata.normalize("NFC", target).casefold()

@@ -15,7 +15,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,10 +27,15 @@ from pipeline.errors import OutputError
 NAME = "vidpipe-batch.sqlite"
 _LOCK = "vidpipe-batch.lock"
 _SCHEMA = 1
-_TABLES = """ CREATE TABLE IF NOT EXISTS entries ( source BLOB PRIMARY KEY, target BLOB NOT NULL, size
-INTEGER, mtime_ns INTEGER, content TEXT, recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL
-DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL
-DEFAULT 0, changed_s REAL NOT NULL ) WITHOUT ROWID;
+_STILL_S = 2.0
+"""Seconds without a change after which a file is believed to be whole."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entries (
+  source BLOB PRIMARY KEY, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT,
+  recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+  attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
+  changed_s REAL NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -55,6 +60,10 @@ class Seen:
         """Raises OSError."""
         status = os.stat(path)  # noqa: PTH116  names that are no UTF-8
         return cls(status.st_size, status.st_mtime_ns)
+
+    def is_fresh(self) -> bool:
+        """Whether it was written to a moment ago, and may be growing."""
+        return 0 <= time.time() - self.mtime_ns / 1e9 < _STILL_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +126,13 @@ class Ledger:
 
     def put(self, entry: Entry) -> None:
         """Writes an entry so that it outlasts a power cut."""
-        seen = entry.seen
-        self._database.execute(
+        self.put_all([entry])
+
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        """All of them or none."""
+        self._database.executemany(
             f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 11}?)",
-            (
-                *(_bytes(entry.source), _bytes(entry.target)),
-                *((None, None) if seen is None else (seen.size, seen.mtime_ns)),
-                *(entry.content, entry.recipe, entry.state.value, entry.reason),
-                *(entry.attempts, entry.frames, entry.seconds, time.time()),
-            ),
+            map(_row, entries),
         )
         self._database.commit()
 
@@ -176,6 +183,16 @@ def _quoted(path: Path) -> str:
 
 def _bytes(name: str) -> bytes:
     return os.fsencode(name)
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    seen = entry.seen
+    return (
+        *(_bytes(entry.source), _bytes(entry.target)),
+        *((None, None) if seen is None else (seen.size, seen.mtime_ns)),
+        *(entry.content, entry.recipe, entry.state.value, entry.reason),
+        *(entry.attempts, entry.frames, entry.seconds, time.time()),
+    )
 
 
 def _entry(row: _Row) -> Entry:

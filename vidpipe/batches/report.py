@@ -124,10 +124,9 @@ def _pictures(batch: Finished, results: Sequence[Result]) -> str:
         return ""
     figures = []
     for r in results[:_PICTURES]:
-        files = [r.source, str(r.target)] if batch.mode == "reconstruct" else [str(r.target)]
+        files = [r.source, r.target] if batch.mode == "reconstruct" else [r.target]
         images = "".join(f"<img alt='' src='{uri}'>" for uri in map(_picture, files) if uri)
-        sidecar = r.target.with_name(f"{r.target.name}.json")
-        caption = f"{_link(r.target, batch.out)} · {_link(sidecar, batch.out, 'report')}"
+        caption = f"{_link(r.target, batch.out)} · {_link(f'{r.target}.json', batch.out, 'report')}"
         figures.append(f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>")
     more = f"<p class=soft>The first {_PICTURES} of {len(results)}.</p>" if len(results) > _PICTURES else ""
     what = "before and after" if batch.mode == "reconstruct" else "of the outputs"
@@ -154,7 +153,7 @@ def _picture(file: str) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def _link(target: Path, out: Path, text: str = "") -> str:
+def _link(target: str, out: Path, text: str = "") -> str:
     below = os.path.relpath(target, out)
     return f"<a href='{quote(os.fsencode(below))}'>{_text(text or below)}</a>"
 

@@ -222,7 +222,7 @@ def _event(result: Result) -> dict[str, Any]:
     return {
         "event": "file",
         "source": result.source,
-        "target": str(result.target),
+        "target": result.target,
         "state": result.state.value,
         "reason": result.reason,
         "frames": result.frames,

@@ -19,7 +19,7 @@ def _make(folder: Path, *names: str) -> None:
 
 
 def _targets(found: list[Item | Refused], out: Path) -> list[str]:
-    return [str(one.target.relative_to(out)) for one in found if isinstance(one, Item)]
+    return [os.path.relpath(one.target, out) for one in found if isinstance(one, Item)]
 
 
 def _collect(
@@ -87,7 +87,7 @@ def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, t
 def test_a_name_of_255_bytes_leaves_room_for_the_report(tmp_path: Path) -> None:
     _make(tmp_path, "in/" + "é" * 125 + ".mp4", "in/" + "é" * 124 + "e.mp4")
     found = _collect([tmp_path / "in"], tmp_path / "out")
-    names = [one.target.name for one in found if isinstance(one, Item)]
+    names = [Path(one.target).name for one in found if isinstance(one, Item)]
     assert len(set(names)) == 2
     assert all(len(os.fsencode(name)) <= 220 and name.endswith(".mp4") for name in names)
 
@@ -96,7 +96,7 @@ def test_names_that_are_no_utf8_are_taken(tmp_path: Path) -> None:
     _make(tmp_path / "in", os.fsdecode(b"\xff.mp4"))
     (item,) = _collect([tmp_path / "in"], tmp_path / "out")
     assert isinstance(item, Item)
-    assert os.fsencode(item.target.name) == b"\xff.pixelize.mp4"
+    assert os.fsencode(Path(item.target).name) == b"\xff.pixelize.mp4"
 
 
 @pytest.mark.parametrize("pattern", ["{name}.mp4", "all.mp4", "{stem"])
