@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -50,7 +51,7 @@ _tell: Any = None
 """In a worker: the queue of its progress."""
 
 
-def _begin(progress: Any, threads: int, gpu: int | None) -> None:
+def _begin(progress: Any, driver: int, threads: int, gpu: int | None) -> None:
     global _tell  # noqa: PLW0603  an executor's initializer has no other place
     _tell = progress
     if gpu is not None:
@@ -58,7 +59,7 @@ def _begin(progress: Any, threads: int, gpu: int | None) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the driver ends its workers
-    _end_with_parent()
+    _end_with(driver)
     prepare(threads)
 
 
@@ -67,13 +68,12 @@ def _interrupted(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def _end_with(driver: int) -> None:
     """A worker whose driver was killed ends as well: nobody would write down what it made."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            threading.Event().wait(1.0)
+        while os.getppid() == driver:
+            time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch driver", daemon=True).start()
@@ -102,7 +102,7 @@ class LocalPool:
 
     def _executor(self, index: int) -> ProcessPoolExecutor:
         gpu = index % self._gpus if self._gpus else None
-        arguments = (self._told, self._threads, gpu)
+        arguments = (self._told, os.getpid(), self._threads, gpu)
         return ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
 
     def submit(self, task: Task) -> None:
