@@ -78,7 +78,7 @@ def pages(files: list[Path], count: int) -> Iterator[tuple[Picture, list[Box]]]:
             for x in range(0, SIDE_PX, cell):
                 height = generator.uniform(9, 22) if page % 2 else generator.uniform(24, 70)
                 side = int(1.6 * height)  # the pictures show 1.6 times the face
-                read = cv2.imread(str(files[generator.integers(len(files))]))
+                read = np.asarray(cv2.imread(str(files[generator.integers(len(files))])), np.uint8)
                 small = np.asarray(cv2.resize(read, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
                 out[y : y + side, x : x + side] = _spoilt(small[..., ::-1], kind, height, generator)
                 low, high = 0.19 * side, 0.81 * side

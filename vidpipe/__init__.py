@@ -8,6 +8,7 @@
     info = vidpipe.probe("in.mp4")
     plan = vidpipe.explain("in.mp4", mode="protect")
     engine = vidpipe.export("idn", to="onnx")
+    for result in vidpipe.batch(["footage"], "covered", mode="pixelize"): print(result.state, result.source)
 
 Errors that a caller can cause, each with a one-line text:
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         StreamInfo,
         UsageError,
         VidpipeError,
+        batch,
         cover,
         explain,
         export,
@@ -67,6 +69,7 @@ __all__ = [
     "probe",
     "explain",
     "export",
+    "batch",
     "Progress",
     "Selection",
     "ManualRegion",

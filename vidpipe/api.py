@@ -33,6 +33,7 @@ from pipeline.run.reconstruct import reconstruct as _reconstruct
 from pipeline.run.release.verdict import ReleaseCheckError
 from pipeline.run.sidecar import ReconstructReport
 from pipeline.types import Box, ManualRegion, StreamInfo
+from vidpipe.batches import batch
 from vidpipe.explanation import Explanation, explain_anonymize, explain_reconstruct
 from vidpipe.exports import check_output, put
 from vidpipe.jobs import anonymize_job, default_target, reconstruct_job
@@ -45,6 +46,7 @@ __all__ = [
     "probe",
     "explain",
     "export",
+    "batch",
     "run",
     "cover",
     "Progress",

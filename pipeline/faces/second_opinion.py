@@ -108,4 +108,4 @@ def brightened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gain = min(_BRIGHT / max(bright, 1.0), _BRIGHTEST_GAIN)
     if gain < 1.15:
         return picture
-    return np.clip(picture * np.float32(gain), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture * np.float32(gain), 0, 255), np.uint8)

@@ -123,6 +123,7 @@ def test_what_is_pixelated_already_gets_fewer_cells_that_hold(
     assert track.decision == "covered"
     (release,) = [r for r in report.releases if r.track == track.track]
     assert release.measurements == 1
+    assert release.smallest_cell_px is not None
     assert release.smallest_cell_px > 1.8 * (MOSAIC_BOX[2] - MOSAIC_BOX[0]) / 8, (
         "of 8 cells at most 4 are left"
     )

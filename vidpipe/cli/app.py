@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vidpipe import __version__
+from vidpipe.cli.batch import batch
 from vidpipe.cli.bench import bench
 from vidpipe.cli.command import SectionedCommand
 from vidpipe.cli.curves import curves
@@ -28,6 +29,7 @@ app.command(cls=SectionedCommand)(reconstruct)
 app.command(cls=SectionedCommand)(pixelize)
 app.command(cls=SectionedCommand)(protect)
 app.command(cls=SectionedCommand)(run)
+app.command()(batch)
 app.command()(bench)
 app.command()(pack)
 app.command()(train)

@@ -161,7 +161,7 @@ def test_the_roll_changes_in_steps_and_not_for_little() -> None:
 def test_light_and_tint_are_the_scenes_and_not_the_faces() -> None:
     convert = conversion("yuv420p", COLOUR, W, H)
 
-    def scene(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> object:
+    def scene(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> Scene:
         masks = [BOX.scaled(1.3)]
         return read_scene(_flat(0, inside, outside), masks[0], masks, convert)
 

@@ -1,0 +1,186 @@
+"""What a batch does with files that are new, done, changed, broken or killed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import OutputError
+from tests.support.clips import write_clip
+from vidpipe.batches.driver import BEFORE, Plan, Result, plan_only, run
+from vidpipe.batches.ledger import NAME, Ledger, State, entries
+from vidpipe.batches.pool import DIED
+from vidpipe.batches.worker import Limits, Outcome, Task, do
+
+
+class InlinePool:
+    """Does a task when it is asked for outcomes, in this process."""
+
+    workers = 1
+
+    def __init__(self, before: Callable[[Task], Outcome | None] = lambda task: None) -> None:
+        self.tasks: list[Task] = []
+        self._before = before
+        self._next: list[Task] = []
+
+    def submit(self, task: Task) -> None:
+        self.tasks.append(task)
+        self._next.append(task)
+
+    def ended(self, patience_s: float) -> list[Outcome]:
+        del patience_s
+        task = self._next.pop()
+        return [self._before(task) or do(task, lambda *told: None)]
+
+    def progress(self) -> Iterator[tuple[str, int, int]]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Two clips and a file that is none, last written a while ago."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_clip(folder / f"{name}.mp4", frames=3, width=96, height=64)
+    (folder / "broken.mp4").write_bytes(b"none")
+    _age(folder)
+    return folder
+
+
+def _age(folder: Path) -> None:
+    for number, path in enumerate(sorted(folder.iterdir())):
+        os.utime(path, (1e9 + number, 1e9 + number))
+
+
+def _plan(archive: Path, **changes: object) -> Plan:
+    plan = Plan([str(archive)], archive.parent / "out", "pixelize", {"gate.scan": False})
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+def _run(plan: Plan, pool: InlinePool | None = None) -> dict[str, Result]:
+    chosen = pool or InlinePool()
+    return {Path(result.source).name: result for result in run(plan, lambda: chosen)}
+
+
+def test_each_input_is_done_or_failed_once(archive: Path) -> None:
+    results = _run(_plan(archive))
+    assert {name: result.state for name, result in results.items()} == {
+        "a.mp4": State.DONE,
+        "b.mp4": State.DONE,
+        "broken.mp4": State.FAILED,
+    }
+    assert results["a.mp4"].frames == 3
+    assert Path(results["a.mp4"].target).is_file()
+    second = InlinePool()
+    again = _run(_plan(archive), second)
+    assert second.tasks == []
+    assert [again[name].reason for name in ("a.mp4", "b.mp4")] == [BEFORE, BEFORE]
+    assert again["broken.mp4"].reason == results["broken.mp4"].reason
+
+
+def test_what_changed_is_done_again_and_nothing_else(archive: Path) -> None:
+    _run(_plan(archive))
+    write_clip(archive / "a.mp4", frames=4, width=96, height=64)
+    (archive / "b.mp4").touch()  # another time, the same content
+    _age(archive)
+    os.utime(archive / "b.mp4", (1.1e9, 1.1e9))
+    pool = InlinePool()
+    results = _run(_plan(archive), pool)
+    assert [Path(task.source).name for task in pool.tasks] == ["a.mp4"]
+    assert results["a.mp4"].frames == 4
+
+
+def test_other_settings_and_lost_outputs_are_noticed(archive: Path) -> None:
+    _run(_plan(archive))
+    (archive.parent / "out" / "a.pixelize.mp4").unlink()
+    planned = {Path(r.source).name: r for r in plan_only(_plan(archive))}
+    assert [planned[n].state for n in ("a.mp4", "b.mp4")] == [State.RUNNING, State.DONE]
+    other = {Path(r.source).name: r.reason for r in plan_only(_plan(archive, values={"mask.blocks": 4}))}
+    assert "settings" in other["b.mp4"]
+
+
+def test_failed_files_are_tried_again_when_asked(archive: Path) -> None:
+    _run(_plan(archive))
+    pool = InlinePool()
+    _run(_plan(archive, retry_failed=True), pool)
+    assert [Path(task.source).name for task in pool.tasks] == ["broken.mp4"]
+
+
+def test_what_was_begun_is_not_believed(archive: Path) -> None:
+    """The driver is gone after the output stood and before the ledger knew."""
+
+    def gone(task: Task) -> Outcome:
+        assert do(task, lambda *told: None).ok
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(_plan(archive), InlinePool(gone))
+    states = {Path(e.source).name: e.state for e in entries(archive.parent / "out")}
+    assert states == {"a.mp4": State.RUNNING}
+    assert _run(_plan(archive))["a.mp4"].state is State.DONE
+
+
+def test_a_worker_that_dies_costs_an_attempt(archive: Path) -> None:
+    died = InlinePool(lambda task: Outcome(task.source, False, f"{DIED}: killed"))
+    results = _run(_plan(archive, attempts=2), died)
+    assert {result.state for result in results.values()} == {State.FAILED}
+    assert [Path(task.source).name for task in died.tasks].count("a.mp4") == 2
+
+
+def test_foreign_files_under_an_outputs_name_stay(archive: Path) -> None:
+    out = archive.parent / "out"
+    out.mkdir()
+    (out / "a.pixelize.mp4").write_text("mine")
+    assert _run(_plan(archive))["a.mp4"].state is State.FAILED
+    assert (out / "a.pixelize.mp4").read_text() == "mine"
+
+
+def test_files_beyond_a_limit_are_skipped(archive: Path) -> None:
+    results = _run(_plan(archive, limits=Limits(pixels=10)))
+    assert results["a.mp4"].state is State.SKIPPED
+    assert "--max-pixels" in results["a.mp4"].reason
+
+
+def test_a_file_that_grows_is_put_off(archive: Path) -> None:
+    begun = time.time()
+    os.utime(archive / "a.mp4", (begun, begun))
+    pool = InlinePool()
+    _run(_plan(archive), pool)
+    assert [Path(task.source).name for task in pool.tasks][-1] == "a.mp4"
+    assert time.time() - begun >= 2.0
+
+
+def test_an_input_that_changes_while_it_is_read_fails(archive: Path) -> None:
+    def grows(task: Task) -> Outcome | None:
+        if task.source.endswith("a.mp4"):
+            os.utime(task.source, (1.2e9, 1.2e9))
+        return None
+
+    result = _run(_plan(archive), InlinePool(grows))["a.mp4"]
+    assert (result.state, result.reason) == (State.FAILED, "the input changed while it was read")
+
+
+def test_a_second_batch_on_one_folder_stops(archive: Path) -> None:
+    out = archive.parent / "out"
+    out.mkdir()
+    with Ledger(out), pytest.raises(OutputError, match="another batch"):
+        _run(_plan(archive))
+
+
+def test_a_ledger_of_another_version_is_refused(archive: Path) -> None:
+    out = archive.parent / "out"
+    out.mkdir()
+    with sqlite3.connect(out / NAME) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(OutputError, match="schema 99"):
+        _run(_plan(archive))

@@ -1,0 +1,111 @@
+"""Which files a batch takes, and where their outputs go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError, UsageError
+from vidpipe.batches.inputs import Item, Refused, collect
+
+
+def _make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def _targets(found: list[Item | Refused], out: Path) -> list[str]:
+    return [os.path.relpath(one.target, out) for one in found if isinstance(one, Item)]
+
+
+def _collect(
+    inputs: list[Path | str], out: Path, pattern: str = "{parent}/{stem}.{mode}{suffix}"
+) -> list[Item | Refused]:
+    return list(collect([str(given) for given in inputs], out, "pixelize", pattern))
+
+
+def test_outputs_mirror_the_folders(tmp_path: Path) -> None:
+    _make(tmp_path / "in", "a.mp4", "b/c d.MKV", "b/e/f'\"\n.mov", "b/notes.txt", ".hidden.mp4")
+    out = tmp_path / "out"
+    found = _collect([tmp_path / "in"], out)
+    assert _targets(found, out) == ["a.pixelize.mp4", "b/c d.pixelize.MKV", "b/e/f'\"\n.pixelize.mov"]
+
+
+def test_two_folders_keep_apart(tmp_path: Path) -> None:
+    _make(tmp_path, "x/a.mp4", "y/a.mp4")
+    found = _collect([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+    assert _targets(found, tmp_path / "out") == ["x/a.pixelize.mp4", "y/a.pixelize.mp4"]
+
+
+@pytest.mark.parametrize(
+    "names", [("A.mp4", "a.mp4"), ("caf\u00e9.mp4", "cafe\u0301.mp4"), ("a.mp4", "b/../a.MP4")]
+)
+def test_no_two_inputs_onto_one_output(tmp_path: Path, names: tuple[str, str]) -> None:
+    (tmp_path / "b").mkdir()
+    _make(tmp_path, *names)
+    found = _collect([tmp_path / name for name in names], tmp_path / "out", "{stem}.mp4")
+    assert [type(one) for one in found] == [Item, Refused]
+
+
+def test_an_input_that_is_named_twice_is_done_once(tmp_path: Path) -> None:
+    _make(tmp_path, "in/a.mp4")
+    assert len(_collect([tmp_path / "in", tmp_path / "in" / "a.mp4"], tmp_path / "out")) == 1
+
+
+def test_links_in_a_circle_end_and_outputs_are_no_inputs(tmp_path: Path) -> None:
+    _make(tmp_path, "in/a.mp4", "in/out/a.pixelize.mp4")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    out = tmp_path / "in" / "out"
+    assert _targets(_collect([tmp_path / "in"], out), out) == ["a.pixelize.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "# clips\nb/a.mp4\n../../up.mp4\n\n"),
+        ("list.csv", "path,who\nb/a.mp4,x\n../../up.mp4,y\n"),
+        ("list.jsonl", '{"path": "b/a.mp4"}\n{"path": "../../up.mp4"}\n'),
+    ],
+)
+def test_nothing_in_a_manifest_leads_outside(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    out = tmp_path / "out"
+    assert _targets(_collect([tmp_path / name], out), out) == ["b/a.pixelize.mp4", "up.pixelize.mp4"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", "file\nx.mp4\n"), ("a.jsonl", "{"), ("a.jsonl", "[]")])
+def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="manifest"):
+        _collect([tmp_path / name], tmp_path / "out")
+
+
+def test_a_name_of_255_bytes_leaves_room_for_the_report(tmp_path: Path) -> None:
+    _make(tmp_path, "in/" + "é" * 125 + ".mp4", "in/" + "é" * 124 + "e.mp4")
+    found = _collect([tmp_path / "in"], tmp_path / "out")
+    names = [Path(one.target).name for one in found if isinstance(one, Item)]
+    assert len(set(names)) == 2
+    assert all(len(os.fsencode(name)) <= 220 and name.endswith(".mp4") for name in names)
+
+
+def test_names_that_are_no_utf8_are_taken(tmp_path: Path) -> None:
+    _make(tmp_path / "in", os.fsdecode(b"\xff.mp4"))
+    (item,) = _collect([tmp_path / "in"], tmp_path / "out")
+    assert isinstance(item, Item)
+    assert os.fsencode(Path(item.target).name) == b"\xff.pixelize.mp4"
+
+
+@pytest.mark.parametrize("pattern", ["{name}.mp4", "all.mp4", "{stem"])
+def test_a_pattern_that_cannot_work_is_refused(tmp_path: Path, pattern: str) -> None:
+    _make(tmp_path, "in/a.mp4")
+    with pytest.raises(UsageError):
+        _collect([tmp_path / "in"], tmp_path / "out", pattern)
+
+
+def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        _collect([tmp_path / "none"], tmp_path / "out")

@@ -1,0 +1,299 @@
+"""The loop of a batch: which files are due, who does them, what the ledger says of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OutputError
+from vidpipe.batches.inputs import PATTERN, Item, Refused, collect, is_remote
+from vidpipe.batches.ledger import Entry, Ledger, Seen, State, content_hash
+from vidpipe.batches.pool import DIED, Pool
+from vidpipe.batches.recipe import recipe, resolved
+from vidpipe.batches.worker import Limits, Outcome, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is, beside the results that it has given."""
+
+    inputs: int
+    """In all."""
+    running: Mapping[str, tuple[int, int]]
+    """(frames done, frames in all) by file; on a Ray cluster none."""
+
+
+BEFORE = "done before"
+"""The reason of a result whose output an earlier batch has made."""
+_WAIT_S = 0.2
+"""Between two looks at the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one input."""
+
+    source: str
+    target: str
+    """Path of its output; empty where there is none."""
+    state: State
+    reason: str = ""
+    """Why it failed or was skipped; for one that was done before, "done before"."""
+    frames: int = 0
+    seconds: float = 0.0
+    report: str = ""
+    """JSON of the sidecar, of a file that was done in this batch."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of all inputs of a batch."""
+
+    inputs: int = 0
+    done: int = 0
+    before: int = 0
+    """Of ``done``: by an earlier batch."""
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, result: Result) -> None:
+        self.inputs += 1
+        self.done += result.state is State.DONE
+        self.before += result.state is State.DONE and result.reason == BEFORE
+        self.failed += result.state is State.FAILED
+        self.skipped += result.state is State.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch as it is asked for."""
+
+    inputs: Sequence[str]
+    out: Path
+    mode: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by dotted name."""
+    config: Path | None = None
+    pattern: str = PATTERN
+    limits: Limits = field(default_factory=Limits)
+    attempts: int = 2
+    """For a file whose worker dies; a file that cannot be done is not tried again by itself."""
+    retry_failed: bool = False
+    overwrite: bool = False
+    """Outputs that no batch has made are replaced."""
+    upload: str | None = None
+    """URL of a folder of an object store that outputs are moved to; ``out`` keeps the ledger."""
+
+
+def run(
+    plan: Plan,
+    make_pool: Callable[[], Pool],
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Generator[Result]:
+    """Results as files end, those that are done already among them. Closing it ends what is under way.
+
+    ``on_progress`` is called some times a second; what it raises ends the batch. Raises UsageError,
+    InputError and OutputError before the first file is begun.
+    """
+    settings = resolved(plan.values, plan.config)
+    made_by = recipe(plan.mode, settings)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{plan.out} cannot be made: {error.strerror}") from error
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(plan.out))
+        batch = _Batch(plan, made_by, ledger)
+        # The workers start while the first files are looked for.
+        pool = stack.enter_context(closing(make_pool()))
+        yield from batch.results(pool, on_progress)
+
+
+class _Batch:
+    def __init__(self, plan: Plan, recipe: str, ledger: Ledger) -> None:
+        self._plan = plan
+        self._recipe = recipe
+        self._ledger = ledger
+        self._under_way: dict[str, Entry] = {}
+        self._growing: deque[Item] = deque()
+        """Put off until they have stopped growing."""
+
+    def results(self, pool: Pool, on_progress: Callable[[Progress], None]) -> Iterator[Result]:
+        plan = self._plan
+        found = list(collect(plan.inputs, plan.out, plan.mode, plan.pattern))
+        waiting = iter(found)
+        running: dict[str, tuple[int, int]] = {}
+        again: deque[Item] = deque()
+        drained = False
+        while True:
+            while len(self._under_way) < pool.workers and not drained:
+                item = again.popleft() if again else next(waiting, None)
+                if item is None:
+                    item = self._next_grown()
+                if item is None:
+                    drained = not self._growing
+                    break
+                result = self._begin(item, pool)
+                if result is not None:
+                    yield result
+            if not self._under_way and drained and not again:
+                return
+            for outcome in pool.ended(_WAIT_S) if self._under_way else _pause():
+                running.pop(outcome.source, None)
+                repeat, result = self._end(outcome)
+                if repeat is not None:
+                    again.append(repeat)
+                    drained = False
+                if result is not None:
+                    yield result
+            for source, done, total in pool.progress():
+                if source in self._under_way:
+                    running[source] = (done, total)
+            on_progress(Progress(len(found), running))
+
+    def _next_grown(self) -> Item | None:
+        """One of the files that were put off, once it is still."""
+        for _ in range(len(self._growing)):
+            item = self._growing.popleft()
+            if not _grows(item.source):
+                return item
+            self._growing.append(item)
+        return None
+
+    def _begin(self, item: Item | Refused, pool: Pool) -> Result | None:
+        """Hands a file to a worker, or says why not. None: it is under way, or put off."""
+        if isinstance(item, Refused):
+            return self._written(item.source, "", State.SKIPPED, item.reason)
+        earlier = self._ledger.entry(item.source)
+        try:
+            seen = None if is_remote(item.source) else Seen.of(item.source)
+            if seen is not None and seen.is_fresh():
+                self._growing.append(item)
+                return None
+            content = self._content(item.source, seen, earlier)
+        except OSError as error:
+            return self._written(item.source, item.target, State.FAILED, f"cannot be read: {error.strerror}")
+        known = earlier is not None and earlier.content == content and earlier.recipe == self._recipe
+        if earlier is not None and known:
+            if earlier.state is State.DONE and self._stands(earlier):
+                if seen != earlier.seen:
+                    self._ledger.put(replace(earlier, seen=seen))
+                return Result(item.source, item.target, State.DONE, BEFORE, earlier.frames, earlier.seconds)
+            if earlier.state is State.FAILED and not self._plan.retry_failed:
+                return Result(item.source, item.target, State.FAILED, earlier.reason, seconds=earlier.seconds)
+        ours = earlier is not None and earlier.state in {State.RUNNING, State.DONE}
+        attempts = 1 + (
+            earlier.attempts if earlier is not None and known and earlier.state is State.RUNNING else 0
+        )
+        entry = Entry(item.source, item.target, seen, content, self._recipe, State.RUNNING, attempts=attempts)
+        self._ledger.put(entry)
+        self._under_way[item.source] = entry
+        pool.submit(self._task(item, overwrite=ours or self._plan.overwrite))
+        return None
+
+    def _content(self, source: str, seen: Seen | None, earlier: Entry | None) -> str | None:
+        if seen is None:
+            from vidpipe.batches import remote
+
+            return remote.version(source)
+        if earlier is not None and earlier.seen == seen and earlier.content is not None:
+            return earlier.content
+        return content_hash(source)
+
+    def _task(self, item: Item, *, overwrite: bool) -> Task:
+        plan = self._plan
+        config = None if plan.config is None else str(plan.config)
+        place = None
+        if plan.upload is not None:
+            place = f"{plan.upload.rstrip('/')}/{os.path.relpath(item.target, plan.out)}"
+        return Task(item.source, item.target, plan.mode, plan.values, config, overwrite, plan.limits, place)
+
+    def _stands(self, entry: Entry) -> bool:
+        """Whether an output is where it was put. Of one in an object store the ledger is believed."""
+        return self._plan.upload is not None or os.path.exists(entry.target)  # noqa: PTH110  speed
+
+    def _end(self, outcome: Outcome) -> tuple[Item | None, Result | None]:
+        """What is tried again, and what has ended."""
+        entry = self._under_way.pop(outcome.source)
+        target = entry.target
+        if outcome.ok and entry.seen is not None and _differs(outcome.source, entry.seen):
+            outcome = replace(outcome, ok=False, reason="the input changed while it was read")
+        if not outcome.ok and outcome.reason.startswith(DIED) and entry.attempts < self._plan.attempts:
+            return Item(outcome.source, target), None
+        state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
+        self._ledger.put(
+            replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, seconds=outcome.seconds)
+        )
+        return None, Result(
+            outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
+        )
+
+    def _written(self, source: str, target: str, state: State, reason: str) -> Result:
+        self._ledger.put(Entry(source, target, None, None, self._recipe, state, reason))
+        return Result(source, target, state, reason)
+
+
+def _differs(source: str, seen: Seen) -> bool:
+    """Whether a file is not what it was, or gone."""
+    try:
+        return Seen.of(source) != seen
+    except OSError:
+        return True
+
+
+def _grows(source: str) -> bool:
+    """Whether a file was written to a moment ago."""
+    try:
+        return Seen.of(source).is_fresh()
+    except OSError:
+        return False
+
+
+def _pause() -> tuple[Outcome, ...]:
+    time.sleep(_WAIT_S)
+    return ()
+
+
+def plan_only(plan: Plan) -> Iterator[Result]:
+    """What ``run`` would begin (as *running*), skip, or find done; nothing is written."""
+    from vidpipe.batches.ledger import NAME, entries
+
+    made_by = recipe(plan.mode, resolved(plan.values, plan.config))
+    known = {e.source: e for e in entries(plan.out)} if (plan.out / NAME).is_file() else {}
+    for item in collect(plan.inputs, plan.out, plan.mode, plan.pattern):
+        if isinstance(item, Refused):
+            yield Result(item.source, "", State.SKIPPED, item.reason)
+            continue
+        entry = known.get(item.source)
+        same = entry is not None and entry.recipe == made_by and not _changed(item.source, entry)
+        if entry is not None and same and entry.state is State.DONE and Path(item.target).exists():
+            yield Result(item.source, item.target, State.DONE, BEFORE)
+        elif entry is not None and same and entry.state is State.FAILED and not plan.retry_failed:
+            yield Result(item.source, item.target, State.FAILED, entry.reason)
+        else:
+            yield Result(item.source, item.target, State.RUNNING, _why(entry, made_by, item.source))
+
+
+def _changed(source: str, entry: Entry) -> bool:
+    try:
+        return (
+            entry.seen is not None and Seen.of(source) != entry.seen and content_hash(source) != entry.content
+        )
+    except OSError:
+        return True
+
+
+def _why(entry: Entry | None, made_by: str, source: str) -> str:
+    if entry is None:
+        return "new"
+    if entry.recipe != made_by:
+        return "settings, weights or version changed"
+    if _changed(source, entry):
+        return "the input changed"
+    return "begun before and not ended" if entry.state is State.RUNNING else "again"

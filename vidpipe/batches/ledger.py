@@ -1,0 +1,204 @@
+"""What a batch has done: one SQLite file beside the outputs. The process that drives the batch is its only
+writer.
+
+An entry is *done* when its output stands under its name. What was begun and not ended (a kill, a power cut)
+is *running* in the file and is begun again. An entry counts for the content of its input and for the recipe,
+the hash of all that decides the output; the content is read again only where size or time of the input have
+changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.errors import OutputError
+
+NAME = "vidpipe-batch.sqlite"
+_LOCK = "vidpipe-batch.lock"
+_SCHEMA = 1
+_STILL_S = 2.0
+"""Seconds without a change after which a file is believed to be whole."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entries (
+  source BLOB PRIMARY KEY, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT,
+  recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+  attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
+  changed_s REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class State(StrEnum):
+    """Of an entry."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An input file as it was when it was looked at."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> Seen:
+        """Raises OSError."""
+        status = os.stat(path)  # noqa: PTH116  names that are no UTF-8
+        return cls(status.st_size, status.st_mtime_ns)
+
+    def is_fresh(self) -> bool:
+        """Whether it was written to a moment ago, and may be growing."""
+        return 0 <= time.time() - self.mtime_ns / 1e9 < _STILL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one input."""
+
+    source: str
+    target: str
+    seen: Seen | None
+    content: str | None
+    """SHA-256 of the input"""
+    recipe: str
+    state: State
+    reason: str = ""
+    attempts: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    """Of the attempt that ended last."""
+
+
+class Ledger:
+    """The entries of one output folder, with a lock that keeps a second batch out of it.
+
+    Raises OutputError where another process holds the lock or the file is not a ledger of this version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._lock = (folder / _LOCK).open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(f"another batch is writing to {folder}; wait for it or stop it") from error
+        try:
+            self._database = _opened(self.path)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the lock back. May be called again."""
+        self._database.close()
+        self._lock.close()
+
+    def entry(self, source: str) -> Entry | None:
+        """Of one input."""
+        row = self._database.execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE source = ?", (_bytes(source),)
+        ).fetchone()
+        return None if row is None else _entry(row)
+
+    def put(self, entry: Entry) -> None:
+        """Writes an entry so that it outlasts a power cut."""
+        self.put_all([entry])
+
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        """All of them or none."""
+        self._database.executemany(
+            f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 11}?)",
+            map(_row, entries),
+        )
+        self._database.commit()
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """All entries of an output folder, for reading while a batch may be writing. Raises OutputError."""
+    path = folder / NAME
+    if not path.is_file():
+        raise OutputError(f"{folder} holds no {NAME}: no batch has written there")
+    with contextlib.closing(_opened(path, read_only=True)) as database:
+        yield from map(_entry, database.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY source"))
+
+
+def content_hash(path: str) -> str:
+    """SHA-256 of a file, hexadecimal. Raises OSError."""
+    with open(path, "rb") as file:  # noqa: PTH123  names that are no UTF-8
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_COLUMNS = "source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds"
+_Row = tuple[bytes, bytes, int | None, int | None, str | None, str, str, str, int, int, float]
+
+
+def _opened(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(f"file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}", uri=True)
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _SCHEMA):
+            raise OutputError(
+                f"{path} is of another version of vidpipe (schema {version}); use another folder"
+            )
+        if not read_only:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(_TABLES)
+            database.execute(f"PRAGMA user_version = {_SCHEMA}")
+            database.commit()
+    except sqlite3.Error as error:
+        raise OutputError(f"{path} cannot be used as a ledger: {error}") from error
+    return database
+
+
+def _quoted(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(os.fsencode(path))
+
+
+def _bytes(name: str) -> bytes:
+    return os.fsencode(name)
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    seen = entry.seen
+    return (
+        *(_bytes(entry.source), _bytes(entry.target)),
+        *((None, None) if seen is None else (seen.size, seen.mtime_ns)),
+        *(entry.content, entry.recipe, entry.state.value, entry.reason),
+        *(entry.attempts, entry.frames, entry.seconds, time.time()),
+    )
+
+
+def _entry(row: _Row) -> Entry:
+    source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds = row
+    seen = None if size is None or mtime_ns is None else Seen(size, mtime_ns)
+    return Entry(
+        *(os.fsdecode(source), os.fsdecode(target), seen, content, recipe),
+        *(State(state), reason, attempts, frames, seconds),
+    )

@@ -1,0 +1,171 @@
+"""What one worker does with one file. It runs in a process of its own; everything here can be pickled."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from pipeline.errors import InputError, VidpipeError
+
+Told = Callable[[str, int, int], None]
+"""(source, frames done, frames in all)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may be; None: anything."""
+
+    pixels: int | None = None
+    """width times height"""
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file to do."""
+
+    source: str
+    target: str
+    mode: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by dotted name."""
+    config: str | None = None
+    """A settings file under them."""
+    overwrite: bool = False
+    limits: Limits = Limits()
+    remote: str | None = None
+    """URL that the output is uploaded to; ``target`` is where it is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended."""
+
+    source: str
+    ok: bool
+    reason: str = ""
+    exit_code: int = 0
+    by_rule: bool = False
+    """It was not tried, because it is beyond a limit."""
+    frames: int = 0
+    seconds: float = 0.0
+    report: str = ""
+    """JSON of the sidecar."""
+
+
+def do(task: Task, told: Told) -> Outcome:
+    """Does a task. Errors that a file can cause become an outcome; anything else is raised."""
+    started = perf_counter()
+    try:
+        report = _do_remote(task, told) if is_remote(task) else _do_local(task, told)
+    except _BeyondLimitError as error:
+        return Outcome(task.source, ok=False, reason=str(error), exit_code=1, by_rule=True)
+    except VidpipeError as error:
+        text = " ".join(str(error).split())
+        return Outcome(task.source, False, text, error.exit_code, seconds=perf_counter() - started)
+    except MemoryError:
+        return Outcome(task.source, False, "the memory is full", 5, seconds=perf_counter() - started)
+    frames: int = report.frames_written if task.mode == "reconstruct" else report.frames
+    return Outcome(
+        task.source, True, frames=frames, seconds=perf_counter() - started, report=report.model_dump_json()
+    )
+
+
+def is_remote(task: Task) -> bool:
+    """Whether its input or its output lies in an object store."""
+    return task.remote is not None or "://" in task.source
+
+
+def _do_local(task: Task, told: Told) -> Any:
+    _check_limits(task)
+    return _run(task, told)
+
+
+def _do_remote(task: Task, told: Told) -> Any:
+    """Downloads the input, does the task beside it, and uploads the output and its sidecar, the output
+    last."""
+    from vidpipe.batches import remote
+
+    with tempfile.TemporaryDirectory(prefix="vidpipe-batch-") as folder:
+        source = Path(task.source)
+        if "://" in task.source:
+            source = Path(folder) / "in" / Path(task.source).name
+            remote.download(task.source, source)
+        target = Path(task.target)
+        if task.remote is not None:
+            target = Path(folder) / "out" / target.name
+        report = _do_local(
+            replace(task, source=str(source), target=str(target)), lambda _, *count: told(task.source, *count)
+        )
+        if task.remote is not None:
+            for suffix in (".json", ""):
+                remote.upload(target.with_name(target.name + suffix), task.remote + suffix)
+        return report
+
+
+class _BeyondLimitError(Exception):
+    """A file is larger than a limit."""
+
+
+def _check_limits(task: Task) -> None:
+    """From the container's headers alone. A file that says nothing passes here and is judged by the run."""
+    limits = task.limits
+    if limits.pixels is None and limits.duration_s is None:
+        return
+    import av
+
+    try:
+        with av.open(
+            task.source, metadata_errors="ignore", options={"protocol_whitelist": "file"}
+        ) as container:
+            video = next(iter(container.streams.video), None)
+            pixels = 0 if video is None else video.width * video.height
+            duration_s = (container.duration or 0) / 1e6
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{task.source} cannot be read: {error}") from error
+    if limits.pixels is not None and pixels > limits.pixels:
+        raise _BeyondLimitError(f"{pixels} pixels a frame, more than --max-pixels {limits.pixels}")
+    if limits.duration_s is not None and duration_s > limits.duration_s:
+        raise _BeyondLimitError(f"{duration_s:.0f} s long, more than --max-duration {limits.duration_s:g}")
+
+
+def _run(task: Task, told: Told) -> Any:
+    from pipeline.config import Given, resolve
+    from pipeline.run.anonymize import anonymize
+    from pipeline.run.lifecycle import Progress
+    from pipeline.run.reconstruct import reconstruct
+    from vidpipe.jobs import anonymize_job, reconstruct_job
+
+    source, target = Path(task.source), Path(task.target)
+    values = {name: Given(value, "batch") for name, value in task.values.items()}
+    settings = resolve(values, None if task.config is None else Path(task.config))
+
+    def on_frame(progress: Progress) -> None:
+        told(task.source, progress.frames_written, progress.frames_total)
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if task.mode == "reconstruct":
+        return reconstruct(
+            reconstruct_job(source, target, settings, overwrite=task.overwrite), settings, on_frame
+        )
+    mode: Any = task.mode
+    return anonymize(
+        anonymize_job(source, target, settings, mode, overwrite=task.overwrite), settings, on_frame
+    )
+
+
+def prepare(threads: int) -> None:
+    """Once a worker: its threads, and the libraries, so that no file waits for them."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)  # the stages' operations are small
+    cv2.setNumThreads(threads)
+    import pipeline.run.anonymize
+    import pipeline.run.reconstruct  # noqa: F401
