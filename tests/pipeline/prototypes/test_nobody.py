@@ -14,7 +14,7 @@ from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import conversion
 from pipeline.prototypes.pose import UPRIGHT, WIDTH, roll
 from pipeline.prototypes.prototype import SHIPPED, TONES, load, shipped
-from pipeline.prototypes.scene import DAYLIGHT, read_scene
+from pipeline.prototypes.scene import DAYLIGHT, Scene, read_scene
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.stages.surroundings import from_around
 from pipeline.types import Box, FaceRegion, Frame, Mask, TrackedFaces, TrackedRegion
