@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.decode.shown_pictures import Counter, picture_counter
 from pipeline.errors import InputError
 from pipeline.notes import warned
 
@@ -43,6 +44,12 @@ class PacketIndex:
     """True where the file has no usable times, so that a frame is known only by its position."""
     breaks_off: str | None
     """Why the file ends before it should, None for a whole one."""
+    headless: int = 0
+    """Packets before the first key frame, which nobody can decode and which ``pts`` leaves out."""
+
+    def without(self, before: int) -> PacketIndex:
+        """The index of the frames from pts ``before`` on."""
+        return replace(self, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before])
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -63,8 +70,7 @@ def index_packets(
     Negative times are kept. Missing or repeated ones are replaced, with a line in the log. Raises
     InputError for a stream without frames.
     """
-    rows = array("q")
-    read = 0
+    rows = _Rows(stream)
     breaks_off = _missing_bytes(path)
     try:
         for packet in packets:
@@ -72,22 +78,63 @@ def index_packets(
                 continue
             if packet.has_sidedata("encryption_info") or packet.has_sidedata("encryption_init_info"):
                 raise InputError(f"{path}: stream {stream.index} is encrypted; decrypt it first")
-            read += 1
-            if packet.is_discard:  # outside the file's edit list: decoders drop it
-                continue
-            pts = _NO_TIME if packet.pts is None else packet.pts
-            dts = _NO_TIME if packet.dts is None else packet.dts
-            rows.extend((pts, dts, packet.duration or 0, packet.is_keyframe))
-            if packet.is_corrupt:
-                breaks_off = breaks_off or "a packet is incomplete"
+            rows.add(packet)
     except FFmpegError as error:
         breaks_off = breaks_off or str(error.strerror)
-    if not rows:
+    if rows.ends_incomplete:
+        breaks_off = breaks_off or "a packet is incomplete"
+    if "mp4" in container.format.name and rows.read < len(stream.index_entries):
+        breaks_off = breaks_off or f"{rows.read} of {len(stream.index_entries)} frames are in the file"
+    table = rows.table()
+    headless = rows.headless(table)
+    if len(table) == headless:
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
-    if "mp4" in container.format.name and read < len(stream.index_entries):
-        breaks_off = breaks_off or f"{read} of {len(stream.index_entries)} frames are in the file"
-    table = np.frombuffer(rows, np.int64).reshape(-1, 4)
-    return _times(table, _unit(stream), path, breaks_off)
+    return _times(table[headless:], _unit(stream), path, breaks_off, headless)
+
+
+class _Rows:
+    """pts, dts, duration and key of every picture, in the order of the file."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        context = stream.codec_context
+        self._count: Counter | None = picture_counter(context.name, context.extradata)
+        self._intra_only = context.codec.intra_only
+        self._values = array("q")
+        self._begins_with_key = False
+        self.read = 0
+        """Packets."""
+        self.ends_incomplete = False
+        """The last packet lacks a part."""
+
+    def add(self, packet: Packet[Any]) -> None:
+        self._begins_with_key |= self.read == 0 and packet.is_keyframe
+        self.read += 1
+        self.ends_incomplete = packet.is_corrupt
+        shown = 1 if self._count is None else _shown(self._count, packet)
+        if packet.is_discard:  # outside the file's edit list: decoders drop it
+            return
+        if shown:
+            pts = _NO_TIME if packet.pts is None else packet.pts
+            dts = _NO_TIME if packet.dts is None else packet.dts
+            self._values.extend((pts, dts, packet.duration or 0, packet.is_keyframe))
+        elif self._values and packet.pts is None:  # a second field, which lasts as long as the first
+            self._values[-2] += packet.duration or 0
+
+    def table(self) -> NDArray[np.int64]:
+        return np.frombuffer(self._values, np.int64).reshape(-1, 4)
+
+    def headless(self, table: NDArray[np.int64]) -> int:
+        """Rows before the first key frame, where there is one."""
+        if self._begins_with_key or self._intra_only or not table[:, 3].any():
+            return 0
+        return int(np.argmax(table[:, 3] > 0))
+
+
+def _shown(count: Counter, packet: Packet[Any]) -> int:
+    try:
+        return count(bytes(packet))
+    except IndexError:  # a header that breaks off: the decoder will say so
+        return 1
 
 
 def _missing_bytes(path: Path) -> str | None:
@@ -116,7 +163,9 @@ def _unit(stream: VideoStream) -> int:
     return max(round(1 / (rate * stream.time_base)), 1) if rate and stream.time_base else 1
 
 
-def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None) -> PacketIndex:
+def _times(
+    table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None, headless: int
+) -> PacketIndex:
     """Columns of ``table``: pts, dts, duration, key; in the order of the file."""
     pts, dts, durations = table[:, 0], table[:, 1], np.where(table[:, 2] > 0, table[:, 2], unit)
     order = np.argsort(pts, kind="stable")
@@ -124,7 +173,8 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         times = pts[order]
         keys = table[order][table[order, 3] > 0, :2]
         keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
-        return PacketIndex(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
+        last = int(durations[order[-1]])
+        return PacketIndex(times, last, keys, derived=False, breaks_off=breaks_off, headless=headless)
     if pts[order[0]] != _NO_TIME:
         what, times = "repeated times: each is moved behind the one before", pts[order]
     elif bool((dts != _NO_TIME).all()):
@@ -133,9 +183,8 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
-    return PacketIndex(
-        _strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off
-    )
+    times, last = _strictly_ascending(times), int(durations[-1])
+    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off, headless=headless)
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
@@ -57,22 +58,31 @@ class PyAVDecoder:
         end = len(pts) if end_pts is None else bisect_left(pts, end_pts)
         if first >= end:
             return
-        due = first
+        due, before = first, -1
+        refers_to_damage = False
         for index, picture in self._pictures(first):
             if self._closed:
                 raise ValueError("the decoder is closed")
+            gap = before >= 0 and index > before + 1
+            refers_to_damage = picture.is_corrupt or ((refers_to_damage or gap) and not picture.key_frame)
+            before = index
             if index < due:
                 continue
             if index > due:
-                self._missing(due, index)
+                self._missing(due)
             if index >= end:
                 return
+            if refers_to_damage:
+                raise InputError(
+                    f"{self._where(index)} is damaged or refers to a frame that is; repair the file, or leave "
+                    "it out with --start and --end"
+                )
             yield self._frame(index, picture)
             due = index + 1
             if due == end < len(pts):
                 return
         if due < end or self._packets.breaks_off is not None:
-            self._missing(due, end)
+            self._missing(due)
 
     def close(self) -> None:
         """No more frames: iterators that are still open raise ValueError and let go of the file."""
@@ -117,19 +127,20 @@ class PyAVDecoder:
             if start is not None:
                 container.seek(start, stream=stream)
             counted = 0
-            for picture in _decode(container, open_decoder_context(stream), self.info.stream_index):
+            headless = self._packets.headless if start is None else 0
+            for picture in _decode(container, open_decoder_context(stream), stream, headless):
                 if self._packets.derived or picture.pts is None:
                     index = counted
                 else:
                     index = bisect_left(self.info.pts, picture.pts)
+                    if index < len(self.info.pts) and self.info.pts[index] != picture.pts:
+                        continue  # left out: it cannot be decoded, or the file's edits hide it
                 counted = index + 1
                 if index < len(self.info.pts):
                     yield index, picture
 
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
         info = self.info
-        if picture.is_corrupt:
-            raise InputError(f"{self._where(index)} is damaged; repair the file or cut before it")
         if (picture.width, picture.height, picture.format.name) != (info.width, info.height, info.pix_fmt):
             raise InputError(
                 f"{self._where(index)} is {picture.width}x{picture.height} {picture.format.name}, "
@@ -145,19 +156,12 @@ class PyAVDecoder:
             key=bool(picture.key_frame),
         )
 
-    def _missing(self, due: int, found: int) -> None:
-        """Frames ``due`` to ``found`` - 1 never came: an error, unless they could not have come."""
-        name, count = self.info.path.name, found - due
-        if due == 0 and 0 < found < len(self.info.pts):
-            warned(log, "%s: its first %d frames need a key frame that the file lacks", name, count)
-        elif due == len(self.info.pts):
+    def _missing(self, due: int) -> None:
+        """Frames from ``due`` on never came: an error."""
+        if due == len(self.info.pts):
             raise InputError(
                 f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
                 f"({self._packets.breaks_off}); repair it or end before that time"
-            )
-        elif self.info.interlaced and self._packets.breaks_off is None:
-            warned(
-                log, "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
             )
         else:
             why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
@@ -171,18 +175,24 @@ class PyAVDecoder:
         return f"{self.info.path}: frame {index} of {len(self.info.pts)}, at {seconds:.3f} s,"
 
 
-def _decode(container: InputContainer, decoder: VideoCodecContext, stream_index: int) -> Iterator[VideoFrame]:
-    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time."""
+def _decode(
+    container: InputContainer, decoder: VideoCodecContext, stream: VideoStream, headless: int
+) -> Iterator[VideoFrame]:
+    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time.
+
+    With ``headless``, packets before the first key frame are not decoded: some decoders would give grey.
+    """
     for other in container.streams:
-        if other.index != stream_index:
+        if other.index != stream.index:
             other.discard = Discard.all
-    packets = container.demux(container.streams[stream_index])
+    packets = container.demux(stream)
     while True:
         try:
             packet: Packet[Any] = next(packets)
         except (StopIteration, FFmpegError):
             break
-        if packet.size:
+        headless = 0 if packet.is_keyframe else headless
+        if packet.size and not headless:
             yield from _pictures_in(decoder, packet)
     yield from _pictures_in(decoder, None)
 

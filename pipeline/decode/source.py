@@ -87,6 +87,7 @@ def open_source(path: Path, stream: int | None = None) -> Source:
         if packets.breaks_off:
             warned(log, "%s is damaged or cut off: %s", path.name, packets.breaks_off)
         frame = first.picture()
+        packets = _decodable(packets, frame, video, path)
         return Source(
             info=_stream_info(video, frame, packets, path),
             packets=packets,
@@ -94,6 +95,24 @@ def open_source(path: Path, stream: int | None = None) -> Source:
             metadata=dict(container.metadata),
             video_streams=len(container.streams.video),
         )
+
+
+def _decodable(packets: PacketIndex, first: VideoFrame, video: VideoStream, path: Path) -> PacketIndex:
+    """The index without the frames at its beginning that nothing can be decoded from, which is said."""
+    count, left_out = len(packets.pts), packets.headless
+    if not packets.derived and first.pts is not None and packets.pts[0] < first.pts <= packets.pts[-1]:
+        packets = packets.without(first.pts)
+        left_out += count - len(packets.pts)
+    if left_out:
+        assert video.time_base is not None
+        begin = float(packets.pts[0] * video.time_base)
+        warned(
+            log,
+            "%s begins with %d pictures that cannot be decoded, because they refer to a picture before the "
+            "file's beginning; they are left out, the first one is at %.3f s",
+            *(path.name, left_out, begin),
+        )
+    return packets
 
 
 def same_stream(container: InputContainer, source: Source) -> VideoStream:
@@ -117,7 +136,7 @@ def first_picture(source: Source) -> VideoFrame:
 def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, path: Path) -> StreamInfo:
     context, time_base, pix_fmt = video.codec_context, video.time_base, frame.format.name
     assert time_base is not None
-    rate = video.average_rate or video.guessed_rate
+    rate = _rate(video, packets)
     duration = int(packets.pts[-1] - packets.pts[0]) + packets.last_duration
     return StreamInfo(
         path=path,
@@ -132,10 +151,20 @@ def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, pa
         colour=colour_of(frame, pix_fmt),
         time_base=time_base,
         pts=array("q", packets.pts.tobytes()),
-        rate=Fraction(rate) if rate else Fraction(len(packets.pts)) / (max(duration, 1) * time_base),
+        rate=rate or Fraction(len(packets.pts)) / (max(duration, 1) * time_base),
         interlaced=frame.interlaced_frame or context.field_order in INTERLACED_ORDERS,
         duration_s=float(duration * time_base),
     )
+
+
+def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:
+    """The average rate that the file states; None where it states none, or counts fields."""
+    rate = video.average_rate or video.guessed_rate
+    if not rate or len(packets.pts) < 2:
+        return rate
+    span = float((packets.pts[-1] - packets.pts[0]) * (video.time_base or 1))
+    counted = (len(packets.pts) - 1) / span if span > 0 else 0.0
+    return None if abs(counted * 2 - rate) < 0.02 * rate else rate
 
 
 def _picture_tags(frame: VideoFrame, field_order: int) -> PictureTags:
