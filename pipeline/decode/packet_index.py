@@ -17,6 +17,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.decode.picture_data import CODECS, HEAD_BYTES, PictureDataReader
 from pipeline.decode.shown_pictures import Counter, picture_counter
 from pipeline.errors import InputError
 from pipeline.notes import warned
@@ -46,10 +47,14 @@ class PacketIndex:
     """Why the file ends before it should, None for a whole one."""
     headless: int = 0
     """Packets before the first key frame, which nobody can decode and which ``pts`` leaves out."""
+    picture_data: bool = False
+    """Packets carry more than pictures, see ``pipeline.decode.picture_data``."""
+    regular: bool = True
+    """Each packet is one frame of ``pts``."""
 
     def without(self, before: int) -> PacketIndex:
         """The index of the frames from pts ``before`` on."""
-        return replace(self, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before])
+        return replace(self, regular=False, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before])
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -89,7 +94,9 @@ def index_packets(
     headless = rows.headless(table)
     if len(table) == headless:
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
-    return _times(table[headless:], _unit(stream), path, breaks_off, headless)
+    index = _times(table[headless:], _unit(stream), path, breaks_off)
+    regular = len(index.pts) == rows.read
+    return replace(index, headless=headless, picture_data=rows.picture_data, regular=regular)
 
 
 class _Rows:
@@ -98,6 +105,8 @@ class _Rows:
     def __init__(self, stream: VideoStream) -> None:
         context = stream.codec_context
         self._count: Counter | None = picture_counter(context.name, context.extradata)
+        known = context.name in CODECS
+        self._read_data = PictureDataReader(context.name, context.extradata) if known else None
         self._intra_only = context.codec.intra_only
         self._values = array("q")
         self._begins_with_key = False
@@ -105,12 +114,15 @@ class _Rows:
         """Packets."""
         self.ends_incomplete = False
         """The last packet lacks a part."""
+        self.picture_data = False
 
     def add(self, packet: Packet[Any]) -> None:
         self._begins_with_key |= self.read == 0 and packet.is_keyframe
         self.read += 1
         self.ends_incomplete = packet.is_corrupt
         shown = 1 if self._count is None else _shown(self._count, packet)
+        if self._read_data is not None and not self.picture_data:
+            self.picture_data = bool(self._read_data(bytes(memoryview(packet)[:HEAD_BYTES])))
         if packet.is_discard:  # outside the file's edit list: decoders drop it
             return
         if shown:
@@ -163,9 +175,7 @@ def _unit(stream: VideoStream) -> int:
     return max(round(1 / (rate * stream.time_base)), 1) if rate and stream.time_base else 1
 
 
-def _times(
-    table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None, headless: int
-) -> PacketIndex:
+def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | None) -> PacketIndex:
     """Columns of ``table``: pts, dts, duration, key; in the order of the file."""
     pts, dts, durations = table[:, 0], table[:, 1], np.where(table[:, 2] > 0, table[:, 2], unit)
     order = np.argsort(pts, kind="stable")
@@ -173,8 +183,7 @@ def _times(
         times = pts[order]
         keys = table[order][table[order, 3] > 0, :2]
         keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
-        last = int(durations[order[-1]])
-        return PacketIndex(times, last, keys, derived=False, breaks_off=breaks_off, headless=headless)
+        return PacketIndex(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
     if pts[order[0]] != _NO_TIME:
         what, times = "repeated times: each is moved behind the one before", pts[order]
     elif bool((dts != _NO_TIME).all()):
@@ -184,7 +193,7 @@ def _times(
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
     times, last = _strictly_ascending(times), int(durations[-1])
-    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off, headless=headless)
+    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off)
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,9 +20,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.decode.color_tags import colour_of
+from pipeline.decode.field_order import INTERLACED_ORDERS, order_shown
 from pipeline.decode.open import choose_stream, open_decoder_context, open_input
 from pipeline.decode.packet_index import PacketIndex, index_packets, packets_of
 from pipeline.decode.planes import bit_depth, packing
+from pipeline.decode.side_data import description, side_data
 from pipeline.errors import InputError
 from pipeline.notes import warned
 from pipeline.types import StreamInfo
@@ -32,8 +34,6 @@ log = logging.getLogger(__name__)
 _PATIENCE = 300
 """Packets that are tried for a first picture: ten seconds of an open group of pictures."""
 _PICTURE_DATA = (Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL)
-INTERLACED_ORDERS = (2, 3, 4, 5)
-"""FFmpeg's AVFieldOrder of interlaced streams: top or bottom field first, coded in either order"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PictureTags:
     content_light: tuple[int, int] | None
     """Maximum and frame-average light level in cd/m2."""
     field_order: int
-    """AVFieldOrder as the decoder states it, see INTERLACED_ORDERS."""
+    """AVFieldOrder as the first picture says it, else the container; see INTERLACED_ORDERS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Source:
     """The container's tags."""
     video_streams: int
     """Video streams in the file, attached pictures included."""
+    side_data: Mapping[str, str]
+    """What the container says of the stream beside its codec, by FFmpeg's names; see ``side_data``."""
 
     @property
     def path(self) -> Path:
@@ -91,9 +93,10 @@ def open_source(path: Path, stream: int | None = None) -> Source:
         return Source(
             info=_stream_info(video, frame, packets, path),
             packets=packets,
-            tags=_picture_tags(frame, video.codec_context.field_order),
+            tags=_picture_tags(frame, video.codec_context),
             metadata=dict(container.metadata),
             video_streams=len(container.streams.video),
+            side_data=side_data(description(container), video.index),
         )
 
 
@@ -167,7 +170,7 @@ def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:
     return None if abs(counted * 2 - rate) < 0.02 * rate else rate
 
 
-def _picture_tags(frame: VideoFrame, field_order: int) -> PictureTags:
+def _picture_tags(frame: VideoFrame, context: VideoCodecContext) -> PictureTags:
     held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
     side = {kind: bytes(memoryview(held[kind])) for kind in _PICTURE_DATA if kind in held}
     matrix = side.get(Type.DISPLAYMATRIX)
@@ -176,7 +179,7 @@ def _picture_tags(frame: VideoFrame, field_order: int) -> PictureTags:
         display_matrix=tuple(np.frombuffer(matrix, "=i4").tolist()) if matrix else None,
         mastering_display=side.get(Type.MASTERING_DISPLAY_METADATA),
         content_light=tuple(np.frombuffer(light, "=u4")[:2].tolist()) if light else None,
-        field_order=field_order,
+        field_order=order_shown(frame, context.name, context.field_order),
     )
 
 
@@ -189,6 +192,7 @@ class _FirstPicture:
         self._decoder = open_decoder_context(stream)
         self._decoder.thread_count = 1  # threads would want as many packets first
         self._picture: VideoFrame | None = None
+        self._key_seen = False
         self._tried = 0
 
     @property
@@ -221,7 +225,9 @@ class _FirstPicture:
     def _try(self, packet: Packet[Any]) -> None:
         if packet.has_sidedata("encryption_info"):
             raise InputError(f"{self._path}: stream {self._stream.index} is encrypted; decrypt it first")
-        self._picture = _decoded(self._decoder, packet)
+        self._key_seen = self._key_seen or packet.is_keyframe or self._tried >= _PATIENCE // 2
+        if self._key_seen:  # before a key frame some decoders give grey
+            self._picture = _decoded(self._decoder, packet)
         self._tried += 1
         if self._tried > _PATIENCE:
             self.picture()

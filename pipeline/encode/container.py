@@ -59,9 +59,17 @@ def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def container_options(
-    container: str, source: InputContainer, tags: Mapping[str, str], cut: Cut, lost: list[str]
+    container: str,
+    source: InputContainer,
+    tags: Mapping[str, str],
+    cut: Cut,
+    lost: list[str],
+    boxes: bool = False,
 ) -> dict[str, str]:
-    """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``."""
+    """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``.
+
+    With ``boxes`` MP4 takes what stands beside the codec in boxes that are not part of its standard.
+    """
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
     if container == "nut" and cut.start_s is None and early_sound(Path(source.name)):
@@ -76,6 +84,8 @@ def container_options(
     # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
     clock = common if common < 1 << 31 else max(clocks)
     options = {"movie_timescale": str(clock)}
+    if boxes:
+        options["strict"] = "unofficial"
     known = _MOV_TAGS if container == "mov" else _MP4_TAGS
     free = [name for name in tags if name.lower().split("-")[0] not in known]
     if free and any(is_cover(stream) for stream in source.streams.video):
