@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _PATIENCE = 300
 """Packets that are tried for a first picture: ten seconds of an open group of pictures."""
-_PICTURE_DATA = (Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL)
+_PICTURE_DATA = (Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, pa
     context, time_base, pix_fmt = video.codec_context, video.time_base, frame.format.name
     assert time_base is not None
     rate = _rate(video, packets)
+    rotation, mirrored = _orientation(frame, path)
     duration = int(packets.pts[-1] - packets.pts[0]) + packets.last_duration
     return StreamInfo(
         path=path,
@@ -147,7 +149,8 @@ def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, pa
         codec=context.name,
         width=frame.width,
         height=frame.height,
-        rotation=_quarter_turns(frame, path),
+        rotation=rotation,
+        mirrored=mirrored,
         sample_aspect=video.sample_aspect_ratio or Fraction(1),
         pix_fmt=pix_fmt,
         bit_depth=bit_depth(packing(pix_fmt).planar),
@@ -173,10 +176,9 @@ def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:
 def _picture_tags(frame: VideoFrame, context: VideoCodecContext) -> PictureTags:
     held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
     side = {kind: bytes(memoryview(held[kind])) for kind in _PICTURE_DATA if kind in held}
-    matrix = side.get(Type.DISPLAYMATRIX)
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
     return PictureTags(
-        display_matrix=tuple(np.frombuffer(matrix, "=i4").tolist()) if matrix else None,
+        display_matrix=_display_matrix(frame),
         mastering_display=side.get(Type.MASTERING_DISPLAY_METADATA),
         content_light=tuple(np.frombuffer(light, "=u4")[:2].tolist()) if light else None,
         field_order=order_shown(frame, context.name, context.field_order),
@@ -242,10 +244,24 @@ def _decoded(decoder: VideoCodecContext, packet: object) -> VideoFrame | None:
     return frames[0] if frames else None
 
 
-def _quarter_turns(frame: VideoFrame, path: Path) -> int:
-    turns = round(frame.rotation / 90)
-    if frame.rotation % 90:
+def _orientation(frame: VideoFrame, path: Path) -> tuple[int, bool]:
+    """Quarter turns counter-clockwise in degrees, and whether left and right change places after them."""
+    matrix = _display_matrix(frame)
+    if matrix is None:
+        return 0, False
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    mirrored = a * d - b * c < 0
+    degrees = -math.degrees(math.atan2(b, -a if mirrored else a))
+    turns = round(degrees / 90)
+    if abs(degrees - 90 * turns) >= 1:
         warned(
-            log, "%s is turned by %d degrees; faces are sought at %d", path.name, frame.rotation, 90 * turns
+            log, "%s is turned by %d degrees; faces are sought at %d", path.name, round(degrees), 90 * turns
         )
-    return 90 * turns % 360
+    return 90 * turns % 360, mirrored
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
+    if Type.DISPLAYMATRIX not in held:
+        return None
+    return tuple(np.frombuffer(bytes(memoryview(held[Type.DISPLAYMATRIX])), "=i4").tolist())

@@ -50,7 +50,7 @@ class ContactSheet:
         if count % stride:
             return
         pictures = self._pictures.setdefault(track, [])
-        pictures.append(_cut(frame, box, self._info.rotation))
+        pictures.append(_cut(frame, box, self._info))
         if len(pictures) >= 2 * _SHOWN:
             del pictures[1::2]
             self._strides[track] = 2 * stride
@@ -81,7 +81,7 @@ class ContactSheet:
             raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _cut(frame: Frame, box: Box, rotation: int) -> Picture:
+def _cut(frame: Frame, box: Box, info: StreamInfo) -> Picture:
     """(_CELL_PX, _CELL_PX, 3) RGB around a face, upright, black beyond the picture."""
     height, width = frame.planes[0].shape
     convert = conversion(frame.pix_fmt, frame.colour, width, height)
@@ -96,7 +96,7 @@ def _cut(frame: Frame, box: Box, rotation: int) -> Picture:
     planes = [frame.planes[0][y0:y1, x0:x1]]
     for plane in frame.planes[1 : convert.format.colour_planes]:
         planes.append(plane[y0 // step_y : -(-y1 // step_y), x0 // step_x : -(-x1 // step_x)])
-    rgb = upright(convert.to_rgb(planes).clamp(0, 1), rotation)
+    rgb = upright(convert.to_rgb(planes).clamp(0, 1), info.rotation, info.mirrored)
     picture = (rgb * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     scale = _CELL_PX / max(picture.shape[:2])
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
