@@ -139,6 +139,12 @@ class EncodeConfig(_Section):
     )
     preset: str | None = Field(None, min_length=1, description="speed, in the encoder's words; null: its own")
     audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
+    keep_streams: bool = Field(
+        False, description="pixelize, protect: other pictures are taken along, uncovered"
+    )
+    keep_metadata: bool = Field(
+        False, description="pixelize, protect: tags and data of places, devices, people are taken along"
+    )
     prefetch_frames: int = Field(8, ge=1, le=256, description="frames painted ahead, in a thread")
 
 

@@ -16,8 +16,9 @@ from pipeline.types import ManualRegion
 
 
 def default_target(source: Path, mode: str = "reconstruct") -> Path:
-    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
-    return source.with_name(f"{source.stem}.{mode}{source.suffix}")
+    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source; MXF becomes MOV."""
+    suffix = ".mov" if source.suffix.lower() == ".mxf" else source.suffix
+    return source.with_name(f"{source.stem}.{mode}{suffix}")
 
 
 def restorer_for(settings: Resolved) -> str:

@@ -7,7 +7,7 @@ codes and Dolby Vision's RPU are told so. They are read from packets as they are
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.decode.bits import length_size, nal_units, unescaped
 
@@ -41,8 +41,17 @@ class PictureData:
     rpu: bytes | None = None
     """Dolby Vision's NAL unit, with its header."""
 
+    def without_private(self) -> PictureData:
+        """Without messages of which only their writer knows what they tell (drones write places there)."""
+        return replace(self, messages=tuple(m for m in self.messages if m[0] != _UNREGISTERED))
+
     def __bool__(self) -> bool:
         return bool(self.messages) or self.rpu is not None
+
+
+def is_encoder_note(payload: bytes) -> bool:
+    """True for unregistered user data in which an encoder names itself and its settings."""
+    return payload[:16] in _ENCODER_NOTES
 
 
 class PictureDataReader:
@@ -97,7 +106,7 @@ def _messages(data: bytes) -> list[tuple[int, bytes]]:
         kind, size = numbers
         payload = data[at : at + size]
         at += size
-        notes = kind == _UNREGISTERED and payload[:16] in _ENCODER_NOTES
+        notes = kind == _UNREGISTERED and is_encoder_note(payload)
         if kind in _CARRIED and len(payload) == size and not notes:
             found.append((kind, payload))
     return found

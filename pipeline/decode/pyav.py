@@ -84,6 +84,11 @@ class PyAVDecoder:
         if due < end or self._packets.breaks_off is not None:
             self._missing(due)
 
+    def pictures(self, first: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Pictures as FFmpeg gives them with their positions, ascending, from ``first`` or before it on;
+        without those that cannot be decoded."""
+        return self._pictures(first)
+
     def close(self) -> None:
         """No more frames: iterators that are still open raise ValueError and let go of the file."""
         self._closed = True

@@ -26,6 +26,10 @@ class EncodeSettings:
     gpu: int | None = None
     """Where the codec is ``auto``: encode on this NVIDIA GPU if it has an encoder (NVENC)."""
     audio: Literal["copy", "drop"] = "copy"
+    keep_streams: bool = True
+    """False: other pictures than the processed one stay behind, covers and attached files too."""
+    keep_metadata: bool = True
+    """False: tags and data of places, devices and people stay behind."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""
 
@@ -41,6 +45,11 @@ class Encoder(Protocol):
     @property
     def lost(self) -> tuple[str, ...]:
         """Sentences about what of the source the output cannot carry."""
+        ...
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Sentences about what of the source was left behind, as the settings ask."""
         ...
 
     def open(self) -> None:

@@ -44,6 +44,10 @@ def container_format(path: Path) -> str:
     except ValueError as error:
         what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
         raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
+    if name.startswith("mxf"):
+        raise OutputError(
+            f"{path}: MXF is read and not written; end the name in .mov, which takes the same sound"
+        )
     if many:  # playlists and series of pictures, which FFmpeg writes past us
         raise OutputError(f"{path}: {name} is more than one file; end the name in .mp4, .mkv, .mov or .webm")
     return name

@@ -20,6 +20,8 @@ from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.decode.open import codec_name, is_cover, open_input
+from pipeline.encode import EncodeSettings
+from pipeline.encode.release import stream_name, withheld
 from pipeline.notes import warned
 from pipeline.types import StreamInfo
 
@@ -78,12 +80,13 @@ class OtherStreams:
     one held at most, whatever the source's interleaving. Raises InputError on opening.
     """
 
-    def __init__(self, info: StreamInfo, cut: Cut, audio: bool) -> None:
+    def __init__(self, info: StreamInfo, cut: Cut, settings: EncodeSettings) -> None:
         self.source: InputContainer = open_input(info.path)
         self.lost: list[str] = []
+        self.removed: list[str] = []
         self._info = info
         self._cut = cut
-        self._audio = audio
+        self._settings = settings
         self._targets: dict[int, Stream] = {}
         self._ends: dict[int, int] = {}
         self._filler_bytes: dict[int, int] = {}
@@ -92,10 +95,14 @@ class OtherStreams:
 
     def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
         """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
-        name = f"{stream.type} stream {stream.index} ({codec_name(stream)})"
-        if stream.type == "audio" and not self._audio:
+        name = stream_name(stream)
+        if stream.type == "audio" and self._settings.audio == "drop":
+            self.removed.append(f"{name}, as asked")
             return
         if is_rewritten_by_muxer(stream, self.source):
+            return
+        if (reason := withheld(stream, self._settings)) is not None:
+            self.removed.append(f"{name}: {reason}")
             return
         matroska = out.format.name == "matroska"
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ from pipeline.encode.container import (
 from pipeline.encode.passthrough import OtherStreams, cut_of
 from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
+from pipeline.encode.release import released_tags
 from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
 from pipeline.errors import OutputError
 from pipeline.notes import decided, warned
@@ -86,6 +87,7 @@ class PyAVEncoder:
         self._settings = settings or EncodeSettings()
         self._format = container_format(path)
         self._lost: list[str] = []
+        self._removed: list[str] = []
         self._last_pts: int | None = None
         self._end_pts = end_pts
         self._complete = False
@@ -102,7 +104,7 @@ class PyAVEncoder:
         """Begin the file: choose the encoder, declare all streams, write the header."""
         self._opened.callback(self._part.discard)
         self._part.create()
-        self._others = OtherStreams(self._info, self._cut, audio=self._settings.audio == "copy")
+        self._others = OtherStreams(self._info, self._cut, self._settings)
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
         self._opened.callback(self._close_container)
@@ -119,6 +121,11 @@ class PyAVEncoder:
     def lost(self) -> tuple[str, ...]:
         """Sentences about what of the source the output cannot carry."""
         return (*self._lost, *self._others.lost)
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Sentences about what of the source was left behind, as the settings ask."""
+        return (*self._removed, *self._others.removed)
 
     @property
     def encoder(self) -> str:
@@ -201,7 +208,7 @@ class PyAVEncoder:
         info, source = self._info, self._others.source
         tags = with_field_order(self._source)
         place = chroma_place(source, info.stream_index)
-        titles = passthrough_tags(self._source.metadata) | dict(self._settings.metadata)
+        titles = self._tags(self._source.metadata, "") | dict(self._settings.metadata)
         options = container_options(
             self._format, source, titles, self._cut, self._lost, boxes=bool(self._source.side_data)
         )
@@ -209,6 +216,7 @@ class PyAVEncoder:
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
             lost: list[str] = []
             self._others.lost.clear()
+            self._others.removed.clear()
             out = av.open(
                 self._part, "w", format=self._format, container_options=options, buffer_size=_WRITE_BYTES
             )
@@ -219,9 +227,9 @@ class PyAVEncoder:
                     encoding |= {} if self._may_reorder(out) else {"bf": "0"}
                     video = add_video(out, choice, self._source, tags, stream, encoding)
                     video.stream.disposition = stream.disposition
-                    video.stream.metadata.update(passthrough_tags(stream.metadata))
+                    video.stream.metadata.update(self._tags(stream.metadata, stream.type))
                 else:
-                    self._others.add(stream, passthrough_tags(stream.metadata), out)
+                    self._others.add(stream, self._tags(stream.metadata, stream.type), out)
             try:
                 video.open()
             except (FFmpegError, ValueError) as error:
@@ -251,6 +259,15 @@ class PyAVEncoder:
             f"no encoder for {info.width}x{info.height} {info.pix_fmt} in {self._format} "
             f"({', '.join(failures) or 'none fits'}); choose another --codec or --preset, or write to .mkv"
         )
+
+    def _tags(self, tags: Mapping[str, str], kind: str) -> dict[str, str]:
+        """Those that are taken along; the others are named among what was removed."""
+        carried = passthrough_tags(tags)
+        released = released_tags(carried, self._settings, kind)
+        for name in carried.keys() - released.keys():
+            if (sentence := f"tag {name} ({kind or 'file'})") not in self._removed:
+                self._removed.append(sentence)
+        return released
 
     def _may_reorder(self, out: OutputContainer) -> bool:
         """False where frames must be coded in the order of showing to keep their times.
@@ -306,6 +323,8 @@ class PyAVEncoder:
         data = self._carrier.of(packet.pts + self._shift_pts, dts)
         if not self._video.carries_rpu:
             data = replace(data, rpu=None)
+        if not self._settings.keep_metadata:
+            data = data.without_private()
         return with_picture_data(packet, data, self._video.codec)
 
     def _duration(self, packet: Packet[Any]) -> int:

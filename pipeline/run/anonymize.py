@@ -181,6 +181,8 @@ class Anonymization:
             tracks=self.recorder.records(stages.info),
             releases=_releases(stages),
             gate=self._gate,
+            removed=[] if made is None else made.removed,
+            look_at=[] if made is None else made.look_at,
         )
 
     def published(self) -> None:
@@ -197,6 +199,7 @@ class Anonymize:
     notice: str = NOTICE
     quick: bool = True
     """Faces are a small part of a picture."""
+    covers: bool = True
     writes: bool = True
     """False: a preview, whose frames lie on the host and whose output nobody checks."""
 

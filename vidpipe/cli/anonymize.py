@@ -131,6 +131,10 @@ def _summary(report: AnonymizeReport) -> str:
             f"no uncovered face found again in the output{beside}; looked at {gate.frames_examined} of "
             f"{gate.frames_decoded} frames"
         )
+    if report.removed:
+        lines.append(f"left behind: {'; '.join(report.removed)}")
+    if report.look_at:
+        lines.append(f"look at these yourself: {'; '.join(report.look_at)}")
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))

@@ -90,6 +90,23 @@ Audio = Annotated[
     ),
 ]
 
+KeepStreams = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-streams",
+        help="Take covers, thumbnails and other pictures along, uncovered.",
+        show_default=False,
+    ),
+]
+KeepMetadata = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-metadata",
+        help="Take tags and data of places, devices and people along.",
+        show_default=False,
+    ),
+]
+
 Finder = Annotated[
     str | None,
     typer.Option(
@@ -217,6 +234,8 @@ _SETTINGS = {
     "crf": "encode.crf",
     "preset": "encode.preset",
     "audio": "encode.audio",
+    "keep_streams": "encode.keep_streams",
+    "keep_metadata": "encode.keep_metadata",
     "finder": "faces.finder",
     "min_face": "faces.min_face_px",
     "det_threshold": "faces.min_score",

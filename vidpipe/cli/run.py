@@ -25,7 +25,7 @@ EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio")
 RESTORING = ("net",)
 COVERING = (
     *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold"),
-    *("fill_before", "fill_after", "gate"),
+    *("fill_before", "fill_after", "gate", "keep_streams", "keep_metadata"),
 )
 PROTECTING = ("hold", "epsilon", "perturb")
 CHOOSING = ("exclude_region", "during", "keep", "only", "tracks", "preview")
@@ -148,6 +148,8 @@ def run(
     crf: options.Crf = None,
     preset: options.Preset = None,
     audio: options.Audio = None,
+    keep_streams: options.KeepStreams = None,
+    keep_metadata: options.KeepMetadata = None,
     as_json: options.Json = False,
     no_progress: NoProgress = False,
     verbose: options.Verbose = 0,
