@@ -51,6 +51,8 @@ class PacketIndex:
     """Packets carry more than pictures, see ``pipeline.decode.picture_data``."""
     regular: bool = True
     """Each packet is one frame of ``pts``."""
+    edited: bool = False
+    """The file's edit list leaves packets out after the first one that it shows."""
 
     def without(self, before: int) -> PacketIndex:
         """The index of the frames from pts ``before`` on."""
@@ -96,7 +98,13 @@ def index_packets(
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
     index = _times(table[headless:], _unit(stream), path, breaks_off)
     regular = len(index.pts) == rows.read
-    return replace(index, headless=headless, picture_data=rows.picture_data, regular=regular)
+    return replace(
+        index,
+        headless=headless,
+        picture_data=rows.picture_data,
+        regular=regular,
+        edited=rows.edited,
+    )
 
 
 class _Rows:
@@ -115,6 +123,7 @@ class _Rows:
         self.ends_incomplete = False
         """The last packet lacks a part."""
         self.picture_data = False
+        self.edited = False
 
     def add(self, packet: Packet[Any]) -> None:
         self._begins_with_key |= self.read == 0 and packet.is_keyframe
@@ -124,6 +133,7 @@ class _Rows:
         if self._read_data is not None and not self.picture_data:
             self.picture_data = bool(self._read_data(bytes(memoryview(packet)[:HEAD_BYTES])))
         if packet.is_discard:  # outside the file's edit list: decoders drop it
+            self.edited |= bool(self._values)
             return
         if shown:
             pts = _NO_TIME if packet.pts is None else packet.pts

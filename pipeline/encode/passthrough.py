@@ -20,6 +20,7 @@ from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.decode.open import codec_name, is_cover, open_input
+from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.release import stream_name, withheld
 from pipeline.notes import warned
@@ -73,6 +74,23 @@ def early_sound(path: Path) -> dict[int, str]:
     return early
 
 
+class Shown:
+    """Which packets of a file's streams its edit lists show.
+
+    Those before the first one that is shown stay, since a decoder needs them for it; those that a later edit
+    leaves out do not.
+    """
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+
+    def __call__(self, packet: Packet[Any]) -> bool:
+        if not packet.is_discard:
+            self._begun.add(packet.stream_index)
+            return True
+        return packet.stream_index not in self._begun
+
+
 class OtherStreams:
     """A second reader of the source, which feeds the output with all other streams' packets.
 
@@ -80,8 +98,12 @@ class OtherStreams:
     one held at most, whatever the source's interleaving. Raises InputError on opening.
     """
 
-    def __init__(self, info: StreamInfo, cut: Cut, settings: EncodeSettings) -> None:
+    def __init__(self, source: Source, cut: Cut, settings: EncodeSettings) -> None:
+        info = source.info
         self.source: InputContainer = open_input(info.path)
+        self._edited = source.packets.edited
+        self._shown = Shown()
+        self._last_dts: dict[int, int] = {}
         self.lost: list[str] = []
         self.removed: list[str] = []
         self._info = info
@@ -168,7 +190,7 @@ class OtherStreams:
         for stream in self.source.streams:
             if stream.index not in self._targets:
                 stream.discard = Discard.all
-        if self._cut.start_s:
+        if self._cut.start_s and not self._edited:
             self.source.seek(int(self._cut.start_s * av.time_base))
         packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
         while True:
@@ -180,7 +202,8 @@ class OtherStreams:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
-            if packet.size > self._filler_bytes.get(packet.stream_index, 0) and self._placed(packet):
+            filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
+            if not filler and self._shown(packet) and self._placed(packet):
                 yield packet
 
     def _placed(self, packet: Packet[Any]) -> bool:
@@ -201,8 +224,18 @@ class OtherStreams:
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
             self._ends[stream.index] = time + (packet.duration or 0)
+            self._after_last(packet)
         packet.stream = self._targets[stream.index]
         return True
+
+    def _after_last(self, packet: Packet[Any]) -> None:
+        """Where one edit ends and the next one begins, a packet may begin before the last one's time."""
+        last, dts = self._last_dts.get(packet.stream.index), packet.dts
+        assert dts is not None
+        if self._edited and last is not None and dts <= last:
+            packet.dts = dts = last + 1
+            packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        self._last_dts[packet.stream.index] = dts
 
     def _add_cover(self, stream: VideoStream, out: OutputContainer) -> None:
         """Matroska keeps covers as attached files."""

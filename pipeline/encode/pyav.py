@@ -104,7 +104,7 @@ class PyAVEncoder:
         """Begin the file: choose the encoder, declare all streams, write the header."""
         self._opened.callback(self._part.discard)
         self._part.create()
-        self._others = OtherStreams(self._info, self._cut, self._settings)
+        self._others = OtherStreams(self._source, self._cut, self._settings)
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
         self._opened.callback(self._close_container)

@@ -18,7 +18,7 @@ from av.stream import AttachmentStream, Stream
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
 from pipeline.encode.items import Item, State, item
-from pipeline.encode.passthrough import Cut, is_rewritten_by_muxer
+from pipeline.encode.passthrough import Cut, Shown, is_rewritten_by_muxer
 from pipeline.encode.release import stream_name, withheld
 
 _SAME_TIME_S = 1e-3
@@ -122,13 +122,14 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
         if isinstance(track.stream, AttachmentStream):
             track.digest.update(track.stream.data)
     packets = container.demux([t.stream for t in tracks.values()]) if tracks else iter(())
+    shown = Shown()
     while True:
         try:
             packet = next(packets)
         except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
             return list(tracks.values())
         track = tracks[packet.stream.index]
-        if packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
+        if not shown(packet) or packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
             continue
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
