@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.source import Source, same_stream
@@ -124,7 +125,7 @@ class PyAVDecoder:
         keys = self._packets.keys
         before = int(np.searchsorted(keys[:, 0], self.info.pts[first], side="right")) - 1
         # Frames of an open group may precede its key frame: the first group needs no seek at all.
-        return int(keys[before, 1]) if before > 0 else None
+        return int(keys[before, 1]) if before > 0 and not self._packets.pieces else None
 
     def _numbered(self, start: int | None) -> Iterator[tuple[int, VideoFrame]]:
         with open_input(self.info.path) as container:
@@ -133,7 +134,8 @@ class PyAVDecoder:
                 container.seek(start, stream=stream)
             counted = 0
             headless = self._packets.headless if start is None else 0
-            for picture in _decode(container, open_decoder_context(stream), stream, headless):
+            clock = Clock(self._packets.pieces)
+            for picture in _decode(container, open_decoder_context(stream), stream, headless, clock):
                 if self._packets.derived or picture.pts is None:
                     index = counted
                 else:
@@ -181,7 +183,7 @@ class PyAVDecoder:
 
 
 def _decode(
-    container: InputContainer, decoder: VideoCodecContext, stream: VideoStream, headless: int
+    container: InputContainer, decoder: VideoCodecContext, stream: VideoStream, headless: int, clock: Clock
 ) -> Iterator[VideoFrame]:
     """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time.
 
@@ -197,6 +199,7 @@ def _decode(
         except (StopIteration, FFmpegError):
             break
         headless = 0 if packet.is_keyframe else headless
+        clock.move(packet)
         if packet.size and not headless:
             yield from _pictures_in(decoder, packet)
     yield from _pictures_in(decoder, None)

@@ -19,6 +19,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from pipeline.decode.clock import Clock
 from pipeline.decode.open import codec_name, is_cover, open_input
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
@@ -101,7 +102,8 @@ class OtherStreams:
     def __init__(self, source: Source, cut: Cut, settings: EncodeSettings) -> None:
         info = source.info
         self.source: InputContainer = open_input(info.path)
-        self._edited = source.packets.edited
+        self._clock = Clock(source.packets.pieces)
+        self._in_pieces = source.packets.edited or bool(source.packets.pieces)
         self._shown = Shown()
         self._last_dts: dict[int, int] = {}
         self.lost: list[str] = []
@@ -190,7 +192,7 @@ class OtherStreams:
         for stream in self.source.streams:
             if stream.index not in self._targets:
                 stream.discard = Discard.all
-        if self._cut.start_s and not self._edited:
+        if self._cut.start_s and not self._in_pieces:
             self.source.seek(int(self._cut.start_s * av.time_base))
         packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
         while True:
@@ -202,6 +204,7 @@ class OtherStreams:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
+            self._clock.move(packet)
             filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
             if not filler and self._shown(packet) and self._placed(packet):
                 yield packet
@@ -229,13 +232,19 @@ class OtherStreams:
         return True
 
     def _after_last(self, packet: Packet[Any]) -> None:
-        """Where one edit ends and the next one begins, a packet may begin before the last one's time."""
+        """Where one edit or piece ends and the next one begins, packets may begin before the last one's time."""
         last, dts = self._last_dts.get(packet.stream.index), packet.dts
         assert dts is not None
-        if self._edited and last is not None and dts <= last:
+        if self._in_pieces and last is not None and dts <= last:
+            self._note_overlap()
             packet.dts = dts = last + 1
             packet.pts = dts if packet.pts is None else max(packet.pts, dts)
         self._last_dts[packet.stream.index] = dts
+
+    def _note_overlap(self) -> None:
+        sentence = "other streams overlap where the file's pieces meet: some of their packets are later"
+        if sentence not in self.lost:
+            self.lost.append(sentence)
 
     def _add_cover(self, stream: VideoStream, out: OutputContainer) -> None:
         """Matroska keeps covers as attached files."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from av.error import FFmpegError
@@ -11,8 +10,10 @@ from av.packet import Packet
 from av.stream import Discard
 
 from pipeline.decode.bits import escaped
+from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_input
 from pipeline.decode.picture_data import PictureData, PictureDataReader
+from pipeline.decode.source import Source
 
 CARRYING = ("h264", "hevc")
 """Codecs of outputs into which messages are put."""
@@ -26,16 +27,18 @@ class PictureDataCarrier:
     It holds the data of pictures that the encoder has still to give: as many as either reorders.
     """
 
-    def __init__(self, path: Path, stream_index: int, codec: str, start_pts: int | None) -> None:
-        self._container = open_input(path)
+    def __init__(self, source: Source, start_pts: int | None) -> None:
+        stream_index = source.info.stream_index
+        self._container = open_input(source.path)
+        self._clock = Clock(source.packets.pieces)
         stream = self._container.streams[stream_index]
         for other in self._container.streams:
             if other.index != stream_index:
                 other.discard = Discard.all
-        if start_pts is not None:
+        if start_pts is not None and not source.packets.pieces:
             self._container.seek(start_pts, stream=stream)
         self._packets = self._container.demux(stream)
-        self._read = PictureDataReader(codec, stream.codec_context.extradata)
+        self._read = PictureDataReader(source.info.codec, stream.codec_context.extradata)
         self._waiting: dict[int, PictureData] = {}
         self._ended = False
 
@@ -61,7 +64,9 @@ class PictureDataCarrier:
             packet = None
         if packet is None or not packet.size:
             self._ended = packet is None
-        elif packet.pts is not None:
+            return
+        self._clock.move(packet)
+        if packet.pts is not None:
             self._waiting[packet.pts] = self._read(bytes(packet))
 
 

@@ -32,10 +32,12 @@ _REACH = 2
 _LEVELS = 1.5
 """of 255: what coding may change in the brightness of a place"""
 _OWN = {
-    Type.DISPLAYMATRIX, Type.MOTION_VECTORS, Type.VIDEO_ENC_PARAMS, Type.REGIONS_OF_INTEREST, Type.VIDEO_HINT,
+    Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.MOTION_VECTORS, Type.VIDEO_ENC_PARAMS, Type.REGIONS_OF_INTEREST, Type.VIDEO_HINT,
     Type.DOVI_METADATA,
 }  # fmt: skip
 """Compared elsewhere, or made by the decoder."""
+_LASTING = {"STEREO3D", "SPHERICAL", "AMBIENT_VIEWING_ENVIRONMENT", "ICC_PROFILE", "AFD", "PANSCAN"}
+"""Hold until they are told anew, so how often they are told does not matter."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,8 @@ def compare_pictures(
     yield item("order of fields", _told(ours.fields), _told(theirs.fields))
     for name in sorted(ours.data):
         had, has = ours.data[name], theirs.data[name]
+        if name in _LASTING:
+            has = had if has else 0
         private = name == Type.SEI_UNREGISTERED.name and not settings.keep_metadata
         if private and has < had:
             yield Item(f"picture data {name}", State.REMOVED, f"{had} pictures", f"{has} pictures")

@@ -111,9 +111,7 @@ class PyAVEncoder:
         index = self._source.packets
         if index.picture_data and not index.derived and self._video.codec in CARRYING:
             first = None if self._cut.start_s is None else self._shift_pts
-            self._carrier = PictureDataCarrier(
-                self._info.path, self._info.stream_index, self._info.codec, first
-            )
+            self._carrier = PictureDataCarrier(self._source, first)
             self._opened.callback(self._carrier.close)
         decided(log, "%s: %s in %s", self.path.name, self.encoder, self._format)
 

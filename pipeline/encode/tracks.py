@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 
+from pipeline.decode.clock import Clock, Piece
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
 from pipeline.encode.items import Item, State, item
@@ -50,12 +51,14 @@ def compare_tracks(
     before: InputContainer,
     after: InputContainer,
     processed: tuple[int, int],
+    pieces: Sequence[Piece],
     cut: Cut,
     settings: EncodeSettings,
 ) -> Iterator[Item]:
-    """All streams and attachments but the ``processed`` ones (their indices before and after)."""
-    left = _tracks(after, processed[1], None)
-    for track in _tracks(before, processed[0], cut):
+    """All streams and attachments but the ``processed`` ones (their indices before and after). The clock
+    of the source starts again at ``pieces``."""
+    left = _tracks(after, processed[1], None, ())
+    for track in _tracks(before, processed[0], cut, pieces):
         name = f"{track.stream.type} stream {track.stream.index}"
         reason = withheld(track.stream, settings)
         if reason is not None or (track.stream.type == "audio" and settings.audio == "drop"):
@@ -112,7 +115,9 @@ def _times(name: str, track: _Track, twin: _Track) -> Iterator[Item]:
         yield Item(f"{name} times", state, "as they are", f"off by up to {worst * 1000:.3f} ms")
 
 
-def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[_Track]:
+def _tracks(
+    container: InputContainer, processed: int, cut: Cut | None, pieces: Sequence[Piece]
+) -> list[_Track]:
     tracks = {
         stream.index: _Track(stream)
         for stream in container.streams
@@ -122,12 +127,13 @@ def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[
         if isinstance(track.stream, AttachmentStream):
             track.digest.update(track.stream.data)
     packets = container.demux([t.stream for t in tracks.values()]) if tracks else iter(())
-    shown = Shown()
+    shown, clock = Shown(), Clock(pieces)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
             return list(tracks.values())
+        clock.move(packet)
         track = tracks[packet.stream.index]
         if not shown(packet) or packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
             continue

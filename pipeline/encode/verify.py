@@ -72,7 +72,7 @@ def compare(
         items += _tags("tag", source.metadata, made.metadata, settings)
         processed = info.stream_index, made.info.stream_index
         items += _stream_tags(before.streams[processed[0]], after.streams[processed[1]], settings)
-        items += compare_tracks(before, after, processed, cut, settings)
+        items += compare_tracks(before, after, processed, source.packets.pieces, cut, settings)
     return Verification(tuple(items))
 
 
@@ -89,19 +89,18 @@ def _video(before: Source, after: Source, pts: NDArray[np.int64]) -> Iterator[It
     for name in ("matrix", "primaries", "transfer"):
         yield item(f"colour {name}", getattr(source.colour, name), getattr(made.colour, name))
     yield item("colour range", _range(source), _range(made))
+    if before.tags.mastering_display is not None:
+        same = before.tags.mastering_display == after.tags.mastering_display
+        yield item("mastering display", "there", "there" if same else "none")
+    if before.tags.content_light is not None:
+        yield item("light levels", before.tags.content_light, after.tags.content_light)
     for name, value in before.side_data.items():
-        if name != DISPLAY_MATRIX and not _told_by_pictures(name, before, after):
+        if name not in {DISPLAY_MATRIX, MASTERING, LIGHT}:
             yield item(name, value, after.side_data.get(name))
 
 
 def _orientation(info: StreamInfo) -> str:
     return f"{info.rotation}{' mirrored' if info.mirrored else ''}"
-
-
-def _told_by_pictures(name: str, before: Source, after: Source) -> bool:
-    """Light levels may stand in the container or in the pictures."""
-    told = {MASTERING: "mastering_display", LIGHT: "content_light"}.get(name)
-    return told is not None and getattr(before.tags, told) == getattr(after.tags, told)
 
 
 def _range(info: StreamInfo) -> str:
