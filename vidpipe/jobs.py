@@ -8,7 +8,7 @@ from export.networks import find
 from export.select import default_net, engine_for
 from nets.registry import shipped_restorers
 from pipeline.config import Resolved
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.run.job import AnonymizeJob, ReconstructJob, Selection
 from pipeline.run.track_records import FaceTrackRecord
@@ -16,7 +16,12 @@ from pipeline.types import ManualRegion
 
 
 def default_target(source: Path, mode: str = "reconstruct") -> Path:
-    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source; MXF becomes MOV."""
+    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source; MXF becomes MOV.
+
+    Raises InputError where ``source`` names no file.
+    """
+    if not source.name:
+        raise InputError(f"{source} is a folder; name a video file in it")
     suffix = ".mov" if source.suffix.lower() == ".mxf" else source.suffix
     return source.with_name(f"{source.stem}.{mode}{suffix}")
 

@@ -65,9 +65,19 @@ class Source:
     side_data: Mapping[str, str]
     """What the container says of the stream beside its codec, by FFmpeg's names; see ``side_data``."""
 
+    stamp: tuple[int, int]
+    """Size of the file in bytes and time of its last change, as it was opened."""
+
     @property
     def path(self) -> Path:
         return self.info.path
+
+    def check_unchanged(self) -> None:
+        """Raises InputError where the file has grown or changed since it was opened."""
+        if _stamp(self.path) != self.stamp:
+            raise InputError(
+                f"{self.path} has changed while it was read; wait until it is complete, or copy it first"
+            )
 
 
 def probe(path: Path, stream: int | None = None) -> StreamInfo:
@@ -81,6 +91,7 @@ def open_source(path: Path, stream: int | None = None) -> Source:
     ``stream`` is an index over streams of all kinds. Without it the default video stream is taken, else the
     largest; attached pictures never. The file is closed again. Raises InputError.
     """
+    stamp = _stamp(path)
     with open_input(path) as container:
         video = choose_stream(container, path, stream)
         if video.time_base is None:
@@ -97,8 +108,17 @@ def open_source(path: Path, stream: int | None = None) -> Source:
             tags=_picture_tags(frame, video.codec_context),
             metadata=dict(container.metadata),
             video_streams=len(container.streams.video),
+            stamp=stamp,
             side_data=side_data(description(container), video.index),
         )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # the caller says what is wrong, where it opens the file
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _decodable(packets: PacketIndex, first: VideoFrame, video: VideoStream, path: Path) -> PacketIndex:

@@ -57,9 +57,14 @@ def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_p
 
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
-    """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags."""
-    chapters = stream.type == "data" and codec_name(stream) == "bin_data" and bool(source.chapters())
-    return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+    """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags.
+
+    To be asked before anything is read: FFmpeg marks the track of a chapter's titles as not to be read.
+    """
+    if stream.type != "data":
+        return False
+    titles = stream.discard == Discard.all and codec_name(stream) == "bin_data" and bool(source.chapters())
+    return titles or "timecode" in stream.metadata
 
 
 def early_sound(path: Path) -> dict[int, str]:

@@ -95,6 +95,7 @@ def _tracks(asked: AnonymizeOptions, source: Path) -> tuple[FaceTrackRecord, ...
 
 def _selection(asked: AnonymizeOptions) -> Selection:
     """Raises UsageError for what cannot be read."""
+    from pipeline.notes import readable
     from pipeline.run.anonymize_sidecar import ChoiceRecord
     from pipeline.run.job import Selection
 
@@ -104,7 +105,7 @@ def _selection(asked: AnonymizeOptions) -> Selection:
         regions=asked.regions,
         excluded=asked.excluded,
         during=asked.during,
-        tracks_from=None if asked.tracks is None else asked.tracks.name,
+        tracks_from=None if asked.tracks is None else readable(asked.tracks.name),
     )
     return Selection(
         keep=tuple(words.keep),
