@@ -51,6 +51,12 @@ def side_data(text: str, stream_index: int) -> Mapping[str, str]:
     return found
 
 
+def codec_tag(container: InputContainer, stream_index: int) -> str | None:
+    """The four letters by which the container names a stream's codec, where it has such."""
+    found = re.search(rf"  Stream #0:{stream_index}\b[^\n]*?\((.{{4}}) / 0x[0-9A-F]+\)", description(container))
+    return found.group(1) if found else None
+
+
 def hidden_edges(data: Mapping[str, str]) -> tuple[int, int, int, int] | None:
     """Pixels that the container hides at the top, bottom, left and right of the picture."""
     if (text := data.get(CROPPING)) is None:

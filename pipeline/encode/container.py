@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from math import lcm
@@ -60,6 +61,43 @@ def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
         for name, value in tags.items()
         if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)
     }
+
+
+def moved_tags(tags: Mapping[str, str], info: StreamInfo, cut: Cut, lost: list[str]) -> dict[str, str]:
+    """The tags with the time code of the first frame that is kept; one that cannot be told goes to ``lost``."""
+    made = dict(tags)
+    for name, value in tags.items():
+        if name.lower() == "timecode" and cut.start_s is not None:
+            frames = round((cut.start_s - info.pts[0] * info.time_base) * info.rate)
+            moved = moved_timecode(value, frames, info.rate)
+            if moved is not None:
+                made[name] = moved
+                continue
+            del made[name]
+            lost.append(f"time code {value} cannot be moved to the first frame that is kept")
+    return made
+
+
+def moved_timecode(text: str, frames: int, rate: Fraction) -> str | None:
+    """A time code (SMPTE 12M, ``HH:MM:SS:FF``, ``;`` before the frames where numbers are dropped) some frames
+    later; None for a text that is none."""
+    found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", text)
+    nominal = round(rate)
+    if found is None or nominal < 1:
+        return None
+    hours, minutes, seconds, frame = (int(found.group(k)) for k in (1, 2, 3, 5))
+    per_minute = nominal * 60
+    dropped = round(nominal / 15) if found.group(4) != ":" else 0  # 2 of 30, 4 of 60
+    count = ((hours * 60 + minutes) * 60 + seconds) * nominal + frame
+    count -= dropped * (hours * 54 + minutes - minutes // 10)
+    count += frames
+    tens, rest = divmod(count, per_minute * 10 - 9 * dropped)
+    if dropped and rest >= per_minute:
+        rest += dropped * (1 + (rest - per_minute) // (per_minute - dropped))
+    count = tens * per_minute * 10 + rest
+    whole, frame = divmod(count, nominal)
+    hours, minutes, seconds = whole // 3600 % 24, whole // 60 % 60, whole % 60
+    return f"{hours:02}:{minutes:02}:{seconds:02}{found.group(4)}{frame:02}"
 
 
 def container_options(

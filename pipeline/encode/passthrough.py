@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from pipeline.decode.clock import Clock
 from pipeline.decode.open import codec_name, is_cover, open_input
+from pipeline.decode.side_data import codec_tag
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.release import stream_name, withheld
@@ -64,7 +65,7 @@ def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
     if stream.type != "data":
         return False
     titles = stream.discard == Discard.all and codec_name(stream) == "bin_data" and bool(source.chapters())
-    return titles or "timecode" in stream.metadata
+    return titles or ("timecode" in stream.metadata and codec_tag(source, stream.index) == "tmcd")
 
 
 def early_sound(path: Path) -> dict[int, str]:

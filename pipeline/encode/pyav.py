@@ -35,6 +35,7 @@ from pipeline.encode.container import (
     container_format,
     container_options,
     cut_chapters,
+    moved_tags,
     passthrough_tags,
 )
 from pipeline.encode.passthrough import OtherStreams, cut_of
@@ -265,7 +266,10 @@ class PyAVEncoder:
         for name in carried.keys() - released.keys():
             if (sentence := f"tag {name} ({kind or 'file'})") not in self._removed:
                 self._removed.append(sentence)
-        return released
+        lost: list[str] = []
+        moved = moved_tags(released, self._info, self._cut, lost)
+        self._lost += [sentence for sentence in lost if sentence not in self._lost]
+        return moved
 
     def _may_reorder(self, out: OutputContainer) -> bool:
         """False where frames must be coded in the order of showing to keep their times.

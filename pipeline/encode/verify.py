@@ -11,7 +11,6 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Stream
 from numpy.typing import NDArray
 
 from pipeline.decode.open import open_input
@@ -19,7 +18,7 @@ from pipeline.decode.planes import packing
 from pipeline.decode.side_data import DISPLAY_MATRIX, LIGHT, MASTERING
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import passthrough_tags
+from pipeline.encode.container import moved_tags, passthrough_tags
 from pipeline.encode.items import Item, State, item
 from pipeline.encode.passthrough import cut_of
 from pipeline.encode.pictures import compare_pictures
@@ -69,9 +68,10 @@ def compare(
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:
             items.append(item("chapters", _chapters(before), _chapters(after)))
-        items += _tags("tag", source.metadata, made.metadata, settings)
+        items += _tags("tag", moved_tags(source.metadata, info, cut, []), made.metadata, settings)
         processed = info.stream_index, made.info.stream_index
-        items += _stream_tags(before.streams[processed[0]], after.streams[processed[1]], settings)
+        ours, theirs = before.streams[processed[0]].metadata, after.streams[processed[1]].metadata
+        items += _stream_tags(moved_tags(ours, info, cut, []), theirs, settings)
         items += compare_tracks(before, after, processed, source.packets.pieces, cut, settings)
     return Verification(tuple(items))
 
@@ -147,7 +147,9 @@ def _tags(
             yield item(f"{name} {key.lower()}", value, got.get(key.lower()))
 
 
-def _stream_tags(before: Stream, after: Stream, settings: EncodeSettings) -> Iterator[Item]:
+def _stream_tags(
+    before: Mapping[str, str], after: Mapping[str, str], settings: EncodeSettings
+) -> Iterator[Item]:
     """Of the processed stream, but those that a muxer gives by itself."""
-    tags = {k: v for k, v in before.metadata.items() if k.lower() not in _GIVEN_TAGS}
-    return _tags("video tag", tags, after.metadata, settings, "video")
+    tags = {k: v for k, v in before.items() if k.lower() not in _GIVEN_TAGS}
+    return _tags("video tag", tags, after, settings, "video")
