@@ -61,5 +61,5 @@ def hidden_edges(data: Mapping[str, str]) -> tuple[int, int, int, int] | None:
     """Pixels that the container hides at the top, bottom, left and right of the picture."""
     if (text := data.get(CROPPING)) is None:
         return None
-    top, bottom, left, right = (int(part) for part in text.split("/"))
+    left, right, top, bottom = (int(part) for part in text.split("/"))  # as FFmpeg lists them
     return (top, bottom, left, right) if any((top, bottom, left, right)) else None

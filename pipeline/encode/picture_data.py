@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
@@ -28,19 +29,29 @@ class PictureDataCarrier:
     """
 
     def __init__(self, source: Source, start_pts: int | None) -> None:
-        stream_index = source.info.stream_index
-        self._container = open_input(source.path)
+        self._source = source
         self._clock = Clock(source.packets.pieces)
-        stream = self._container.streams[stream_index]
-        for other in self._container.streams:
-            if other.index != stream_index:
-                other.discard = Discard.all
-        if start_pts is not None and not source.packets.pieces:
-            self._container.seek(start_pts, stream=stream)
-        self._packets = self._container.demux(stream)
-        self._read = PictureDataReader(source.info.codec, stream.codec_context.extradata)
         self._waiting: dict[int, PictureData] = {}
         self._ended = False
+        keys = source.packets.keys
+        before = -1 if start_pts is None else int(np.searchsorted(keys[:, 0], start_pts, side="right")) - 1
+        self._open()
+        if before > 0 and not source.packets.pieces:
+            stream = self._container.streams[source.info.stream_index]
+            self._container.seek(int(keys[before, 1]), stream=stream)
+            self._step()
+            if min(self._waiting, default=keys[before, 0] + 1) > keys[before, 0]:  # the seek landed too late
+                self._container.close()
+                self._open()
+
+    def _open(self) -> None:
+        self._container = open_input(self._source.path)
+        stream = self._container.streams[self._source.info.stream_index]
+        for other in self._container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        self._packets = self._container.demux(stream)
+        self._read = PictureDataReader(self._source.info.codec, stream.codec_context.extradata)
 
     def of(self, pts: int, dts: int | None) -> PictureData:
         """What belongs to the picture that the source shows at ``pts``. Pictures decoded after ``dts`` are

@@ -14,9 +14,9 @@ def edited(path: Path, edits: Sequence[tuple[int, int]], track: int = 0) -> Path
 
 
 def replaced(path: Path, name: bytes, content: bytes, number: int = 0) -> Path:
-    """Replaces what the ``number``-th box of a name holds; boxes around it grow."""
+    """Replaces what the ``number``-th box of a name in the index holds; boxes around it grow."""
     data = path.read_bytes()
-    at = -1
+    at = data.index(b"moov")
     for _ in range(number + 1):
         at = data.index(name, at + 1)
     start = at - 4
@@ -45,3 +45,11 @@ def parents(data: bytes, place: int) -> list[int]:
         else:
             begin += size
     return found
+
+
+def appended(path: Path, name: bytes, content: bytes) -> Path:
+    """Adds boxes at the end of what the first box of a name holds."""
+    data = path.read_bytes()
+    start = data.index(name, data.index(b"moov")) - 4
+    size = int.from_bytes(data[start : start + 4], "big")
+    return replaced(path, name, data[start + 8 : start + size] + content)
