@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +44,7 @@ class PyAVDecoder:
         self._packets = source.packets
         self._planar = packing(source.info.pix_fmt).planar
         self._closed = False
+        self._aspect: Fraction | None = None
 
     @property
     def info(self) -> StreamInfo:
@@ -135,7 +137,9 @@ class PyAVDecoder:
             counted = 0
             headless = self._packets.headless if start is None else 0
             clock = Clock(self._packets.pieces)
-            for picture in _decode(container, open_decoder_context(stream), stream, headless, clock):
+            context = open_decoder_context(stream)
+            for picture in _decode(container, context, stream, headless, clock):
+                self._look_at_aspect(context, picture)
                 if self._packets.derived or picture.pts is None:
                     index = counted
                 else:
@@ -145,6 +149,18 @@ class PyAVDecoder:
                 counted = index + 1
                 if index < len(self.info.pts):
                     yield index, picture
+
+    def _look_at_aspect(self, context: VideoCodecContext, picture: VideoFrame) -> None:
+        """An output has one shape of pixels: another one in the middle of the stream is noticed once."""
+        shape = context.sample_aspect_ratio
+        if shape and self._aspect and shape != self._aspect and not self.source.noticed:
+            sentence = (
+                f"the shape of pixels changes from {self._aspect} to {shape} at about {picture.time or 0:.1f} s: "
+                f"{self.info.sample_aspect} is written"
+            )
+            self.source.noticed.append(sentence)
+            warned(log, "%s: %s", self.info.path.name, sentence)
+        self._aspect = self._aspect or shape
 
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
         info = self.info

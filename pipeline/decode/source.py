@@ -20,6 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.decode.clock import may_restart
 from pipeline.decode.color_tags import colour_of
 from pipeline.decode.field_order import INTERLACED_ORDERS, order_shown
 from pipeline.decode.open import choose_stream, open_decoder_context, open_input
@@ -65,6 +66,8 @@ class Source:
     side_data: Mapping[str, str]
     """What the container says of the stream beside its codec, by FFmpeg's names; see ``side_data``."""
 
+    noticed: list[str]
+    """Filled while the pictures are decoded: what changes among them and no output can follow."""
     stamp: tuple[int, int]
     """Size of the file in bytes and time of its last change, as it was opened."""
 
@@ -103,11 +106,12 @@ def open_source(path: Path, stream: int | None = None) -> Source:
         frame = first.picture()
         packets = _decodable(packets, frame, video, path)
         return Source(
-            info=_stream_info(video, frame, packets, path),
+            info=_stream_info(container, video, frame, packets, path),
             packets=packets,
             tags=_picture_tags(frame, video.codec_context),
             metadata=dict(container.metadata),
             video_streams=len(container.streams.video),
+            noticed=[],
             stamp=stamp,
             side_data=side_data(description(container), video.index),
         )
@@ -157,7 +161,9 @@ def first_picture(source: Source) -> VideoFrame:
         return first.picture()
 
 
-def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, path: Path) -> StreamInfo:
+def _stream_info(
+    container: InputContainer, video: VideoStream, frame: VideoFrame, packets: PacketIndex, path: Path
+) -> StreamInfo:
     context, time_base, pix_fmt = video.codec_context, video.time_base, frame.format.name
     assert time_base is not None
     rate = _rate(video, packets)
@@ -171,7 +177,7 @@ def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, pa
         height=frame.height,
         rotation=rotation,
         mirrored=mirrored,
-        sample_aspect=video.sample_aspect_ratio or Fraction(1),
+        sample_aspect=_sample_aspect(container, video),
         pix_fmt=pix_fmt,
         bit_depth=bit_depth(packing(pix_fmt).planar),
         colour=colour_of(frame, pix_fmt),
@@ -181,6 +187,12 @@ def _stream_info(video: VideoStream, frame: VideoFrame, packets: PacketIndex, pa
         interlaced=frame.interlaced_frame or context.field_order in INTERLACED_ORDERS,
         duration_s=float(duration * time_base),
     )
+
+
+def _sample_aspect(container: InputContainer, video: VideoStream) -> Fraction:
+    """Of the first picture, where the container does not state one for all: FFmpeg has looked further."""
+    first = video.codec_context.sample_aspect_ratio if may_restart(container) else None
+    return first or video.sample_aspect_ratio or Fraction(1)
 
 
 def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:

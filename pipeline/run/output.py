@@ -102,6 +102,7 @@ def compared(
         warned(log, "%s: %s", job.target.name, sentence)
     return [KeptRecord(name=i.name, state=i.state, source=i.source, output=i.output) for i in result.items], [
         *encoder.lost,
+        *source.noticed,
         *sentences,
     ]
 

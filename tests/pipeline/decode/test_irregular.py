@@ -19,6 +19,8 @@ from pipeline.types import Frame
 from tests.support.clips import Audio, Extras, number_in, write_clip
 from tests.support.remux import changed, remuxed
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 64, "height": 64}
 
 
@@ -186,6 +188,25 @@ def test_a_clock_that_starts_again_goes_on(tmp_path: Path, second_s: float, code
         assert np.diff(decoder.info.pts).tolist() == [3600] * 29
         assert numbers(frames) == [*range(15), *range(15)]
         assert numbers(list(decoder.frames(decoder.info.pts[20]))) == list(range(5, 15))
+
+
+def test_a_shape_of_pixels_that_changes_is_noticed(tmp_path: Path) -> None:
+    parts = []
+    for first, aspect in ((0, Fraction(4, 3)), (100, Fraction(16, 9))):
+        pts = [first + k for k in range(6)]
+        base = Fraction(1, 25)
+        clip = write_clip(tmp_path / "part.ts", pts=pts, time_base=base, sample_aspect=aspect, **SMALL)
+        parts.append(clip.read_bytes())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    with open_decoder(joined) as decoder:
+        assert decoder.info.sample_aspect == Fraction(4, 3)
+        assert len(list(decoder.frames())) == 12
+        (sentence,) = decoder.source.noticed
+    assert "from 4/3 to 16/9" in sentence
+    with open_decoder(clip) as decoder:
+        list(decoder.frames())
+        assert decoder.source.noticed == []
 
 
 def test_what_refers_to_damage_is_never_given_and_what_does_not_is(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.support.boxes import appended, edited
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, video_frame, write_clip
 from tests.support.remux import FAST, remuxed, states, through
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 64, "height": 64}
 CAPTION = b"\xb5\x00\x31GA94\x03\xc1\xff\xfc\x94\x2c\xff"
 HDR10_PLUS = b"\xb5\x00\x3c\x00\x01\x04\x01\x40\x00\x00\x00\x00\x00\x00"
