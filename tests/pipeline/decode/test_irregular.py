@@ -233,3 +233,27 @@ def test_a_file_that_grows_while_it_is_read_is_noticed(tmp_path: Path) -> None:
         file.write(bytes(188))
     with pytest.raises(InputError, match="has changed while it was read"):
         source.check_unchanged()
+
+
+def test_the_end_of_the_clock_of_33_bits_is_no_jump(tmp_path: Path) -> None:
+    first = (1 << 33) - 5 * 3600
+    pts = [first + 3600 * k for k in range(12)]
+    clip = write_clip(tmp_path / "wrap.ts", pts=pts, time_base=Fraction(1, 90_000), **SMALL)
+    with open_decoder(clip) as decoder:
+        assert np.diff(decoder.info.pts).tolist() == [3600] * 11
+        assert numbers(list(decoder.frames())) == list(range(12))
+
+
+def test_a_live_recording_states_no_length(tmp_path: Path) -> None:
+    clip = write_clip(
+        tmp_path / "live.webm", frames=8, codec="libvpx", options={"b": "1M"}, container_options={"live": "1"}, **SMALL
+    )
+    with open_decoder(clip) as decoder:
+        assert decoder.source.packets.breaks_off is None
+        assert len(list(decoder.frames())) == 8
+
+
+def test_tags_that_are_no_utf8_are_read(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", frames=2, extras=Extras(metadata={"title": "cafe"}), **SMALL)
+    clip.write_bytes(clip.read_bytes().replace(b"cafe", b"caf\xe9"))
+    assert open_source(clip).metadata["title"] == "caf\ufffd"
