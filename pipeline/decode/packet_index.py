@@ -6,6 +6,7 @@ import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ class PacketIndex:
 
     def without(self, before: int) -> PacketIndex:
         """The index of the frames from pts ``before`` on."""
-        return replace(self, regular=False, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before])
+        return replace(
+            self, regular=False, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before]
+        )
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -102,7 +105,12 @@ def index_packets(
     if not len(table):
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
     if pieces:
-        warned(log, "%s: its clock starts again %d times; each piece follows the one before", path.name, len(pieces))
+        warned(
+            log,
+            "%s: its clock starts again %d times; each piece follows the one before",
+            path.name,
+            len(pieces),
+        )
     index = _times(table, _unit(stream), path, breaks_off)
     regular = len(index.pts) == rows.read
     return replace(
@@ -165,13 +173,13 @@ class _Rows:
     def on_one_clock(
         self, table: NDArray[np.int64], headless: int, unit: int
     ) -> tuple[NDArray[np.int64], tuple[Piece, ...]]:
-        """The table from row ``headless`` on with the pieces one after the other. Of a further piece, pictures
-        are left out that refer to what came before it."""
+        """The table from row ``headless`` on with the pieces one after the other. Of a further piece,
+        pictures are left out that refer to what came before it."""
         if not self._begins:
             return table[headless:], ()
         starts = [headless, *(max(row, headless) for row, _ in self._begins), len(table)]
         parts, pieces, end = [], [], None
-        for number, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+        for number, (start, stop) in enumerate(pairwise(starts)):
             part = table[start:stop].copy()
             if number:
                 part = _decodable_alone(part, self._intra_only)

@@ -16,7 +16,7 @@ CODECS = ("h264", "hevc", "mpeg2video", "mpeg1video")
 HEAD_BYTES = 1 << 15
 """Messages stand before the first slice of a packet."""
 _CARRIED = {4, 5, 45, 136, 147, 148, 149, 150, 151, 154, 155, 156}
-"""SEI messages that mean the same in H.264 and HEVC, and in another encoding of the picture (H.274, annex D of
+"""SEI messages that mean the same in H.264 and HEVC, and in another encoding of the picture (annex D of
 H.264 and H.265): registered and unregistered user data, frame packing, time code, transfer, ambient light,
 colour volume, projections."""
 _ENCODER_NOTES = (

@@ -77,8 +77,8 @@ class PyAVDecoder:
                 return
             if refers_to_damage:
                 raise InputError(
-                    f"{self._where(index)} is damaged or refers to a frame that is; repair the file, or leave "
-                    "it out with --start and --end"
+                    f"{self._where(index)} is damaged or refers to a frame that is; repair the file, or "
+                    "leave it out with --start and --end"
                 )
             yield self._frame(index, picture)
             due = index + 1
@@ -155,8 +155,8 @@ class PyAVDecoder:
         shape = context.sample_aspect_ratio
         if shape and self._aspect and shape != self._aspect and not self.source.noticed:
             sentence = (
-                f"the shape of pixels changes from {self._aspect} to {shape} at about {picture.time or 0:.1f} s: "
-                f"{self.info.sample_aspect} is written"
+                f"the shape of pixels changes from {self._aspect} to {shape} at about "
+                f"{picture.time or 0:.1f} s: {self.info.sample_aspect} is written"
             )
             self.source.noticed.append(sentence)
             warned(log, "%s: %s", self.info.path.name, sentence)
@@ -186,12 +186,11 @@ class PyAVDecoder:
                 f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
                 f"({self._packets.breaks_off}); repair it or end before that time"
             )
-        else:
-            why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
-            raise InputError(
-                f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
-                "repair it or end before that time"
-            )
+        why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
+        raise InputError(
+            f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
+            "repair it or end before that time"
+        )
 
     def _where(self, index: int) -> str:
         seconds = float((self.info.pts[index] - self.info.pts[0]) * self.info.time_base)

@@ -27,7 +27,7 @@ _AV1_FRAMES = {3, 6}
 
 
 def picture_counter(codec: str, extradata: bytes | None) -> Counter | None:
-    """A function that is to be called with each packet of a stream, in order; None where each is a picture."""
+    """A function to be called with each packet of a stream, in order; None where each is one picture."""
     head = extradata or b""
     match codec:
         case "vp8":

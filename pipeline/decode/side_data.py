@@ -53,7 +53,9 @@ def side_data(text: str, stream_index: int) -> Mapping[str, str]:
 
 def codec_tag(container: InputContainer, stream_index: int) -> str | None:
     """The four letters by which the container names a stream's codec, where it has such."""
-    found = re.search(rf"  Stream #0:{stream_index}\b[^\n]*?\((.{{4}}) / 0x[0-9A-F]+\)", description(container))
+    found = re.search(
+        rf"  Stream #0:{stream_index}\b[^\n]*?\((.{{4}}) / 0x[0-9A-F]+\)", description(container)
+    )
     return found.group(1) if found else None
 
 

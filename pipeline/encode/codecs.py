@@ -99,8 +99,8 @@ _WORST_CRF = 51
 """Worst quality of H.264 and HEVC at 8 bits; their options state no bound."""
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
 _FIELDS = ("libx264", "libx264rgb", "prores_ks", "ffv1", "ffvhuff", "huffyuv", "rawvideo", "mpeg2video")
-"""Encoders of interlaced frames: the picture, or the container where the codec has no word for it, tells which
-field comes first."""
+"""Encoders of interlaced frames: the picture, or the container where the codec has no word for it, tells
+which field comes first."""
 FIELDS_LOST = "the order of fields"
 _CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 

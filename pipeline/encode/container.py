@@ -64,7 +64,7 @@ def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def moved_tags(tags: Mapping[str, str], info: StreamInfo, cut: Cut, lost: list[str]) -> dict[str, str]:
-    """The tags with the time code of the first frame that is kept; one that cannot be told goes to ``lost``."""
+    """The tags with the time code of the first frame that is kept; what cannot be told goes to ``lost``."""
     made = dict(tags)
     for name, value in tags.items():
         if name.lower() == "timecode" and cut.start_s is not None:

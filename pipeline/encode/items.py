@@ -27,4 +27,4 @@ class Item:
 def item(name: str, source: object, output: object) -> Item:
     """Kept where both are equal."""
     state = State.KEPT if source == output else State.LOST if output in {None, "none", ""} else State.CHANGED
-    return Item(name, state, str(source), str(output))
+    return Item(name, state, str(source), "none" if output is None else str(output))

@@ -238,7 +238,7 @@ class OtherStreams:
         return True
 
     def _after_last(self, packet: Packet[Any]) -> None:
-        """Where one edit or piece ends and the next one begins, packets may begin before the last one's time."""
+        """Where one edit or piece ends and the next begins, packets may begin before the last one's time."""
         last, dts = self._last_dts.get(packet.stream.index), packet.dts
         assert dts is not None
         if self._in_pieces and last is not None and dts <= last:

@@ -32,7 +32,8 @@ _REACH = 2
 _LEVELS = 1.5
 """of 255: what coding may change in the brightness of a place"""
 _OWN = {
-    Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.MOTION_VECTORS, Type.VIDEO_ENC_PARAMS, Type.REGIONS_OF_INTEREST, Type.VIDEO_HINT,
+    Type.DISPLAYMATRIX, Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL,
+    Type.MOTION_VECTORS, Type.VIDEO_ENC_PARAMS, Type.REGIONS_OF_INTEREST, Type.VIDEO_HINT,
     Type.DOVI_METADATA,
 }  # fmt: skip
 """Compared elsewhere, or made by the decoder."""

@@ -274,9 +274,9 @@ class PyAVEncoder:
     def _may_reorder(self, out: OutputContainer) -> bool:
         """False where frames must be coded in the order of showing to keep their times.
 
-        AVI and ASF tell decoding times only. MPEG-TS, FLV and others cannot tell times below 0, where decoding
-        would begin with the two frames of delay that x264 and x265 take for B-frames; Matroska tells no
-        decoding times. Of fewer frames x265 gives decoding times that were never set.
+        AVI and ASF tell decoding times only. MPEG-TS, FLV and others cannot tell times below 0, where
+        decoding would begin with the two frames of delay that x264 and x265 take for B-frames; Matroska
+        tells no decoding times. Of fewer frames x265 gives decoding times that were never set.
         """
         pts = self._info.pts
         first = bisect_left(pts, self._shift_pts)
@@ -306,9 +306,9 @@ class PyAVEncoder:
             warned(log, "%s: %s", self.path.name, note)
 
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:
-        for packet in packets:
-            packet.duration = self._duration(packet)
-            packet = self._with_data(packet)
+        for coded in packets:
+            coded.duration = self._duration(coded)
+            packet = self._with_data(coded)
             if self._format == "mpegts" and packet.dts is not None and packet.dts < 0 and not self._lifted:
                 self._lifted = True
                 self._lost.append("mpegts cannot begin before 0, where decoding would: all streams are later")

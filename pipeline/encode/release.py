@@ -16,16 +16,13 @@ from av.video.stream import VideoStream
 from pipeline.decode.open import codec_name, is_cover
 from pipeline.encode import EncodeSettings
 
-_TELLING = frozenset(
-    # places
-    "location gps latitude longitude altitude coordinates iso6709 xyz geo place city country "
-    # devices and programs
+_PLACES = "location gps latitude longitude altitude coordinates iso6709 xyz geo place city country"
+_DEVICES = (
     "make model manufacturer device serial serialnumber camera lens firmware software hostcomputer host "
-    "product company umid uid identifier reel "
-    # people
-    "artist author owner creator copyright user username contact email phone people person performer "
-    "xmp exif".split()
+    "product company umid uid identifier reel"
 )
+_PEOPLE = "artist author owner creator copyright user username contact email phone people person performer"
+_TELLING = frozenset(f"{_PLACES} {_DEVICES} {_PEOPLE} xmp exif".split())
 """Words of a tag's name that say what its value tells of."""
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _HANDLER = "handler_name"
@@ -62,7 +59,9 @@ def withheld(stream: Stream, settings: EncodeSettings) -> str | None:
         cover = "a cover or thumbnail" if is_cover(stream) else "another picture"
         return f"{cover}, in which faces are not covered"
     if isinstance(stream, AttachmentStream):
-        return None if settings.keep_streams or _is_font(stream) else "an attached file, which nobody looked at"
+        return (
+            None if settings.keep_streams or _is_font(stream) else "an attached file, which nobody looked at"
+        )
     if stream.type not in {"audio", "subtitle"} and not settings.keep_metadata:
         return "data of a camera or a device, which may tell of places and people"
     return None
@@ -74,9 +73,13 @@ def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]
     for stream in container.streams:
         language = f", {stream.language}" if stream.language else ""
         if stream.type == "audio" and settings.audio != "drop":
-            found.append(f"sound (stream {stream.index}, {codec_name(stream)}{language}): voices are as they were")
+            found.append(
+                f"sound (stream {stream.index}, {codec_name(stream)}{language}): voices are as they were"
+            )
         elif stream.type == "subtitle":
-            found.append(f"subtitles (stream {stream.index}, {codec_name(stream)}{language}) are as they were")
+            found.append(
+                f"subtitles (stream {stream.index}, {codec_name(stream)}{language}) are as they were"
+            )
     if count := len(container.chapters()):
         found.append(f"titles of {count} chapters are as they were")
     return found

@@ -135,7 +135,9 @@ def _tracks(
             return list(tracks.values())
         clock.move(packet)
         track = tracks[packet.stream.index]
-        if not shown(packet) or packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
+        if not shown(packet) or packet.size <= (
+            2 if codec_name(track.stream) == "mov_text" else 0
+        ):  # fillers of MP4's muxer
             continue
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:

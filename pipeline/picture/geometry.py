@@ -51,9 +51,7 @@ def view_around(
     return View(round(x - width / 2), round(y - height / 2), width, height, rotation, mirrored)
 
 
-def view_of(
-    to_frame: NDArray[np.float64], size_px: int, rotation: int, mirrored: bool = False
-) -> View:
+def view_of(to_frame: NDArray[np.float64], size_px: int, rotation: int, mirrored: bool = False) -> View:
     """The view that ``View.to_frame`` came from."""
     corners = to_frame @ np.array([[0, size_px], [0, size_px], [1, 1]], dtype=np.float64)
     (x0, x1), (y0, y1) = np.sort(np.rint(corners).astype(int), axis=1).tolist()

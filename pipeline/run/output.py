@@ -86,7 +86,8 @@ def compared(
 ) -> tuple[list[KeptRecord], list[str]]:
     """What ``made`` kept of its source, and a sentence for each thing that it did not.
 
-    Raises InputError where the source has changed meanwhile, CheckError where pictures, times or sound differ and the encoder has not said so.
+    Raises InputError where the source has changed meanwhile, CheckError where pictures,
+    times or sound differ and the encoder has not said so.
     """
     source.check_unchanged()
     result = compare(source, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)

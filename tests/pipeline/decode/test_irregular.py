@@ -34,7 +34,13 @@ def numbers(frames: list[Frame]) -> list[int]:
         ("libx264", ".ts", {"g": "12", "bf": "2"}, 5, 12),
         ("mpeg4", ".mkv", {"g": "12", "bf": "2", "qscale": "2", "flags": "+qscale"}, 5, 12),
         ("mpeg2video", ".ts", {"g": "6", "bf": "2", "qscale": "2", "flags": "+qscale"}, 0, 0),
-        ("libx265", ".ts", {"x265-params": "log-level=none:keyint=8:open-gop=1:bframes=3:scenecut=0"}, 15, 16),
+        (
+            "libx265",
+            ".ts",
+            {"x265-params": "log-level=none:keyint=8:open-gop=1:bframes=3:scenecut=0"},
+            15,
+            16,
+        ),
         ("libx264", ".mkv", {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}, 4, None),
     ],
 )
@@ -47,9 +53,14 @@ def test_what_begins_in_the_middle_begins_with_its_first_whole_picture(
     first: int,
     left: int | None,
 ) -> None:
-    """A cut between key frames, open groups of pictures, intra refresh: no grey picture, the times of the rest."""
+    """Cut between key frames, open groups, intra refresh: no grey picture, the times of the rest."""
     whole = write_clip(
-        tmp_path / f"whole{suffix}", frames=24, codec=codec, options=options, time_base=Fraction(1, 25), **SMALL
+        tmp_path / f"whole{suffix}",
+        frames=24,
+        codec=codec,
+        options=options,
+        time_base=Fraction(1, 25),
+        **SMALL,
     )
     cut = remuxed(whole, tmp_path / f"cut{suffix}", lambda n, packet: (packet,) if n >= first else ())
     with open_decoder(whole) as decoder:
@@ -79,7 +90,11 @@ def test_packets_that_show_nothing_are_no_frames(tmp_path: Path) -> None:
     source = open_source(remuxed(clip, tmp_path / "hidden.webm", hidden_before))
     assert not source.packets.regular
     with open_decoder(source) as decoder:
-        assert [frame.index for frame in decoder.frames()] == list(range(12)) == list(range(len(source.info.pts)))
+        assert (
+            [frame.index for frame in decoder.frames()]
+            == list(range(12))
+            == list(range(len(source.info.pts)))
+        )
         assert [frame.index for frame in decoder.frames(None, source.info.pts[9])] == list(range(9))
 
 
@@ -150,7 +165,11 @@ def test_hidden_frames_of_vp9_and_av1() -> None:
     superframe = hidden + shown + bytes((0b11000001, 3, 3, 0b11000001))
     assert [vp9(shown), vp9(hidden), vp9(superframe)] == [1, 0, 1]
     frame = bytes((6 << 3 | 2, 2))
-    assert [av1(frame + b"\x10\x00"), av1(frame + b"\x00\x00"), av1(b"\x12\x00" + frame + b"\x80\x00")] == [1, 0, 1]
+    assert [av1(frame + b"\x10\x00"), av1(frame + b"\x00\x00"), av1(b"\x12\x00" + frame + b"\x80\x00")] == [
+        1,
+        0,
+        1,
+    ]
 
 
 def test_bits() -> None:
@@ -246,7 +265,12 @@ def test_the_end_of_the_clock_of_33_bits_is_no_jump(tmp_path: Path) -> None:
 
 def test_a_live_recording_states_no_length(tmp_path: Path) -> None:
     clip = write_clip(
-        tmp_path / "live.webm", frames=8, codec="libvpx", options={"b": "1M"}, container_options={"live": "1"}, **SMALL
+        tmp_path / "live.webm",
+        frames=8,
+        codec="libvpx",
+        options={"b": "1M"},
+        container_options={"live": "1"},
+        **SMALL,
     )
     with open_decoder(clip) as decoder:
         assert decoder.source.packets.breaks_off is None

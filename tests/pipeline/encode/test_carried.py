@@ -74,13 +74,20 @@ def test_hevc_that_is_interlaced_becomes_what_can_say_so(tmp_path: Path) -> None
     clip = write_clip(tmp_path / "in.mkv", frames=5, codec="ffv1", field_order=2, **SMALL)
     info = replace(open_source(clip).info, codec="hevc")
     assert next(choices(EncodeSettings(), info, "yuv420p", "mp4")).encoder == "libx264"
-    assert next(choices(EncodeSettings(), replace(info, interlaced=False), "yuv420p", "mp4")).encoder == "libx265"
-    _, encoder, result = through(clip, tmp_path / "asked.mp4", EncodeSettings(codec="libx265", preset="ultrafast"))
+    assert (
+        next(choices(EncodeSettings(), replace(info, interlaced=False), "yuv420p", "mp4")).encoder
+        == "libx265"
+    )
+    _, encoder, result = through(
+        clip, tmp_path / "asked.mp4", EncodeSettings(codec="libx265", preset="ultrafast")
+    )
     assert "libx265 cannot hold the order of fields" in encoder.lost
     assert states(result)["order of fields"] == "changed"
 
 
-@pytest.mark.parametrize(("before", "after"), [("libx264", "libx264"), ("libx264", "libx265"), ("libx265", "libx264")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("libx264", "libx264"), ("libx264", "libx265"), ("libx265", "libx264")]
+)
 def test_messages_stay_with_their_pictures(tmp_path: Path, before: str, after: str) -> None:
     """Captions on every second picture, dynamic tone mapping on every third."""
     quiet = {"preset": "ultrafast"} | ({"x265-params": "log-level=none"} if before == "libx265" else {})
@@ -96,7 +103,11 @@ def test_messages_stay_with_their_pictures(tmp_path: Path, before: str, after: s
     remuxed(plain, raw)
     with av.open(str(raw)) as container:
         first = min(p.pts for p in container.demux(video=0) if p.pts is not None)
-    clip = remuxed(raw, tmp_path / "in.ts", lambda _, p: (with_picture_data(p, data((p.pts - first) * 512 // 3600), name),))
+    clip = remuxed(
+        raw,
+        tmp_path / "in.ts",
+        lambda _, p: (with_picture_data(p, data((p.pts - first) * 512 // 3600), name),),
+    )
 
     def told(path: Path) -> dict[int, tuple[tuple[int, bytes], ...]]:
         with av.open(str(path)) as container:
@@ -112,7 +123,12 @@ def test_messages_stay_with_their_pictures(tmp_path: Path, before: str, after: s
     assert told(tmp_path / "out.mp4") == expected
     assert {name for name in states(result) if name.startswith("picture data")} == set()
     source = open_source(clip)
-    through(clip, tmp_path / "cut.mp4", EncodeSettings(codec=after, preset="ultrafast"), start_pts=source.info.pts[5])
+    through(
+        clip,
+        tmp_path / "cut.mp4",
+        EncodeSettings(codec=after, preset="ultrafast"),
+        start_pts=source.info.pts[5],
+    )
     assert told(tmp_path / "cut.mp4") == {n - 5: messages for n, messages in expected.items() if n >= 5}
 
 
@@ -194,7 +210,12 @@ def test_display_matrices_are_read_as_players_do_and_kept(
 
 
 def test_a_covered_file_leaves_pictures_places_and_devices_behind(tmp_path: Path) -> None:
-    tags = {"title": "Street", "location": "+48.1+011.5/", "com.apple.quicktime.model": "Phone 9", "make": "Maker"}
+    tags = {
+        "title": "Street",
+        "location": "+48.1+011.5/",
+        "com.apple.quicktime.model": "Phone 9",
+        "make": "Maker",
+    }
     clip = write_clip(
         tmp_path / "in.mkv",
         frames=5,
@@ -278,7 +299,9 @@ def data_clip(path: Path, letters: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("letters", "carried"), [(b"gpmd", True), (b"rtmd", False), (b"mebx", False), (b"djmd", False)])
+@pytest.mark.parametrize(
+    ("letters", "carried"), [(b"gpmd", True), (b"rtmd", False), (b"mebx", False), (b"djmd", False)]
+)
 def test_data_of_cameras_is_carried_or_named_and_never_with_covered_faces(
     tmp_path: Path, letters: bytes, carried: bool
 ) -> None:
@@ -293,13 +316,19 @@ def test_data_of_cameras_is_carried_or_named_and_never_with_covered_faces(
     assert states(result)["data stream 1"] == "removed"
 
 
-@pytest.mark.parametrize("edits", [((200, 0), (200, 10)), ((200, 10), (200, 0)), ((120, -1), (200, 4), (160, 12))])
+@pytest.mark.parametrize(
+    "edits", [((200, 0), (200, 10)), ((200, 10), (200, 0)), ((120, -1), (200, 4), (160, 12))]
+)
 @pytest.mark.parametrize("start", [None, 6])
 def test_several_edits_of_each_track_are_carried(
     tmp_path: Path, edits: tuple[tuple[int, int], ...], start: int | None
 ) -> None:
     clip = write_clip(
-        tmp_path / "in.mp4", frames=20, options={"bf": "0", "g": "5"}, extras=Extras(audio=(Audio(),)), **SMALL
+        tmp_path / "in.mp4",
+        frames=20,
+        options={"bf": "0", "g": "5"},
+        extras=Extras(audio=(Audio(),)),
+        **SMALL,
     )
     for track, unit, first in ((0, 512, 0), (1, 1920, 1024)):
         edited(clip, [(length, -1 if k < 0 else first + k * unit) for length, k in edits], track)
@@ -311,9 +340,19 @@ def test_several_edits_of_each_track_are_carried(
     assert {"audio stream 1", "frames", "times"}.isdisjoint(states(result))
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")])
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")],
+)
 def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> None:
-    clip = write_clip(tmp_path / f"in{suffix}", frames=10, extras=Extras(audio=(Audio(codec=codec),)), time_base=Fraction(1, 25), options={"bf": "0"}, **SMALL)
+    clip = write_clip(
+        tmp_path / f"in{suffix}",
+        frames=10,
+        extras=Extras(audio=(Audio(codec=codec),)),
+        time_base=Fraction(1, 25),
+        options={"bf": "0"},
+        **SMALL,
+    )
     _, _, result = through(clip, tmp_path / f"out{suffix}")
     assert result.broken == ()
 
@@ -321,7 +360,9 @@ def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> 
 @pytest.mark.parametrize("suffix", [".flv", ".avi", ".asf", ".ts"])
 def test_containers_without_times_below_zero_begin_at_zero(tmp_path: Path, suffix: str) -> None:
     """Without B-frames in, none out: decoding would begin before 0."""
-    clip = write_clip(tmp_path / f"in{suffix}", frames=8, options={"bf": "0"}, time_base=Fraction(1, 1000), **SMALL)
+    clip = write_clip(
+        tmp_path / f"in{suffix}", frames=8, options={"bf": "0"}, time_base=Fraction(1, 1000), **SMALL
+    )
     _, _, result = through(clip, tmp_path / f"out{suffix}")
     assert result.broken == ()
 

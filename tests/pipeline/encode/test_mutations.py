@@ -26,16 +26,20 @@ CAPTION = PictureData(((4, b"\xb5\x00\x31GA94\x03\xc1\xff\xfc\x94\x2c\xff"),))
 MONO_SPHERE = bytes.fromhex("0000000d737433640000000000")
 
 
-@dataclass(frozen=True)
-class Clip:
-    """What a clip is made of."""
-
-    extras: Extras = Extras(
+def _beside() -> Extras:
+    return Extras(
         audio=(Audio(language="eng"),),
         subtitles=(Subtitle(((0, 0.2, "one"), (0.2, 0.4, "two")), language="deu"),),
         chapters=(Chapter(0, 0.2, "A"), Chapter(0.2, 0.4, "B")),
         metadata={"title": "Film"},
     )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a clip is made of."""
+
+    extras: Extras = field(default_factory=_beside)
     numbers: tuple[int, ...] = tuple(range(12))
     """Which picture is shown on each frame."""
     pts: tuple[int, ...] = tuple(STEP * k for k in range(12))
@@ -60,7 +64,9 @@ class Clip:
 
 
 def sound(**changes: Any) -> Callable[[Clip], Clip]:
-    return lambda clip: replace(clip, extras=replace(clip.extras, audio=(replace(clip.extras.audio[0], **changes),)))
+    return lambda clip: replace(
+        clip, extras=replace(clip.extras, audio=(replace(clip.extras.audio[0], **changes),))
+    )
 
 
 def beside(**changes: Any) -> Callable[[Clip], Clip]:
@@ -95,7 +101,10 @@ MUTATIONS: dict[str, tuple[Callable[[Clip], Clip], str]] = {
     "another sound": (sound(hertz=450.0), "audio stream 1"),
     "another language": (sound(language="fra"), "audio stream 1 language"),
     "no sound": (beside(audio=()), "audio stream 1"),
-    "another word": (beside(subtitles=(Subtitle(((0, 0.2, "one"), (0.2, 0.4, "too")), language="deu"),)), "subtitle stream 2"),
+    "another word": (
+        beside(subtitles=(Subtitle(((0, 0.2, "one"), (0.2, 0.4, "too")), language="deu"),)),
+        "subtitle stream 2",
+    ),
     "no subtitles": (beside(subtitles=()), "subtitle stream 2"),
     "a chapter gone": (beside(chapters=(Chapter(0, 0.2, "A"),)), "chapters"),
     "a chapter moved": (beside(chapters=(Chapter(0, 0.22, "A"), Chapter(0.22, 0.4, "B"))), "chapters"),
@@ -147,7 +156,9 @@ def test_a_mirror_and_a_cover_are_missed(tmp_path: Path) -> None:
                     out.mux(packet)
         return path
 
-    found = states(compare(open_source(mirrored(tmp_path / "m.mp4", True)), mirrored(tmp_path / "u.mp4", False)))
+    found = states(
+        compare(open_source(mirrored(tmp_path / "m.mp4", True)), mirrored(tmp_path / "u.mp4", False))
+    )
     assert found == {"rotation": "changed"}
     size = {"width": 64, "height": 64, "frames": 2}
     with_cover = write_clip(tmp_path / "c.mp4", extras=Extras(cover=True), **size)  # type: ignore[arg-type]
