@@ -139,6 +139,7 @@ class EncodeConfig(_Section):
     )
     preset: str | None = Field(None, min_length=1, description="speed, in the encoder's words; null: its own")
     audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
+    faststart: bool = Field(True, description="MP4, MOV: the index in front, for players on the web")
     keep_streams: bool = Field(
         False, description="pixelize, protect: other pictures are taken along, uncovered"
     )

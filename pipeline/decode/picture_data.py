@@ -91,7 +91,7 @@ class PictureDataReader:
 
 def _messages(data: bytes) -> list[tuple[int, bytes]]:
     """Those of an SEI unit's messages that are carried (H.264, 7.3.2.3)."""
-    found = []
+    found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(data) - 2:
         numbers = []

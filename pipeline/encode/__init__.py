@@ -26,6 +26,8 @@ class EncodeSettings:
     gpu: int | None = None
     """Where the codec is ``auto``: encode on this NVIDIA GPU if it has an encoder (NVENC)."""
     audio: Literal["copy", "drop"] = "copy"
+    faststart: bool = True
+    """MP4 and MOV: the index stands in front, so that a player on the web can begin at once."""
     keep_streams: bool = True
     """False: other pictures than the processed one stay behind, covers and attached files too."""
     keep_metadata: bool = True

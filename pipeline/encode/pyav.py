@@ -31,6 +31,7 @@ from pipeline.encode.codecs import (
     with_field_order,
 )
 from pipeline.encode.container import (
+    MOV_FAMILY,
     clock_loss,
     container_format,
     container_options,
@@ -38,6 +39,7 @@ from pipeline.encode.container import (
     moved_tags,
     passthrough_tags,
 )
+from pipeline.encode.faststart import index_first
 from pipeline.encode.passthrough import OtherStreams, cut_of
 from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
@@ -156,6 +158,8 @@ class PyAVEncoder:
                 self._out.mux(other)
             self._out.close()
             self._part.complete()
+            if self._settings.faststart and self._format in MOV_FAMILY:
+                index_first(self._part.path)
         self._complete = True
         self._others.close()
         for sentence in self.lost:

@@ -57,6 +57,7 @@ def encode_settings(
         quick=quick,
         gpu=(device.index or 0) if device.type == "cuda" else None,
         audio=encode.audio,
+        faststart=encode.faststart,
         keep_streams=encode.keep_streams or not covers,
         keep_metadata=encode.keep_metadata or not covers,
         metadata={name: comment},

@@ -90,6 +90,14 @@ Audio = Annotated[
     ),
 ]
 
+Faststart = Annotated[
+    bool | None,
+    typer.Option(
+        "--faststart/--no-faststart",
+        help="MP4, MOV: the index in front, for players on the web; default on.",
+        show_default=False,
+    ),
+]
 KeepStreams = Annotated[
     bool | None,
     typer.Option(
@@ -234,6 +242,7 @@ _SETTINGS = {
     "crf": "encode.crf",
     "preset": "encode.preset",
     "audio": "encode.audio",
+    "faststart": "encode.faststart",
     "keep_streams": "encode.keep_streams",
     "keep_metadata": "encode.keep_metadata",
     "finder": "faces.finder",

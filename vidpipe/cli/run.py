@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.run.sidecar import ReconstructReport
 
 MODES = ("reconstruct", "pixelize", "protect")
-EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio")
+EVERYWHERE = ("device", "decoder", "engine", "codec", "crf", "preset", "audio", "faststart")
 """Options that are settings of every mode."""
 RESTORING = ("net",)
 COVERING = (
@@ -148,6 +148,7 @@ def run(
     crf: options.Crf = None,
     preset: options.Preset = None,
     audio: options.Audio = None,
+    faststart: options.Faststart = None,
     keep_streams: options.KeepStreams = None,
     keep_metadata: options.KeepMetadata = None,
     as_json: options.Json = False,

@@ -18,6 +18,7 @@ from pipeline.decode.source import open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import choices
 from pipeline.encode.container import container_format, moved_timecode
+from pipeline.encode.faststart import index_first
 from pipeline.encode.picture_data import with_picture_data
 from pipeline.encode.release import tells, to_look_at
 from pipeline.errors import OutputError
@@ -411,3 +412,16 @@ def test_time_codes_of_ten_minutes_are_all_different() -> None:
     codes = {moved_timecode("00:00:00;00", k, rate) for k in range(0, 17_982, 7)}
     assert len(codes) == len(range(0, 17_982, 7))
     assert None not in codes
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("first", [True, False])
+def test_the_index_stands_in_front_unless_told(tmp_path: Path, suffix: str, first: bool) -> None:
+    extras = Extras(audio=(Audio(),), chapters=(Chapter(0, 0.2, "A"),), metadata={"title": "Film"})
+    clip = write_clip(tmp_path / f"in{suffix}", frames=10, extras=extras, **SMALL)
+    output = tmp_path / f"out{suffix}"
+    _, _, result = through(clip, output, replace(FAST, faststart=first))
+    data = output.read_bytes()
+    assert (data.index(b"moov") < data.index(b"mdat")) == first
+    assert result.broken == ()
+    assert not index_first(output) or not first
