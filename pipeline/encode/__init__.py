@@ -25,7 +25,8 @@ class EncodeSettings:
     """Where no preset is asked for: a quicker one than the usual."""
     gpu: int | None = None
     """Where the codec is ``auto``: encode on this NVIDIA GPU if it has an encoder (NVENC)."""
-    audio: Literal["copy", "drop"] = "copy"
+    audio: Literal["copy", "aac", "opus", "drop"] = "copy"
+    """``aac`` and ``opus`` encode anew what is in another codec; WebM gets Opus where nothing else fits."""
     faststart: bool = True
     """MP4 and MOV: the index stands in front, so that a player on the web can begin at once."""
     keep_streams: bool = True
@@ -47,6 +48,11 @@ class Encoder(Protocol):
     @property
     def lost(self) -> tuple[str, ...]:
         """Sentences about what of the source the output cannot carry."""
+        ...
+
+    @property
+    def lost_sound(self) -> tuple[str, ...]:
+        """Those of ``lost`` that are of audio streams."""
         ...
 
     @property

@@ -12,7 +12,8 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from pipeline.decode.open import is_cover
-from pipeline.encode.passthrough import Cut, early_sound
+from pipeline.encode.cut import Cut
+from pipeline.encode.passthrough import early_sound
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 

@@ -12,6 +12,8 @@ class State(StrEnum):
     LOST = "lost"
     REMOVED = "removed"
     """Left behind as the settings ask."""
+    REPLACED = "replaced"
+    """Encoded anew, as the settings or the container ask."""
 
 
 @dataclass(frozen=True, slots=True)

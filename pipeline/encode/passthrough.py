@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -24,37 +23,12 @@ from pipeline.decode.open import codec_name, is_cover, open_input
 from pipeline.decode.side_data import codec_tag
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
+from pipeline.encode.cut import Cut
 from pipeline.encode.release import stream_name, withheld
+from pipeline.encode.sound import ENCODERS, OPUS_ONLY, SoundEncoder
 from pipeline.notes import warned
-from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The part of the source that is kept, and how far its times move."""
-
-    start_s: Fraction | None
-    end_s: Fraction | None
-    shift_s: Fraction
-    """Subtracted from every time of every stream."""
-
-    def holds(self, time_s: Fraction) -> bool:
-        return (self.start_s is None or time_s >= self.start_s) and (
-            self.end_s is None or time_s < self.end_s
-        )
-
-
-def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_pts: int) -> Cut:
-    """The cut of frames ``start_pts <= pts < end_pts``: other streams begin with the first of them."""
-    pts = info.pts
-    start = None if start_pts is None else pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
-    return Cut(
-        start_s=None if start is None else start * info.time_base,
-        end_s=None if end_pts is None else end_pts * info.time_base,
-        shift_s=shift_pts * info.time_base,
-    )
 
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
@@ -117,7 +91,10 @@ class OtherStreams:
         self._info = info
         self._cut = cut
         self._settings = settings
+        self.lost_sound: list[str] = []
+        """Those of ``lost`` that are of audio streams."""
         self._targets: dict[int, Stream] = {}
+        self._encoders: dict[int, SoundEncoder] = {}
         self._ends: dict[int, int] = {}
         self._filler_bytes: dict[int, int] = {}
         self._packets: Iterator[Packet[Any]] | None = None
@@ -138,8 +115,17 @@ class OtherStreams:
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
             self._add_cover(stream, out)
             return
-        if (reason := _refusal(stream, out.format.name)) is not None:
+        reason = _refusal(stream, out.format.name)
+        if isinstance(stream, AudioStream) and (codec := self._sound_codec(stream, out, reason)):
+            made = SoundEncoder(stream, out, codec, self._cut)
+            made.stream.disposition = stream.disposition
+            made.stream.metadata.update(tags)
+            self._encoders[stream.index], self._targets[stream.index] = made, made.stream
+            return
+        if reason is not None:
             self.lost.append(f"{out.format.name} cannot carry {name}: {reason}")
+            if stream.type == "audio":
+                self.lost_sound.append(self.lost[-1])
             return
         target = out.add_stream_from_template(stream, opaque=True)
         target.disposition = stream.disposition
@@ -159,6 +145,16 @@ class OtherStreams:
         ):  # MP4's muxer fills gaps between subtitles with empty ones itself
             self._filler_bytes[stream.index] = 2
 
+    def _sound_codec(self, stream: AudioStream, out: OutputContainer, reason: str | None) -> str | None:
+        """The codec that a sound is encoded in anew; None where it is copied, or cannot be carried."""
+        name, asked = codec_name(stream), self._settings.audio
+        if asked in ENCODERS and asked != name:
+            return asked
+        if reason is None or out.format.name not in OPUS_ONLY or stream.codec_context is None:
+            return None
+        self.lost.append(f"{out.format.name} takes no {name}: audio stream {stream.index} becomes opus")
+        return "opus"
+
     def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
         """Packets up to a time of the output, for the muxer; all that are left for None."""
         while (packet := self._next()) is not None:
@@ -175,7 +171,8 @@ class OtherStreams:
         Matroska marks the priming of a stream that came marked (from Matroska) and that of Opus; what only
         an edit list told (AAC in MP4) it cannot.
         """
-        early = [codec for index, codec in early_sound(self._info.path).items() if index in self._targets]
+        copied = self._targets.keys() - self._encoders.keys()
+        early = [codec for index, codec in early_sound(self._info.path).items() if index in copied]
         if container in {"matroska", "webm"}:
             marked = "matroska" in self.source.format.name
             early = [codec for codec in early if not marked and codec != "opus"]
@@ -205,12 +202,18 @@ class OtherStreams:
             try:
                 packet = next(packets)
             except StopIteration:
+                for encoder in self._encoders.values():
+                    yield from encoder.packets(None)
                 return
             except FFmpegError as error:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
             self._clock.move(packet)
+            if packet.stream_index in self._encoders:
+                if packet.size:
+                    yield from self._encoders[packet.stream_index].packets(packet)
+                continue
             filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
             if not filler and self._shown(packet) and self._placed(packet):
                 yield packet

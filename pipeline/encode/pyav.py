@@ -39,8 +39,9 @@ from pipeline.encode.container import (
     moved_tags,
     passthrough_tags,
 )
+from pipeline.encode.cut import cut_of
 from pipeline.encode.faststart import index_first
-from pipeline.encode.passthrough import OtherStreams, cut_of
+from pipeline.encode.passthrough import OtherStreams
 from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.encode.release import released_tags
@@ -122,6 +123,11 @@ class PyAVEncoder:
     def lost(self) -> tuple[str, ...]:
         """Sentences about what of the source the output cannot carry."""
         return (*self._lost, *self._others.lost)
+
+    @property
+    def lost_sound(self) -> tuple[str, ...]:
+        """Those of ``lost`` that are of audio streams."""
+        return tuple(self._others.lost_sound)
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -219,6 +225,7 @@ class PyAVEncoder:
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
             lost: list[str] = []
             self._others.lost.clear()
+            self._others.lost_sound.clear()
             self._others.removed.clear()
             out = av.open(
                 self._part, "w", format=self._format, container_options=options, buffer_size=_WRITE_BYTES

@@ -18,12 +18,18 @@ from av.stream import AttachmentStream, Stream
 from pipeline.decode.clock import Clock, Piece
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
+from pipeline.encode.cut import Cut
 from pipeline.encode.items import Item, State, item
-from pipeline.encode.passthrough import Cut, Shown, is_rewritten_by_muxer
+from pipeline.encode.passthrough import Shown, is_rewritten_by_muxer
 from pipeline.encode.release import stream_name, withheld
+from pipeline.encode.sound import ENCODERS
 
 _SAME_TIME_S = 1e-3
 """Two packets belong together within the coarsest clock among containers (Matroska's millisecond)."""
+
+
+_SAME_SPAN_S = 0.1
+"""of which two packets of either codec take up to 0.07 s"""
 
 
 @dataclass(slots=True)
@@ -66,6 +72,11 @@ def compare_tracks(
             continue
         kind = track.stream.type, codec_name(track.stream)
         twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
+        if twin is None and (made := _encoded_anew(track, left, settings)) is not None:
+            left.remove(made)
+            yield Item(name, State.REPLACED, track.label, f"{codec_name(made.stream)}, {made.label}")
+            yield _span(name, track, made)
+            continue
         if twin is None:
             yield Item(name, State.LOST, track.label, "none")
             continue
@@ -77,6 +88,24 @@ def compare_tracks(
     for track in left:
         name = f"{track.stream.type} stream {track.stream.index} of the output"
         yield Item(name, State.CHANGED, "none", track.label)
+
+
+def _encoded_anew(track: _Track, left: list[_Track], settings: EncodeSettings) -> _Track | None:
+    """The first sound of the output that can be this one in another codec."""
+    if track.stream.type != "audio":
+        return None
+    codecs = [settings.audio] if settings.audio in ENCODERS else ["opus"]
+    return next((t for t in left if t.stream.type == "audio" and codec_name(t.stream) in codecs), None)
+
+
+def _span(name: str, track: _Track, made: _Track) -> Item:
+    """Sound that is encoded anew begins and ends within a few packets of the old one."""
+    ends = [(t.times_s[0], t.times_s[-1]) for t in (track, made) if t.times_s]
+    if len(ends) < 2:
+        return item(f"{name} times", len(track.times_s) > 0, len(made.times_s) > 0)
+    off = max(abs(a - b) for a, b in zip(*ends, strict=True))
+    state = State.KEPT if off < _SAME_SPAN_S else State.CHANGED
+    return Item(f"{name} times", state, "as they are", f"off by up to {off * 1000:.0f} ms")
 
 
 def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:

@@ -19,8 +19,8 @@ from pipeline.decode.side_data import DISPLAY_MATRIX, LIGHT, MASTERING
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.container import moved_tags, passthrough_tags
+from pipeline.encode.cut import cut_of
 from pipeline.encode.items import Item, State, item
-from pipeline.encode.passthrough import cut_of
 from pipeline.encode.pictures import compare_pictures
 from pipeline.encode.release import released_tags
 from pipeline.encode.tracks import compare_tracks

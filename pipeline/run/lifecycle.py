@@ -25,7 +25,7 @@ from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.errors import UsageError
 from pipeline.notes import Notes, collecting
 from pipeline.run.job import Job
-from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder
+from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder, refuse_silence
 from pipeline.run.plan import Plan
 from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions, write_whole
 from pipeline.run.timing import RunTimes, bottleneck
@@ -216,6 +216,7 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
         encoder = make_encoder(source, job, work.plan, settings)
         run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
+        refuse_silence(encoder, job)
 
         def progress(done: int) -> None:
             on_frame(Progress(done, work.frames_total, work.faces))

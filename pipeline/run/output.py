@@ -16,7 +16,7 @@ from pipeline.encode.atomic_file import output_error
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
 from pipeline.encode.verify import compare
-from pipeline.errors import CheckError, OutputError
+from pipeline.errors import CheckError, OutputError, UsageError
 from pipeline.notes import warned
 from pipeline.run.job import Job
 from pipeline.run.plan import Plan
@@ -80,6 +80,14 @@ def make_encoder(source: Source, job: Job, span: Plan, settings: EncodeSettings)
         start_pts=span.start_pts,
         end_pts=span.end_pts,
     )
+
+
+def refuse_silence(encoder: Encoder, job: Job) -> None:
+    """Raises UsageError where the output would lose sound that nobody asked to lose."""
+    if encoder.lost_sound:
+        raise UsageError(
+            f"{job.target.name}: {encoder.lost_sound[0]}; add --audio aac, opus or drop, or write to .mkv"
+        )
 
 
 def compared(

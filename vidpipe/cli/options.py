@@ -84,7 +84,7 @@ Audio = Annotated[
     str | None,
     typer.Option(
         "--audio",
-        metavar="copy|drop",
+        metavar="copy|aac|opus|drop",
         help="What happens to audio.",
         show_default=False,
     ),

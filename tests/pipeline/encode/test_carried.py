@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import pytest
@@ -21,7 +22,9 @@ from pipeline.encode.container import container_format, moved_timecode
 from pipeline.encode.faststart import index_first
 from pipeline.encode.picture_data import with_picture_data
 from pipeline.encode.release import tells, to_look_at
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, UsageError
+from pipeline.run.job import Job
+from pipeline.run.output import refuse_silence
 from tests.support.boxes import appended, edited
 from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, video_frame, write_clip
 from tests.support.remux import FAST, remuxed, states, through
@@ -425,3 +428,39 @@ def test_the_index_stands_in_front_unless_told(tmp_path: Path, suffix: str, firs
     assert (data.index(b"moov") < data.index(b"mdat")) == first
     assert result.broken == ()
     assert not index_first(output) or not first
+
+
+@pytest.mark.parametrize(
+    ("audio", "suffix", "codec"),
+    [("opus", ".mkv", "opus"), ("aac", ".mp4", "aac"), ("opus", ".mp4", "opus"), ("copy", ".webm", "opus")],
+)
+@pytest.mark.parametrize("start", [None, 10])
+def test_sound_is_encoded_anew_where_it_is_asked_for_or_nothing_else_fits(
+    tmp_path: Path, audio: Literal["copy", "aac", "opus"], suffix: str, codec: str, start: int | None
+) -> None:
+    extras = Extras(audio=(Audio(codec="flac", language="eng"),))
+    clip = write_clip(tmp_path / "in.mkv", frames=25, extras=extras, time_base=Fraction(1, 1000), **SMALL)
+    settings = EncodeSettings(preset="ultrafast" if suffix != ".webm" else "8", audio=audio)
+    cut = {} if start is None else {"start_pts": open_source(clip).info.pts[start]}
+    _, encoder, result = through(clip, tmp_path / f"out{suffix}", settings, **cut)
+    assert encoder.lost_sound == ()
+    found = states(result)
+    assert found.pop("audio stream 1") == "replaced"
+    assert not any(name.startswith("audio") for name in found)
+    with av.open(str(tmp_path / f"out{suffix}")) as out:
+        (stream,) = out.streams.audio
+        assert (stream.name, stream.language) == (codec, "eng")
+        frames = list(out.decode(stream))
+        seconds = sum(frame.samples for frame in frames) / stream.rate
+        middle = frames[len(frames) // 2].to_ndarray().astype(float).ravel()
+    assert abs(seconds - (1.0 if start is None else 0.6)) < 0.15
+    assert abs(middle).max() > 0.1
+
+
+def test_lost_sound_is_told_apart(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(audio=(Audio(codec="flac"),)), **SMALL)
+    _, encoder, _ = through(clip, tmp_path / "out.3gp")
+    assert len(encoder.lost_sound) == 1
+    job = Job(clip, tmp_path / "out.3gp")
+    with pytest.raises(UsageError, match="--audio aac, opus or drop"):
+        refuse_silence(encoder, job)
