@@ -204,7 +204,8 @@ def _decodable_alone(part: NDArray[np.int64], intra_only: bool) -> NDArray[np.in
     if intra_only or not part[:, 3].any():
         return part
     part = part[int(np.argmax(part[:, 3] > 0)) :]
-    return part[part[:, 0] >= part[0, 0]]
+    shown: NDArray[np.int64] = part[part[:, 0] >= part[0, 0]]
+    return shown
 
 
 def _shown(count: Counter, packet: Packet[Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, cast
 
 from av.audio.frame import AudioFrame
@@ -58,7 +59,8 @@ class SoundEncoder:
 
     def _placed(self, frame: AudioFrame) -> bool:
         """Moved to its time in the output; False outside the part that is kept."""
-        if frame.pts is None or not self._cut.holds(frame.pts * frame.time_base):
+        unit = frame.time_base
+        if frame.pts is None or unit is None or not self._cut.holds(Fraction(frame.pts * unit)):
             return False
-        frame.pts -= round(self._cut.shift_s / frame.time_base)
+        frame.pts -= round(self._cut.shift_s / unit)
         return True

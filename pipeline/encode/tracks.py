@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -124,6 +125,7 @@ def _samples(path: str, index: int) -> str:
     with open_input(Path(path)) as container:
         try:
             for frame in container.decode(container.streams[index]):
+                assert isinstance(frame, AudioFrame)
                 rows = frame.to_ndarray()
                 channels = channels or [hashlib.blake2b(digest_size=8) for _ in rows]
                 for digest, row in zip(channels, rows, strict=True):

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import av
 from av.container import OutputContainer
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
-from pipeline.decode.field_order import FieldFilter, field_marker
+from pipeline.decode.field_order import INTERLACED_ORDERS, FieldFilter, field_marker
 from pipeline.decode.planes import packing
 from pipeline.decode.side_data import CROPPING, DISPLAY_MATRIX, DOLBY_VISION
-from pipeline.decode.source import INTERLACED_ORDERS, PictureTags, Source
+from pipeline.decode.source import PictureTags, Source
 from pipeline.encode.codecs import Choice
 from pipeline.encode.container import MOV_FAMILY
 from pipeline.encode.pixel_formats import coded_colour
@@ -81,7 +82,7 @@ def add_video(
     info = source.info
     rate = info.rate.limit_denominator(1 << 16)
     if _is_copy(out.format.name, choice, source):
-        stream = out.add_stream_from_template(original, opaque=True)
+        stream: Stream = out.add_stream_from_template(original, opaque=True)
         coder = av.CodecContext.create(choice.encoder, "w")
         assert isinstance(coder, VideoCodecContext)
         coder.flags |= _GLOBAL_HEADER
@@ -91,6 +92,7 @@ def add_video(
             stream.codec_context.codec_tag = tag if tag in _APPLE_TAGS else _APPLE_TAGS[0]
     else:
         stream = out.add_stream(choice.encoder, rate=rate)
+        assert isinstance(stream.codec_context, VideoCodecContext)
         coder = stream.codec_context
         if choice.encoder == "libx265" and out.format.name in MOV_FAMILY:
             coder.codec_tag = _APPLE_TAGS[0]
