@@ -27,7 +27,7 @@ def through(
         for frame in frames:
             encoder.write(frame)
         encoder.finish()
-        return frames, encoder, compare(decoder.source, output, settings, **cut)  # type: ignore[arg-type]
+        return frames, encoder, compare(decoder.source, output, settings, **cut)
 
 
 def remuxed(

@@ -110,14 +110,14 @@ def test_messages_stay_with_their_pictures(tmp_path: Path, before: str, after: s
     clip = remuxed(
         raw,
         tmp_path / "in.ts",
-        lambda _, p: (with_picture_data(p, data((p.pts - first) * 512 // 3600), name),),
+        lambda _, p: (with_picture_data(p, data(((p.pts or 0) - first) * 512 // 3600), name),),
     )
 
     def told(path: Path) -> dict[int, tuple[tuple[int, bytes], ...]]:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             read = PictureDataReader(stream.codec_context.name, stream.codec_context.extradata)
-            packets = [(p.pts, read(bytes(p))) for p in container.demux(stream) if p.size]
+            packets = [(p.pts or 0, read(bytes(p))) for p in container.demux(stream) if p.size]
         found = {pts: found.messages for pts, found in packets}
         return dict(enumerate(found[pts] for pts in sorted(found)))
 
