@@ -188,7 +188,14 @@ class EncodeConfig(_Section):
         None, ge=0, le=63, description="in the encoder's scale, lower is better; null: its own"
     )
     preset: str | None = Field(None, min_length=1, description="speed, in the encoder's words; null: its own")
-    audio: Literal["copy", "drop"] = Field("copy", description="what happens to audio streams")
+    audio: Literal["copy", "aac", "opus", "drop"] = Field("copy", description="what happens to audio streams")
+    faststart: bool = Field(True, description="MP4, MOV: the index in front, for players on the web")
+    keep_streams: bool = Field(
+        False, description="pixelize, protect: other pictures are taken along, uncovered"
+    )
+    keep_metadata: bool = Field(
+        False, description="pixelize, protect: tags and data of places, devices, people are taken along"
+    )
     prefetch_frames: int = Field(8, ge=1, le=256, description="frames painted ahead, in a thread")
 
 

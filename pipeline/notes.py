@@ -59,13 +59,18 @@ def warned(log: logging.Logger, text: str, *arguments: object) -> None:
     _note(log, logging.WARNING, text, arguments)
 
 
+def readable(text: str) -> str:
+    """Text as UTF-8 can hold it: names of files may have bytes that are none."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _note(log: logging.Logger, level: int, text: str, arguments: tuple[object, ...]) -> None:
     if _silent.get():
         log.debug(text, *arguments)
         return
     log.log(level, text, *arguments)
     if (notes := _current.get()) is not None:
-        sentence = text % arguments if arguments else text
+        sentence = readable(text % arguments if arguments else text)
         notes.all.append(sentence)
         if level >= logging.WARNING:
             notes.warnings.append(sentence)

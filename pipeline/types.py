@@ -66,6 +66,8 @@ class StreamInfo:
     """Average frames per second; for progress and rate control, never for time."""
     interlaced: bool
     duration_s: float
+    mirrored: bool = False
+    """A player exchanges left and right after it has turned the picture."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

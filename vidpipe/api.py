@@ -80,7 +80,7 @@ def reconstruct(
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
-    audio: Literal["copy", "drop"] | None = None,
+    audio: Literal["copy", "aac", "opus", "drop"] | None = None,
     regions: Sequence[ManualRegion] = (),
     start_s: float | None = None,
     end_s: float | None = None,
@@ -97,7 +97,7 @@ def reconstruct(
         engine: library that runs it: ``auto``, ``openvino``, ``onnxruntime``, ``torch``, ``tensorrt``, ...
         device: ``auto``, ``cpu`` or ``cuda:N``.
         codec, crf, preset: FFmpeg's name of an encoder, its quality (lower is better) and speed.
-        audio: ``copy`` or ``drop``.
+        audio: ``copy``, ``aac``, ``opus`` or ``drop``.
         regions: mosaics to reconstruct whatever the finder says; boxes in px of the picture as coded, times
             in seconds from the first frame.
         start_s, end_s: the part of the file that is written, seconds from its first frame.
@@ -136,7 +136,7 @@ def pixelize(
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
-    audio: Literal["copy", "drop"] | None = None,
+    audio: Literal["copy", "aac", "opus", "drop"] | None = None,
     selection: Selection | None = None,
     earlier: PathLike | None = None,
     start_s: float | None = None,
@@ -190,7 +190,7 @@ def protect(
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
-    audio: Literal["copy", "drop"] | None = None,
+    audio: Literal["copy", "aac", "opus", "drop"] | None = None,
     selection: Selection | None = None,
     earlier: PathLike | None = None,
     start_s: float | None = None,

@@ -115,10 +115,11 @@ def _explanation(
     settings: Resolved,
     memory: tuple[int, str],
 ) -> Explanation:
+    mirrored = " mirrored" if info.mirrored else ""
     return Explanation(
         input=(
             f"{info.path}: stream {info.stream_index}, {info.codec} {info.width}x{info.height} "
-            f"{info.pix_fmt} {info.colour.matrix} {info.colour.range}, rotation {info.rotation}, "
+            f"{info.pix_fmt} {info.colour.matrix} {info.colour.range}, rotation {info.rotation}{mirrored}, "
             f"{len(info.pts)} frames, {float(info.rate):.3f} frames/s, {info.duration_s:.3f} s"
         ),
         output=str(job.target),

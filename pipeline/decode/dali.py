@@ -285,6 +285,8 @@ def _times_unsuited(source: Source) -> str:
         return f"it is damaged or cut off ({source.packets.breaks_off}), and DALI does not tell where"
     if source.packets.derived:
         return "it has no usable times, which DALI needs"
+    if not source.packets.regular or source.packets.pieces:
+        return "its packets are not one picture each, and DALI counts packets"
     if source.info.pts[0] < 0:
         return "it begins before time zero, and DALI leaves such frames out"
     return ""

@@ -95,7 +95,7 @@ def choose_stream(container: InputContainer, path: Path, index: int | None) -> V
     if len(videos) > 1:
         warned(
             log,
-            "%s has %d video streams; stream %d is processed, the others are copied",
+            "%s has %d video streams; stream %d is processed",
             path.name,
             len(videos),
             stream.index,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.decode.clock import Piece, may_restart, steps_back
+from pipeline.decode.picture_data import CODECS, HEAD_BYTES, PictureDataReader
+from pipeline.decode.shown_pictures import Counter, picture_counter
 from pipeline.errors import InputError
 from pipeline.notes import warned
 
 log = logging.getLogger(__name__)
 
 _GEN_PTS = 1  # AVFMT_FLAG_GENPTS
+_COLUMNS = 4
 _NO_TIME = np.iinfo(np.int64).min
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
@@ -43,6 +48,22 @@ class PacketIndex:
     """True where the file has no usable times, so that a frame is known only by its position."""
     breaks_off: str | None
     """Why the file ends before it should, None for a whole one."""
+    headless: int = 0
+    """Packets before the first key frame, which nobody can decode and which ``pts`` leaves out."""
+    picture_data: bool = False
+    """Packets carry more than pictures, see ``pipeline.decode.picture_data``."""
+    regular: bool = True
+    """Each packet is one frame of ``pts``."""
+    pieces: tuple[Piece, ...] = ()
+    """Where the file's clock starts again, see ``pipeline.decode.clock``; ``pts`` are of one clock."""
+    edited: bool = False
+    """The file's edit list leaves packets out after the first one that it shows."""
+
+    def without(self, before: int) -> PacketIndex:
+        """The index of the frames from pts ``before`` on."""
+        return replace(
+            self, regular=False, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before]
+        )
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Any]]:
@@ -63,8 +84,7 @@ def index_packets(
     Negative times are kept. Missing or repeated ones are replaced, with a line in the log. Raises
     InputError for a stream without frames.
     """
-    rows = array("q")
-    read = 0
+    rows = _Rows(stream, may_restart(container))
     breaks_off = _missing_bytes(path)
     try:
         for packet in packets:
@@ -72,22 +92,127 @@ def index_packets(
                 continue
             if packet.has_sidedata("encryption_info") or packet.has_sidedata("encryption_init_info"):
                 raise InputError(f"{path}: stream {stream.index} is encrypted; decrypt it first")
-            read += 1
-            if packet.is_discard:  # outside the file's edit list: decoders drop it
-                continue
-            pts = _NO_TIME if packet.pts is None else packet.pts
-            dts = _NO_TIME if packet.dts is None else packet.dts
-            rows.extend((pts, dts, packet.duration or 0, packet.is_keyframe))
-            if packet.is_corrupt:
-                breaks_off = breaks_off or "a packet is incomplete"
+            rows.add(packet)
     except FFmpegError as error:
         breaks_off = breaks_off or str(error.strerror)
-    if not rows:
+    if rows.ends_incomplete:
+        breaks_off = breaks_off or "a packet is incomplete"
+    if "mp4" in container.format.name and rows.read < len(stream.index_entries):
+        breaks_off = breaks_off or f"{rows.read} of {len(stream.index_entries)} frames are in the file"
+    table = rows.table()
+    headless = rows.headless(table)
+    table, pieces = rows.on_one_clock(table, headless, _unit(stream))
+    if not len(table):
         raise InputError(f"{path}: stream {stream.index} has no frames; nothing to process")
-    if "mp4" in container.format.name and read < len(stream.index_entries):
-        breaks_off = breaks_off or f"{read} of {len(stream.index_entries)} frames are in the file"
-    table = np.frombuffer(rows, np.int64).reshape(-1, 4)
-    return _times(table, _unit(stream), path, breaks_off)
+    if pieces:
+        warned(
+            log,
+            "%s: its clock starts again %d times; each piece follows the one before",
+            path.name,
+            len(pieces),
+        )
+    index = _times(table, _unit(stream), path, breaks_off)
+    regular = len(index.pts) == rows.read
+    return replace(
+        index,
+        headless=headless,
+        picture_data=rows.picture_data,
+        regular=regular,
+        edited=rows.edited,
+        pieces=pieces,
+    )
+
+
+class _Rows:
+    """pts, dts, duration and key of every picture, in the order of the file."""
+
+    def __init__(self, stream: VideoStream, may_restart: bool) -> None:
+        self._may_restart = may_restart
+        self._last_dts: int | None = None
+        self._last_pos = 0
+        self._begins: list[tuple[int, int]] = []
+        """Row and byte at which the clock starts again."""
+        context = stream.codec_context
+        self._count: Counter | None = picture_counter(context.name, context.extradata)
+        known = context.name in CODECS
+        self._read_data = PictureDataReader(context.name, context.extradata) if known else None
+        self._intra_only = context.codec.intra_only
+        self._values = array("q")
+        self._begins_with_key = False
+        self.read = 0
+        """Packets."""
+        self.ends_incomplete = False
+        """The last packet lacks a part."""
+        self.picture_data = False
+        self.edited = False
+
+    def add(self, packet: Packet[Any]) -> None:
+        self._begins_with_key |= self.read == 0 and packet.is_keyframe
+        self.read += 1
+        self.ends_incomplete = packet.is_corrupt
+        self._last_pos = self._last_pos if packet.pos is None else packet.pos
+        if self._may_restart and steps_back(self._last_dts, packet.dts):
+            self._begins.append((len(self._values) // _COLUMNS, self._last_pos))
+        self._last_dts = self._last_dts if packet.dts is None else packet.dts
+        shown = 1 if self._count is None else _shown(self._count, packet)
+        if self._read_data is not None and not self.picture_data:
+            self.picture_data = bool(self._read_data(bytes(memoryview(packet)[:HEAD_BYTES])))
+        if packet.is_discard:  # outside the file's edit list: decoders drop it
+            self.edited |= bool(self._values)
+            return
+        if shown:
+            pts = _NO_TIME if packet.pts is None else packet.pts
+            dts = _NO_TIME if packet.dts is None else packet.dts
+            self._values.extend((pts, dts, packet.duration or 0, packet.is_keyframe))
+        elif self._values and packet.pts is None:  # a second field, which lasts as long as the first
+            self._values[-2] += packet.duration or 0
+
+    def table(self) -> NDArray[np.int64]:
+        return np.frombuffer(self._values, np.int64).reshape(-1, _COLUMNS)
+
+    def on_one_clock(
+        self, table: NDArray[np.int64], headless: int, unit: int
+    ) -> tuple[NDArray[np.int64], tuple[Piece, ...]]:
+        """The table from row ``headless`` on with the pieces one after the other. Of a further piece,
+        pictures are left out that refer to what came before it."""
+        if not self._begins:
+            return table[headless:], ()
+        starts = [headless, *(max(row, headless) for row, _ in self._begins), len(table)]
+        parts, pieces, end = [], [], None
+        for number, (start, stop) in enumerate(pairwise(starts)):
+            part = table[start:stop].copy()
+            if number:
+                part = _decodable_alone(part, self._intra_only)
+            timed = part[part[:, 0] != _NO_TIME]
+            shift = 0 if end is None or not len(timed) else end + unit - int(timed[:, 0].min())
+            if number:
+                pieces.append(Piece(self._begins[number - 1][1], shift))
+            part[:, :2] = np.where(part[:, :2] == _NO_TIME, _NO_TIME, part[:, :2] + shift)
+            parts.append(part)
+            end = int(timed[:, 0].max()) + shift if len(timed) else end
+        return np.concatenate(parts), tuple(pieces)
+
+    def headless(self, table: NDArray[np.int64]) -> int:
+        """Rows before the first key frame, where there is one."""
+        if self._begins_with_key or self._intra_only or not table[:, 3].any():
+            return 0
+        return int(np.argmax(table[:, 3] > 0))
+
+
+def _decodable_alone(part: NDArray[np.int64], intra_only: bool) -> NDArray[np.int64]:
+    """Rows from the first key frame on, without those that are shown before it."""
+    if intra_only or not part[:, 3].any():
+        return part
+    part = part[int(np.argmax(part[:, 3] > 0)) :]
+    shown: NDArray[np.int64] = part[part[:, 0] >= part[0, 0]]
+    return shown
+
+
+def _shown(count: Counter, packet: Packet[Any]) -> int:
+    try:
+        return count(bytes(packet))
+    except IndexError:  # a header that breaks off: the decoder will say so
+        return 1
 
 
 def _missing_bytes(path: Path) -> str | None:
@@ -133,9 +258,8 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
-    return PacketIndex(
-        _strictly_ascending(times), int(durations[-1]), none, derived=True, breaks_off=breaks_off
-    )
+    times, last = _strictly_ascending(times), int(durations[-1])
+    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off)
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

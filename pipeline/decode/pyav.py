@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,9 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
+from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_decoder_context, open_input
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.source import Source, same_stream
@@ -41,6 +44,7 @@ class PyAVDecoder:
         self._packets = source.packets
         self._planar = packing(source.info.pix_fmt).planar
         self._closed = False
+        self._aspect: Fraction | None = None
 
     @property
     def info(self) -> StreamInfo:
@@ -57,22 +61,36 @@ class PyAVDecoder:
         end = len(pts) if end_pts is None else bisect_left(pts, end_pts)
         if first >= end:
             return
-        due = first
+        due, before = first, -1
+        refers_to_damage = False
         for index, picture in self._pictures(first):
             if self._closed:
                 raise ValueError("the decoder is closed")
+            gap = before >= 0 and index > before + 1
+            refers_to_damage = picture.is_corrupt or ((refers_to_damage or gap) and not picture.key_frame)
+            before = index
             if index < due:
                 continue
             if index > due:
-                self._missing(due, index)
+                self._missing(due)
             if index >= end:
                 return
+            if refers_to_damage:
+                raise InputError(
+                    f"{self._where(index)} is damaged or refers to a frame that is; repair the file, or "
+                    "leave it out with --start and --end"
+                )
             yield self._frame(index, picture)
             due = index + 1
             if due == end < len(pts):
                 return
         if due < end or self._packets.breaks_off is not None:
-            self._missing(due, end)
+            self._missing(due)
+
+    def pictures(self, first: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Pictures as FFmpeg gives them with their positions, ascending, from ``first`` or before it on;
+        without those that cannot be decoded."""
+        return self._pictures(first)
 
     def close(self) -> None:
         """No more frames: iterators that are still open raise ValueError and let go of the file."""
@@ -109,7 +127,7 @@ class PyAVDecoder:
         keys = self._packets.keys
         before = int(np.searchsorted(keys[:, 0], self.info.pts[first], side="right")) - 1
         # Frames of an open group may precede its key frame: the first group needs no seek at all.
-        return int(keys[before, 1]) if before > 0 else None
+        return int(keys[before, 1]) if before > 0 and not self._packets.pieces else None
 
     def _numbered(self, start: int | None) -> Iterator[tuple[int, VideoFrame]]:
         with open_input(self.info.path) as container:
@@ -117,19 +135,35 @@ class PyAVDecoder:
             if start is not None:
                 container.seek(start, stream=stream)
             counted = 0
-            for picture in _decode(container, open_decoder_context(stream), self.info.stream_index):
+            headless = self._packets.headless if start is None else 0
+            clock = Clock(self._packets.pieces)
+            context = open_decoder_context(stream)
+            for picture in _decode(container, context, stream, headless, clock):
+                self._look_at_aspect(context, picture)
                 if self._packets.derived or picture.pts is None:
                     index = counted
                 else:
                     index = bisect_left(self.info.pts, picture.pts)
+                    if index < len(self.info.pts) and self.info.pts[index] != picture.pts:
+                        continue  # left out: it cannot be decoded, or the file's edits hide it
                 counted = index + 1
                 if index < len(self.info.pts):
                     yield index, picture
 
+    def _look_at_aspect(self, context: VideoCodecContext, picture: VideoFrame) -> None:
+        """An output has one shape of pixels: another one in the middle of the stream is noticed once."""
+        shape = context.sample_aspect_ratio
+        if shape and self._aspect and shape != self._aspect and not self.source.noticed:
+            sentence = (
+                f"the shape of pixels changes from {self._aspect} to {shape} at about "
+                f"{picture.time or 0:.1f} s: {self.info.sample_aspect} is written"
+            )
+            self.source.noticed.append(sentence)
+            warned(log, "%s: %s", self.info.path.name, sentence)
+        self._aspect = self._aspect or shape
+
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
         info = self.info
-        if picture.is_corrupt:
-            raise InputError(f"{self._where(index)} is damaged; repair the file or cut before it")
         if (picture.width, picture.height, picture.format.name) != (info.width, info.height, info.pix_fmt):
             raise InputError(
                 f"{self._where(index)} is {picture.width}x{picture.height} {picture.format.name}, "
@@ -145,44 +179,43 @@ class PyAVDecoder:
             key=bool(picture.key_frame),
         )
 
-    def _missing(self, due: int, found: int) -> None:
-        """Frames ``due`` to ``found`` - 1 never came: an error, unless they could not have come."""
-        name, count = self.info.path.name, found - due
-        if due == 0 and 0 < found < len(self.info.pts):
-            warned(log, "%s: its first %d frames need a key frame that the file lacks", name, count)
-        elif due == len(self.info.pts):
+    def _missing(self, due: int) -> None:
+        """Frames from ``due`` on never came: an error."""
+        if due == len(self.info.pts):
             raise InputError(
                 f"{self._where(due - 1)} is the last one in a file that is damaged or cut off "
                 f"({self._packets.breaks_off}); repair it or end before that time"
             )
-        elif self.info.interlaced and self._packets.breaks_off is None:
-            warned(
-                log, "%s: %d packets before frame %d are no frames of their own (fields)", name, count, found
-            )
-        else:
-            why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
-            raise InputError(
-                f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
-                "repair it or end before that time"
-            )
+        why = f" ({self._packets.breaks_off})" if self._packets.breaks_off else ""
+        raise InputError(
+            f"{self._where(due)} cannot be decoded: the file is damaged or cut off there{why}; "
+            "repair it or end before that time"
+        )
 
     def _where(self, index: int) -> str:
         seconds = float((self.info.pts[index] - self.info.pts[0]) * self.info.time_base)
         return f"{self.info.path}: frame {index} of {len(self.info.pts)}, at {seconds:.3f} s,"
 
 
-def _decode(container: InputContainer, decoder: VideoCodecContext, stream_index: int) -> Iterator[VideoFrame]:
-    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time."""
+def _decode(
+    container: InputContainer, decoder: VideoCodecContext, stream: VideoStream, headless: int, clock: Clock
+) -> Iterator[VideoFrame]:
+    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time.
+
+    With ``headless``, packets before the first key frame are not decoded: some decoders would give grey.
+    """
     for other in container.streams:
-        if other.index != stream_index:
+        if other.index != stream.index:
             other.discard = Discard.all
-    packets = container.demux(container.streams[stream_index])
+    packets = container.demux(stream)
     while True:
         try:
             packet: Packet[Any] = next(packets)
         except (StopIteration, FFmpegError):
             break
-        if packet.size:
+        headless = 0 if packet.is_keyframe else headless
+        clock.move(packet)
+        if packet.size and not headless:
             yield from _pictures_in(decoder, packet)
     yield from _pictures_in(decoder, None)
 

@@ -25,7 +25,14 @@ class EncodeSettings:
     """Where no preset is asked for: a quicker one than the usual."""
     gpu: int | None = None
     """Where the codec is ``auto``: encode on this NVIDIA GPU if it has an encoder (NVENC)."""
-    audio: Literal["copy", "drop"] = "copy"
+    audio: Literal["copy", "aac", "opus", "drop"] = "copy"
+    """``aac`` and ``opus`` encode anew what is in another codec; WebM gets Opus where nothing else fits."""
+    faststart: bool = True
+    """MP4 and MOV: the index stands in front, so that a player on the web can begin at once."""
+    keep_streams: bool = True
+    """False: other pictures than the processed one stay behind, covers and attached files too."""
+    keep_metadata: bool = True
+    """False: tags and data of places, devices and people stay behind."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""
 
@@ -46,6 +53,16 @@ class Encoder(Protocol):
     @property
     def video(self) -> int:
         """Which of the file's video streams holds the frames: 0 for the first, attached pictures aside."""
+        ...
+
+    @property
+    def lost_sound(self) -> tuple[str, ...]:
+        """Those of ``lost`` that are of audio streams."""
+        ...
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Sentences about what of the source was left behind, as the settings ask."""
         ...
 
     def open(self) -> None:

@@ -12,12 +12,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 import av
-import av.logging
 import numpy as np
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from pipeline.decode.source import INTERLACED_ORDERS, PictureTags, Source
+from pipeline.decode.field_order import INTERLACED_ORDERS, TOP_FIRST
+from pipeline.decode.side_data import description
+from pipeline.decode.source import PictureTags, Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
@@ -97,8 +98,10 @@ _NAMED_SPEEDS = ("libx264", "libx264rgb", "libx265")
 _WORST_CRF = 51
 """Worst quality of H.264 and HEVC at 8 bits; their options state no bound."""
 _PARAMS = {"libx264": "x264-params", "libx264rgb": "x264-params", "libx265": "x265-params"}
-_TOP_FIRST = (2, 5)
-"""AV_FIELD_TT, AV_FIELD_BT: the top field is shown first."""
+_FIELDS = ("libx264", "libx264rgb", "prores_ks", "ffv1", "ffvhuff", "huffyuv", "rawvideo", "mpeg2video")
+"""Encoders of interlaced frames: the picture, or the container where the codec has no word for it, tells
+which field comes first."""
+FIELDS_LOST = "the order of fields"
 _CHROMA_PLACES = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 
 
@@ -134,6 +137,8 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         if not is_in_ffmpeg(name) or not _fits(name, container):
             continue
         target = _target(name, planar, info, container)
+        if target is not None and info.interlaced and name not in _FIELDS:
+            target = replace(target, losses=(*target.losses, FIELDS_LOST))
         if target is not None:
             candidates.append((len(target.losses), rank, name, target))
     # An encoder that keeps every sample goes before the source's own codec.
@@ -282,11 +287,9 @@ def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list
         options["chroma_sample_location"] = place
     interlaced = tags.field_order in INTERLACED_ORDERS
     if interlaced and encoder.startswith("libx264"):
-        params.append("tff=1" if tags.field_order in _TOP_FIRST else "bff=1")
-    elif interlaced and encoder == "prores_ks":
+        params.append("tff=1" if tags.field_order in TOP_FIRST else "bff=1")
+    elif interlaced and encoder in {"prores_ks", "mpeg2video"}:
         options["flags"] = "+ildct"
-    elif interlaced:
-        lost.append(f"{encoder} codes interlaced frames as progressive ones; the field flags are lost")
     if tags.mastering_display is not None or tags.content_light is not None:
         if encoder in {"libx264", "libx265"}:
             params += _hdr(encoder, tags)
@@ -320,17 +323,9 @@ def _hdr(encoder: str, tags: PictureTags) -> list[str]:
 def chroma_place(container: InputContainer, stream_index: int) -> str | None:
     """Where chroma samples lie if the source says so and not "left", which encoders assume.
 
-    PyAV has no attribute for it; FFmpeg's own description of a file names it where its log is verbose.
-    The levels are the library's: they are put back (INFO is FFmpeg's, which cannot be asked).
+    PyAV has no attribute for it; FFmpeg's own description of a file names it.
     """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.VERBOSE)
-    av.logging.set_libav_level(av.logging.VERBOSE)
-    try:
-        text: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stub
-    finally:
-        av.logging.set_libav_level(av.logging.INFO)
-        av.logging.set_level(level)
+    text = description(container)
     line = re.search(rf"Stream #0:{stream_index}\b.*?Video:.*", text)
     notes = re.findall(r"\(([^()]*)\)", line.group()) if line else []
     words = [word for note in notes for word in note.split(", ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from math import lcm
@@ -11,7 +12,8 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from pipeline.decode.open import is_cover
-from pipeline.encode.passthrough import Cut, early_sound
+from pipeline.encode.cut import Cut
+from pipeline.encode.passthrough import early_sound
 from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 
@@ -44,6 +46,10 @@ def container_format(path: Path) -> str:
     except ValueError as error:
         what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
         raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
+    if name.startswith("mxf"):
+        raise OutputError(
+            f"{path}: MXF is read and not written; end the name in .mov, which takes the same sound"
+        )
     if many:  # playlists and series of pictures, which FFmpeg writes past us
         raise OutputError(f"{path}: {name} is more than one file; end the name in .mp4, .mkv, .mov or .webm")
     return name
@@ -58,10 +64,55 @@ def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def moved_tags(tags: Mapping[str, str], info: StreamInfo, cut: Cut, lost: list[str]) -> dict[str, str]:
+    """The tags with the time code of the first frame that is kept; what cannot be told goes to ``lost``."""
+    made = dict(tags)
+    for name, value in tags.items():
+        if name.lower() == "timecode" and cut.start_s is not None:
+            frames = round((cut.start_s - info.pts[0] * info.time_base) * info.rate)
+            moved = moved_timecode(value, frames, info.rate)
+            if moved is not None:
+                made[name] = moved
+                continue
+            del made[name]
+            lost.append(f"time code {value} cannot be moved to the first frame that is kept")
+    return made
+
+
+def moved_timecode(text: str, frames: int, rate: Fraction) -> str | None:
+    """A time code (SMPTE 12M, ``HH:MM:SS:FF``, ``;`` before the frames where numbers are dropped) some frames
+    later; None for a text that is none."""
+    found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", text)
+    nominal = round(rate)
+    if found is None or nominal < 1:
+        return None
+    hours, minutes, seconds, frame = (int(found.group(k)) for k in (1, 2, 3, 5))
+    per_minute = nominal * 60
+    dropped = round(nominal / 15) if found.group(4) != ":" else 0  # 2 of 30, 4 of 60
+    count = ((hours * 60 + minutes) * 60 + seconds) * nominal + frame
+    count -= dropped * (hours * 54 + minutes - minutes // 10)
+    count += frames
+    tens, rest = divmod(count, per_minute * 10 - 9 * dropped)
+    if dropped and rest >= per_minute:
+        rest += dropped * (1 + (rest - per_minute) // (per_minute - dropped))
+    count = tens * per_minute * 10 + rest
+    whole, frame = divmod(count, nominal)
+    hours, minutes, seconds = whole // 3600 % 24, whole // 60 % 60, whole % 60
+    return f"{hours:02}:{minutes:02}:{seconds:02}{found.group(4)}{frame:02}"
+
+
 def container_options(
-    container: str, source: InputContainer, tags: Mapping[str, str], cut: Cut, lost: list[str]
+    container: str,
+    source: InputContainer,
+    tags: Mapping[str, str],
+    cut: Cut,
+    lost: list[str],
+    boxes: bool = False,
 ) -> dict[str, str]:
-    """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``."""
+    """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``.
+
+    With ``boxes`` MP4 takes what stands beside the codec in boxes that are not part of its standard.
+    """
     if container == "mpegts":
         return {"mpegts_copyts": "1"}
     if container == "nut" and cut.start_s is None and early_sound(Path(source.name)):
@@ -76,6 +127,8 @@ def container_options(
     # Starts of streams are told in the movie's clock; in its usual milliseconds they would be rounded.
     clock = common if common < 1 << 31 else max(clocks)
     options = {"movie_timescale": str(clock)}
+    if boxes:
+        options["strict"] = "unofficial"
     known = _MOV_TAGS if container == "mov" else _MP4_TAGS
     free = [name for name in tags if name.lower().split("-")[0] not in known]
     if free and any(is_cover(stream) for stream in source.streams.video):

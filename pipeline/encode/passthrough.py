@@ -5,57 +5,41 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from pipeline.decode.clock import Clock
 from pipeline.decode.open import codec_name, is_cover, open_input
+from pipeline.decode.side_data import codec_tag
+from pipeline.decode.source import Source
+from pipeline.encode import EncodeSettings
+from pipeline.encode.cut import Cut
+from pipeline.encode.release import stream_name, withheld
+from pipeline.encode.sound import ENCODERS, OPUS_ONLY, SoundEncoder
 from pipeline.notes import warned
-from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The part of the source that is kept, and how far its times move."""
-
-    start_s: Fraction | None
-    end_s: Fraction | None
-    shift_s: Fraction
-    """Subtracted from every time of every stream."""
-
-    def holds(self, time_s: Fraction) -> bool:
-        return (self.start_s is None or time_s >= self.start_s) and (
-            self.end_s is None or time_s < self.end_s
-        )
-
-
-def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_pts: int) -> Cut:
-    """The cut of frames ``start_pts <= pts < end_pts``: other streams begin with the first of them."""
-    pts = info.pts
-    start = None if start_pts is None else pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
-    return Cut(
-        start_s=None if start is None else start * info.time_base,
-        end_s=None if end_pts is None else end_pts * info.time_base,
-        shift_s=shift_pts * info.time_base,
-    )
-
-
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
-    """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags."""
-    chapters = stream.type == "data" and codec_name(stream) == "bin_data" and bool(source.chapters())
-    return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+    """True for MP4's chapter and time code tracks: a muxer makes its own from chapters and tags.
+
+    To be asked before anything is read: FFmpeg marks the track of a chapter's titles as not to be read.
+    """
+    if stream.type != "data":
+        return False
+    titles = stream.discard == Discard.all and codec_name(stream) == "bin_data" and bool(source.chapters())
+    return titles or ("timecode" in stream.metadata and codec_tag(source, stream.index) == "tmcd")
 
 
 def early_sound(path: Path) -> dict[int, str]:
@@ -71,6 +55,23 @@ def early_sound(path: Path) -> dict[int, str]:
     return early
 
 
+class Shown:
+    """Which packets of a file's streams its edit lists show.
+
+    Those before the first one that is shown stay, since a decoder needs them for it; those that a later edit
+    leaves out do not.
+    """
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+
+    def __call__(self, packet: Packet[Any]) -> bool:
+        if not packet.is_discard:
+            self._begun.add(packet.stream_index)
+            return True
+        return packet.stream_index not in self._begun
+
+
 class OtherStreams:
     """A second reader of the source, which feeds the output with all other streams' packets.
 
@@ -78,13 +79,22 @@ class OtherStreams:
     one held at most, whatever the source's interleaving. Raises InputError on opening.
     """
 
-    def __init__(self, info: StreamInfo, cut: Cut, audio: bool) -> None:
+    def __init__(self, source: Source, cut: Cut, settings: EncodeSettings) -> None:
+        info = source.info
         self.source: InputContainer = open_input(info.path)
+        self._clock = Clock(source.packets.pieces)
+        self._in_pieces = source.packets.edited or bool(source.packets.pieces)
+        self._shown = Shown()
+        self._last_dts: dict[int, int] = {}
         self.lost: list[str] = []
+        self.removed: list[str] = []
         self._info = info
         self._cut = cut
-        self._audio = audio
+        self._settings = settings
+        self.lost_sound: list[str] = []
+        """Those of ``lost`` that are of audio streams."""
         self._targets: dict[int, Stream] = {}
+        self._encoders: dict[int, SoundEncoder] = {}
         self._ends: dict[int, int] = {}
         self._filler_bytes: dict[int, int] = {}
         self._packets: Iterator[Packet[Any]] | None = None
@@ -92,17 +102,30 @@ class OtherStreams:
 
     def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
         """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
-        name = f"{stream.type} stream {stream.index} ({codec_name(stream)})"
-        if stream.type == "audio" and not self._audio:
+        name = stream_name(stream)
+        if stream.type == "audio" and self._settings.audio == "drop":
+            self.removed.append(f"{name}, as asked")
             return
         if is_rewritten_by_muxer(stream, self.source):
+            return
+        if (reason := withheld(stream, self._settings)) is not None:
+            self.removed.append(f"{name}: {reason}")
             return
         matroska = out.format.name == "matroska"
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
             self._add_cover(stream, out)
             return
-        if (reason := _refusal(stream, out.format.name)) is not None:
+        reason = _refusal(stream, out.format.name)
+        if isinstance(stream, AudioStream) and (codec := self._sound_codec(stream, out, reason)):
+            made = SoundEncoder(stream, out, codec, self._cut)
+            made.stream.disposition = stream.disposition
+            made.stream.metadata.update(tags)
+            self._encoders[stream.index], self._targets[stream.index] = made, made.stream
+            return
+        if reason is not None:
             self.lost.append(f"{out.format.name} cannot carry {name}: {reason}")
+            if stream.type == "audio":
+                self.lost_sound.append(self.lost[-1])
             return
         target = out.add_stream_from_template(stream, opaque=True)
         target.disposition = stream.disposition
@@ -122,6 +145,16 @@ class OtherStreams:
         ):  # MP4's muxer fills gaps between subtitles with empty ones itself
             self._filler_bytes[stream.index] = 2
 
+    def _sound_codec(self, stream: AudioStream, out: OutputContainer, reason: str | None) -> str | None:
+        """The codec that a sound is encoded in anew; None where it is copied, or cannot be carried."""
+        name, asked = codec_name(stream), self._settings.audio
+        if asked in ENCODERS and asked != name:
+            return asked
+        if reason is None or out.format.name not in OPUS_ONLY or stream.codec_context is None:
+            return None
+        self.lost.append(f"{out.format.name} takes no {name}: audio stream {stream.index} becomes opus")
+        return "opus"
+
     def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
         """Packets up to a time of the output, for the muxer; all that are left for None."""
         while (packet := self._next()) is not None:
@@ -138,7 +171,8 @@ class OtherStreams:
         Matroska marks the priming of a stream that came marked (from Matroska) and that of Opus; what only
         an edit list told (AAC in MP4) it cannot.
         """
-        early = [codec for index, codec in early_sound(self._info.path).items() if index in self._targets]
+        copied = self._targets.keys() - self._encoders.keys()
+        early = [codec for index, codec in early_sound(self._info.path).items() if index in copied]
         if container in {"matroska", "webm"}:
             marked = "matroska" in self.source.format.name
             early = [codec for codec in early if not marked and codec != "opus"]
@@ -161,19 +195,27 @@ class OtherStreams:
         for stream in self.source.streams:
             if stream.index not in self._targets:
                 stream.discard = Discard.all
-        if self._cut.start_s:
+        if self._cut.start_s and not self._in_pieces:
             self.source.seek(int(self._cut.start_s * av.time_base))
         packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
+                for encoder in self._encoders.values():
+                    yield from encoder.packets(None)
                 return
             except FFmpegError as error:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
-            if packet.size > self._filler_bytes.get(packet.stream_index, 0) and self._placed(packet):
+            self._clock.move(packet)
+            if packet.stream_index in self._encoders:
+                if packet.size:
+                    yield from self._encoders[packet.stream_index].packets(packet)
+                continue
+            filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
+            if not filler and self._shown(packet) and self._placed(packet):
                 yield packet
 
     def _placed(self, packet: Packet[Any]) -> bool:
@@ -194,8 +236,24 @@ class OtherStreams:
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
             self._ends[stream.index] = time + (packet.duration or 0)
+            self._after_last(packet)
         packet.stream = self._targets[stream.index]
         return True
+
+    def _after_last(self, packet: Packet[Any]) -> None:
+        """Where one edit or piece ends and the next begins, packets may begin before the last one's time."""
+        last, dts = self._last_dts.get(packet.stream.index), packet.dts
+        assert dts is not None
+        if self._in_pieces and last is not None and dts <= last:
+            self._note_overlap()
+            packet.dts = dts = last + 1
+            packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+        self._last_dts[packet.stream.index] = dts
+
+    def _note_overlap(self) -> None:
+        sentence = "other streams overlap where the file's pieces meet: some of their packets are later"
+        if sentence not in self.lost:
+            self.lost.append(sentence)
 
     def _add_cover(self, stream: VideoStream, out: OutputContainer) -> None:
         """Matroska keeps covers as attached files."""

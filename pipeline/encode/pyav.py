@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +17,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
 from pipeline.decode.open import is_cover
 from pipeline.decode.planes import packing
+from pipeline.decode.side_data import hidden_edges
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import AtomicFile, translated_errors
@@ -36,17 +37,26 @@ from pipeline.encode.container import (
     container_format,
     container_options,
     cut_chapters,
+    moved_tags,
     passthrough_tags,
 )
-from pipeline.encode.passthrough import OtherStreams, cut_of
+from pipeline.encode.cut import cut_of
+from pipeline.encode.faststart import index_first
+from pipeline.encode.passthrough import OtherStreams
+from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
+from pipeline.encode.release import released_tags
+from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
 from pipeline.errors import OutputError
 from pipeline.notes import decided, warned
-from pipeline.types import Colour, Frame
+from pipeline.types import Frame
 
 log = logging.getLogger(__name__)
 
 _NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "f4v", "mpegts", "asf"}
+_NEGATIVE_TIMES = 0x40000
+"""AVFMT_TS_NEGATIVE: a container that tells times below 0."""
+_PRESENTATION_TIMES_ONLY = {"matroska", "webm", "ivf"}
 _DECODING_TIMES_ONLY = {"avi", "asf"}
 _WRITE_BYTES = 1 << 18
 _REORDER_FRAMES = 4
@@ -82,10 +92,14 @@ class PyAVEncoder:
         self._settings = settings or EncodeSettings()
         self._format = container_format(path)
         self._lost: list[str] = []
+        self._removed: list[str] = []
         self._last_pts: int | None = None
         self._end_pts = end_pts
         self._complete = False
         self._lifted = False
+        self._carrier: PictureDataCarrier | None = None
+        self._blackens: tuple[int, int, int, int] | None = None
+        """Edges that the source's container hides and this one does not."""
         self._shift_pts = self._shift(start_pts)
         self._cut = cut_of(info, start_pts, end_pts, self._shift_pts)
         self._part = AtomicFile(path, info.path, overwrite)
@@ -95,12 +109,17 @@ class PyAVEncoder:
         """Begin the file: choose the encoder, declare all streams, write the header."""
         self._opened.callback(self._part.discard)
         self._part.create()
-        self._others = OtherStreams(self._info, self._cut, audio=self._settings.audio == "copy")
+        self._others = OtherStreams(self._source, self._cut, self._settings)
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
         moving = [stream.index for stream in self._out.streams.video if not is_cover(stream)]
         self._place = moving.index(self._video.index)
         self._opened.callback(self._close_container)
+        index = self._source.packets
+        if index.picture_data and not index.derived and self._video.codec in CARRYING:
+            first = None if self._cut.start_s is None else self._shift_pts
+            self._carrier = PictureDataCarrier(self._source, first)
+            self._opened.callback(self._carrier.close)
         decided(log, "%s: %s in %s", self.path.name, self.encoder, self._format)
 
     @property
@@ -114,6 +133,16 @@ class PyAVEncoder:
         return self._place
 
     @property
+    def lost_sound(self) -> tuple[str, ...]:
+        """Those of ``lost`` that are of audio streams."""
+        return tuple(self._others.lost_sound)
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Sentences about what of the source was left behind, as the settings ask."""
+        return (*self._removed, *self._others.removed)
+
+    @property
     def encoder(self) -> str:
         """FFmpeg's names of the encoder and of the pixel format it gets, as ``libx264 yuv420p``."""
         return f"{self._choice.encoder} {self._choice.target.pix_fmt}"
@@ -123,9 +152,13 @@ class PyAVEncoder:
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"frame {frame.index} has pts {frame.pts} after {self._last_pts}; frames ascend")
         self._last_pts = frame.pts
-        picture = to_picture(frame.planes, frame.pix_fmt, self._choice.target, frame.colour)
+        planes = frame.planes
+        if self._blackens is not None:
+            rgb = frame.pix_fmt.startswith("gbr")
+            planes = without_edges(planes, self._blackens, self._info.bit_depth, frame.colour, rgb)
+        picture = to_picture(planes, frame.pix_fmt, self._choice.target, frame.colour)
         picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
-        _tag(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
+        tag_colour(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
         with translated_errors(self.path):
             self._mux(self._video.encode(picture))
 
@@ -139,6 +172,8 @@ class PyAVEncoder:
                 self._out.mux(other)
             self._out.close()
             self._part.complete()
+            if self._settings.faststart and self._format in MOV_FAMILY:
+                index_first(self._part.path)
         self._complete = True
         self._others.close()
         for sentence in self.lost:
@@ -185,31 +220,36 @@ class PyAVEncoder:
         )
         return pts[0]
 
-    def _open(self) -> tuple[OutputContainer, VideoStream, Choice]:
+    def _open(self) -> tuple[OutputContainer, VideoTrack, Choice]:
         """The container with its streams in the source's order, and the first encoder that opens."""
         info, source = self._info, self._others.source
         tags = with_field_order(self._source)
         place = chroma_place(source, info.stream_index)
-        titles = passthrough_tags(self._source.metadata) | dict(self._settings.metadata)
-        options = container_options(self._format, source, titles, self._cut, self._lost)
+        titles = self._tags(self._source.metadata, "") | dict(self._settings.metadata)
+        options = container_options(
+            self._format, source, titles, self._cut, self._lost, boxes=bool(self._source.side_data)
+        )
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
             lost: list[str] = []
             self._others.lost.clear()
+            self._others.lost_sound.clear()
+            self._others.removed.clear()
             out = av.open(
                 self._part, "w", format=self._format, container_options=options, buffer_size=_WRITE_BYTES
             )
             for stream in source.streams:
                 if stream.index == info.stream_index:
-                    video = self._add_video(out, choice, tag_options(choice, tags, place, lost))
-                    video.codec_context.field_order = tags.field_order
-                    video.set_display_matrix(tags.display_matrix)
-                    video.disposition = stream.disposition
-                    video.metadata.update(passthrough_tags(stream.metadata))
+                    assert isinstance(stream, VideoStream)
+                    encoding = tag_options(choice, tags, place, lost)
+                    encoding |= {} if self._may_reorder(out) else {"bf": "0"}
+                    video = add_video(out, choice, self._source, tags, stream, encoding)
+                    video.stream.disposition = stream.disposition
+                    video.stream.metadata.update(self._tags(stream.metadata, stream.type))
                 else:
-                    self._others.add(stream, passthrough_tags(stream.metadata), out)
+                    self._others.add(stream, self._tags(stream.metadata, stream.type), out)
             try:
-                video.codec_context.open()
+                video.open()
             except (FFmpegError, ValueError) as error:
                 failures.append(f"{choice.encoder} refuses")
                 decided(log, "%s does not take this video: %s", choice.encoder, error)
@@ -228,34 +268,34 @@ class PyAVEncoder:
                 self._part.restart()
                 continue
             self._note(choice, lost)
+            edges = hidden_edges(self._source.side_data)
+            if edges is not None and not video.is_copy:
+                self._blackens = edges
+                self._lost.append(f"{self._format} cannot hide the picture's edges: they are black")
             return out, video, choice
         raise OutputError(
             f"no encoder for {info.width}x{info.height} {info.pix_fmt} in {self._format} "
             f"({', '.join(failures) or 'none fits'}); choose another --codec or --preset, or write to .mkv"
         )
 
-    def _add_video(self, out: OutputContainer, choice: Choice, options: dict[str, str]) -> VideoStream:
-        info = self._info
-        stream = out.add_stream(choice.encoder, rate=info.rate.limit_denominator(1 << 16))
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = info.width, info.height, choice.target.pix_fmt
-        context = stream.codec_context
-        context.time_base = info.time_base
-        stream.time_base = info.time_base
-        context.sample_aspect_ratio = info.sample_aspect
-        context.thread_type = "AUTO"
-        if choice.encoder == "libx265" and self._format in MOV_FAMILY:
-            context.codec_tag = "hvc1"  # what Apple's players ask for
-        _tag(context, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
-        stream.options = {**options, **({} if self._may_reorder() else {"bf": "0"})}
-        return stream
+    def _tags(self, tags: Mapping[str, str], kind: str) -> dict[str, str]:
+        """Those that are taken along; the others are named among what was removed."""
+        carried = passthrough_tags(tags)
+        released = released_tags(carried, self._settings, kind)
+        for name in carried.keys() - released.keys():
+            if (sentence := f"tag {name} ({kind or 'file'})") not in self._removed:
+                self._removed.append(sentence)
+        lost: list[str] = []
+        moved = moved_tags(released, self._info, self._cut, lost)
+        self._lost += [sentence for sentence in lost if sentence not in self._lost]
+        return moved
 
-    def _may_reorder(self) -> bool:
+    def _may_reorder(self, out: OutputContainer) -> bool:
         """False where frames must be coded in the order of showing to keep their times.
 
-        AVI and ASF tell decoding times only. MPEG-TS cannot tell times below 0, where decoding would begin
-        with the two frames of delay that x264 and x265 take for B-frames. Of fewer frames x265
-        gives decoding times that were never set.
+        AVI and ASF tell decoding times only. MPEG-TS, FLV and others cannot tell times below 0, where
+        decoding would begin with the two frames of delay that x264 and x265 take for B-frames; Matroska
+        tells no decoding times. Of fewer frames x265 gives decoding times that were never set.
         """
         pts = self._info.pts
         first = bisect_left(pts, self._shift_pts)
@@ -264,7 +304,8 @@ class PyAVEncoder:
             return False
         delay = pts[min(first + 2, len(pts) - 1)] - pts[first]
         early = pts[first] - self._shift_pts < delay
-        return self._format not in _DECODING_TIMES_ONLY and not (self._format == "mpegts" and early)
+        from_zero = not out.format.flags & _NEGATIVE_TIMES and self._format not in _PRESENTATION_TIMES_ONLY
+        return self._format not in _DECODING_TIMES_ONLY and not (from_zero and early)
 
     def _note(self, choice: Choice, lost: list[str]) -> None:
         self._lost += lost
@@ -284,8 +325,9 @@ class PyAVEncoder:
             warned(log, "%s: %s", self.path.name, note)
 
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:
-        for packet in packets:
-            packet.duration = self._duration(packet)
+        for coded in packets:
+            coded.duration = self._duration(coded)
+            packet = self._with_data(coded)
             if self._format == "mpegts" and packet.dts is not None and packet.dts < 0 and not self._lifted:
                 self._lifted = True
                 self._lost.append("mpegts cannot begin before 0, where decoding would: all streams are later")
@@ -294,16 +336,20 @@ class PyAVEncoder:
                     self._out.mux(other)
             self._out.mux(packet)
 
+    def _with_data(self, packet: Packet[Any]) -> Packet[Any]:
+        """With what belongs to the picture in the source, where the codec has a place for it."""
+        if self._carrier is None or packet.pts is None:
+            return packet
+        dts = None if packet.dts is None else packet.dts + self._shift_pts
+        data = self._carrier.of(packet.pts + self._shift_pts, dts)
+        if not self._video.carries_rpu:
+            data = replace(data, rpu=None)
+        if not self._settings.keep_metadata:
+            data = data.without_private()
+        return with_picture_data(packet, data, self._video.codec)
+
     def _duration(self, packet: Packet[Any]) -> int:
         """Until the next frame of the source, in the source's time base, which is the packet's too."""
         pts, end = self._info.pts, round(self._info.duration_s / self._info.time_base) + self._info.pts[0]
         after = bisect_left(pts, (packet.pts or 0) + self._shift_pts) + 1
         return (pts[after] if after < len(pts) else end) - pts[after - 1]
-
-
-def _tag(tagged: Tagged, colour: Colour) -> None:
-    """Write colour tags to an encoder or a frame."""
-    tagged.colorspace = number_of(MATRIX, colour.matrix)
-    tagged.color_range = number_of(RANGE, colour.range, unknown=0)
-    tagged.color_primaries = number_of(PRIMARIES, colour.primaries)
-    tagged.color_trc = number_of(TRANSFER, colour.transfer)

@@ -1,51 +1,34 @@
-"""Compares a finished output with its source, by demuxing both, and lists what was kept, changed or lost."""
+"""Compares a finished output with its source, and lists what was kept, changed or lost."""
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
-from av.stream import AttachmentStream, Stream
 from numpy.typing import NDArray
 
-from pipeline.decode.open import codec_name, open_input
+from pipeline.decode.open import open_input
 from pipeline.decode.planes import packing
+from pipeline.decode.side_data import DISPLAY_MATRIX, LIGHT, MASTERING
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import passthrough_tags
-from pipeline.encode.passthrough import Cut, cut_of, is_rewritten_by_muxer
+from pipeline.encode.container import moved_tags, passthrough_tags
+from pipeline.encode.cut import cut_of
+from pipeline.encode.items import Item, State, item
+from pipeline.encode.pictures import compare_pictures
+from pipeline.encode.release import released_tags
+from pipeline.encode.tracks import compare_tracks
 from pipeline.notes import silent
 from pipeline.types import StreamInfo
 
-_SAME_TIME_S = 1e-3
-"""Two packets belong together within the coarsest clock among containers (Matroska's millisecond)."""
-
-
-class State(StrEnum):
-    KEPT = "kept"
-    CHANGED = "changed"
-    LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing that a run promises to keep."""
-
-    name: str
-    state: State
-    source: str
-    output: str
+_GIVEN_TAGS = {"handler_name", "vendor_id", "language", "duration"}
+"""Tags of a stream that muxers write by themselves, or that are compared as what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +38,7 @@ class Verification:
     @property
     def broken(self) -> tuple[Item, ...]:
         """Items that were changed or lost."""
-        return tuple(item for item in self.items if item.state is not State.KEPT)
+        return tuple(i for i in self.items if i.state in {State.CHANGED, State.LOST})
 
 
 def compare(
@@ -80,32 +63,44 @@ def compare(
     pts = pts[first : len(pts) if end_pts is None else int(np.searchsorted(pts, end_pts))]
     shift = int(pts[0]) if start_pts is not None and len(pts) else 0
     cut = cut_of(info, start_pts, end_pts, shift)
-    items = [*_video(info, made.info, pts - shift)]
+    items = [*_video(source, made, pts - shift)]
+    items += compare_pictures(source, made, first, len(pts), settings)
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:
-            items.append(_item("chapters", _chapters(before), _chapters(after)))
-        items += _tags("tag", source.metadata, made.metadata, settings.metadata)
-        items += _streams(before, after, info, made.info, cut, settings)
+            items.append(item("chapters", _chapters(before), _chapters(after)))
+        items += _tags("tag", moved_tags(source.metadata, info, cut, []), made.metadata, settings)
+        processed = info.stream_index, made.info.stream_index
+        ours, theirs = before.streams[processed[0]].metadata, after.streams[processed[1]].metadata
+        items += _stream_tags(moved_tags(ours, info, cut, []), theirs, settings)
+        items += compare_tracks(before, after, processed, source.packets.pieces, cut, settings)
     return Verification(tuple(items))
 
 
-def _item(name: str, source: object, output: object) -> Item:
-    state = State.KEPT if source == output else State.LOST if output in {None, "none", ""} else State.CHANGED
-    return Item(name, state, str(source), str(output))
-
-
-def _video(source: StreamInfo, made: StreamInfo, pts: NDArray[np.int64]) -> Iterator[Item]:
-    yield _item("frames", len(pts), len(made.pts))
+def _video(before: Source, after: Source, pts: NDArray[np.int64]) -> Iterator[Item]:
+    source, made = before.info, after.info
+    yield item("frames", len(pts), len(made.pts))
     yield _times(source, made, pts)
-    yield _item("size", f"{source.width}x{source.height}", f"{made.width}x{made.height}")
-    yield _item("rotation", source.rotation, made.rotation)
-    yield _item("sample aspect", source.sample_aspect, made.sample_aspect)
-    yield _item("bit depth", source.bit_depth, made.bit_depth)
-    yield _item("pixel format", packing(source.pix_fmt).planar, packing(made.pix_fmt).planar)
-    yield _item("interlaced", source.interlaced, made.interlaced)
+    yield item("size", f"{source.width}x{source.height}", f"{made.width}x{made.height}")
+    yield item("rotation", _orientation(source), _orientation(made))
+    yield item("sample aspect", source.sample_aspect, made.sample_aspect)
+    yield item("bit depth", source.bit_depth, made.bit_depth)
+    yield item("pixel format", packing(source.pix_fmt).planar, packing(made.pix_fmt).planar)
+    yield item("interlaced", source.interlaced, made.interlaced)
     for name in ("matrix", "primaries", "transfer"):
-        yield _item(f"colour {name}", getattr(source.colour, name), getattr(made.colour, name))
-    yield _item("colour range", _range(source), _range(made))
+        yield item(f"colour {name}", getattr(source.colour, name), getattr(made.colour, name))
+    yield item("colour range", _range(source), _range(made))
+    if before.tags.mastering_display is not None:
+        same = before.tags.mastering_display == after.tags.mastering_display
+        yield item("mastering display", "there", "there" if same else "none")
+    if before.tags.content_light is not None:
+        yield item("light levels", before.tags.content_light, after.tags.content_light)
+    for name, value in before.side_data.items():
+        if name not in {DISPLAY_MATRIX, MASTERING, LIGHT}:
+            yield item(name, value, after.side_data.get(name))
+
+
+def _orientation(info: StreamInfo) -> str:
+    return f"{info.rotation}{' mirrored' if info.mirrored else ''}"
 
 
 def _range(info: StreamInfo) -> str:
@@ -139,90 +134,22 @@ def _chapters(container: InputContainer) -> str:
 
 
 def _tags(
-    name: str, source: Mapping[str, str], output: Mapping[str, str], excused: Mapping[str, str]
+    name: str, source: Mapping[str, str], output: Mapping[str, str], settings: EncodeSettings, kind: str = ""
 ) -> Iterator[Item]:
     got = {key.lower(): value for key, value in output.items()}
-    for key, value in passthrough_tags(source).items():
-        if key.lower() not in {excuse.lower() for excuse in excused}:
-            yield _item(f"{name} {key.lower()}", value, got.get(key.lower()))
+    excused = {key.lower() for key in settings.metadata} if not kind else set()
+    carried = passthrough_tags(source)
+    released = released_tags(carried, settings, kind)
+    for key, value in carried.items():
+        if key not in released and got.get(key.lower()) != value:
+            yield Item(f"{name} {key.lower()}", State.REMOVED, value, "none")
+        elif key.lower() not in excused:
+            yield item(f"{name} {key.lower()}", value, got.get(key.lower()))
 
 
-@dataclass(slots=True)
-class _Track:
-    """Packets of one stream that is not the processed video."""
-
-    stream: Stream
-    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
-    times_s: array[float] = field(default_factory=lambda: array("d"))
-
-    @property
-    def label(self) -> str:
-        return f"{len(self.times_s)} packets, {self.digest.hexdigest()}"
-
-
-def _tracks(container: InputContainer, processed: int, cut: Cut | None) -> list[_Track]:
-    tracks = {
-        stream.index: _Track(stream)
-        for stream in container.streams
-        if stream.index != processed and not is_rewritten_by_muxer(stream, container)
-    }
-    for track in tracks.values():
-        if isinstance(track.stream, AttachmentStream):
-            track.digest.update(track.stream.data)
-    packets = container.demux([t.stream for t in tracks.values()]) if tracks else iter(())
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
-            return list(tracks.values())
-        track = tracks[packet.stream.index]
-        if packet.size <= (2 if codec_name(track.stream) == "mov_text" else 0):  # fillers of MP4's muxer
-            continue
-        time = packet.pts if packet.pts is not None else packet.dts
-        if time is not None:
-            time_s = time * packet.time_base
-            if cut is not None and not cut.holds(time_s):
-                continue
-            track.times_s.append(float(time_s - (cut.shift_s if cut else 0)))
-        track.digest.update(_without_framing(track.stream, packet))
-
-
-def _without_framing(stream: Stream, packet: Packet[Any]) -> bytes:
-    """A packet's bytes; AAC without the ADTS header that MPEG-TS has and MP4 has not (13818-7, 6.2)."""
-    data = bytes(packet)
-    if codec_name(stream) == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return data[7 if data[1] & 1 else 9 :]
-    return data
-
-
-def _streams(
-    before: InputContainer,
-    after: InputContainer,
-    source: StreamInfo,
-    made: StreamInfo,
-    cut: Cut,
-    settings: EncodeSettings,
+def _stream_tags(
+    before: Mapping[str, str], after: Mapping[str, str], settings: EncodeSettings
 ) -> Iterator[Item]:
-    left = _tracks(after, made.stream_index, None)
-    for track in _tracks(before, source.stream_index, cut):
-        if track.stream.type == "audio" and settings.audio == "drop":
-            continue
-        name = f"{track.stream.type} stream {track.stream.index}"
-        kind = track.stream.type, codec_name(track.stream)
-        twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
-        if twin is None:
-            yield Item(name, State.LOST, track.label, "none")
-            continue
-        left.remove(twin)
-        yield _item(name, track.label, twin.label)
-        yield _item(f"{name} language", track.stream.language or "und", twin.stream.language or "und")
-        yield _item(f"{name} disposition", *(_disposition(t.stream) for t in (track, twin)))
-        if len(track.times_s) == len(twin.times_s):
-            off = np.abs(np.array(track.times_s) - np.array(twin.times_s))
-            worst = float(off.max()) if len(off) else 0.0
-            state = State.KEPT if worst < _SAME_TIME_S else State.CHANGED
-            yield Item(f"{name} times", state, "as they are", f"off by up to {worst * 1000:.3f} ms")
-
-
-def _disposition(stream: Stream) -> str:
-    return str(int(stream.disposition) & ~1)  # "default" is the muxer's to give where nobody has it
+    """Of the processed stream, but those that a muxer gives by itself."""
+    tags = {k: v for k, v in before.items() if k.lower() not in _GIVEN_TAGS}
+    return _tags("video tag", tags, after, settings, "video")

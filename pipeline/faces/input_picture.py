@@ -48,7 +48,9 @@ class SmallPicture:
     frame_width: int
     frame_height: int
     mirrored: bool = False
-    """Left and right change places, so that the same detector sees something else."""
+    """Left and right change places against what is shown, so that the same detector sees something else."""
+    shown_mirrored: bool = False
+    """A player exchanges left and right (``StreamInfo.mirrored``)."""
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -56,11 +58,16 @@ class SmallPicture:
         w, h = (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
         return -(-w // _MULTIPLE) * _MULTIPLE, -(-h // _MULTIPLE) * _MULTIPLE
 
+    @property
+    def _is_flipped(self) -> bool:
+        """Against the picture as coded, once it is turned."""
+        return self.mirrored != self.shown_mirrored
+
     def from_frame(self, frame: Frame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, about right in colour, black where nothing is shown."""
         small = resize.rgb_on_host(frame, self.width, self.height)
         small = turned_upright(small, self.rotation)
-        if self.mirrored:
+        if self._is_flipped:
             small = small[:, ::-1]
         full_width, full_height = self.size_px
         out = np.zeros((full_height, full_width, 3), np.uint8)
@@ -71,7 +78,7 @@ class SmallPicture:
         """The same as (1, 3, H, W) float32 of whole levels, on the frame's device."""
         small = resize.rgb_on_device(frame, self.width, self.height)
         small = torch.rot90(small, self.rotation // 90, (1, 2))  # counter-clockwise
-        if self.mirrored:
+        if self._is_flipped:
             small = small.flip(2)
         full_width, full_height = self.size_px
         return F.pad(small, (0, full_width - small.shape[2], 0, full_height - small.shape[1]))[None]
@@ -90,7 +97,7 @@ class SmallPicture:
 
     def _points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = points[:, 0], points[:, 1]
-        if self.mirrored:
+        if self._is_flipped:
             x = (self.height if self.rotation % 180 else self.width) - x
         # What turning by the rotation did, undone.
         match self.rotation:
@@ -139,7 +146,9 @@ def small_picture(info: StreamInfo, min_face_px: float, mirrored: bool = False) 
     def at(scale: float) -> SmallPicture:
         width = max(1, math.floor(info.width * wide * scale + 0.5))
         height = max(1, math.floor(info.height * high * scale + 0.5))
-        return SmallPicture(width, height, info.rotation, info.width, info.height, mirrored)
+        return SmallPicture(
+            width, height, info.rotation, info.width, info.height, mirrored, shown_mirrored=info.mirrored
+        )
 
     sizes = [at(most * (1 - _GIVE * step / _STEPS)) for step in range(_STEPS + 1)]
     return min(sizes, key=lambda size: math.prod(size.size_px) / (size.width * size.height) ** 0.5)

@@ -55,7 +55,7 @@ class Opinion:
 
 
 class SecondOpinion:
-    """Both networks, on the CPU, wherever frames lie. ``rotation`` and ``sample_aspect`` are the stream's.
+    """Both networks, on the CPU, wherever frames lie. Rotation, sample aspect and mirroring are the stream's.
 
     Raises MissingError.
     """
@@ -66,8 +66,9 @@ class SecondOpinion:
         sample_aspect: Fraction,
         library: Literal["auto", "openvino", "onnxruntime"] = "auto",
         threads: int | None = None,
+        mirrored: bool = False,
     ) -> None:
-        self._rotation, self._aspect = rotation, float(sample_aspect)
+        self._rotation, self._aspect, self._mirrored = rotation, float(sample_aspect), mirrored
         self._close = CenterFace((_CLOSE_PX, _CLOSE_PX), library, threads)
         self._flag = compile_on_cpu(shipped("face_flag.onnx"), (FLAG_PX, FLAG_PX), library, threads)
         self.asked = 0
@@ -99,7 +100,7 @@ class SecondOpinion:
         return [square.back(face, mirrored=True) for face in self._close(picture, _WEAKEST)]
 
     def _square(self, box: Box, margin: float, side_px: int) -> Square:
-        return Square.around(box, margin, side_px, self._rotation, self._aspect)
+        return Square.around(box, margin, side_px, self._rotation, self._aspect, self._mirrored)
 
 
 def brightened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -29,12 +29,16 @@ class Square:
     """Of the picture that is made of it."""
     rotation: int
     """Degrees counter-clockwise from coded to upright."""
+    mirrored: bool = False
+    """A player exchanges left and right."""
 
     @staticmethod
-    def around(box: Box, margin: float, side_px: int, rotation: int, aspect: float) -> Square:
+    def around(
+        box: Box, margin: float, side_px: int, rotation: int, aspect: float, mirrored: bool = False
+    ) -> Square:
         """``aspect``: width of a pixel over its height."""
         half = margin * max(box.width * aspect, box.height, 1.0) / 2
-        return Square(*box.centre, half / aspect, half, side_px, rotation)
+        return Square(*box.centre, half / aspect, half, side_px, rotation, mirrored)
 
     def picture(self, frame: Frame) -> NDArray[np.uint8]:
         """(side, side, 3) uint8 RGB, upright, about right in colour, black beyond the frame."""
@@ -53,12 +57,13 @@ class Square:
             planes.append(plane[y0 // down : -(-y1 // down), x0 // across : -(-x1 // across)])
         part = replace(frame, planes=tuple(planes))
         out[top:bottom, left:right] = resize.rgb_on_host(part, right - left, bottom - top)
-        return turned_upright(out, self.rotation)
+        turned = turned_upright(out, self.rotation)
+        return np.ascontiguousarray(turned[:, ::-1]) if self.mirrored else turned
 
     def back(self, face: Face, *, mirrored: bool = False) -> Face:
         """A face of the picture, or of its mirror image, in px of the frame as coded."""
         side, wide, high = self.side_px, 2 * self.half_width, 2 * self.half_height
-        scaled = SmallPicture(side, side, self.rotation, 1, 1, mirrored).back(face)
+        scaled = SmallPicture(side, side, self.rotation, 1, 1, mirrored, self.mirrored).back(face)
         box, left, top = scaled.box, self.x - self.half_width, self.y - self.half_height
         placed = Box(left + box.x0 * wide, top + box.y0 * high, left + box.x1 * wide, top + box.y1 * high)
         marks = scaled.landmarks

@@ -29,16 +29,23 @@ _SAME_PLACE = 0.3
 class Looker:
     """Takes looks at the faces of one file's frames."""
 
-    def __init__(self, network: DlibNetwork, rotation: int, min_px: float) -> None:
+    def __init__(self, network: DlibNetwork, rotation: int, min_px: float, mirrored: bool = False) -> None:
         self._network = network
-        self._rotation = rotation
+        self._rotation, self._mirrored = rotation, mirrored
         self._min_px = min_px
 
     def look(self, frame: Frame, box: Box) -> Embedding | None:
         """None where the face is smaller than ``min_px``."""
         if max(box.width, box.height) < self._min_px:
             return None
-        picture = cut_out(frame, box, around=AROUND, side_px=SIDE_PX, rotation=self._rotation)
+        picture = cut_out(
+            frame,
+            box,
+            around=AROUND,
+            side_px=SIDE_PX,
+            rotation=self._rotation,
+            mirrored=self._mirrored,
+        )
         return self._network(picture)
 
 

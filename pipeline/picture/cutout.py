@@ -14,10 +14,13 @@ from pipeline.types import Box, Frame
 Picture = NDArray[np.uint8]
 
 
-def cut_out(frame: Frame, box: Box, *, around: float, side_px: int, rotation: int) -> Picture:
+def cut_out(
+    frame: Frame, box: Box, *, around: float, side_px: int, rotation: int, mirrored: bool = False
+) -> Picture:
     """(side_px, side_px, 3) RGB centred on ``box``, black beyond the picture.
 
-    The square's side is ``around`` times the longer side of the box; ``rotation`` is ``StreamInfo.rotation``.
+    The square's side is ``around`` times the longer side of the box; ``rotation`` and ``mirrored`` are the
+    stream's (``StreamInfo``).
     """
     height, width = frame.planes[0].shape
     convert = conversion(frame.pix_fmt, frame.colour, width, height)
@@ -32,7 +35,7 @@ def cut_out(frame: Frame, box: Box, *, around: float, side_px: int, rotation: in
         planes.append(plane[y0 // step_y : -(-y1 // step_y), x0 // step_x : -(-x1 // step_x)])
     rgb = (convert.to_rgb(planes).clamp(0, 1) * 255).round().byte().cpu()
     whole = _placed(rgb.permute(1, 2, 0).numpy(), x0, y0, square)
-    turned = upright(torch.from_numpy(whole).permute(2, 0, 1), rotation).permute(1, 2, 0)
+    turned = upright(torch.from_numpy(whole).permute(2, 0, 1), rotation, mirrored).permute(1, 2, 0)
     return _resized(turned.numpy(), side_px)
 
 

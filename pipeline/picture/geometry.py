@@ -28,39 +28,45 @@ class View:
     height: int
     rotation: int
     """Degrees counter-clockwise from coded to upright: 0, 90, 180, 270 (``StreamInfo.rotation``)."""
+    mirrored: bool = False
+    """Left and right change places after that (``StreamInfo.mirrored``)."""
 
     def to_frame(self, size_px: int) -> NDArray[np.float64]:
         """(2, 3) affine from canonical px of a crop of ``size_px`` to px of the coded picture."""
         turn = {0: (1, 0, 0, 1), 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}[self.rotation]
         scale = np.array([[self.width], [self.height]]) / size_px
         linear = scale * np.array(turn, dtype=np.float64).reshape(2, 2)
+        linear[:, 0] *= -1 if self.mirrored else 1
         middle = np.array([self.x0 + self.width / 2, self.y0 + self.height / 2])
         return np.column_stack([linear, middle - linear @ np.full(2, size_px / 2)])
 
 
-def view_around(box: Box, side_px: float, sample_aspect: Fraction, rotation: int) -> View:
+def view_around(
+    box: Box, side_px: float, sample_aspect: Fraction, rotation: int, mirrored: bool = False
+) -> View:
     """The view centred on a box; ``side_px`` counts lines of the picture (pixels are sample_aspect wide)."""
     width = max(round(side_px / float(sample_aspect)), 1)
     height = max(round(side_px), 1)
     x, y = box.centre
-    return View(round(x - width / 2), round(y - height / 2), width, height, rotation)
+    return View(round(x - width / 2), round(y - height / 2), width, height, rotation, mirrored)
 
 
-def view_of(to_frame: NDArray[np.float64], size_px: int, rotation: int) -> View:
+def view_of(to_frame: NDArray[np.float64], size_px: int, rotation: int, mirrored: bool = False) -> View:
     """The view that ``View.to_frame`` came from."""
     corners = to_frame @ np.array([[0, size_px], [0, size_px], [1, 1]], dtype=np.float64)
     (x0, x1), (y0, y1) = np.sort(np.rint(corners).astype(int), axis=1).tolist()
-    return View(x0, y0, x1 - x0, y1 - y0, rotation)
+    return View(x0, y0, x1 - x0, y1 - y0, rotation, mirrored)
 
 
-def upright(x: Tensor, rotation: int) -> Tensor:
+def upright(x: Tensor, rotation: int, mirrored: bool = False) -> Tensor:
     """(..., H, W) in coded orientation -> as displayed."""
-    return torch.rot90(x, rotation // 90, (-2, -1))
+    turned = torch.rot90(x, rotation // 90, (-2, -1))
+    return turned.flip(-1) if mirrored else turned
 
 
-def as_coded(x: Tensor, rotation: int) -> Tensor:
+def as_coded(x: Tensor, rotation: int, mirrored: bool = False) -> Tensor:
     """(..., H, W) as displayed -> coded orientation."""
-    return torch.rot90(x, -(rotation // 90), (-2, -1))
+    return torch.rot90(x.flip(-1) if mirrored else x, -(rotation // 90), (-2, -1))
 
 
 def pixels_under(start: int, length: int, size_px: int) -> Tensor:
@@ -73,7 +79,7 @@ def pixels_under(start: int, length: int, size_px: int) -> Tensor:
 
 
 def upright_membership(
-    rows: Tensor, cols: Tensor, counts: tuple[int, int], rotation: int
+    rows: Tensor, cols: Tensor, counts: tuple[int, int], rotation: int, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Memberships (N, S) of a crop in coded orientation -> of the same crop turned upright.
 
@@ -87,10 +93,10 @@ def upright_membership(
         return turned
 
     down, across = counts
-    if rotation == 90:
-        return reverse(cols, across), rows
-    if rotation == 180:
-        return reverse(rows, down), reverse(cols, across)
-    if rotation == 270:
-        return cols, reverse(rows, down)
-    return rows, cols
+    if rotation in (180, 270):
+        rows = reverse(rows, down)
+    if rotation in (90, 180):
+        cols = reverse(cols, across)
+    if rotation in (90, 270):
+        rows, cols, across = cols, rows, down
+    return rows, reverse(cols, across) if mirrored else cols

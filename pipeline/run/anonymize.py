@@ -218,6 +218,8 @@ class Anonymization:
             releases=releases,
             bits_of_faces=bits_of_faces(releases),
             gate=self._gate,
+            removed=[] if made is None else made.removed,
+            look_at=[] if made is None else made.look_at,
         )
 
     def published(self) -> None:
@@ -233,6 +235,7 @@ class Anonymize:
     settings: Resolved
     quick: bool = True
     """Faces are a small part of a picture."""
+    covers: bool = True
     writes: bool = True
     """False: a preview, whose frames lie on the host and whose output nobody checks."""
 
@@ -322,7 +325,8 @@ def _detection(
 def _second_opinion(info: StreamInfo, config: RunConfig) -> SecondOpinion:
     library = config.restore.engine
     on_cpu = library if library in ("openvino", "onnxruntime") else "auto"
-    return SecondOpinion(info.rotation, info.sample_aspect, on_cpu, config.restore.threads or None)
+    threads = config.restore.threads or None
+    return SecondOpinion(info.rotation, info.sample_aspect, on_cpu, threads, info.mirrored)
 
 
 def calls_at_a_time(plan: AnonymizePlan, config: RunConfig, device: torch.device) -> int:

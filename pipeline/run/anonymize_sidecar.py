@@ -186,6 +186,10 @@ class AnonymizeReport(_Record):
     elapsed_s: float
     conservation: list[KeptRecord]
     lost: list[str]
+    removed: list[str] = []
+    """What of the input was left behind: other pictures, tags and data of places, devices and people."""
+    look_at: list[str] = []
+    """What was taken along and may name people: subtitles, chapters, sound."""
     warnings: list[str]
 
     def as_json(self) -> str:

@@ -68,7 +68,15 @@ class ContactSheet:
 
     def _add(self, track: int, item: TrackedFaces, box: Box) -> None:
         time_s = float(item.frame.pts * item.frame.time_base) - self._first_s
-        picture = cut_out(item.frame, box, around=_AROUND, side_px=_CELL_PX, rotation=self._info.rotation)
+        info = self._info
+        picture = cut_out(
+            item.frame,
+            box,
+            around=_AROUND,
+            side_px=_CELL_PX,
+            rotation=info.rotation,
+            mirrored=info.mirrored,
+        )
         picture = _brightened(picture)
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
         shots = self._shots.setdefault(track, [])

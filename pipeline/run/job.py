@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import InputError, OutputError
 from pipeline.run.anonymize_sidecar import ChoiceRecord, Mode
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
@@ -21,6 +22,13 @@ class Job:
     end_s: float | None = None
     """The first time that is left out; None: to the end."""
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InputError and OutputError for "." and "/", which name no file."""
+        if not self.source.name:
+            raise InputError(f"{self.source} is a folder; name a video file in it")
+        if not self.target.name:
+            raise OutputError(f"{self.target} is a folder; name a file in it")
 
     @property
     def sidecar(self) -> Path:

@@ -25,7 +25,7 @@ from pipeline.encode.atomic_file import all_or_nothing
 from pipeline.errors import UsageError
 from pipeline.notes import Notes, collecting
 from pipeline.run.job import Job
-from pipeline.run.output import compared, encode_settings, make_encoder
+from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder, refuse_silence
 from pipeline.run.plan import Plan
 from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions, write_whole
 from pipeline.run.timing import RunTimes, bottleneck
@@ -65,6 +65,10 @@ class Made:
     frames: int
     conservation: list[KeptRecord]
     lost: list[str]
+    removed: list[str]
+    """What was left behind, as the settings ask."""
+    look_at: list[str]
+    """What was taken along and may name people, where faces are covered."""
 
 
 class Work(Protocol[ReportT_co]):
@@ -117,6 +121,11 @@ class Mode(Protocol[WorkT_co]):
     @property
     def quick(self) -> bool:
         """Whether the encoder's quick presets do: the footage is mostly as it was."""
+        ...
+
+    @property
+    def covers(self) -> bool:
+        """Whether faces are covered: what else tells who is there is left behind."""
         ...
 
     @property
@@ -199,18 +208,25 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     with ExitStack() as whole, opened(mode) as run:
         work, source = run.work, run.decoder.source
         settings = encode_settings(
-            source, mode.settings.config, mode.notice, quick=mode.quick, device=run.device
+            source,
+            mode.settings.config,
+            mode.notice,
+            quick=mode.quick,
+            device=run.device,
+            covers=mode.covers,
         )
         encoder = make_encoder(source, job, work.plan, settings)
         run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
+        refuse_silence(encoder, job)
 
         def progress(done: int) -> None:
             on_frame(Progress(done, work.frames_total, work.faces))
 
         path, written, streaming_s = _stream(work, encoder, progress)
-        conservation = compared(source, path, encoder, job, work.plan, settings)
-        made = Made(path, encoder.video, written, conservation, list(encoder.lost))
+        conservation, lost = compared(source, path, encoder, job, work.plan, settings)
+        looked = left_to_look_at(source, settings) if mode.covers else []
+        made = Made(path, encoder.video, written, conservation, lost, list(encoder.removed), looked)
         checking = perf_counter()
         work.check(made, lambda checked: progress(written + checked))
         streaming_s += perf_counter() - checking

@@ -58,7 +58,7 @@ def open_people(
     if not (photos or joined):
         return NOBODY
     network = DlibNetwork()
-    looker = Looker(network, info.rotation, config.people.min_px)
+    looker = Looker(network, info.rotation, config.people.min_px, info.mirrored)
     kept = None
     if photos:
         detector = open_detector(PHOTO_SIZE_PX)

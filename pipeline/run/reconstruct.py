@@ -159,6 +159,7 @@ class Reconstruct:
     settings: Resolved
     notice: str = NOTICE
     quick: bool = False
+    covers: bool = False
 
     def device(self) -> torch.device:
         return device_for(self.settings.config)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from nets.digest import sha256
 from pipeline.config import Resolved
 from pipeline.errors import OutputError
+from pipeline.notes import readable
 from pipeline.types import Cropped, MosaicRegion, Region, Tracked, TrackedRegion
 
 NOTICE = (
@@ -182,7 +183,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:
     """Size and hash of a file, read in pieces; ``name`` where it will be called otherwise."""
-    return FileRecord(name=name or path.name, size_bytes=path.stat().st_size, sha256=sha256(path))
+    return FileRecord(name=readable(name or path.name), size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
 @dataclass(slots=True)

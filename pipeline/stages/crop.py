@@ -44,7 +44,8 @@ def crop(
             side = sides.get(track)
             if side is None or abs(wanted / side - 1) > _STEADY:
                 side = sides[track] = wanted
-            view = view_around(tracked_region.region.box, side, info.sample_aspect, info.rotation)
+            box = tracked_region.region.box
+            view = view_around(box, side, info.sample_aspect, info.rotation, info.mirrored)
             made = crop_region(item.frame, tracked_region, view, size_px, cells)
             if isinstance(made, Crop):
                 crops.append(made)
@@ -86,12 +87,12 @@ def crop_region(
     surroundings, clean = _surroundings(frame, convert, mosaic, view, size_px)
     blocks = replicate(samples.values, rows[: counts[0]], cols[: counts[1]])
     image = torch.where(clean > 0, surroundings, blocks)
-    rows, cols = upright_membership(rows, cols, counts, view.rotation)
+    rows, cols = upright_membership(rows, cols, counts, view.rotation, view.mirrored)
     return Crop(
         tracked=tracked,
         frame_index=frame.index,
-        image=upright(image, view.rotation).contiguous(),
-        mask=upright(clean, view.rotation).contiguous(),
+        image=upright(image, view.rotation, view.mirrored).contiguous(),
+        mask=upright(clean, view.rotation, view.mirrored).contiguous(),
         rows=rows,
         cols=cols,
         samples=samples,

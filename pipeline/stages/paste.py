@@ -35,20 +35,20 @@ def paste(batches: Iterable[Batch[Patch]], *, info: StreamInfo) -> Iterator[Fram
     other sample of any plane keeps its value. Of two mosaics that overlap the later patch is seen.
     """
     for batch in batches:
-        yield from _painted(batch, info.rotation)
+        yield from _painted(batch, info)
         del batch  # else its frames stay alive while the next batch is made
 
 
-def _painted(batch: Batch[Patch], rotation: int) -> Iterator[Frame]:
+def _painted(batch: Batch[Patch], info: StreamInfo) -> Iterator[Frame]:
     by_frame: dict[int, list[Patch]] = defaultdict(list)
     for patch in batch.items:
         by_frame[patch.crop.frame_index].append(patch)
     for frame in batch.frames:
         patches = by_frame.get(frame.index)
-        yield frame if patches is None else _paste(frame, patches, rotation)
+        yield frame if patches is None else _paste(frame, patches, info)
 
 
-def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
+def _paste(frame: Frame, patches: list[Patch], info: StreamInfo) -> Frame:
     height, width = frame.planes[0].shape
     convert = conversion(frame.pix_fmt, frame.colour, width, height)
     planes = tuple(p.clone() for p in frame.planes)
@@ -62,19 +62,20 @@ def _paste(frame: Frame, patches: list[Patch], rotation: int) -> Frame:
             raise ValueError(
                 f"frame {frame.index}: a patch for track {patch.crop.tracked.track}, but no mosaic"
             )
-        restored = consistent(_in_picture(patch, mosaic, rotation), mosaic, samples, patch.trust)
+        restored = consistent(_in_picture(patch, mosaic, info), mosaic, samples, patch.trust)
         _write(painted, mosaic, restored, convert)
     return painted
 
 
-def _in_picture(patch: Patch, mosaic: Cells, rotation: int) -> Tensor:
+def _in_picture(patch: Patch, mosaic: Cells, info: StreamInfo) -> Tensor:
     """The patch at the picture's pixels, on the mosaic's rectangle: (3, H, W)."""
     size_px = patch.pixels.shape[-1]
-    view = view_of(patch.crop.to_frame, size_px, rotation)
+    view = view_of(patch.crop.to_frame, size_px, info.rotation, info.mirrored)
     rows, used_rows = _upsampling(size_px, view.height, mosaic.y0 - view.y0, mosaic.y1 - view.y0)
     cols, used_cols = _upsampling(size_px, view.width, mosaic.x0 - view.x0, mosaic.x1 - view.x0)
     rows, cols = sent((rows, cols), patch.pixels.device)
-    return rows @ (as_coded(patch.pixels, rotation)[:, used_rows, used_cols] @ cols.T)
+    pixels = as_coded(patch.pixels, info.rotation, info.mirrored)
+    return rows @ (pixels[:, used_rows, used_cols] @ cols.T)
 
 
 def _upsampling(size_px: int, length: int, start: int, stop: int) -> tuple[Tensor, slice]:

@@ -20,6 +20,8 @@ from av.audio.resampler import AudioResampler
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.decode.field_order import INTERLACED_ORDERS, field_marker
+
 if TYPE_CHECKING:
     from av.container.core import Chapter as AvChapter  # in its stubs alone
 
@@ -206,7 +208,7 @@ def write_clip(
             second.width, second.height = extras.second_video
             second.codec_context.time_base = second.time_base = time_base
             packets += _video(second, times, draw)
-        packets += _video(video, times, draw)
+        packets += _video(video, times, draw, field_order)
         if not packets:  # a file with a stream and no frame in it
             out.start_encoding()
         # The muxer interleaves, but holds back no more than it is given in order.
@@ -215,13 +217,15 @@ def write_clip(
     return path
 
 
-def _video(stream: Any, times: Iterable[int], draw: Picture) -> list[av.Packet[Any]]:
+def _video(stream: Any, times: Iterable[int], draw: Picture, order: int = 0) -> list[av.Packet[Any]]:
     context = stream.codec_context
     packets = []
     for index, time in enumerate(times):
         planes = draw(index, context.width, context.height, context.pix_fmt)
         frame = video_frame(planes, context.width, context.height, context.pix_fmt)
         frame.pts, frame.time_base = time, context.time_base
+        if order in INTERLACED_ORDERS:
+            frame = field_marker(order, frame)(frame) or frame
         packets += stream.encode(frame)
     return packets + list(stream.encode())
 

@@ -58,6 +58,7 @@ def anonymize(
 
 def _selection(asked: CoverFlags) -> Selection:
     """Raises UsageError for what cannot be read."""
+    from pipeline.notes import readable
     from pipeline.run.job import Selection
 
     keep, keep_tracks = people(asked.keep or [], "--keep")
@@ -78,7 +79,7 @@ def _selection(asked: CoverFlags) -> Selection:
         "regions": asked.region or [],
         "excluded": asked.exclude_region or [],
         "during": asked.during or [],
-        "tracks_from": None if asked.tracks is None else asked.tracks.name,
+        "tracks_from": None if asked.tracks is None else readable(asked.tracks.name),
     }
     return replace(selection, words=selection.record().model_copy(update=as_said))
 
@@ -108,6 +109,10 @@ def _summary(report: AnonymizeReport) -> str:
     if report.weakened:
         lines.append(weaker(report.weakened))
     lines += _told(report)
+    if report.removed:
+        lines.append(f"left behind: {'; '.join(report.removed)}")
+    if report.look_at:
+        lines.append(f"look at these yourself: {'; '.join(report.look_at)}")
     noised = [release for release in report.releases if release.noise_levels is not None]
     if noised:
         least, most = (pick(r.noise_levels or 0.0 for r in noised) for pick in (min, max))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,4 +50,4 @@ class Display:
         elif not self.quiet:
             typer.echo(summary, err=True)
             for file in files:
-                typer.echo(str(file))
+                typer.echo(os.fsencode(file))

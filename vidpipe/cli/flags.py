@@ -178,6 +178,7 @@ class RunFlags:
     crf: options.Crf = None
     preset: options.Preset = None
     audio: options.Audio = None
+    faststart: options.Faststart = None
     config: options.Config = None
     explain: Explain = False
     as_json: options.Json = False
@@ -219,6 +220,8 @@ class CoverFlags(RunFlags):
     fill_before: options.FillBefore = None
     fill_after: options.FillAfter = None
     gate: options.Gate = None
+    keep_streams: options.KeepStreams = None
+    keep_metadata: options.KeepMetadata = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,10 +103,35 @@ Audio = Annotated[
     str | None,
     typer.Option(
         "--audio",
-        metavar="copy|drop",
+        metavar="copy|aac|opus|drop",
         help="What happens to audio.",
         show_default=False,
         rich_help_panel=ENCODED,
+    ),
+]
+
+Faststart = Annotated[
+    bool | None,
+    typer.Option(
+        "--faststart/--no-faststart",
+        help="MP4, MOV: the index in front, for players on the web; default on.",
+        show_default=False,
+    ),
+]
+KeepStreams = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-streams",
+        help="Take covers, thumbnails and other pictures along, uncovered.",
+        show_default=False,
+    ),
+]
+KeepMetadata = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-metadata",
+        help="Take tags and data of places, devices and people along.",
+        show_default=False,
     ),
 ]
 
@@ -288,6 +313,9 @@ SETTINGS = {
     "crf": "encode.crf",
     "preset": "encode.preset",
     "audio": "encode.audio",
+    "faststart": "encode.faststart",
+    "keep_streams": "encode.keep_streams",
+    "keep_metadata": "encode.keep_metadata",
     "finder": "faces.finder",
     "min_face": "faces.min_face_px",
     "det_threshold": "faces.min_score",

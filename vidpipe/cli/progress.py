@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.notes import readable
+
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -40,7 +42,7 @@ class Bar:
             disable=not (shown and console.is_terminal),
             transient=True,
         )
-        self._task = self._progress.add_task(label, total=None, people="")
+        self._task = self._progress.add_task(readable(label), total=None, people="")
 
     def show(self, done: int, total: int, people: int) -> None:
         """``done`` of ``total`` frames are written; ``people`` are being restored."""

@@ -131,7 +131,9 @@ def examine(made: Path, video: int, run: Run, views: Views, on_seen: Callable[[i
     through = [] if views.close is None else _shown_by_source(sights.seen_through(), run, views.close)
     with open_decoder(made, stream=written) as decoder:
         info = decoder.info
-    elsewhere = list(faces_elsewhere(made, info, views.open_other, gate.min_score, pace))
+    elsewhere: list[FaceElsewhere] = []
+    if not run.config.encode.keep_streams:  # else the user has said that they may be seen
+        elsewhere += faces_elsewhere(made, info, views.open_other, gate.min_score, pace)
     return _record(run, views, examined, left, elsewhere, sights, through)
 
 

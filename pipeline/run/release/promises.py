@@ -41,6 +41,8 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
     "gate.every_s": _more,
     "gate.every_frames": _more,
     "gate.min_score": _more,
+    "encode.keep_streams": _more,
+    "encode.keep_metadata": _more,
 }
 """Whether a value covers, hides or checks less than the default does. A smallest face and a time to hold
 colours are named wherever they are given: what they are by default follows from the clip."""

@@ -57,7 +57,8 @@ class MaskView:
     def score(self, frame: Frame, box: Box) -> float:
         """0..1, of a face in the place of ``box``."""
         info = self.info
-        square = Square.around(box, MARGIN, SIDE_PX, info.rotation, float(info.sample_aspect))
+        aspect = float(info.sample_aspect)
+        square = Square.around(box, MARGIN, SIDE_PX, info.rotation, aspect, info.mirrored)
         seen = (square.back(face) for face in self.detector(square.picture(frame), 0.05))
         return max((face.score for face in seen if face.box.iou(box) >= _SAME_PLACE), default=0.0)
 

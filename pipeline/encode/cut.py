@@ -1,0 +1,35 @@
+"""The part of a source that an output keeps."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from fractions import Fraction
+
+from pipeline.types import StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of the source that is kept, and how far its times move."""
+
+    start_s: Fraction | None
+    end_s: Fraction | None
+    shift_s: Fraction
+    """Subtracted from every time of every stream."""
+
+    def holds(self, time_s: Fraction) -> bool:
+        return (self.start_s is None or time_s >= self.start_s) and (
+            self.end_s is None or time_s < self.end_s
+        )
+
+
+def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_pts: int) -> Cut:
+    """The cut of frames ``start_pts <= pts < end_pts``: other streams begin with the first of them."""
+    pts = info.pts
+    start = None if start_pts is None else pts[min(bisect_left(pts, start_pts), len(pts) - 1)]
+    return Cut(
+        start_s=None if start is None else start * info.time_base,
+        end_s=None if end_pts is None else end_pts * info.time_base,
+        shift_s=shift_pts * info.time_base,
+    )

@@ -1,0 +1,98 @@
+"""What a file whose faces are covered does not take along, unless its owner says so.
+
+Pictures beside the processed one may show the same faces; tags and data tracks of cameras and phones tell
+where a film was made, with which device, and by whom.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from av.container import InputContainer
+from av.stream import AttachmentStream, Disposition, Stream
+from av.video.stream import VideoStream
+
+from pipeline.decode.open import codec_name, is_cover
+from pipeline.encode import EncodeSettings
+
+_PLACES = "location gps latitude longitude altitude coordinates iso6709 xyz geo place city country"
+_DEVICES = (
+    "make model manufacturer device serial serialnumber camera lens firmware software hostcomputer host "
+    "product company umid uid identifier reel"
+)
+_PEOPLE = "artist author owner creator copyright user username contact email phone people person performer"
+_TELLING = frozenset(f"{_PLACES} {_DEVICES} {_PEOPLE} xmp exif".split())
+"""Words of a tag's name that say what its value tells of."""
+_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+_HANDLER = "handler_name"
+"""Of a video or sound track: cameras write their names there."""
+_USUAL_HANDLERS = ("VideoHandler", "SoundHandler")
+"""What FFmpeg's muxer writes of itself."""
+
+
+def tells(name: str) -> bool:
+    """True for a tag of a place, a device or a person, by the words of its name."""
+    return any(word.lower() in _TELLING for word in _WORD.findall(name.replace("\xa9", " ")))
+
+
+def released_tags(tags: Mapping[str, str], settings: EncodeSettings, kind: str = "") -> dict[str, str]:
+    """The tags that an output takes along; ``kind`` of the stream that they belong to, empty for the file."""
+    if settings.keep_metadata:
+        return dict(tags)
+    return {
+        name: value
+        for name, value in tags.items()
+        if not tells(name) and not (kind in {"video", "audio"} and _names_device(name, value))
+    }
+
+
+def _names_device(name: str, value: str) -> bool:
+    return name.lower() == _HANDLER and value not in _USUAL_HANDLERS
+
+
+def withheld(stream: Stream, settings: EncodeSettings) -> str | None:
+    """Why a stream beside the processed one is not taken along; None where it is."""
+    if isinstance(stream, VideoStream):
+        if settings.keep_streams:
+            return None
+        cover = "a cover or thumbnail" if is_cover(stream) else "another picture"
+        return f"{cover}, in which faces are not covered"
+    if isinstance(stream, AttachmentStream):
+        return (
+            None if settings.keep_streams or _is_font(stream) else "an attached file, which nobody looked at"
+        )
+    if stream.type not in {"audio", "subtitle"} and not settings.keep_metadata:
+        return "data of a camera or a device, which may tell of places and people"
+    return None
+
+
+def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]:
+    """What is taken along and may name or show people: sentences for a report."""
+    found = []
+    for stream in container.streams:
+        language = f", {stream.language}" if stream.language else ""
+        if stream.type == "audio" and settings.audio != "drop":
+            found.append(
+                f"sound (stream {stream.index}, {codec_name(stream)}{language}): voices are as they were"
+            )
+        elif stream.type == "subtitle":
+            found.append(
+                f"subtitles (stream {stream.index}, {codec_name(stream)}{language}) are as they were"
+            )
+    if count := len(container.chapters()):
+        found.append(f"titles of {count} chapters are as they were")
+    return found
+
+
+def stream_name(stream: Stream) -> str:
+    """For people: kind, index, codec and what it is for."""
+    what = [codec_name(stream)]
+    if isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
+        what.append("attached picture")
+    return f"{stream.type} stream {stream.index} ({', '.join(what)})"
+
+
+def _is_font(stream: AttachmentStream) -> bool:
+    kind, name = (stream.mimetype or "").lower(), (stream.name or "").lower()
+    return "font" in kind or "opentype" in kind or name.endswith((".ttf", ".otf", ".ttc", ".woff", ".woff2"))

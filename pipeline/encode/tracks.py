@@ -1,0 +1,193 @@
+"""Tracks beside the processed video, compared by their packets and, where those differ, by their samples."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import AttachmentStream, Stream
+
+from pipeline.decode.clock import Clock, Piece
+from pipeline.decode.open import codec_name, open_input
+from pipeline.encode import EncodeSettings
+from pipeline.encode.cut import Cut
+from pipeline.encode.items import Item, State, item
+from pipeline.encode.passthrough import Shown, is_rewritten_by_muxer
+from pipeline.encode.release import stream_name, withheld
+from pipeline.encode.sound import ENCODERS
+
+_SAME_TIME_S = 1e-3
+"""Two packets belong together within the coarsest clock among containers (Matroska's millisecond)."""
+
+
+_SAME_SPAN_S = 0.1
+"""of which two packets of either codec take up to 0.07 s"""
+
+
+@dataclass(slots=True)
+class _Track:
+    """Packets of one stream that is not the processed video."""
+
+    stream: Stream
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
+    times_s: array[float] = field(default_factory=lambda: array("d"))
+    size: int = 0
+    """Bytes."""
+
+    @property
+    def is_pcm(self) -> bool:
+        """Samples that containers part into packets as they like."""
+        return codec_name(self.stream).startswith(("pcm", "adpcm"))
+
+    @property
+    def label(self) -> str:
+        what = f"{self.size} bytes" if self.is_pcm else f"{len(self.times_s)} packets"
+        return f"{what}, {self.digest.hexdigest()}"
+
+
+def compare_tracks(
+    before: InputContainer,
+    after: InputContainer,
+    processed: tuple[int, int],
+    pieces: Sequence[Piece],
+    cut: Cut,
+    settings: EncodeSettings,
+) -> Iterator[Item]:
+    """All streams and attachments but the ``processed`` ones (their indices before and after). The clock
+    of the source starts again at ``pieces``."""
+    left = _tracks(after, processed[1], None, ())
+    for track in _tracks(before, processed[0], cut, pieces):
+        name = f"{track.stream.type} stream {track.stream.index}"
+        reason = withheld(track.stream, settings)
+        if reason is not None or (track.stream.type == "audio" and settings.audio == "drop"):
+            yield Item(name, State.REMOVED, stream_name(track.stream), reason or "as asked")
+            continue
+        kind = track.stream.type, codec_name(track.stream)
+        twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
+        if twin is None and (made := _encoded_anew(track, left, settings)) is not None:
+            left.remove(made)
+            yield Item(name, State.REPLACED, track.label, f"{codec_name(made.stream)}, {made.label}")
+            yield _span(name, track, made)
+            continue
+        if twin is None:
+            yield Item(name, State.LOST, track.label, "none")
+            continue
+        left.remove(twin)
+        yield _content(name, track, twin, whole=cut.start_s is None and cut.end_s is None)
+        yield item(f"{name} language", track.stream.language or "und", twin.stream.language or "und")
+        yield item(f"{name} disposition", *(_disposition(t.stream) for t in (track, twin)))
+        yield from _times(name, track, twin)
+    for track in left:
+        name = f"{track.stream.type} stream {track.stream.index} of the output"
+        yield Item(name, State.CHANGED, "none", track.label)
+
+
+def _encoded_anew(track: _Track, left: list[_Track], settings: EncodeSettings) -> _Track | None:
+    """The first sound of the output that can be this one in another codec."""
+    if track.stream.type != "audio":
+        return None
+    codecs = [settings.audio] if settings.audio in ENCODERS else ["opus"]
+    return next((t for t in left if t.stream.type == "audio" and codec_name(t.stream) in codecs), None)
+
+
+def _span(name: str, track: _Track, made: _Track) -> Item:
+    """Sound that is encoded anew begins and ends within a few packets of the old one."""
+    ends = [(t.times_s[0], t.times_s[-1]) for t in (track, made) if t.times_s]
+    if len(ends) < 2:
+        return item(f"{name} times", len(track.times_s) > 0, len(made.times_s) > 0)
+    off = max(abs(a - b) for a, b in zip(*ends, strict=True))
+    state = State.KEPT if off < _SAME_SPAN_S else State.CHANGED
+    return Item(f"{name} times", state, "as they are", f"off by up to {off * 1000:.0f} ms")
+
+
+def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:
+    """Packets, or the samples where a container has packed the same sound in another way."""
+    if track.label == twin.label or not whole or track.stream.type != "audio":
+        return item(name, track.label, twin.label)
+    ours, theirs = (_samples(t.stream.container.name, t.stream.index) for t in (track, twin))
+    if ours != theirs:
+        return item(name, track.label, twin.label)
+    return item(name, f"samples {ours}", f"samples {theirs}")
+
+
+def _samples(path: str, index: int) -> str:
+    """A digest of the decoded sound, channel by channel; of its packets where it cannot be decoded."""
+    channels: list[Any] = []
+    with open_input(Path(path)) as container:
+        try:
+            for frame in container.decode(container.streams[index]):
+                assert isinstance(frame, AudioFrame)
+                rows = frame.to_ndarray()
+                channels = channels or [hashlib.blake2b(digest_size=8) for _ in rows]
+                for digest, row in zip(channels, rows, strict=True):
+                    digest.update(np.ascontiguousarray(row))
+        except (FFmpegError, ValueError) as error:
+            return f"not decoded in {path}: {error}"
+    return "-".join(digest.hexdigest() for digest in channels)
+
+
+def _times(name: str, track: _Track, twin: _Track) -> Iterator[Item]:
+    ours, theirs = np.array(track.times_s), np.array(twin.times_s)
+    if track.is_pcm:  # compared as samples, with the time of the first
+        ours, theirs = ours[:1], theirs[:1]
+    if len(ours) == len(theirs):
+        off = np.abs(ours - theirs)
+        worst = float(off.max()) if len(off) else 0.0
+        state = State.KEPT if worst < _SAME_TIME_S else State.CHANGED
+        yield Item(f"{name} times", state, "as they are", f"off by up to {worst * 1000:.3f} ms")
+
+
+def _tracks(
+    container: InputContainer, processed: int, cut: Cut | None, pieces: Sequence[Piece]
+) -> list[_Track]:
+    tracks = {
+        stream.index: _Track(stream)
+        for stream in container.streams
+        if stream.index != processed and not is_rewritten_by_muxer(stream, container)
+    }
+    for track in tracks.values():
+        if isinstance(track.stream, AttachmentStream):
+            track.digest.update(track.stream.data)
+    packets = container.demux([t.stream for t in tracks.values()]) if tracks else iter(())
+    shown, clock = Shown(), Clock(pieces)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, FFmpegError):  # the decoder has warned of a damaged source
+            return list(tracks.values())
+        clock.move(packet)
+        track = tracks[packet.stream.index]
+        if not shown(packet) or packet.size <= (
+            2 if codec_name(track.stream) == "mov_text" else 0
+        ):  # fillers of MP4's muxer
+            continue
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None:
+            time_s = time * packet.time_base
+            if cut is not None and not cut.holds(time_s):
+                continue
+            track.times_s.append(float(time_s - (cut.shift_s if cut else 0)))
+        data = _without_framing(track.stream, packet)
+        track.size += len(data)
+        track.digest.update(data)
+
+
+def _without_framing(stream: Stream, packet: Packet[Any]) -> bytes:
+    """A packet's bytes; AAC without the ADTS header that MPEG-TS has and MP4 has not (13818-7, 6.2)."""
+    data = bytes(packet)
+    if codec_name(stream) == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+        return data[7 if data[1] & 1 else 9 :]
+    return data
+
+
+def _disposition(stream: Stream) -> str:
+    return str(int(stream.disposition) & ~1)  # "default" is the muxer's to give where nobody has it

@@ -1,0 +1,150 @@
+"""The processed video of an output: its encoder, and the stream that takes the packets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import av
+from av.container import OutputContainer
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from pipeline.decode.color_tags import MATRIX, PRIMARIES, RANGE, TRANSFER, Tagged, number_of
+from pipeline.decode.field_order import INTERLACED_ORDERS, FieldFilter, field_marker
+from pipeline.decode.planes import packing
+from pipeline.decode.side_data import CROPPING, DISPLAY_MATRIX, DOLBY_VISION
+from pipeline.decode.source import PictureTags, Source
+from pipeline.encode.codecs import Choice
+from pipeline.encode.container import MOV_FAMILY
+from pipeline.encode.pixel_formats import coded_colour
+from pipeline.types import Colour
+
+_HOLD_SIDE_DATA = MOV_FAMILY | {"matroska", "webm"}
+_GLOBAL_HEADER = 1 << 22
+"""AV_CODEC_FLAG_GLOBAL_HEADER: these containers keep a codec's parameters in their own head."""
+_APPLE_TAGS = ("hvc1", "dvh1")
+"""What Apple's players ask for in HEVC; ``dvh1`` is Dolby Vision that nothing else can show."""
+CARRIES_RPU = ("hevc",)
+
+
+@dataclass(slots=True)
+class VideoTrack:
+    """Pictures in, packets out."""
+
+    stream: VideoStream
+    coder: VideoCodecContext
+    order: int
+    """AVFieldOrder of the frames; 0 or 1 where they are progressive."""
+    codec: str
+    """FFmpeg's name of the codec."""
+    carries_rpu: bool
+    """Dolby Vision's configuration is declared, so its RPUs belong to the pictures."""
+    _marker: FieldFilter | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """The stream says all that the source's says beside its codec."""
+        return self.stream.codec_context is not self.coder
+
+    def encode(self, picture: VideoFrame | None) -> list[av.Packet[VideoStream]]:
+        """Packets of the output's stream; None flushes the encoder."""
+        if picture is not None and self.order in INTERLACED_ORDERS:
+            self._marker = self._marker or field_marker(self.order, picture)
+            picture = self._marker(picture) or picture
+        packets = self.coder.encode(picture)
+        for packet in packets:
+            packet.stream = self.stream
+        return packets
+
+    def open(self) -> None:
+        """Open the encoder. Raises FFmpegError and ValueError where it does not take the video."""
+        self.coder.open()
+        if self.is_copy:
+            self.stream.codec_context.extradata = self.coder.extradata
+
+
+def add_video(
+    out: OutputContainer,
+    choice: Choice,
+    source: Source,
+    tags: PictureTags,
+    original: VideoStream,
+    options: Mapping[str, str],
+) -> VideoTrack:
+    """Declares the stream. Where the container takes what ``original`` says beside its codec (spherical and
+    stereo boxes, cropping, Dolby Vision, colour profiles), it is a copy of that stream with another encoder's
+    pictures; else a new one."""
+    info = source.info
+    rate = info.rate.limit_denominator(1 << 16)
+    if _is_copy(out.format.name, choice, source):
+        stream: Stream = out.add_stream_from_template(original, opaque=True)
+        coder = av.CodecContext.create(choice.encoder, "w")
+        assert isinstance(coder, VideoCodecContext)
+        coder.flags |= _GLOBAL_HEADER
+        coder.framerate = rate
+        tag = original.codec_context.codec_tag
+        if out.format.name in MOV_FAMILY and original.codec_context.codec.canonical_name == "hevc":
+            stream.codec_context.codec_tag = tag if tag in _APPLE_TAGS else _APPLE_TAGS[0]
+    else:
+        stream = out.add_stream(choice.encoder, rate=rate)
+        assert isinstance(stream.codec_context, VideoCodecContext)
+        coder = stream.codec_context
+        if choice.encoder == "libx265" and out.format.name in MOV_FAMILY:
+            coder.codec_tag = _APPLE_TAGS[0]
+    assert isinstance(stream, VideoStream)
+    coder.width, coder.height, coder.pix_fmt = info.width, info.height, choice.target.pix_fmt
+    coder.time_base = stream.time_base = info.time_base
+    coder.sample_aspect_ratio = info.sample_aspect
+    coder.thread_type = "AUTO"
+    coder.field_order = tags.field_order
+    coder.options = dict(options)
+    tag_colour(coder, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
+    stream.set_display_matrix(tags.display_matrix)
+    codec = av.Codec(choice.encoder, "w").canonical_name
+    rpu = DOLBY_VISION in source.side_data and stream.codec_context is not coder
+    return VideoTrack(stream, coder, tags.field_order, codec, rpu)
+
+
+def _is_copy(container: str, choice: Choice, source: Source) -> bool:
+    codec = av.Codec(choice.encoder, "w").canonical_name
+    same = codec == av.Codec(source.info.codec, "r").canonical_name
+    names = set(source.side_data) - {DISPLAY_MATRIX}
+    if DOLBY_VISION in names and codec not in CARRIES_RPU:
+        return False
+    holds = container in _HOLD_SIDE_DATA and not (CROPPING in names and container in MOV_FAMILY)
+    return bool(names) and same and holds and choice.target.pix_fmt == source.info.pix_fmt
+
+
+def tag_colour(tagged: Tagged, colour: Colour) -> None:
+    """Write colour tags to an encoder or a frame."""
+    tagged.colorspace = number_of(MATRIX, colour.matrix)
+    tagged.color_range = number_of(RANGE, colour.range, unknown=0)
+    tagged.color_primaries = number_of(PRIMARIES, colour.primaries)
+    tagged.color_trc = number_of(TRANSFER, colour.transfer)
+
+
+def without_edges(
+    planes: tuple[Tensor, ...], edges: tuple[int, int, int, int], bit_depth: int, colour: Colour, rgb: bool
+) -> tuple[Tensor, ...]:
+    """The planes with black at the top, bottom, left and right, ``edges`` in px, as far as a chroma sample
+    reaches. The alpha plane stays."""
+    height, width = planes[0].shape
+    top, bottom, left, right = edges
+    black = 16 << (bit_depth - 8) if colour.range != "pc" and not rgb else 0
+    made = []
+    for number, plane in enumerate(planes):
+        value = black if number == 0 or rgb else 1 << (bit_depth - 1)
+        own = plane.clone()
+        if number < 3:
+            down, across = plane.shape[0] / height, plane.shape[1] / width
+            own[: math.ceil(top * down)] = value
+            own[plane.shape[0] - math.ceil(bottom * down) :] = value
+            own[:, : math.ceil(left * across)] = value
+            own[:, plane.shape[1] - math.ceil(right * across) :] = value
+        made.append(own)
+    return tuple(made)
