@@ -113,7 +113,7 @@ class PyAVEncoder:
         self._opened.callback(self._others.close)
         self._out, self._video, self._choice = self._open()
         moving = [stream.index for stream in self._out.streams.video if not is_cover(stream)]
-        self._place = moving.index(self._video.index)
+        self._place = moving.index(self._video.stream.index)
         self._opened.callback(self._close_container)
         index = self._source.packets
         if index.picture_data and not index.derived and self._video.codec in CARRYING:
