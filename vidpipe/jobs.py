@@ -15,11 +15,6 @@ from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
 
 
-def default_target(source: Path, mode: str = "reconstruct") -> Path:
-    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source."""
-    return source.with_name(f"{source.stem}.{mode}{source.suffix}")
-
-
 def restorer_for(settings: Resolved) -> str:
     """The restoring network that ``restore.net`` names: a shipped one, or the path of a .safetensors file.
 

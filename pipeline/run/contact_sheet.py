@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.errors import OutputError
+from pipeline.encode.atomic_file import write_whole
 from pipeline.picture.color import conversion
 from pipeline.picture.geometry import upright
 from pipeline.run.track_records import FaceTrackRecord
@@ -56,7 +57,7 @@ class ContactSheet:
             self._strides[track] = 2 * stride
 
     def save(self, path: Path, tracks: Sequence[FaceTrackRecord]) -> None:
-        """Writes the sheet as PNG: a few pictures of each track, its number and its times."""
+        """Writes the sheet as PNG: a few pictures of each track, its number and its times. Raises OutputError."""
         rows = max(1, min(len(tracks), _ROWS_PER_COLUMN))
         columns = max(1, -(-len(tracks) // rows))
         width = _LABEL_PX + _SHOWN * _CELL_PX
@@ -75,10 +76,9 @@ class ContactSheet:
             for column, at in enumerate(picked):
                 place = (left + _LABEL_PX + column * _CELL_PX, top)
                 sheet.paste(Image.fromarray(pictures[at]), place)
-        try:
-            sheet.save(path, format="PNG")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        coded = io.BytesIO()
+        sheet.save(coded, format="PNG")
+        write_whole(path, coded.getvalue())
 
 
 def _cut(frame: Frame, box: Box, rotation: int) -> Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.run import names
 from pipeline.run.anonymize_sidecar import ChoiceRecord, Mode
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
@@ -21,11 +22,17 @@ class Job:
     end_s: float | None = None
     """The first time that is left out; None: to the end."""
     overwrite: bool = False
+    covers: bool = False
+    """Whether the job may leave a gate report."""
+
+    def check_names(self) -> None:
+        """Raises InputError and OutputError, see `pipeline.run.names.check_run`."""
+        names.check_run(self.source, self.target, overwrite=self.overwrite, covers=self.covers)
 
     @property
     def sidecar(self) -> Path:
         """``out.mp4`` -> ``out.mp4.json``."""
-        return self.target.with_name(f"{self.target.name}.json")
+        return names.sidecar(self.target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,7 @@ class Selection:
 class AnonymizeJob(Job):
     """Cover the faces of a file."""
 
+    covers: bool = True
     mode: Mode = "pixelize"
     selection: Selection = Selection()
     tracks: tuple[FaceTrackRecord, ...] | None = None
@@ -81,17 +89,17 @@ class AnonymizeJob(Job):
     @property
     def sheet(self) -> Path:
         """The picture of a preview: ``out.preview.png``."""
-        return self.target.with_name(f"{self.target.stem}.preview.png")
+        return names.sheet(self.target)
 
     @property
     def preview_report(self) -> Path:
         """The tracks of a preview: ``out.preview.json``."""
-        return self.target.with_name(f"{self.target.stem}.preview.json")
+        return names.preview_report(self.target)
 
     @property
     def gate_report(self) -> Path:
         """What is left where the release check fails: ``out.mp4.gate.json``."""
-        return self.target.with_name(f"{self.target.name}.gate.json")
+        return names.gate_report(self.target)
 
 
 def _region_text(region: ManualRegion) -> str:

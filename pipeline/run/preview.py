@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from time import perf_counter
 
 from pipeline.config import Resolved
-from pipeline.encode.atomic_file import all_or_nothing
+from pipeline.encode.atomic_file import all_or_nothing, write_whole
 from pipeline.errors import OutputError
 from pipeline.run.anonymize import Anonymize
 from pipeline.run.anonymize_sidecar import AnonymizeReport
 from pipeline.run.contact_sheet import ContactSheet
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Progress, opened
-from pipeline.run.sidecar import write_whole
+from pipeline.run.names import check_preview
 
 
 def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> AnonymizeReport:
     """Finds and tracks as a run would; writes ``job.sheet`` and ``job.preview_report`` and no video."""
-    _check_files(job)
+    check_preview(job.source, job.target, overwrite=job.overwrite)
     mode = Anonymize(job, settings, writes=False)
     with opened(mode) as run:
         work = run.work
@@ -29,6 +28,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
             on_frame(Progress(done, work.plan.frames, len(item.regions)))
         shared = run.shared_fields(perf_counter() - begun, [], [])
         report = work.report_on(None, shared)
+    on_frame(Progress(work.plan.frames, work.plan.frames, 0, "publish"))
     try:
         with all_or_nothing(job.sheet, job.preview_report):
             sheet.save(job.sheet, report.tracks)
@@ -38,11 +38,3 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
             f"{job.sheet} cannot be written: {error.strerror or error}; choose another --output"
         ) from error
     return report
-
-
-def _check_files(job: AnonymizeJob) -> None:
-    for path in (job.sheet, job.preview_report):
-        if path.exists() and not job.overwrite:
-            raise OutputError(f"{path} exists; choose another --output or add --overwrite")
-        if not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path} cannot be written there; choose another --output")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from pipeline.run.names import check_preview, check_run, default_output
 from vidpipe.cli import options
 from vidpipe.cli.anonymize import AnonymizeOptions, anonymize
 from vidpipe.cli.display import Display
@@ -160,17 +161,22 @@ def run(
     --mode pixelize covers every face with a plain mosaic, --mode protect with one whose grid
     keeps to the face and whose colours hold still, so that further frames add as little as may be.
     """
+    _check_mode(mode, context.params)
+    span, target = _span(start, end), default_output(source, mode) if output is None else output
+    if preview:
+        check_preview(source, target, overwrite=overwrite)
+    else:
+        check_run(source, target, overwrite=overwrite, covers=mode != "reconstruct")
+    settings = _settings(context.params)
+    # From here on it takes longer.
     from rich.console import Console
 
     from vidpipe.cli.log import prepare
     from vidpipe.cli.progress import Bar
-    from vidpipe.jobs import default_target
 
-    settings, span = _settings(mode, context.params), _span(start, end)
     console = Console(stderr=True)
     prepare(console, verbose, quiet)
     display = Display(context, Bar(source.name, console, shown=not (no_progress or quiet)), as_json, quiet)
-    target = output or default_target(source, mode)
     if mode == "reconstruct":
         _reconstruct(source, target, settings, region or [], span, overwrite, display, explain=explain)
         return
@@ -180,9 +186,8 @@ def run(
     anonymize(source, target, mode, settings, asked, display, preview=preview, explain=explain)
 
 
-def _settings(mode: str, flags: Mapping[str, object]) -> Resolved:
-    """Of the flags that are settings. Raises UsageError for one that is of no use in this mode."""
-    from pipeline.config import resolve
+def _check_mode(mode: str, flags: Mapping[str, object]) -> None:
+    """Raises UsageError for an option that is of no use in this mode."""
     from pipeline.errors import UsageError
 
     if mode not in MODES:
@@ -193,6 +198,12 @@ def _settings(mode: str, flags: Mapping[str, object]) -> Resolved:
         _refuse(mode, "reconstruct", RESTORING, flags)
     if mode == "pixelize":
         _refuse(mode, "protect", PROTECTING, flags)
+
+
+def _settings(flags: Mapping[str, object]) -> Resolved:
+    """Of the flags that are settings. Raises UsageError."""
+    from pipeline.config import resolve
+
     names = (*EVERYWHERE, *RESTORING, *COVERING, *PROTECTING)
     given = {name: cast("str | float | None", flags[name]) for name in names}
     return resolve(options.given(**given), cast("Path | None", flags["config"]))
