@@ -1,9 +1,9 @@
 """Hidden files of runs: how they are called, which are alive, and what becomes of those of dead runs.
 
-A run writes ``.{stem}.{16 hex digits}.vidpipe-part{suffix}`` beside its target and holds a lock on it until it is
-renamed or removed; the lock ends with the process, however that ends. While the target is replaced, what stood
-there before is kept as ``.{name}.{process}-{16 hex digits}.vidpipe-old``. Imports nothing heavy: the handler of
-signals needs it from the first moment on.
+A run writes ``.{16 hex digits}.vidpipe-part{suffix}`` beside its target and holds a lock on it until it is renamed
+or removed; the lock ends with the process, however that ends. While the target is replaced, what stood there
+before is kept as ``.{process}-{16 hex digits}.vidpipe-old.{name}``. Imports nothing heavy: the handler of signals
+needs it from the first moment on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ except ImportError:  # Windows, which removes no file that somebody has open
 
 _Identity = tuple[int, int]
 
-NAME_BYTES = 48
-"""More than any of the hidden names and reports adds to the name of an output."""
-_PART = re.compile(r"\..+\.[0-9a-f]{16}\.vidpipe-part(\.[^.]*)?", re.DOTALL)
-_OLD = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{16}\.vidpipe-old", re.DOTALL)
+_PART = re.compile(r"\.[0-9a-f]{16}\.vidpipe-part(\.[^.]*)?", re.DOTALL)
+_OLD = re.compile(r"\.(?P<process>\d+)-[0-9a-f]{16}\.vidpipe-old\.(?P<name>.*)", re.DOTALL)
+_NAME_BYTES = 200
+"""Of a name that a hidden name can hold; what is longer is left out of it."""
 _living: set[Path] = set()
 """Parts of this process."""
 _aside: dict[Path, tuple[Path, _Identity | None]] = {}
@@ -33,12 +33,13 @@ _aside: dict[Path, tuple[Path, _Identity | None]] = {}
 
 def part_name(target: Path) -> Path:
     """A new hidden name for what will become ``target``, with its suffix."""
-    return target.with_name(f".{target.stem}.{_token()}.vidpipe-part{target.suffix}")
+    return target.with_name(f".{_token()}.vidpipe-part{target.suffix}")
 
 
 def old_name(target: Path) -> Path:
     """A new hidden name for what stands under ``target``, while it is replaced."""
-    return target.with_name(f".{target.name}.{os.getpid()}-{_token()}.vidpipe-old")
+    name = target.name if len(os.fsencode(target.name)) <= _NAME_BYTES else ""
+    return target.with_name(f".{os.getpid()}-{_token()}.vidpipe-old.{name}")
 
 
 def _token() -> str:
@@ -136,6 +137,8 @@ def clean(folder: Path) -> list[Path]:
                 if _remove_unlocked(path):
                     gone.append(path)
             elif (old := _OLD.fullmatch(name)) and _is_ours(path) and _is_dead(int(old["process"])):
+                if not old["name"]:  # it may be the only one
+                    continue
                 target = folder / old["name"]
                 if os.path.lexists(target):
                     path.unlink()

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline import leftovers
 from pipeline.errors import InputError, OutputError
 from pipeline.files import check_source
 
@@ -98,17 +97,18 @@ def _check_target(target: Path) -> None:
     try:
         if not target.name or target.is_dir():
             raise OutputError(f"{target} is a folder; name a file in it")
-        if len(os.fsencode(target.name)) > _longest(folder) - leftovers.NAME_BYTES:
-            raise OSError(errno.ENAMETOOLONG, "")
         if not folder.is_dir():
             raise OutputError(f"folder {folder} does not exist; create it or write elsewhere")
         if os.path.lexists(target) and not target.is_symlink() and not target.is_file():
             raise OutputError(f"{target} exists and is no file; choose another --output")
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            shortened = f"{target.name[:40]}..."
-            raise OutputError(f"the name {shortened} is too long for the file system; shorten it") from error
+            raise _too_long(target) from error
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _too_long(path: Path) -> OutputError:
+    return OutputError(f"the name {path.name[:40]}... is too long for the file system; shorten it")
 
 
 def _longest(folder: Path) -> int:
@@ -121,6 +121,10 @@ def _longest(folder: Path) -> int:
 
 def _check_files(source: Path, written: Sequence[Path]) -> None:
     """Raises OutputError where two names are one file, or one is a folder."""
+    longest = _longest(written[0].parent)
+    for path in written:
+        if len(os.fsencode(path.name)) > longest:
+            raise _too_long(path)
     for path, other in _pairs(source, written):
         if _same(path, other):
             what = "the input itself" if other == source else f"also the name of another file of the run, {other}"
