@@ -39,6 +39,7 @@ MAX_SIZE = 1024
 MAX_COUNT = 64
 """Largest numbers in a config: of channels and pixels, and of layers."""
 _COUNTS = ("blocks", "middle", "recurrences", "downs", "kernel", "dilation", "stride", "shrink")
+_POSITIVE = ("channels", "width", "widths", "tail", "size_px", "core", "kernel", "dilation", "stride", "shrink")
 
 
 class CheckpointError(ValueError):
@@ -67,9 +68,9 @@ def _check_field(net: str, name: str, value: object) -> None:
     values = value if isinstance(value, tuple) else (value,)
     most = MAX_COUNT if name in _COUNTS else MAX_SIZE
     for one in values:
-        known = isinstance(one, str) or (isinstance(one, int | float) and 0 <= one <= most)
-        if len(values) > MAX_COUNT or not known:
-            raise CheckpointError(f"{net}: its {name} is {str(value)[:40]}; wanted 0 to {most}")
+        known = isinstance(one, str | bool) or (isinstance(one, int | float) and 0 <= one <= most)
+        if len(values) > MAX_COUNT or not known or (one == 0 and name in _POSITIVE):
+            raise CheckpointError(f"{net}: its {name} is {str(value)[:40]}; wanted at most {most}")
 
 
 def save(path: Path, net: Net, half: bool = True) -> None:

@@ -34,10 +34,11 @@ FORMATS = (
 """FFmpeg's names of the formats that are read: footage in one file. Not those that read other files (playlists,
 lists to concatenate, DASH, SDP, series of pictures), devices, games and single pictures."""
 MAX_STREAMS = 256
+"""FFmpeg drops what is beyond its own bound without a word; one more is let in, to be seen."""
 _GUARD = {
     "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
-    "max_streams": str(MAX_STREAMS),
+    "max_streams": str(MAX_STREAMS + 1),
 }
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -50,7 +51,7 @@ def open_input(path: Path) -> InputContainer:
     head = check_source(path)
     try:
         # An absolute path, so that a name with a colon is no protocol.
-        return av.open(
+        container = av.open(
             str(path.absolute()),
             "r",
             metadata_errors="replace",
@@ -67,6 +68,10 @@ def open_input(path: Path) -> InputContainer:
                 f"off ({_reason(error)}); repair it or record it again"
             ) from error
         raise InputError(f"{path} is not a video that FFmpeg can read ({_reason(error)})") from error
+    if len(container.streams) > MAX_STREAMS:
+        container.close()
+        raise InputError(f"{path} has more than {MAX_STREAMS} streams; remux it with those that are wanted")
+    return container
 
 
 def _is_text(head: bytes) -> bool:

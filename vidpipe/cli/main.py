@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from pipeline import leftovers
 from pipeline.text import printable
@@ -149,9 +150,9 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _of_the_machine(error: BaseException | None) -> tuple[str, int] | None:
+def _of_the_machine(error: Any) -> tuple[str, int] | None:
     """Text and exit code of an error that is the machine's: no memory, or a stdout that takes nothing."""
-    from errno import ENOMEM
+    from errno import EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
 
     words = ("cannot allocate", "can't allocate", "bad_alloc", "not enough memory", "start new thread")
     maps = ("failed to map segment", "cannot apply additional memory protection")
@@ -160,8 +161,8 @@ def _of_the_machine(error: BaseException | None) -> tuple[str, int] | None:
         full = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
         if full or any(word in text for word in (*words, *maps)):
             return "there is not enough memory for this; close other programs, or raise the limit (ulimit)", 5
-        if isinstance(error, OSError) and error.filename is None and not _writes(sys.stdout):
-            return f"standard output takes nothing more: {error.strerror or error}", 1
+        if getattr(error, "errno", None) in {ENOSPC, EDQUOT, EIO, EBADF} and error.filename is None:
+            return f"standard output, or a disk, takes nothing more: {error.strerror}", 1
         error = error.__cause__ or error.__context__
     return None
 
@@ -181,7 +182,8 @@ def _flushed(code: int) -> int:
         return code
     # Python would try once more at its end, fail, and print that.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _say("standard output takes nothing more; is the disk full?")
+    if code == 0:
+        _say("standard output takes nothing more; is the disk full?")
     return code or 1
 
 
