@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +11,63 @@ from nets.digest import sha256
 from tests.support.clips import Audio, Extras, write_clip
 
 SECRET = b"nobody but the owner reads this. "
-PLAYLISTS = {
-    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
-    "live m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n",
-    "ffconcat": "ffconcat version 1.0\nfile '{other}'\n",
-    "ffconcat of a host": "ffconcat version 1.0\nfile '{url}'\n",
-    "mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="x"><Period>'
-    '<AdaptationSet mimeType="video/mp4"><Representation id="1"><BaseURL>{url}</BaseURL></Representation>'
-    "</AdaptationSet></Period></MPD>",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
-    "a=rtpmap:96 H264/90000\n",
-    "ram": "{url}\n",
-    "asx": '<asx version="3.0"><entry><ref href="{url}"/></entry></asx>',
-    "subtitles": "1\n00:00:00,000 --> 00:00:01,000\n{other}\n",
-}
 WEIGHTS: tuple[dict[str, Any] | str, ...] = (
     {"width": 8, "widths": [16], "tail": 8, "kernel": 3, "recurrences": 1, "middle": 1},
-    {"blocks": 10**9}, {"recurrences": 10**9}, {"middle": 10**12}, {"width": 10**9}, {"width": -1}, {"width": 0},
-    {"width": None}, {"width": "8"}, {"width": 8.5}, {"widths": [8] * 10**4}, {"widths": []}, {"widths": [[8]]},
-    {"kernel": 0}, {"kernel": 2}, {"dilation": 10**6}, {"norm": "none such"}, {"norm": 5}, {"stride": 0},
-    {"tail": float("nan")}, {"tail": float("inf")}, {"other": 1}, {"": 1},
-    "", "{", "[]", "null", "[" * 10**5, '{"width": 1e999}', "\0",
-)  # fmt: skip
+    {"blocks": 10**9},
+    {"recurrences": 10**9},
+    {"middle": 10**12},
+    {"width": 10**9},
+    {"width": -1},
+    {"width": 0},
+    {"width": None},
+    {"width": "8"},
+    {"width": 8.5},
+    {"widths": [8] * 10**4},
+    {"widths": []},
+    {"widths": [[8]]},
+    {"kernel": 0},
+    {"kernel": 2},
+    {"dilation": 10**6},
+    {"norm": "none such"},
+    {"norm": 5},
+    {"stride": 0},
+    {"tail": float("nan")},
+    {"tail": float("inf")},
+    {"other": 1},
+    {"": 1},
+    "",
+    "{",
+    "[]",
+    "null",
+    "[" * 10**5,
+    '{"width": 1e999}',
+    "\0",
+)
 """Configs in a file's metadata; the first one would do."""
 SETTINGS = tuple(
     text.encode("utf-8", "surrogatepass")
     for text in (
         "encode: {crf: 20}\nmask: {scale: 1.3}\n",
         "a: &a [x, x, x, x]\nb: &b [*a, *a, *a]\nencode: {crf: *b}",
-        *("[" * 10**5, "{a: " * 10**4, "encode: {crf: .nan}", "mask: {scale: .inf}", "1: 2", "null: 3", "'': 1"),
+        *(
+            "[" * 10**5,
+            "{a: " * 10**4,
+            "encode: {crf: .nan}",
+            "mask: {scale: .inf}",
+            "1: 2",
+            "null: 3",
+            "'': 1",
+        ),
         "encode: !!python/object/apply:os.system ['touch owned']",
         *("encode: {codec: !!binary aGVsbG8=}", "protect: {dp_pixels: 99999999999999999999}", "encode: [1]"),
-        *("encode: {crf: {a: {b: {c: 1}}}}", "device: {a: 1}", "#" * 3_000_000, "\0", '"\\ud800": 1', "\t: 1"),
+        *(
+            "encode: {crf: {a: {b: {c: 1}}}}",
+            "device: {a: 1}",
+            "#" * 3_000_000,
+            "\0",
+            '"\\ud800": 1',
+            "\t: 1",
+        ),
     )
 )
 
@@ -58,26 +79,54 @@ def REPORTS(clip: Path) -> tuple[bytes, ...]:  # noqa: N802  beside the other ta
         **{"frames_covered": 2, "decision": "covered", "grid": None, "reference_frame": 0, "first_frame": 0},
         **{"reference_box": [1, 2, 30, 40], "boxes": [[1, 2, 30, 40, 1], None]},
     }
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("settings", "releases", "stages", "conservation", "lost", "warnings"), []
-    )
+    lists = ("settings", "releases", "stages", "conservation", "lost", "warnings")
+    nothing: dict[str, Any] = {name: [] for name in lists}
     report: dict[str, Any] = {
         **nothing,
-        **{"mode": "pixelize", "versions": {}, "output": None, "finder": None, "min_face_px": 20, "frames": 2},
+        **{
+            "mode": "pixelize",
+            "versions": {},
+            "output": None,
+            "finder": None,
+            "min_face_px": 20,
+            "frames": 2,
+        },
         **{"frames_covered": 2, "gate": None, "waits_s": {}, "bottleneck": "find", "streaming_s": 1},
         **{"elapsed_s": 1, "input": {"name": clip.name, "size_bytes": 1, "sha256": sha256(clip)}},
-        "choice": {**dict.fromkeys(("keep", "regions", "excluded", "during"), []), "only": None, "tracks_from": None},
+        "choice": {
+            **{name: [] for name in ("keep", "regions", "excluded", "during")},
+            "only": None,
+            "tracks_from": None,
+        },
     }
     huge, nan = 10**18, float("nan")
-    grid = {"x": {"pitch_px": 0, "origin_px": nan}, "y": {"pitch_px": 1e-300, "origin_px": 0}, "operator": "area"}
+    grid = {
+        "x": {"pitch_px": 0, "origin_px": nan},
+        "y": {"pitch_px": 1e-300, "origin_px": 0},
+        "operator": "area",
+    }
     changes: list[dict[str, Any]] = [
-        {}, {"boxes": [[nan, 2, 30, 40, 1]]}, {"boxes": [[1, 2, 1e300, 40, 1]]}, {"boxes": [[30, 2, 1, 40, 1]]},
-        {"boxes": [[1, 2, 30, 40, 1]] * 10**5}, {"boxes": []}, {"boxes": [None]}, {"boxes": [[0, 0, 0, 0, 1]]},
-        {"boxes": [[-9e5, -9e5, 9e5, 9e5, 1]]}, {"first_frame": -1}, {"first_frame": huge},
-        {"reference_frame": huge}, {"reference_frame": -1}, {"reference_box": [nan] * 4}, {"track": huge},
-        {"track": 0}, {"track": -huge}, {"kind": "mosaic", "grid": {**grid, "confidence": 1}}, {"kind": "mosaic"},
+        {},
+        {"boxes": [[nan, 2, 30, 40, 1]]},
+        {"boxes": [[1, 2, 1e300, 40, 1]]},
+        {"boxes": [[30, 2, 1, 40, 1]]},
+        {"boxes": [[1, 2, 30, 40, 1]] * 10**5},
+        {"boxes": []},
+        {"boxes": [None]},
+        {"boxes": [[0, 0, 0, 0, 1]]},
+        {"boxes": [[-9e5, -9e5, 9e5, 9e5, 1]]},
+        {"first_frame": -1},
+        {"first_frame": huge},
+        {"reference_frame": huge},
+        {"reference_frame": -1},
+        {"reference_box": [nan] * 4},
+        {"track": huge},
+        {"track": 0},
+        {"track": -huge},
+        {"kind": "mosaic", "grid": {**grid, "confidence": 1}},
+        {"kind": "mosaic"},
         {"first_s": "x\x1b[31m"},
-    ]  # fmt: skip
+    ]
     made = [json.dumps({**report, "tracks": [{**track, **change}]}).encode() for change in changes]
     twice = json.dumps({**report, "tracks": [track, track]}).encode()
     return (*made, twice, b"[" * 10**6, b'{"a":' * 10**5, b"null", b"\xff\xfe", b'{"frames": 1e999}')
@@ -98,7 +147,7 @@ def seed_clips(folder: Path) -> list[Path]:
 
 
 def harmed(content: bytes, chance: random.Random) -> bytes:
-    """A copy with flipped bits, cut off, with exchanged or lost blocks, or with numbers that are too large."""
+    """A copy with flipped bits, cut off, with exchanged or lost blocks, or with large numbers."""
     data = bytearray(content)
     kind = chance.randrange(6)
     if kind == 0:
@@ -112,7 +161,9 @@ def harmed(content: bytes, chance: random.Random) -> bytes:
     elif kind == 3:
         for _ in range(chance.choice((1, 3))):
             at = chance.randrange(max(1, min(len(data), 2000) - 8))
-            data[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1"))
+            data[at : at + 4] = chance.choice(
+                (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1")
+            )
     elif kind == 4:
         at, count = chance.randrange(len(data)), chance.choice((1, 7, 188, 4096))
         data[at:at] = chance.randbytes(count)
@@ -120,23 +171,3 @@ def harmed(content: bytes, chance: random.Random) -> bytes:
         at = chance.randrange(len(data))
         data[at : at + chance.choice((16, 256, 2048))] = bytes(chance.choice((16, 256, 2048)))
     return bytes(data)
-
-
-@contextmanager
-def listener() -> Iterator[tuple[int, list[str]]]:
-    """A port of this machine, and who has asked there."""
-    asked: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                asked.append("a connection")
-                connection.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        yield server.getsockname()[1], asked
-        server.shutdown(socket.SHUT_RDWR)

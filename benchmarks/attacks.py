@@ -1,11 +1,11 @@
-"""Attacks on the command line, with fixed seeds and a bound on each: what hangs, breaks, leaks or is left half done?
+"""Attacks on the command line, with fixed seeds and a bound on each: what hangs, breaks, leaks, is half done?
 
-    python -m benchmarks.attacks --results attacks.json                 # all of it: 600 fuzzed runs, 60 kills, ...
-    python -m benchmarks.attacks --fuzz 20 --kills 6                    # a sample
+    python -m benchmarks.attacks --results attacks.json      # all of it: 600 fuzzed runs, 60 kills, ...
+    python -m benchmarks.attacks --fuzz 20 --kills 6         # a sample
 
-Every attack is a process of its own, forked from this one, which has imported everything: a hang, a crash and a
-limit of memory are seen from outside. Linux. Exit code 1 if a figure that must be 0 is not. docs/security.md has the
-table.
+Every attack is a process of its own, forked from this one, which has imported everything: a hang, a crash and
+a limit of memory are seen from outside. Linux. Exit code 1 if a figure that must be 0 is not. The table is in
+docs/security.md.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import save as to_bytes
 
-from benchmarks.attack_inputs import PLAYLISTS, REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, listener, seed_clips
+from benchmarks.attack_inputs import REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, seed_clips
 from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from pipeline import leftovers
 from pipeline.decode.source import probe
 from pipeline.errors import VidpipeError
+from tests.support.hostile import PLAYLISTS, listener
 
 LIMIT_S = 120.0
 """Of the clock, for one attack; longer is a hang."""
@@ -65,7 +66,12 @@ class Row:
     def broken(self) -> int:
         """What must be 0."""
         return (
-            self.hangs + self.crashes + self.tracebacks + self.half_outputs + self.requests + self.bytes_leaked
+            self.hangs
+            + self.crashes
+            + self.tracebacks
+            + self.half_outputs
+            + self.requests
+            + self.bytes_leaked
         )
 
     def note(self, name: str, what: str) -> None:
@@ -189,7 +195,9 @@ class Attacks:
     def _mode(self, mode: str) -> tuple[str, ...]:
         return ("--net", str(self.net)) if mode == "reconstruct" else ("--mode", mode)
 
-    def _attack(self, row: Row, name: str, *arguments: object, suffix: str = ".mp4", memory_bytes: int = 0) -> None:
+    def _attack(
+        self, row: Row, name: str, *arguments: object, suffix: str = ".mp4", memory_bytes: int = 0
+    ) -> None:
         output = self.out / f"o{suffix}"
         end = self._run("run", *arguments, "-o", output, *FAST, memory_bytes=memory_bytes)
         judge(row, name, end, output)
@@ -290,12 +298,16 @@ class Attacks:
         row = Row()
         for gib in _MEMORY_GIB:
             for mode in ("pixelize", "reconstruct"):
-                self._attack(row, f"{gib} GiB {mode}", self.seeds[0], *self._mode(mode), memory_bytes=int(gib * 2**30))
+                self._attack(
+                    row, f"{gib} GiB {mode}", self.seeds[0], *self._mode(mode), memory_bytes=int(gib * 2**30)
+                )
         yield "limits of memory", row
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fuzz", type=int, default=300, help="inputs, each in two modes")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--results", type=Path, help="JSON of all figures")

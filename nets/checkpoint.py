@@ -39,7 +39,18 @@ MAX_SIZE = 1024
 MAX_COUNT = 64
 """Largest numbers in a config: of channels and pixels, and of layers."""
 _COUNTS = ("blocks", "middle", "recurrences", "downs", "kernel", "dilation", "stride", "shrink")
-_POSITIVE = ("channels", "width", "widths", "tail", "size_px", "core", "kernel", "dilation", "stride", "shrink")
+_POSITIVE = (
+    "channels",
+    "width",
+    "widths",
+    "tail",
+    "size_px",
+    "core",
+    "kernel",
+    "dilation",
+    "stride",
+    "shrink",
+)
 
 
 class CheckpointError(ValueError):

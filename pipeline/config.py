@@ -120,7 +120,9 @@ class MaskConfig(_Section):
 
 
 class ProtectConfig(_Section):
-    hold_s: float | None = Field(None, gt=0, le=1e6, description="seconds colours are held; null: the whole track")
+    hold_s: float | None = Field(
+        None, gt=0, le=1e6, description="seconds colours are held; null: the whole track"
+    )
     epsilon: float | None = Field(
         None, ge=1e-6, le=1e6, description="privacy budget per measurement; null: no noise"
     )
@@ -234,8 +236,10 @@ def _read(file: Path) -> dict[str, Any]:
         with file.open("rb") as opened:
             text = opened.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:
-            raise UsageError(f"{file} has more than {MAX_FILE_BYTES:,} bytes; wanted settings as in pipeline.yaml")
-        content = yaml.load(text.decode("utf-8-sig"), _Loader)  # noqa: S506  a SafeLoader
+            raise UsageError(
+                f"{file} has more than {MAX_FILE_BYTES:,} bytes; wanted settings as in pipeline.yaml"
+            )
+        content = yaml.load(text.decode("utf-8-sig"), _Loader)
     except OSError as error:
         raise InputError(f"cannot read the settings {file}: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

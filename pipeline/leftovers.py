@@ -1,9 +1,9 @@
 """Hidden files of runs: how they are called, which are alive, and what becomes of those of dead runs.
 
-A run writes ``.{16 hex digits}.vidpipe-part{suffix}`` beside its target and holds a lock on it until it is renamed
-or removed; the lock ends with the process, however that ends. While the target is replaced, what stood there
-before is kept as ``.{process}-{16 hex digits}.vidpipe-old.{name}``. Imports nothing heavy: the handler of signals
-needs it from the first moment on.
+A run writes ``.{16 hex digits}.vidpipe-part{suffix}`` beside its target and holds a lock on it until it is
+renamed or removed; the lock ends with the process, however that ends. While the target is replaced, what was
+there before is kept as ``.{process}-{16 hex digits}.vidpipe-old.{name}``. Imports nothing heavy: the handler
+of signals needs it from the first moment on.
 """
 
 from __future__ import annotations

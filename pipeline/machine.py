@@ -15,7 +15,7 @@ _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def memory_bytes() -> int | None:
-    """The least of the machine's memory, the container's and the process's limit; None where nothing tells."""
+    """The least of the machine's memory, the container's and the process's limit; None if nobody tells."""
     return min(_limits(), default=None)
 
 
@@ -24,8 +24,8 @@ def require(needed_bytes: int, what: str) -> None:
     there = memory_bytes()
     if there is not None and needed_bytes > there:
         raise MissingError(
-            f"{what} takes about {needed_bytes / _GIB:.1f} GiB of memory, and there are {there / _GIB:.1f} GiB; "
-            "use a machine with more, or a smaller picture"
+            f"{what} takes about {needed_bytes / _GIB:.1f} GiB of memory, and there are "
+            f"{there / _GIB:.1f} GiB; use a machine with more, or a smaller picture"
         )
 
 

@@ -1,9 +1,9 @@
 """Libraries that report their use to somebody are told not to, before any of them is imported.
 
-ONNX Runtime (from 1.28 on) sends events to its maker and keeps a device id and a queue of events in the user's
-cache folder; its switch is read once, when the library is loaded. OpenVINO sends an event when it is imported
-and keeps a client id in the home folder; it has no switch but a file in that folder, and takes a stand-in of
-its own that does nothing where the package ``openvino_telemetry`` cannot be imported.
+ONNX Runtime sends events to its maker and keeps a device id and a queue of events in the user's cache folder
+(seen with 1.31); its switch is read once, when the library is loaded. OpenVINO sends an event when it is
+imported and keeps a client id in the home folder; it has no switch but a file in that folder, and takes a
+stand-in of its own that does nothing where the package ``openvino_telemetry`` cannot be imported.
 """
 
 from __future__ import annotations

@@ -26,13 +26,57 @@ _FIRST_PICTURES = 8
 """Pictures that FFmpeg holds at least while it decodes the first one: references and reordered ones."""
 
 FORMATS = (
-    *("mov", "matroska", "webm", "avi", "flv", "live_flv", "kux", "asf", "nut", "ogg", "rm", "wtv", "nsv", "ivf"),
-    *("mpegts", "mpeg", "mpegvideo", "m4v", "h261", "h263", "h264", "hevc", "vvc", "av1", "obu", "vc1", "dirac"),
+    *(
+        "mov",
+        "matroska",
+        "webm",
+        "avi",
+        "flv",
+        "live_flv",
+        "kux",
+        "asf",
+        "nut",
+        "ogg",
+        "rm",
+        "wtv",
+        "nsv",
+        "ivf",
+    ),
+    *(
+        "mpegts",
+        "mpeg",
+        "mpegvideo",
+        "m4v",
+        "h261",
+        "h263",
+        "h264",
+        "hevc",
+        "vvc",
+        "av1",
+        "obu",
+        "vc1",
+        "dirac",
+    ),
     *("cavsvideo", "avs2", "avs3", "evc", "mxf", "gxf", "lxf", "dv", "mjpeg", "dnxhd", "yuv4mpegpipe", "gif"),
-    *("r3d", "cine", "dhav", "mlv", "amv", "3g2", "3gp", "mp4", "ty", "pva", "apv", "smjpeg", "mpjpeg", "swf"),
+    *(
+        "r3d",
+        "cine",
+        "dhav",
+        "mlv",
+        "amv",
+        "3g2",
+        "3gp",
+        "mp4",
+        "ty",
+        "pva",
+        "apv",
+        "smjpeg",
+        "mpjpeg",
+        "swf",
+    ),
 )
-"""FFmpeg's names of the formats that are read: footage in one file. Not those that read other files (playlists,
-lists to concatenate, DASH, SDP, series of pictures), devices, games and single pictures."""
+"""FFmpeg's names of the formats that are read: footage in one file. Not those that read other files (lists
+to play or to join, DASH, SDP, series of pictures), devices, games and single pictures."""
 MAX_STREAMS = 256
 """FFmpeg drops what is beyond its own bound without a word; one more is let in, to be seen."""
 _GUARD = {

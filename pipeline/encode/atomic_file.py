@@ -207,7 +207,9 @@ def translated_errors(path: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise output_error(path, OSError(error.errno, error.strerror)) from error
         if error.errno == errno.ENOMEM:
-            raise MissingError(f"there is not enough memory to encode {path}; close other programs") from error
+            raise MissingError(
+                f"there is not enough memory to encode {path}; close other programs"
+            ) from error
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; try another --codec, or write to .mkv"
         ) from error

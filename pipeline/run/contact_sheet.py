@@ -57,7 +57,7 @@ class ContactSheet:
             self._strides[track] = 2 * stride
 
     def save(self, path: Path, tracks: Sequence[FaceTrackRecord]) -> None:
-        """Writes the sheet as PNG: a few pictures of each track, its number and its times. Raises OutputError."""
+        """Writes the sheet as PNG: of each track a few pictures, number and times. Raises OutputError."""
         rows = max(1, min(len(tracks), _ROWS_PER_COLUMN))
         columns = max(1, -(-len(tracks) // rows))
         width = _LABEL_PX + _SHOWN * _CELL_PX

@@ -188,7 +188,9 @@ def opened(mode: Mode[WorkT]) -> Iterator[OpenRun[WorkT]]:
             )
         )
         work = mode.open(stack, decoder, device)
-        require(work.memory_bytes, f"{mode.job.source}: a run on {decoder.info.width}x{decoder.info.height} px")
+        require(
+            work.memory_bytes, f"{mode.job.source}: a run on {decoder.info.width}x{decoder.info.height} px"
+        )
         yield OpenRun(mode, work, decoder, device, notes, stack, started)
 
 

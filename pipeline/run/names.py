@@ -1,7 +1,8 @@
-"""The names of a run's files, checked against each other and against what stands there, before anything is read.
+"""The names of a run's files, checked against each other and what stands there, before anything is read.
 
-``out.mp4`` brings ``out.mp4.json``; where the release check fails, ``out.mp4.gate.json`` instead; a preview of it
-writes ``out.preview.png`` and ``out.preview.json``. Imports nothing heavy, so that a wrong name is answered at once.
+``out.mp4`` brings ``out.mp4.json``; where the release check fails, ``out.mp4.gate.json`` instead; a preview
+of it writes ``out.preview.png`` and ``out.preview.json``. Imports nothing heavy, so that a wrong name is told
+of at once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _AGAIN = "choose another --output or add --overwrite (-y; in Python overwrite=Tr
 
 
 def default_output(source: Path, mode: str) -> Path:
-    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source. Raises InputError for a name of no file."""
+    """``film.mp4`` -> ``film.reconstruct.mp4``, beside it. Raises InputError for a name of no file."""
     if not source.name:
         raise InputError(f"{source} is a folder; name a video file in it")
     return source.with_name(f"{source.stem}.{mode}{source.suffix}")
@@ -127,7 +128,11 @@ def _check_files(source: Path, written: Sequence[Path]) -> None:
             raise _too_long(path)
     for path, other in _pairs(source, written):
         if _same(path, other):
-            what = "the input itself" if other == source else f"also the name of another file of the run, {other}"
+            what = (
+                "the input itself"
+                if other == source
+                else f"also the name of another file of the run, {other}"
+            )
             raise OutputError(f"output {path} is {what}; choose another name")
     for path in written[1:]:
         if path.is_dir():

@@ -162,7 +162,10 @@ def versions() -> dict[str, str]:
 
 def setting_records(settings: Resolved) -> list[SettingRecord]:
     """Every setting with its value and origin."""
-    return [SettingRecord(name=name, value=value, origin=printable(origin)) for name, value, origin in settings.rows()]
+    return [
+        SettingRecord(name=name, value=value, origin=printable(origin))
+        for name, value, origin in settings.rows()
+    ]
 
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:

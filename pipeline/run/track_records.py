@@ -32,7 +32,6 @@ def _ordered(box: _Numbers) -> _Numbers:
     return box
 
 
-
 _Px = Annotated[float, Field(ge=-_MAX_PX, le=_MAX_PX)]
 BoxNumbers = Annotated[tuple[_Px, _Px, _Px, _Px], AfterValidator(_ordered)]
 SeenBoxNumbers = Annotated[tuple[_Px, _Px, _Px, _Px, int], AfterValidator(_ordered)]

@@ -211,7 +211,12 @@ def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_im
     )
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     code, *modules = done.stdout.split()
     assert int(code) in {1, 2}
@@ -280,7 +285,11 @@ def test_a_full_stdout_is_one_line() -> None:
 def test_an_error_for_want_of_memory_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for error in (MemoryError(), RuntimeError("can't start new thread"), OSError(12, "Cannot allocate memory")):
+    for error in (
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+    ):
 
         def fail(*_: object, error: Exception = error, **__: object) -> None:
             raise error

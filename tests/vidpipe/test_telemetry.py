@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from tests.export.conftest import tiny
-from tests.pipeline.decode.test_open import listener
 from tests.support import ROOT
 from tests.support.clips import write_clip
+from tests.support.hostile import listener
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_no_command_asks_a_host_runs_a_foreign_program_or_keeps_a_file_elsewhere
     with listener() as (port, asked):
         proxy = f"http://127.0.0.1:{port}"
         places = {"HOME": str(home), "TMPDIR": str(tmp_path), "PATH": f"{programs}:{os.environ['PATH']}"}
-        proxies = {name: proxy for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY")}
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"), proxy)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "VIDPIPE_", "ORT_", "CI"))}
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(_PROGRAM), json.dumps(commands), str(tiny)],
@@ -92,5 +92,7 @@ def test_no_command_asks_a_host_runs_a_foreign_program_or_keeps_a_file_elsewhere
     assert told == {"codes": [0] * len(commands), "recorded": []}, done.stderr
     assert asked == []
     assert list(programs.glob("*.ran")) == []
-    outside = [path for path in home.rglob("*") if path.is_file() and home / ".cache/vidpipe" not in path.parents]
+    outside = [
+        path for path in home.rglob("*") if path.is_file() and home / ".cache/vidpipe" not in path.parents
+    ]
     assert outside == []

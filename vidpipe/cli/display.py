@@ -50,7 +50,9 @@ class Display:
 
     def explained(self, explanation: Explanation) -> None:
         """JSON for programs, else text, on stdout."""
-        typer.echo(explanation.model_dump_json(indent=2) if self.as_json else printable_lines(explanation.as_text()))
+        typer.echo(
+            explanation.model_dump_json(indent=2) if self.as_json else printable_lines(explanation.as_text())
+        )
 
     def done(self, report: str, summary: str, *files: Path) -> None:
         """JSON for programs, else the summary on stderr and the files on stdout."""

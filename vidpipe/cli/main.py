@@ -33,8 +33,8 @@ class Interrupts:
     A library may swallow the exception (Python drops those raised in callbacks) or turn it into its own; the
     memory is what makes the run stop, and end with the right code, all the same. The second signal changes
     nothing (``timeout`` sends two): one that broke into the closing would leave a thread in a library's C++
-    code, and the process would abort. The third, `GRACE_S` or more after the first, ends the process at once, also
-    where a library hangs, after unfinished files are removed.
+    code, and the process would abort. The third, `GRACE_S` or more after the first, ends the process at once,
+    also where a library hangs, after unfinished files are removed.
     """
 
     GRACE_S = 2.0

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,39 +15,7 @@ from pipeline.decode.source import open_source
 from pipeline.errors import InputError, MissingError
 from tests.support import ROOT
 from tests.support.clips import Extras, write_clip
-
-PLAYLISTS = {
-    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
-    "live m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n",
-    "ffconcat": "ffconcat version 1.0\nfile '{other}'\n",
-    "mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="x"><Period>'
-    '<AdaptationSet mimeType="video/mp4"><Representation id="1"><BaseURL>{url}</BaseURL></Representation>'
-    "</AdaptationSet></Period></MPD>",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
-    "a=rtpmap:96 H264/90000\n",
-    "ram": "{url}\n",
-    "asx": '<asx version="3.0"><entry><ref href="{url}"/></entry></asx>',
-}
-
-
-@contextmanager
-def listener() -> Iterator[tuple[int, list[str]]]:
-    """A port of this machine, and who has asked there."""
-    asked: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                asked.append("a connection")
-                connection.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        yield server.getsockname()[1], asked
-        server.shutdown(socket.SHUT_RDWR)
+from tests.support.hostile import PLAYLISTS, listener
 
 
 @pytest.mark.parametrize("kind", PLAYLISTS)
@@ -102,7 +66,7 @@ def test_the_memory_of_the_machine_is_known() -> None:
 
 
 def test_no_other_place_of_the_runtime_opens_a_source() -> None:
-    """``av.open`` for reading, OpenCV's reader and FFmpeg's programs stand in ``decode/open.py`` or nowhere."""
+    """``av.open`` for reading stands in ``decode/open.py``, OpenCV's reader and foreign programs nowhere."""
     found = []
     for file in (ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -87,7 +87,7 @@ def test_an_output_in_the_current_folder_without_a_name(
         with pytest.raises(VidpipeError, match="is a folder"):
             _check(source, Path(target))
     with pytest.raises(InputError, match="is a folder"):
-        names.default_output(Path("."), "pixelize")
+        names.default_output(Path(), "pixelize")
 
 
 def test_a_preview_replaces_only_what_it_may(source: Path, tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ GRID = {"x": {"pitch_px": 8, "origin_px": 0}, "y": {"pitch_px": 8, "origin_px": 
 
 
 def _report(**track: Any) -> str:
-    nothing: dict[str, Any] = dict.fromkeys(("settings", "releases", "stages", "conservation", "lost", "warnings"), [])
-    choice: dict[str, Any] = dict.fromkeys(("keep", "regions", "excluded", "during"), [])
+    nothing: dict[str, Any] = {
+        name: [] for name in ("settings", "releases", "stages", "conservation", "lost", "warnings")
+    }
+    choice: dict[str, Any] = {name: [] for name in ("keep", "regions", "excluded", "during")}
     return json.dumps(
         {
             **nothing,
