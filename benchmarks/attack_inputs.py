@@ -11,8 +11,8 @@ from nets.digest import sha256
 from tests.support.clips import Audio, Extras, write_clip
 
 SECRET = b"nobody but the owner reads this. "
+GOOD_CONFIG = {"width": 8, "widths": [16], "tail": 8}
 WEIGHTS: tuple[dict[str, Any] | str, ...] = (
-    {"width": 8, "widths": [16], "tail": 8, "kernel": 3, "recurrences": 1, "middle": 1},
     {"blocks": 10**9},
     {"recurrences": 10**9},
     {"middle": 10**12},
@@ -43,7 +43,7 @@ WEIGHTS: tuple[dict[str, Any] | str, ...] = (
     '{"width": 1e999}',
     "\0",
 )
-"""Configs in a file's metadata; the first one would do."""
+"""Changes of that config in a file's metadata, or what stands in its place."""
 SETTINGS = tuple(
     text.encode("utf-8", "surrogatepass")
     for text in (

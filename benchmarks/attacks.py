@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import save as to_bytes
 
-from benchmarks.attack_inputs import REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, seed_clips
+from benchmarks.attack_inputs import GOOD_CONFIG, REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, seed_clips
 from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from pipeline import leftovers
@@ -270,13 +270,11 @@ class Attacks:
         """Weights, sidecars and settings."""
         clip, weights, chance = self.seeds[0], self.inputs / "w.safetensors", random.Random(3)
         row = Row()
-        good = {**WEIGHTS[0]}
         tensors = IDN(IDNConfig(width=8, widths=(16,), tail=8)).state_dict()
         for config in WEIGHTS:
-            text = config if isinstance(config, str) else json.dumps({**good, **config})
+            text = config if isinstance(config, str) else json.dumps({**GOOD_CONFIG, **config})
             weights.write_bytes(to_bytes(tensors, metadata={"net": "idn", "config": text}))
-            if config is not WEIGHTS[0]:
-                self._attack(row, text[:60], clip, "--net", weights)
+            self._attack(row, text[:60], clip, "--net", weights)
         whole = self.net.read_bytes()
         headers = [struct.pack("<Q", 10**n) + whole[8:] for n in (2, 9, 18)]
         for content in (*headers, *(harmed(whole[:4000], chance) + whole[4000:] for _ in range(37))):

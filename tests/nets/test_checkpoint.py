@@ -74,7 +74,7 @@ def test_the_version_of_weights_is_their_cards(weights: Path, tmp_path: Path) ->
     assert version_of(copy) == UNVERSIONED
 
 
-HOSTILE = {
+HOSTILE: dict[str, dict[str, object]] = {
     "a billion layers": {"blocks": 10**9},
     "a wide one": {"width": 10**6},
     "NaN": {"tail": float("nan")},

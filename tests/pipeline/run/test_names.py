@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_names_that_work(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("own", [names.sidecar, names.gate_report])
-def test_the_source_is_none_of_the_reports(source: Path, tmp_path: Path, own: object) -> None:
+def test_the_source_is_none_of_the_reports(source: Path, tmp_path: Path, own: Callable[[Path], Path]) -> None:
     target = tmp_path / "out.mp4"
     report = own(target)
     for make in (source.rename, report.hardlink_to, report.symlink_to):
@@ -49,7 +50,9 @@ def test_the_source_is_none_of_the_reports(source: Path, tmp_path: Path, own: ob
 
 
 @pytest.mark.parametrize("own", [names.sidecar, names.gate_report])
-def test_what_is_no_report_of_ours_is_not_replaced(source: Path, tmp_path: Path, own: object) -> None:
+def test_what_is_no_report_of_ours_is_not_replaced(
+    source: Path, tmp_path: Path, own: Callable[[Path], Path]
+) -> None:
     target = tmp_path / "out.mp4"
     own(target).write_text(REPORT)
     _check(source, target)
