@@ -57,7 +57,7 @@ def create(part: Path) -> int:
         with contextlib.suppress(OSError):  # a file system without locks: nobody takes it for dead there
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.path.lexists(part):
+        if os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)  # another run has cleaned it away before it was locked
 

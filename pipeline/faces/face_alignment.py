@@ -1,7 +1,7 @@
 """The detectors of the PyPI package ``face-alignment``: S3FD, BlazeFace, with FAN's landmarks.
 
-The package would fetch its weights over the network, unchecked. Here they are fetched by hand: a detector opens
-only with files in ``TORCH_HOME`` that have the hashes below.
+The package would fetch its weights over the network, unchecked. Here they are fetched by hand: a detector
+opens only with files in ``TORCH_HOME`` that have the hashes below.
 S3FD (Zhang et al., arXiv 1708.05237) is slow and finds small and turned faces; BlazeFace (Bazarevsky et al.,
 arXiv 1907.05047) sees the whole picture at 128 px and finds large faces only. FAN (Bulat & Tzimiropoulos,
 arXiv 1703.07332) is asked for landmarks where its weights are there.
@@ -67,7 +67,7 @@ def _check_weights(backend: str, files: tuple[tuple[str, str, str], ...]) -> Non
         path = folder / name
         if not path.is_file():
             raise MissingError(
-                f"--finder {backend}: {path} is not there, and nothing is fetched while a video is worked on; "
+                f"--finder {backend}: {path} is not there, and nothing is fetched during a run; "
                 f"get it from {place}{name}, or use --finder centerface"
             )
         if not sha256(path).startswith(begins):
