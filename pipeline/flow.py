@@ -120,7 +120,7 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
 
 
 def _taken(ready: SimpleQueue[_Item[T] | _End], worker: threading.Thread) -> _Item[T] | _End:
-    """The next entry. Raises MemoryError where the worker has died without a word: it had no memory to begin."""
+    """The next entry. Raises MemoryError where the worker has died without a word, for want of memory."""
     while True:
         try:
             return ready.get(timeout=1.0)

@@ -61,12 +61,14 @@ class Interrupts:
         """Counts signals in a thread: Python's own handler waits until a library returns."""
         if os.name == "nt":  # where the thread would need a socket
             return
-        import threading
+        import _thread
+        import contextlib
 
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._count, args=(reader,), name="signals", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no memory for a thread; `threading` would wait for it
+            _thread.start_new_thread(self._count, (reader,))
 
     def _count(self, reader: int) -> None:
         from time import monotonic
