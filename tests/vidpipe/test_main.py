@@ -236,11 +236,10 @@ interrupts.install()
 leftovers.create(leftovers.part_name(Path(sys.argv[1])))
 lock = threading.Lock()
 lock.acquire()
-word = "ready"
+words = iter(("ready", "once"))
 while True:  # as a library that takes no notice
     try:
-        print(word, flush=True)
-        word = "once"
+        print(next(words), flush=True)
         lock.acquire()
     except KeyboardInterrupt:
         pass
