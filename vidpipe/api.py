@@ -28,6 +28,7 @@ from pipeline.run.anonymize import anonymize
 from pipeline.run.anonymize_sidecar import AnonymizeReport, Mode
 from pipeline.run.job import AnonymizeJob, Selection
 from pipeline.run.lifecycle import Progress
+from pipeline.run.names import default_output
 from pipeline.run.preview import preview as _preview
 from pipeline.run.reconstruct import reconstruct as _reconstruct
 from pipeline.run.release.verdict import ReleaseCheckError
@@ -36,7 +37,7 @@ from pipeline.types import Box, ManualRegion, StreamInfo
 from vidpipe.batches import batch
 from vidpipe.explanation import Explanation, explain_anonymize, explain_reconstruct
 from vidpipe.exports import check_output, put
-from vidpipe.jobs import anonymize_job, default_target, reconstruct_job
+from vidpipe.jobs import anonymize_job, reconstruct_job
 
 __all__ = [
     "reconstruct",
@@ -115,7 +116,7 @@ def reconstruct(
         },
     )
     path = Path(source)
-    chosen = default_target(path) if target is None else Path(target)
+    chosen = default_output(path, "reconstruct") if target is None else Path(target)
     job = reconstruct_job(
         path, chosen, resolved, manual=tuple(regions), start_s=start_s, end_s=end_s, overwrite=overwrite
     )
@@ -270,7 +271,7 @@ def explain(
     Opens the input and the network. Raises what the run would raise that early.
     """
     resolved, path = _resolve(settings, {}), Path(source)
-    chosen = default_target(path, mode) if target is None else Path(target)
+    chosen = default_output(path, mode) if target is None else Path(target)
     if mode == "reconstruct":
         return explain_reconstruct(partial(reconstruct_job, path, chosen, resolved), resolved)
     return explain_anonymize(partial(anonymize_job, path, chosen, resolved, mode), resolved)
@@ -343,7 +344,7 @@ def _anonymize_job(
     overwrite: bool,
 ) -> AnonymizeJob:
     path = Path(source)
-    chosen = default_target(path, mode) if target is None else Path(target)
+    chosen = default_output(path, mode) if target is None else Path(target)
     return anonymize_job(
         path,
         chosen,

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel
 
 from pipeline.config import Resolved, RunConfig
-from pipeline.decode import open_decoder
 from pipeline.engines import EngineSpec
-from pipeline.faces import detector_kind
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
-from pipeline.notes import collecting
-from pipeline.people.photos import MOST_HELD_S
-from pipeline.run.anonymize import Anonymize, calls_at_a_time
+from pipeline.notes import collecting, silent
+from pipeline.run.anonymize import Anonymize, memory_bound
 from pipeline.run.job import AnonymizeJob, Job, ReconstructJob
-from pipeline.run.lifecycle import device_for
-from pipeline.run.memory import AnonymizeMemoryBound
-from pipeline.run.plan import AnonymizePlan, ReconstructPlan, absolute, anonymize_plan, reconstruct_plan
+from pipeline.run.lifecycle import OpenRun, opened
+from pipeline.run.output import encode_settings, make_encoder
+from pipeline.run.plan import AnonymizePlan, ReconstructPlan
 from pipeline.run.recognise import joins
-from pipeline.run.reconstruct import open_restorer
+from pipeline.run.reconstruct import Reconstruct
 from pipeline.run.sidecar import SettingRecord, setting_records
 from pipeline.types import StreamInfo
 
@@ -36,7 +36,7 @@ class Explanation(BaseModel):
     input: str
     output: str
     exists: bool
-    """The output is there already; without --overwrite the run would refuse."""
+    """The output is there already and would be replaced."""
     frames: int
     stages: list[str]
     decisions: list[str]
@@ -51,7 +51,7 @@ class Explanation(BaseModel):
         width = max(len(setting.name) for setting in self.settings)
         lines = [
             f"input     {self.input}",
-            f"output    {self.output}{' (exists: needs --overwrite)' if self.exists else ''}",
+            f"output    {self.output}{' (exists, would be replaced)' if self.exists else ''}",
             f"frames    {self.frames}",
             "",
             *(f"stage     {stage}" for stage in self.stages),
@@ -76,34 +76,39 @@ def explain_reconstruct(make_job: Callable[[], ReconstructJob], settings: Resolv
     config = settings.config
     with collecting() as notes:
         job = make_job()
-        device = device_for(config)
-        with open_decoder(job.source, str(device), decoder=config.decode.decoder) as decoder:
-            info, decoded_by = decoder.info, decoder.name
-        absolute(job.manual, info)
-        with closing(open_restorer(job.network, config, device)) as engine:
-            spec, name, calls = engine.spec, engine.name, engine.calls
-        plan = reconstruct_plan(job, info, spec, config, calls)
-    stages = _reconstruct_stages(info, decoded_by, spec, name, plan, settings, device)
+    with opened(Reconstruct(job, settings)) as run:
+        _try_output(run, config)
+        info, plan, engine = run.decoder.info, run.work.plan, run.work.stages.engine
+        stages = _reconstruct_stages(
+            info, run.decoder.name, engine.spec, engine.name, plan, settings, run.device
+        )
     memory = plan.memory.total_bytes(FACES), plan.memory.formula(FACES)
-    return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)
+    return _explanation(job, info, plan.frames, stages, notes.all + run.notes.all, settings, memory)
 
 
 def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) -> Explanation:
-    """Opens the input. Raises what the run would raise that early. ``make_job`` as above."""
+    """Opens the input and the detector. Raises what the run would raise that early. ``make_job`` as above."""
     config = settings.config
     with collecting() as notes:
         job = make_job()
-        device = Anonymize(job, settings).device()
-        with open_decoder(job.source, str(device), decoder=config.decode.decoder) as decoder:
-            info, decoded_by = decoder.info, decoder.name
-        plan = anonymize_plan(job, info, config)
-    calls = calls_at_a_time(plan, config, device)
-    activations = detector_kind(config.faces.finder).memory_bytes(plan.scales.fine.size_px[::-1], calls)
-    waits_s = MOST_HELD_S if job.selection.keep_faces else 0.0
-    bound = AnonymizeMemoryBound.of(info, config, plan.frames, activations, calls, job.tracks, waits_s)
-    stages = _anonymize_stages(job, info, decoded_by, plan, settings, bound.held_frames)
+    with opened(Anonymize(job, settings)) as run:
+        _try_output(run, config)
+        info, plan = run.decoder.info, run.work.plan
+        bound = memory_bound(run.work.stages)
+        stages = _anonymize_stages(job, info, run.decoder.name, plan, settings, bound.held_frames)
     memory = bound.total_bytes(FACES), bound.formula(FACES)
-    return _explanation(job, info, plan.frames, stages, notes.all, settings, memory)
+    return _explanation(job, info, plan.frames, stages, notes.all + run.notes.all, settings, memory)
+
+
+def _try_output(run: OpenRun[Any], config: RunConfig) -> None:
+    """Begins an output in a temporary folder and drops it. Raises what the run would raise there."""
+    job, source = run.mode.job, run.decoder.source
+    job.check_names()
+    wanted = encode_settings(source, config, run.mode.notice, quick=run.mode.quick, device=run.device)
+    with tempfile.TemporaryDirectory(prefix="vidpipe-") as folder, silent():
+        trial = replace(job, target=Path(folder) / job.target.name)
+        with make_encoder(source, trial, run.work.plan, wanted):
+            pass
 
 
 def _explanation(

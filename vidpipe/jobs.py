@@ -17,17 +17,6 @@ from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
 
 
-def default_target(source: Path, mode: str = "reconstruct") -> Path:
-    """``film.mp4`` -> ``film.reconstruct.mp4``, beside the source; MXF becomes MOV.
-
-    Raises InputError where ``source`` names no file.
-    """
-    if not source.name:
-        raise InputError(f"{source} is a folder; name a video file in it")
-    suffix = ".mov" if source.suffix.lower() == ".mxf" else source.suffix
-    return source.with_name(f"{source.stem}.{mode}{suffix}")
-
-
 def restorer_for(settings: Resolved) -> str:
     """The restoring network that ``restore.net`` names: a shipped one, or the path of a .safetensors file.
 

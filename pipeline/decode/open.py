@@ -13,6 +13,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
+from pipeline.files import check_source
+from pipeline.machine import require
 from pipeline.notes import decided, warned
 
 log = logging.getLogger(__name__)
@@ -20,44 +22,105 @@ log = logging.getLogger(__name__)
 MAX_SIDE_PX = 32_768
 MAX_AREA_PX = 1 << 28
 """16,384 x 16,384 px; a frame of it in 4:2:0 has 400 MB. Headers beyond it are broken or hostile."""
+_FIRST_PICTURES = 8
+"""Pictures that FFmpeg holds at least while it decodes the first one: references and reordered ones."""
 
-# Demuxers that turn pictures and text into "video".
-_NOT_VIDEO = ("image2", "tty", "_pipe")
+FORMATS = (
+    *(
+        "mov",
+        "matroska",
+        "webm",
+        "avi",
+        "flv",
+        "live_flv",
+        "kux",
+        "asf",
+        "nut",
+        "ogg",
+        "rm",
+        "wtv",
+        "nsv",
+        "ivf",
+    ),
+    *(
+        "mpegts",
+        "mpeg",
+        "mpegvideo",
+        "m4v",
+        "h261",
+        "h263",
+        "h264",
+        "hevc",
+        "vvc",
+        "av1",
+        "obu",
+        "vc1",
+        "dirac",
+    ),
+    *("cavsvideo", "avs2", "avs3", "evc", "mxf", "gxf", "lxf", "dv", "mjpeg", "dnxhd", "yuv4mpegpipe", "gif"),
+    *(
+        "r3d",
+        "cine",
+        "dhav",
+        "mlv",
+        "amv",
+        "3g2",
+        "3gp",
+        "mp4",
+        "ty",
+        "pva",
+        "apv",
+        "smjpeg",
+        "mpjpeg",
+        "swf",
+    ),
+)
+"""FFmpeg's names of the formats that are read: footage in one file. Not those that read other files (lists
+to play or to join, DASH, SDP, series of pictures), devices, games and single pictures."""
+MAX_STREAMS = 256
+"""FFmpeg drops what is beyond its own bound without a word; one more is let in, to be seen."""
+_GUARD = {
+    "format_whitelist": ",".join(FORMATS),
+    "protocol_whitelist": "file",
+    "max_streams": str(MAX_STREAMS + 1),
+}
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def open_input(path: Path) -> InputContainer:
-    """Open a local file. Raises InputError, in one line, for whatever a user may hand in instead."""
+    """Open a local file: the only place where a source is opened. No other file is read and no host asked.
+
+    Raises InputError, in one line, for whatever a user may hand in instead.
+    """
+    head = check_source(path)
     try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a video file in it")
-        if not path.exists():
-            raise InputError(f"{path} does not exist; check the name")
-        if not path.is_file():
-            raise InputError(f"{path} is not a regular file; name a video file on disk")
-        with path.open("rb") as file:
-            head = file.read(12)
-    except PermissionError as error:
-        raise InputError(f"{path} cannot be read: no permission; change its mode or owner") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if not head:
-        raise InputError(f"{path} is empty (0 bytes); copy it again from where it came")
-    try:
-        # An absolute path, so that a name with a colon is no protocol; no network behind a playlist.
-        return av.open(
+        # An absolute path, so that a name with a colon is no protocol.
+        container = av.open(
             str(path.absolute()),
             "r",
             metadata_errors="replace",
-            container_options={"protocol_whitelist": "file,crypto,data"},
+            container_options=_GUARD,
         )
     except (FFmpegError, ValueError) as error:
+        if _is_text(head):
+            raise InputError(
+                f"{path} is a text, such as a playlist that names other files; name a video file itself"
+            ) from error
         if head[4:8] == b"ftyp":
             raise InputError(
                 f"{path} is an MP4 or MOV whose index is missing or damaged, as in a recording that was cut "
                 f"off ({_reason(error)}); repair it or record it again"
             ) from error
         raise InputError(f"{path} is not a video that FFmpeg can read ({_reason(error)})") from error
+    if len(container.streams) > MAX_STREAMS:
+        container.close()
+        raise InputError(f"{path} has more than {MAX_STREAMS} streams; remux it with those that are wanted")
+    return container
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a text."""
+    return not any(byte < 9 or 13 < byte < 27 for byte in head)
 
 
 def _reason(error: Exception) -> str:
@@ -81,8 +144,6 @@ def choose_stream(container: InputContainer, path: Path, index: int | None) -> V
 
     Raises InputError where there is none, it has no decoder or states an impossible size.
     """
-    if any(part in container.format.name for part in _NOT_VIDEO):
-        raise InputError(f"{path} is a picture or a text ({container.format.name}), not a video")
     videos = [stream for stream in container.streams.video if not is_cover(stream)]
     kinds = ", ".join(f"{s.index}: {s.type}" for s in container.streams) or "none"
     if index is not None:
@@ -122,6 +183,7 @@ def _check_stream(stream: VideoStream, path: Path) -> None:
             f"{path}: {width}x{height} px is beyond what can be processed "
             f"(at most {MAX_SIDE_PX} px a side and {MAX_AREA_PX:,} px in all)"
         )
+    require(width * height * 3 // 2 * _FIRST_PICTURES, f"{path}: to decode {width}x{height} px")
 
 
 def open_decoder_context(stream: VideoStream) -> VideoCodecContext:

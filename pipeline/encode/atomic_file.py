@@ -6,20 +6,22 @@ import contextlib
 import errno
 import io
 import os
-import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from av.error import FFmpegError
 
-from pipeline.errors import OutputError
+from pipeline import leftovers
+from pipeline.errors import MissingError, OutputError
 
 
 class AtomicFile:
     """A binary file for a muxer that becomes ``target`` on `commit` and vanishes on `discard`.
 
-    The constructor creates nothing on disk, so that the caller can arrange for `discard` before `create`.
+    Until then nobody but its owner may read it. The constructor creates nothing on disk, so that the caller
+    can arrange for `discard` before `create`.
     Raises OutputError where the target cannot be written, or is the source itself.
     """
 
@@ -30,17 +32,20 @@ class AtomicFile:
             _check(target, source, overwrite)
         except OSError as error:  # of a name that is too long, or a folder that cannot be entered
             raise output_error(target, error) from error
-        self.path = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+        self.path = leftovers.part_name(target)
         """Where the bytes lie until `commit`."""
         self._file: BinaryIO = io.BytesIO()
+        self._lock: int | None = None
 
     def create(self) -> None:
-        """Put an empty file there."""
+        """Put an empty file there, after what dead runs have left in the folder is cleared away."""
+        leftovers.clean(self.target.parent)
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = leftovers.create(self.path)
         except OSError as error:
             raise output_error(self.target, error) from error
         self._file = os.fdopen(descriptor, "w+b", buffering=1 << 20)
+        self._lock = os.dup(descriptor)  # the lock outlasts the writing
 
     @property
     def closed(self) -> bool:
@@ -77,10 +82,10 @@ class AtomicFile:
                 raise OutputError(
                     f"{self.target} has appeared meanwhile; it was left alone, nothing is written"
                 )
-            self.path.replace(self.target)
-            _sync_folder(self.target.parent)
+            publish(self.path, self.target)
         except OSError as error:
             raise output_error(self.target, error) from error
+        self._unlock()
 
     def discard(self) -> None:
         """Remove what was written. Does nothing after `commit`."""
@@ -90,47 +95,67 @@ class AtomicFile:
         finally:
             with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
                 self.path.unlink()
+            leftovers.forget(self.path)
+            self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def publish(part: Path, target: Path) -> None:
+    """Brings a whole file of `leftovers.create` under its name, readable as what it replaces or as new files
+    are. Raises OSError."""
+    try:
+        mode = stat.S_IMODE(target.stat().st_mode) & 0o777
+    except FileNotFoundError:
+        mode = 0o666 & ~_umask()
+    with contextlib.suppress(PermissionError):  # a file system without modes
+        part.chmod(mode)
+    part.replace(target)
+    leftovers.forget(part)
+    _sync_folder(target.parent)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file under a hidden name beside it and renames it. Raises OutputError."""
+    part = leftovers.part_name(path)
+    try:
+        with os.fdopen(leftovers.create(part), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+            publish(part, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # after `publish` there is none
+            part.unlink()
+        leftovers.forget(part)
+
+
+def _umask() -> int:
+    """The process's, which can be read by setting it alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextlib.contextmanager
 def all_or_nothing(*targets: Path) -> Iterator[None]:
     """On an exception, files that were created are removed and those they replaced are restored."""
-    before = [_identity(target) for target in targets]
-    aside = [target.with_name(f".{secrets.token_hex(8)}.old") for target in targets]
     try:
-        for target, older in zip(targets, aside, strict=True):
-            _keep(target, older)
+        for target in targets:
+            leftovers.set_aside(target)
         yield
     except BaseException:
-        for target, older, identity in zip(targets, aside, before, strict=True):
-            if _identity(older) is not None:
-                older.replace(target)
-            elif _identity(target) != identity:
-                target.unlink(missing_ok=True)
+        for target in targets:
+            leftovers.put_back(target)
         raise
     finally:
-        for older in aside:
-            with contextlib.suppress(OSError):  # where nothing can be made, nothing can be removed
-                older.unlink()
-
-
-def _keep(target: Path, older: Path) -> None:
-    """A second name for a file, if there is one: what replaces it leaves it there."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            os.link(target, older, follow_symlinks=False)
-        except FileNotFoundError:
-            raise
-        except (OSError, NotImplementedError):  # a file system without hard links
-            target.rename(older)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+        for target in targets:
+            leftovers.let_go(target)
 
 
 def _check(target: Path, source: Path, overwrite: bool) -> None:
@@ -181,6 +206,10 @@ def translated_errors(path: Path) -> Iterator[None]:
     except FFmpegError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise output_error(path, OSError(error.errno, error.strerror)) from error
+        if error.errno == errno.ENOMEM:
+            raise MissingError(
+                f"there is not enough memory to encode {path}; close other programs"
+            ) from error
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; try another --codec, or write to .mkv"
         ) from error

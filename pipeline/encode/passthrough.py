@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -198,17 +199,22 @@ class OtherStreams:
         if self._cut.start_s and not self._in_pieces:
             self.source.seek(int(self._cut.start_s * av.time_base))
         packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
+        read: Counter[int] = Counter()
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 for encoder in self._encoders.values():
                     yield from encoder.packets(None)
+                self._check_counts(read)
                 return
             except FFmpegError as error:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
+            read[packet.stream_index] += packet.size > 0
+            if packet.is_corrupt:
+                self._say_cut_off(packet.stream)
             self._clock.move(packet)
             if packet.stream_index in self._encoders:
                 if packet.size:
@@ -217,6 +223,22 @@ class OtherStreams:
             filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
             if not filler and self._shown(packet) and self._placed(packet):
                 yield packet
+
+    def _check_counts(self, read: Mapping[int, int]) -> None:
+        """MP4's index says how many packets there should be."""
+        whole = self._cut.start_s is None and self._cut.end_s is None
+        for stream in self.source.streams if whole and "mp4" in self.source.format.name else ():
+            if stream.index in self._targets and read[stream.index] < len(stream.index_entries):
+                self._say_cut_off(stream)
+
+    def _say_cut_off(self, stream: Stream) -> None:
+        """Once for each stream."""
+        said = (
+            f"{stream.type} stream {stream.index} is damaged or cut off in the source; what is there is kept"
+        )
+        if said not in self.lost:
+            self.lost.append(said)
+            warned(log, "%s: %s", self._info.path.name, said)
 
     def _placed(self, packet: Packet[Any]) -> bool:
         """Move a packet to its stream and time in the output; False where the cut leaves it out."""

@@ -18,6 +18,7 @@ import torch
 from pipeline import cuda
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder
+from pipeline.encode.atomic_file import write_whole
 from pipeline.engines import Engine, graph_library, open_engine
 from pipeline.errors import MissingError, UsageError
 from pipeline.faces import FaceDetector, detector_kind, open_detector
@@ -25,6 +26,7 @@ from pipeline.faces.input_picture import DetectorView, SmallPicture
 from pipeline.faces.second_opinion import SecondOpinion
 from pipeline.flow import prefetch
 from pipeline.notes import warned
+from pipeline.people.photos import MOST_HELD_S
 from pipeline.run.anonymize_sidecar import (
     AnonymizeReport,
     DetectionsRecord,
@@ -32,6 +34,8 @@ from pipeline.run.anonymize_sidecar import (
 )
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
+from pipeline.run.memory import AnonymizeMemoryBound
+from pipeline.run.names import is_report
 from pipeline.run.people_records import numbered
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
 from pipeline.run.recognise import NAME, NOBODY, People, open_people
@@ -42,7 +46,7 @@ from pipeline.run.release.see_through import SIDE_PX, MaskView
 from pipeline.run.release.verdict import ReleaseCheckError, refusal
 from pipeline.run.release_records import bits_of_faces, release_records
 from pipeline.run.replay import replay
-from pipeline.run.sidecar import file_record, write_whole
+from pipeline.run.sidecar import file_record
 from pipeline.run.timing import RunTimes
 from pipeline.run.track_records import TrackRecorder
 from pipeline.stages.find_faces import FaceDetection
@@ -152,8 +156,8 @@ class Anonymization:
         return self.recorder.living
 
     @property
-    def frames_total(self) -> int:
-        return self.plan.frames * (1 if self._views is None else 2)
+    def memory_bytes(self) -> int:
+        return memory_bound(self.stages).total_bytes(faces=1)
 
     def chosen(self) -> Generator[TrackedFaces]:
         """Frames with the faces that are to be covered."""
@@ -224,7 +228,8 @@ class Anonymization:
 
     def published(self) -> None:
         """What an earlier run left here, whose release check failed, is out of date."""
-        self.stages.job.gate_report.unlink(missing_ok=True)
+        if is_report(report := self.stages.job.gate_report):
+            report.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +339,17 @@ def calls_at_a_time(plan: AnonymizePlan, config: RunConfig, device: torch.device
     width, height = plan.scales.fine.size_px
     threads = config.restore.threads or None
     return detector_kind(config.faces.finder).calls((height, width), threads, on_gpu=device.type != "cpu")
+
+
+def memory_bound(stages: Stages) -> AnonymizeMemoryBound:
+    """How much memory the run may take."""
+    plan, config = stages.plan, stages.config
+    calls = calls_at_a_time(plan, config, stages.device)
+    activations = detector_kind(config.faces.finder).memory_bytes(plan.scales.fine.size_px[::-1], calls)
+    waits_s = MOST_HELD_S if stages.job.selection.keep_faces else 0.0
+    return AnonymizeMemoryBound.of(
+        stages.info, config, plan.frames, activations, calls, stages.job.tracks, waits_s
+    )
 
 
 def _open_perturber(job: AnonymizeJob, config: RunConfig) -> Engine:

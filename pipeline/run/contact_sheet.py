@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.errors import OutputError
+from pipeline.encode.atomic_file import write_whole
 from pipeline.picture.cutout import Picture, cut_out
 from pipeline.run.people_records import WEAK_SCORE, PersonRecord
 from pipeline.types import Box, StreamInfo, TrackedFaces
@@ -86,14 +86,14 @@ class ContactSheet:
             self._strides[track] = 2 * self._strides.get(track, 1)
 
     def save(self, paths: Sequence[Path], people: Sequence[PersonRecord]) -> None:
-        """Writes one PNG per page (``pages``): some pictures of each person, the number, and the times."""
+        """Writes one PNG per page (``pages``): some pictures of each person, the number, and the times.
+        Raises OutputError."""
         for page, path in enumerate(paths):
             rows = people[page * PER_PAGE : (page + 1) * PER_PAGE]
             sheet = self._page(rows, f"page {page + 1} of {len(paths)}, {len(people)} people")
-            try:
-                sheet.save(path, format="PNG")
-            except OSError as error:
-                raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+            coded = BytesIO()
+            sheet.save(coded, format="PNG")
+            write_whole(path, coded.getvalue())
 
     def _page(self, people: Sequence[PersonRecord], title: str) -> Image.Image:
         row_px, cell_px, top_px = _CELL_PX + _GAP_PX, _CELL_PX + _GAP_PX, 34

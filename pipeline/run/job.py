@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError, OutputError
+from pipeline.run import names
 from pipeline.run.anonymize_sidecar import ChoiceRecord, Mode
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import ManualRegion
@@ -22,6 +23,12 @@ class Job:
     end_s: float | None = None
     """The first time that is left out; None: to the end."""
     overwrite: bool = False
+    covers: bool = False
+    """Whether the job may leave a gate report."""
+
+    def check_names(self) -> None:
+        """Raises InputError and OutputError, see `pipeline.run.names.check_run`."""
+        names.check_run(self.source, self.target, overwrite=self.overwrite, covers=self.covers)
 
     def __post_init__(self) -> None:
         """Raises InputError and OutputError for "." and "/", which name no file."""
@@ -33,7 +40,7 @@ class Job:
     @property
     def sidecar(self) -> Path:
         """``out.mp4`` -> ``out.mp4.json``."""
-        return self.target.with_name(f"{self.target.name}.json")
+        return names.sidecar(self.target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,7 @@ class Selection:
 class AnonymizeJob(Job):
     """Cover the faces of a file."""
 
+    covers: bool = True
     mode: Mode = "pixelize"
     selection: Selection = Selection()
     tracks: tuple[FaceTrackRecord, ...] | None = None
@@ -103,18 +111,17 @@ class AnonymizeJob(Job):
 
     def sheets(self, pages: int) -> tuple[Path, ...]:
         """The pictures of a preview: ``out.preview.png``, or ``out.preview-01.png`` and so on."""
-        names = [""] if pages == 1 else [f"-{page:02}" for page in range(1, pages + 1)]
-        return tuple(self.target.with_name(f"{self.target.stem}.preview{name}.png") for name in names)
+        return names.sheets(self.target, pages)
 
     @property
     def preview_report(self) -> Path:
         """The tracks of a preview: ``out.preview.json``."""
-        return self.target.with_name(f"{self.target.stem}.preview.json")
+        return names.preview_report(self.target)
 
     @property
     def gate_report(self) -> Path:
         """What is left where the release check fails: ``out.mp4.gate.json``."""
-        return self.target.with_name(f"{self.target.name}.gate.json")
+        return names.gate_report(self.target)
 
 
 def _region_text(region: ManualRegion) -> str:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 
@@ -21,26 +22,30 @@ from pipeline import cuda
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
-from pipeline.encode.atomic_file import all_or_nothing
+from pipeline.encode.atomic_file import all_or_nothing, write_whole
 from pipeline.errors import UsageError
-from pipeline.notes import Notes, collecting
+from pipeline.machine import require
+from pipeline.notes import Notes, called, collecting
 from pipeline.run.job import Job
 from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder, refuse_silence
 from pipeline.run.plan import Plan
-from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions, write_whole
+from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions
 from pipeline.run.timing import RunTimes, bottleneck
 from pipeline.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How far a run is within its present stage."""
 
     frames_written: int
-    """Frames done: written, and in modes that check the output also those looked through."""
+    """Frames done: written, or in stage ``check`` looked through."""
     frames_total: int
     faces: int
     """In the frame that passed last."""
+    stage: Literal["write", "check", "publish"] = "write"
+    """write: frames are made and encoded; check: the output is looked through; publish: it is whole and gets
+    its name now, which an interrupt should no longer stop."""
 
 
 class Report(Protocol):
@@ -84,8 +89,8 @@ class Work(Protocol[ReportT_co]):
         ...
 
     @property
-    def frames_total(self) -> int:
-        """Of ``Progress``."""
+    def memory_bytes(self) -> int:
+        """That it may take with one face in the picture."""
         ...
 
     def frames(self) -> Generator[Frame]:
@@ -194,6 +199,9 @@ def opened(mode: Mode[WorkT]) -> Iterator[OpenRun[WorkT]]:
             )
         )
         work = mode.open(stack, decoder, device)
+        require(
+            work.memory_bytes, f"{mode.job.source}: a run on {decoder.info.width}x{decoder.info.height} px"
+        )
         yield OpenRun(mode, work, decoder, device, notes, stack, started)
 
 
@@ -205,6 +213,7 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     ``pipeline.errors``; CheckError where the output does not keep what it must.
     """
     job = mode.job
+    job.check_names()
     with ExitStack() as whole, opened(mode) as run:
         work, source = run.work, run.decoder.source
         settings = encode_settings(
@@ -220,17 +229,19 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
         encoder.open()
         refuse_silence(encoder, job)
 
-        def progress(done: int) -> None:
-            on_frame(Progress(done, work.frames_total, work.faces))
+        def progress(stage: Literal["write", "check", "publish"], done: int) -> None:
+            on_frame(Progress(done, work.plan.frames, work.faces, stage))
 
-        path, written, streaming_s = _stream(work, encoder, progress)
-        conservation, lost = compared(source, path, encoder, job, work.plan, settings)
-        looked = left_to_look_at(source, settings) if mode.covers else []
-        made = Made(path, encoder.video, written, conservation, lost, list(encoder.removed), looked)
-        checking = perf_counter()
-        work.check(made, lambda checked: progress(written + checked))
-        streaming_s += perf_counter() - checking
+        path, written, streaming_s = _stream(work, encoder, partial(progress, "write"))
+        with called(path, job.target):
+            conservation, lost = compared(source, path, encoder, job, work.plan, settings)
+            looked = left_to_look_at(source, settings) if mode.covers else []
+            made = Made(path, encoder.video, written, conservation, lost, list(encoder.removed), looked)
+            checking = perf_counter()
+            work.check(made, partial(progress, "check"))
+            streaming_s += perf_counter() - checking
         report = work.report(made, run.shared_fields(streaming_s, conservation, made.lost))
+        progress("publish", written)
         # It outlasts the closing of the others: an interrupt in there counts, too.
         whole.enter_context(all_or_nothing(job.target, job.sidecar))
         encoder.finish()

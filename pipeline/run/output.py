@@ -12,11 +12,10 @@ from pipeline.cuda import CPU
 from pipeline.decode.open import open_input
 from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
-from pipeline.encode.atomic_file import output_error
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
 from pipeline.encode.verify import compare
-from pipeline.errors import CheckError, OutputError, UsageError
+from pipeline.errors import CheckError, UsageError
 from pipeline.notes import warned
 from pipeline.run.job import Job
 from pipeline.run.plan import Plan
@@ -66,12 +65,6 @@ def encode_settings(
 
 def make_encoder(source: Source, job: Job, span: Plan, settings: EncodeSettings) -> Encoder:
     """The output file, not opened yet."""
-    try:
-        # Where both are there, the encoder names the video.
-        if job.sidecar.exists() and not (job.target.exists() or job.overwrite):
-            raise OutputError(f"{job.sidecar} exists; choose another --output or add --overwrite")
-    except OSError as error:  # of a name that is too long, or a folder that cannot be entered
-        raise output_error(job.target, error) from error
     return PyAVEncoder(
         source,
         job.target,

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 from pipeline.config import Resolved
-from pipeline.encode.atomic_file import all_or_nothing
+from pipeline.encode.atomic_file import all_or_nothing, write_whole
 from pipeline.errors import OutputError
 from pipeline.run.anonymize import Anonymize
 from pipeline.run.anonymize_sidecar import AnonymizeReport
 from pipeline.run.contact_sheet import ContactSheet, pages
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Progress, opened
-from pipeline.run.sidecar import write_whole
+from pipeline.run.names import check_preview, earlier_sheets
 
 
 def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> AnonymizeReport:
     """Finds and tracks as a run would; writes ``sheets`` and ``job.preview_report`` and no video."""
-    _check_files(job)
+    check_preview(job.source, job.target, overwrite=job.overwrite)
     mode = Anonymize(job, settings, writes=False)
     with opened(mode) as run:
         work = run.work
@@ -33,6 +30,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
         shared = run.shared_fields(perf_counter() - begun, [], [])
         report = work.report_on(None, shared)
     written = sheets(job, report)
+    on_frame(Progress(work.plan.frames, work.plan.frames, 0, "publish"))
     try:
         with all_or_nothing(*written, job.preview_report):
             sheet.save(written, report.people)
@@ -41,7 +39,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
         raise OutputError(
             f"{written[0]} cannot be written: {error.strerror or error}; choose another --output"
         ) from error
-    for old in set(_earlier_sheets(job)) - set(written):
+    for old in set(earlier_sheets(job.target)) - set(written):
         old.unlink(missing_ok=True)
     return report
 
@@ -49,19 +47,3 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
 def sheets(job: AnonymizeJob, report: AnonymizeReport) -> tuple[Path, ...]:
     """The pictures of a preview, one per page."""
     return job.sheets(pages(len(report.people)))
-
-
-def _earlier_sheets(job: AnonymizeJob) -> list[Path]:
-    """Pages that lie there."""
-    (whole,) = job.sheets(1)
-    found = whole.parent.glob(f"{glob.escape(whole.stem)}*.png")
-    numbered = re.compile(rf"{re.escape(whole.stem)}(-\d\d+)?\.png")
-    return [path for path in found if numbered.fullmatch(path.name)]
-
-
-def _check_files(job: AnonymizeJob) -> None:
-    for path in (*_earlier_sheets(job), job.preview_report):
-        if path.exists() and not job.overwrite:
-            raise OutputError(f"{path} exists; choose another --output or add --overwrite")
-    if not os.access(job.target.parent, os.W_OK):
-        raise OutputError(f"{job.preview_report} cannot be written there; choose another --output")

@@ -122,8 +122,8 @@ class Reconstruction:
         return self.recorder.living
 
     @property
-    def frames_total(self) -> int:
-        return self.plan.frames
+    def memory_bytes(self) -> int:
+        return self.plan.memory.total_bytes(faces=1)
 
     def frames(self) -> Generator[Frame]:
         return chain(self._decoder, self.stages, self.times, self.recorder)

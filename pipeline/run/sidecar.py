@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,12 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nets.digest import sha256
+from nets.pixelation import Operator
 from pipeline.config import Resolved
-from pipeline.errors import OutputError
-from pipeline.notes import readable
+from pipeline.text import printable
 from pipeline.types import Cropped, MosaicRegion, Region, Tracked, TrackedRegion
 
 NOTICE = (
@@ -32,7 +31,7 @@ LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileRecord(_Record):
@@ -60,8 +59,8 @@ class NetworkRecord(_Record):
 
 
 class AxisRecord(_Record):
-    pitch_px: float
-    origin_px: float
+    pitch_px: float = Field(gt=0, le=1e6)
+    origin_px: float = Field(ge=-1e6, le=1e6)
 
 
 class GridRecord(_Record):
@@ -69,8 +68,8 @@ class GridRecord(_Record):
 
     x: AxisRecord
     y: AxisRecord
-    operator: str
-    confidence: float
+    operator: Operator
+    confidence: float = Field(ge=0, le=1)
     """0..1"""
 
 
@@ -163,27 +162,15 @@ def versions() -> dict[str, str]:
 
 def setting_records(settings: Resolved) -> list[SettingRecord]:
     """Every setting with its value and origin."""
-    return [SettingRecord(name=name, value=value, origin=origin) for name, value, origin in settings.rows()]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file under another name beside it and renames it. Raises OutputError."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}; free space or rights"
-        ) from error
-    finally:
-        with suppress(OSError):  # where nothing can be made, nothing can be removed
-            part.unlink()
+    return [
+        SettingRecord(name=name, value=value, origin=printable(origin))
+        for name, value, origin in settings.rows()
+    ]
 
 
 def file_record(path: Path, name: str | None = None) -> FileRecord:
     """Size and hash of a file, read in pieces; ``name`` where it will be called otherwise."""
-    return FileRecord(name=readable(name or path.name), size_bytes=path.stat().st_size, sha256=sha256(path))
+    return FileRecord(name=printable(name or path.name), size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
 @dataclass(slots=True)
@@ -264,6 +251,6 @@ def grid_record(region: Region) -> GridRecord | None:
     return GridRecord(
         x=AxisRecord(pitch_px=grid.x.pitch, origin_px=grid.x.origin),
         y=AxisRecord(pitch_px=grid.y.pitch, origin_px=grid.y.origin),
-        operator=str(grid.operator),
+        operator=grid.operator,
         confidence=grid.confidence,
     )

@@ -10,9 +10,9 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline.run.sidecar import GridRecord, grid_record
 from pipeline.types import Box, MosaicRegion, Region, StreamInfo, TrackedFaces, TrackedRegion
@@ -21,12 +21,26 @@ _NUMBERS = 5
 """Per frame: x0, y0, x1, y1, state"""
 _FILLED, _SEEN, _COVERED = 0, 1, 2
 """A state is the sum of seen and covered."""
+_MAX_PX = 1e6
+"""Farther from the picture no box lies."""
+_Numbers = TypeVar("_Numbers", bound=tuple[float, ...])
+
+
+def _ordered(box: _Numbers) -> _Numbers:
+    if box[2] < box[0] or box[3] < box[1]:
+        raise ValueError("a box whose end lies before its begin")
+    return box
+
+
+_Px = Annotated[float, Field(ge=-_MAX_PX, le=_MAX_PX)]
+BoxNumbers = Annotated[tuple[_Px, _Px, _Px, _Px], AfterValidator(_ordered)]
+SeenBoxNumbers = Annotated[tuple[_Px, _Px, _Px, _Px, int], AfterValidator(_ordered)]
 
 
 class FaceTrackRecord(BaseModel):
     """A person as long as one track lasts, as in the sidecar. Times in seconds from the file's zero."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     track: int
     """From 1; rectangles by hand are -1, -2, ..."""
@@ -46,12 +60,12 @@ class FaceTrackRecord(BaseModel):
     """left: by --keep, --only, --exclude-region or --during"""
     grid: GridRecord | None
     """Of a mosaic."""
-    reference_frame: int | None
+    reference_frame: int | None = Field(ge=0)
     """Index of the frame where the face is seen best, for colours that are held."""
-    reference_box: tuple[float, float, float, float] | None
-    first_frame: int
+    reference_box: BoxNumbers | None
+    first_frame: int = Field(ge=0)
     """Index of the frame that the first of ``boxes`` belongs to."""
-    boxes: list[tuple[float, float, float, float, int] | None]
+    boxes: list[SeenBoxNumbers | None]
     """Per frame x0, y0, x1, y1 in px of the picture as coded, without the mask's scale, and 1 where the face
     was seen, 0 where it was predicted; null where the track pauses."""
 

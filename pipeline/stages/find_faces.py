@@ -103,7 +103,7 @@ class FaceDetection:
         waiting: _Waiting | None = None
         for frame in frames:
             small = thumbnail(frame)
-            cut = cuts.before_thumbnail(frame.index, small)
+            cut = cuts.before_thumbnail(small)
             time_s = float(frame.pts * frame.time_base)
             if waiting is not None:
                 yield waiting, self._job(waiting, None if cut else time_s)

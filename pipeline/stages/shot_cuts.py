@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import ContentDetector, FrameTimecode
 
 from pipeline.picture.color import Model, pixel_format
 from pipeline.picture.resize import area_on_host
@@ -13,23 +12,25 @@ from pipeline.types import Frame
 
 _WIDTH_PX = 128
 _THRESHOLD = 27.0
-"""Mean change of hue, saturation and value between two frames; the default of ContentDetector."""
+"""Mean change of hue, saturation and value between two frames, as in PySceneDetect's ContentDetector. The
+package itself is not used: importing it executes whatever is called ``ffmpeg`` on the PATH."""
 
 
 class Cuts:
     """Feed it the frames in order."""
 
     def __init__(self) -> None:
-        self._detector = ContentDetector(threshold=_THRESHOLD, min_scene_len=0)
+        self._last: NDArray[np.uint8] | None = None
 
     def before(self, frame: Frame) -> bool:
         """True for the first frame of a new shot."""
-        return self.before_thumbnail(frame.index, thumbnail(frame))
+        return self.before_thumbnail(thumbnail(frame))
 
-    def before_thumbnail(self, index: int, picture: NDArray[np.uint8]) -> bool:
+    def before_thumbnail(self, picture: NDArray[np.uint8]) -> bool:
         """The same for a frame of which there is a ``thumbnail``."""
-        # the detector wants a running number; its unit does not matter to us
-        return bool(self._detector.process_frame(FrameTimecode(index, fps=1.0), picture))
+        hsv = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV), np.uint8)
+        last, self._last = self._last, hsv
+        return last is not None and float(cv2.absdiff(hsv, last).mean()) >= _THRESHOLD
 
 
 def thumbnail(frame: Frame) -> NDArray[np.uint8]:

@@ -165,3 +165,26 @@ def test_noise_asks_for_measured_colours_and_is_refused_beside_those_of_nobody()
         )
     assert resolve({"protect.perturb": Given("none", "--perturb")}).config.protect.values == "nobody"
     assert resolve({"protect.nobody": Given(3, "code")}).config.protect.nobody == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nencode: {crf: *b}", "aliases"),
+        ("[" * 5000, "YAML"),
+        ("{a: " * 3000, "YAML"),
+        ("encode: {crf: .nan}", "finite"),
+        ("mask: {scale: .inf}", "finite"),
+        ("protect: {epsilon: 1.0e-320}", "greater"),
+        ("protect: {hold_s: 1e400}", "finite"),
+        ("encode: !!python/object/apply:os.system ['true']", "YAML"),
+        ("encode: {crf: {a: {b: {c: 1}}}}", "number"),
+        ("1: 2", "not a setting"),
+        ("#" * 2_000_000, "bytes"),
+    ],
+)
+def test_hostile_settings_are_one_line(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        resolve(file=_write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500

@@ -222,3 +222,10 @@ def test_spread_holds_no_more_than_it_says(count: int, workers: int) -> None:
 
 def _alive() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("test-s")]
+
+
+def test_a_thread_that_dies_before_it_begins_is_an_error_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no memory for its first step."""
+    monkeypatch.setattr(threading.Thread, "run", lambda self: None)
+    with pytest.raises(MemoryError, match="the thread x has died"):
+        next(iter(prefetch([1], 1, "x")))

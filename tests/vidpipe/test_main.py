@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import vidpipe
+from tests.support import ROOT
 from tests.vidpipe.conftest import Cli
+from vidpipe.cli.main import Interrupts, run_command
 
 pytestmark = pytest.mark.slow
 
@@ -180,3 +183,117 @@ def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.Cap
     assert told["frames_restored"] == 16
     assert cli("bench", mosaic_clip, "--frames", "8") == 0
     assert "end to end" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("missing.mp4",),
+        (".",),
+        ("in.mp4", "-o", "there.mp4"),
+        ("in.mp4", "-o", "in.mp4", "-y"),
+        ("in.mp4", "-o", "no/out.mp4"),
+        ("in.mp4", "--mode", "blur"),
+        ("in.mp4", "--start", "soon"),
+        ("in.mp4", "--end", "1", "--start", "2"),
+        ("in.mp4", "--mode", "pixelize", "--net", "idn"),
+    ],
+)
+def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_imported(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    for name in ("in.mp4", "there.mp4"):
+        (tmp_path / name).write_text("footage")
+    program = (
+        "import sys; from vidpipe.cli.main import Interrupts, run_command\n"
+        "code = run_command(['run', *sys.argv[1:]], Interrupts())\n"
+        "print(code, *{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, *modules = done.stdout.split()
+    assert int(code) in {1, 2}
+    assert len(done.stderr.splitlines()) == 1
+    assert not (HEAVY - {"pydantic"}) & set(modules)  # typer itself coerces with pydantic
+
+
+_HANGING = """
+import sys, threading
+from pathlib import Path
+from pipeline import leftovers
+from vidpipe.cli.main import Interrupts
+
+Interrupts.GRACE_S = 0.2
+interrupts = Interrupts()
+interrupts.install()
+leftovers.create(leftovers.part_name(Path(sys.argv[1])))
+lock = threading.Lock()
+lock.acquire()
+words = iter(("ready", "once"))
+while True:  # as a library that takes no notice
+    try:
+        print(next(words), flush=True)
+        lock.acquire()
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_third_signal_ends_a_process_that_hangs_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HANGING, str(tmp_path / "out.mp4")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "once\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "two are what timeout sends"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_after_the_output_has_its_name_changes_neither_it_nor_the_exit_code() -> None:
+    interrupts = Interrupts()
+    interrupts.decide()
+    interrupts._receive(signal.SIGINT, None)
+    interrupts.check()
+    assert interrupts.signal_number is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stdout_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "vidpipe", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("vidpipe: standard output")
+
+
+def test_an_error_for_want_of_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+    ):
+
+        def fail(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("vidpipe.cli.app.app", fail)
+        assert run_command(["run"], Interrupts()) == 5
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "not enough memory" in line

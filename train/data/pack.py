@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.decode.open import open_input
 from pipeline.errors import InputError, MissingError
 from pipeline.faces import FaceDetector, open_detector
 from pipeline.types import Box
@@ -38,8 +39,9 @@ def segments(path: Path, finder: FaceDetector) -> list[NDArray[np.uint8]]:
     """(LENGTH, SIZE_PX, SIZE_PX, 3) RGB runs of one clip. Raises MissingError without decord."""
     decord = _decord()
     try:
+        open_input(path).close()  # no playlist reaches decord, which would read what it names
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-    except (decord.DECORDError, RuntimeError):
+    except (InputError, decord.DECORDError, RuntimeError):
         log.warning("%s: not a clip that can be read; left out", path)
         return []
     runs = []

@@ -16,9 +16,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.encode.atomic_file import output_error
+from pipeline.errors import InputError
+from pipeline.text import printable
 from vidpipe.batches.driver import Result, Totals
 from vidpipe.batches.ledger import State
-from vidpipe.batches.text import plain
 
 NAME = "vidpipe-batch.html"
 _SLOWEST = 10
@@ -138,8 +139,10 @@ def _picture(file: str) -> str:
     import av
     import cv2
 
+    from pipeline.decode.open import open_input
+
     try:
-        with av.open(file, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
+        with open_input(Path(file)) as container:
             stream = container.streams.video[0]
             if container.duration:
                 container.seek(container.duration // 2)
@@ -147,7 +150,7 @@ def _picture(file: str) -> str:
             scale = _PICTURE_PX / max(frame.width, frame.height)
             size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
             small = frame.reformat(*size, format="bgr24").to_ndarray()
-    except (av.FFmpegError, OSError, IndexError, StopIteration, ValueError):
+    except (InputError, av.FFmpegError, OSError, IndexError, StopIteration, ValueError):
         return ""
     _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
@@ -160,4 +163,4 @@ def _link(target: str, out: Path, text: str = "") -> str:
 
 def _text(value: str) -> str:
     """Safe in HTML."""
-    return html.escape(plain(value))
+    return html.escape(printable(value))

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pipeline.errors import InputError, VidpipeError
+from pipeline.errors import VidpipeError
 
 Told = Callable[[str, int, int], None]
 """(source, frames done, frames in all)"""
@@ -117,17 +117,12 @@ def _check_limits(task: Task) -> None:
     limits = task.limits
     if limits.pixels is None and limits.duration_s is None:
         return
-    import av
+    from pipeline.decode.open import open_input
 
-    try:
-        with av.open(
-            task.source, metadata_errors="ignore", options={"protocol_whitelist": "file"}
-        ) as container:
-            video = next(iter(container.streams.video), None)
-            pixels = 0 if video is None else video.width * video.height
-            duration_s = (container.duration or 0) / 1e6
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{task.source} cannot be read: {error}") from error
+    with open_input(Path(task.source)) as container:
+        video = next(iter(container.streams.video), None)
+        pixels = 0 if video is None else video.width * video.height
+        duration_s = (container.duration or 0) / 1e6
     if limits.pixels is not None and pixels > limits.pixels:
         raise _BeyondLimitError(f"{pixels} pixels a frame, more than --max-pixels {limits.pixels}")
     if limits.duration_s is not None and duration_s > limits.duration_s:

@@ -58,8 +58,8 @@ def anonymize(
 
 def _selection(asked: CoverFlags) -> Selection:
     """Raises UsageError for what cannot be read."""
-    from pipeline.notes import readable
     from pipeline.run.job import Selection
+    from pipeline.text import printable
 
     keep, keep_tracks = people(asked.keep or [], "--keep")
     only, only_tracks = people(asked.only or [], "--only")
@@ -79,7 +79,7 @@ def _selection(asked: CoverFlags) -> Selection:
         "regions": asked.region or [],
         "excluded": asked.exclude_region or [],
         "during": asked.during or [],
-        "tracks_from": None if asked.tracks is None else readable(asked.tracks.name),
+        "tracks_from": None if asked.tracks is None else printable(asked.tracks.name),
     }
     return replace(selection, words=selection.record().model_copy(update=as_said))
 

@@ -247,9 +247,9 @@ def _summary(totals: Totals) -> str:
 
 
 def _dry_run(plan: Plan, *, as_json: bool) -> None:
+    from pipeline.text import printable
     from vidpipe.batches.driver import plan_only
     from vidpipe.batches.ledger import State
-    from vidpipe.batches.text import plain
 
     count = 0
     for result in plan_only(plan):
@@ -258,14 +258,14 @@ def _dry_run(plan: Plan, *, as_json: bool) -> None:
             typer.echo(json.dumps({**_event(result), "event": "planned"}))
         else:
             word = "would do" if result.state is State.RUNNING else result.state.value
-            typer.echo(f"{word:9} {plain(result.source)} ({plain(result.reason)})")
+            typer.echo(f"{word:9} {printable(result.source)} ({printable(result.reason)})")
     if not as_json:
         typer.echo(f"{count} files would be done; nothing was", err=True)
 
 
 def _status(out: Path, *, as_json: bool) -> None:
+    from pipeline.text import printable
     from vidpipe.batches.ledger import State, entries
-    from vidpipe.batches.text import plain
 
     counts = dict.fromkeys(State, 0)
     failures = []
@@ -279,7 +279,7 @@ def _status(out: Path, *, as_json: bool) -> None:
         return
     typer.echo(", ".join(f"{count} {state.value}" for state, count in counts.items()))
     for entry in failures:
-        typer.echo(f"failed {plain(entry.source)}: {plain(entry.reason)}")
+        typer.echo(f"failed {printable(entry.source)}: {printable(entry.reason)}")
 
 
 batch = command(

@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipeline.text import printable
 from vidpipe.batches.driver import BEFORE, Progress, Result, Totals
 from vidpipe.batches.ledger import State
-from vidpipe.batches.text import plain
 
 _FAILURES = 5
 """Of which the last ones are shown."""
@@ -57,9 +57,7 @@ class Table:
             return
         self._failures.append(result)
         if self._live is None:
-            self._console.print(
-                f"failed {plain(result.source)}: {plain(result.reason)}", markup=False, highlight=False
-            )
+            self._console.print(_failed(result), markup=False, highlight=False)
 
     def show(self, progress: Progress, totals: Totals) -> None:
         """Draws it, some times a second at most."""
@@ -78,7 +76,7 @@ class Table:
         )
         table = RichTable.grid(padding=(0, 2), expand=True)
         for source, (done, total) in progress.running.items():
-            name = plain(source.rsplit("/", 1)[-1])
+            name = printable(source.rsplit("/", 1)[-1])
             table.add_row(
                 Text(name, overflow="ellipsis", no_wrap=True),
                 ProgressBar(total, done),
@@ -86,12 +84,13 @@ class Table:
             )
         rows: list[Text | RichTable] = [Text(head), table]
         rows += [
-            Text(
-                f"failed {plain(r.source)}: {plain(r.reason)}", style="red", overflow="ellipsis", no_wrap=True
-            )
-            for r in self._failures
+            Text(_failed(result), style="red", overflow="ellipsis", no_wrap=True) for result in self._failures
         ]
         return Group(*rows)
+
+
+def _failed(result: Result) -> str:
+    return f"failed {printable(result.source)}: {printable(result.reason)}"
 
 
 def _left(passed_s: float, totals: Totals, progress: Progress) -> str:

@@ -6,6 +6,8 @@ import logging
 
 from rich.console import Console
 
+from pipeline.text import printable
+
 OURS = ("vidpipe", "pipeline", "export", "train", "nets")
 
 
@@ -17,7 +19,7 @@ class _OnConsole(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"vidpipe: {record.levelname.lower()}: {record.getMessage()}"
+        line = f"vidpipe: {record.levelname.lower()}: {printable(record.getMessage())}"
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

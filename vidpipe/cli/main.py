@@ -7,13 +7,20 @@ quietly as later; what comes while Python itself starts is Python's. Exit codes 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
+
+from pipeline import leftovers
+from pipeline.text import printable
 
 _TYPERS_INTERRUPTED = 130
 """What typer makes of a KeyboardInterrupt that passes it."""
+_IMPATIENT = 3
+"""Signals after which the process ends at once, whatever a library does."""
 
 
 # Windows has no SIGHUP.
@@ -24,25 +31,61 @@ class Interrupts:
     """Turns the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, and remembers it.
 
     A library may swallow the exception (Python drops those raised in callbacks) or turn it into its own; the
-    memory is what makes the run stop, and end with the right code, all the same. Later signals change
-    nothing (``timeout`` sends two, and so do impatient people): one that broke into the closing would leave a
-    thread in a library's C++ code, and the process would abort.
+    memory is what makes the run stop, and end with the right code, all the same. The second signal changes
+    nothing (``timeout`` sends two): one that broke into the closing would leave a thread in a library's C++
+    code, and the process would abort. The third, `GRACE_S` or more after the first, ends the process at once,
+    also where a library hangs, after unfinished files are removed.
     """
+
+    GRACE_S = 2.0
+    """For an orderly end, before a third signal counts."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._installed = False
+        self._decided = False
 
     def install(self) -> None:
+        self._watch()
         for number in _SIGNALS:
             signal.signal(number, self._receive)
         self._installed = True
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.signal_number is None:
+        if self.signal_number is None and not self._decided:
             self.signal_number = number
             raise KeyboardInterrupt
+
+    def _watch(self) -> None:
+        """Counts signals in a thread: Python's own handler waits until a library returns."""
+        if os.name == "nt":  # where the thread would need a socket
+            return
+        import _thread
+        import contextlib
+
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        with contextlib.suppress(RuntimeError):  # no memory for a thread; `threading` would wait for it
+            _thread.start_new_thread(self._count, (reader,))
+
+    def _count(self, reader: int) -> None:
+        from time import monotonic
+
+        first_s, count = 0.0, 0
+        while number := os.read(reader, 1):
+            if number[0] not in _SIGNALS:  # of other handlers
+                continue
+            first_s, count = first_s or monotonic(), count + 1
+            if count >= _IMPATIENT and monotonic() - first_s >= self.GRACE_S:
+                done = self._decided and not leftovers.pending()
+                leftovers.abandon()
+                os._exit(0 if done else 128 + number[0])
+
+    def decide(self) -> None:
+        """From now on no signal stops the run: what it has written stays, and its exit code says so."""
+        self._decided = True
 
     def ignore(self) -> None:
         """From now on signals change nothing, to the very end of the process: the exit code is decided."""
@@ -64,7 +107,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _interrupted(interrupts)
     interrupts.ignore()
-    sys.exit(code)
+    sys.exit(_flushed(code))
 
 
 def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
@@ -77,10 +120,12 @@ def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
         # The reader of our output went away, e.g. `vidpipe doctor | head`; Python would complain at exit.
         sys.stderr.close()
         return 1
-    except Exception:
+    except Exception as error:
         # An interrupt during an import may surface as an ImportError, and so on.
         if interrupts.signal_number is not None:
             return _interrupted(interrupts)
+        if known := _of_the_machine(error):
+            return _failed(*known, arguments)
         raise
 
 
@@ -107,9 +152,46 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _of_the_machine(error: Any) -> tuple[str, int] | None:
+    """Text and exit code of an error that is the machine's: no memory, or a stdout that takes nothing."""
+    from errno import EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
+
+    words = ("cannot allocate", "can't allocate", "bad_alloc", "not enough memory", "start new thread")
+    maps = ("failed to map segment", "cannot apply additional memory protection")
+    while error is not None:
+        text = str(error).lower()
+        full = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
+        if full or any(word in text for word in (*words, *maps)):
+            return "there is not enough memory for this; close other programs, or raise the limit (ulimit)", 5
+        if getattr(error, "errno", None) in {ENOSPC, EDQUOT, EIO, EBADF} and error.filename is None:
+            return f"standard output, or a disk, takes nothing more: {error.strerror}", 1
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _writes(stream: object) -> bool:
+    """Whether what a stream holds back can be written; what cannot is dropped."""
+    try:
+        getattr(stream, "flush", lambda: None)()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _flushed(code: int) -> int:
+    """``code``, or 1 where standard output does not take what was written to it."""
+    if sys.stdout is None or _writes(sys.stdout):
+        return code
+    # Python would try once more at its end, fail, and print that.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code == 0:
+        _say("standard output takes nothing more; is the disk full?")
+    return code or 1
+
+
 def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
     if message:
-        print(f"vidpipe: {' '.join(message.split())}", file=sys.stderr)
+        _say(" ".join(message.split()))
     if "--json" in arguments:
         import json
 
@@ -118,5 +200,12 @@ def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
 
 
 def _interrupted(interrupts: Interrupts) -> int:
-    print("vidpipe: interrupted", file=sys.stderr)
+    _say("interrupted")
     return 128 + (interrupts.signal_number or signal.SIGINT)
+
+
+def _say(message: str) -> None:
+    import contextlib
+
+    with contextlib.suppress(OSError, ValueError):  # stderr may be full or closed, too
+        print(f"vidpipe: {printable(message)}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline.notes import readable
+from pipeline.text import printable
 
 
 class _Rate(ProgressColumn):
@@ -42,11 +43,15 @@ class Bar:
             disable=not (shown and console.is_terminal),
             transient=True,
         )
-        self._task = self._progress.add_task(readable(label), total=None, people="")
+        self._label, self._stage = escape(printable(label)), ""
+        self._task = self._progress.add_task(self._label, total=None, people="")
 
-    def show(self, done: int, total: int, people: int) -> None:
-        """``done`` of ``total`` frames are written; ``people`` are being restored."""
+    def show(self, done: int, total: int, people: int, stage: str = "") -> None:
+        """``done`` of ``total`` frames are through this ``stage``; ``people`` are being restored."""
         noun = "face" if people == 1 else "faces"
+        if stage != self._stage:  # its frames are counted, and timed, from the first one
+            self._stage = stage
+            self._progress.reset(self._task, description=f"{stage} {self._label}".strip())
         self._progress.update(self._task, completed=done, total=total, people=f"{people} {noun}")
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.run.names import check_preview, check_run, default_output
 from vidpipe.cli import options
 from vidpipe.cli.anonymize import anonymize
 from vidpipe.cli.command import command
@@ -61,21 +62,25 @@ def _protect(context: typer.Context, flags: ProtectFlags) -> None:
 
 
 def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
-    from vidpipe.jobs import default_target
-
-    settings, span = _settings(flags), _span(flags)
-    display = _display(context, flags)
-    target = flags.output or default_target(flags.source, mode)
+    span, target = _span(flags), flags.output or default_output(flags.source, mode)
+    if flags.preview:
+        check_preview(flags.source, target, overwrite=flags.overwrite)
+    else:
+        check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
+    settings = _settings(flags)
+    display = _display(context, flags)  # from here on it takes longer
     anonymize(target, mode, settings, flags, span, display)
 
 
 def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
+    (start_s, end_s), target = _span(flags), flags.output or default_output(flags.source, "reconstruct")
+    check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
+    settings = _settings(flags)
+    # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
-    from vidpipe.jobs import default_target, reconstruct_job
+    from vidpipe.jobs import reconstruct_job
 
-    settings, (start_s, end_s) = _settings(flags), _span(flags)
     display = _display(context, flags)
-    target = flags.output or default_target(flags.source, "reconstruct")
     make_job = partial(
         reconstruct_job,
         flags.source,

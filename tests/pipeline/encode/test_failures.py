@@ -308,3 +308,27 @@ def test_metadata_of_any_script_is_kept(tmp_path: Path) -> None:
     process(odd_name, tmp_path / "out %d: ö.mp4")
     with av.open(str(tmp_path / "out %d: ö.mp4")) as container:
         assert container.metadata["title"] == extras.metadata["title"]
+
+
+@pytest.mark.parametrize("cut_bytes", [1, 300, 3000])
+def test_sound_that_is_cut_off_is_told_of(tmp_path: Path, cut_bytes: int) -> None:
+    """The index lies in front, and the end of the sound is missing."""
+    whole = write_clip(tmp_path / "whole.mp4", frames=10, extras=Extras(audio=[Audio(seconds=2)]))
+    front = tmp_path / "front.mp4"
+    with av.open(str(whole)) as source, av.open(str(front), "w", options={"movflags": "faststart"}) as target:
+        copies = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    clip = tmp_path / "cut.mp4"
+    for content, told in ((front.read_bytes(), False), (front.read_bytes()[:-cut_bytes], True)):
+        clip.write_bytes(content)
+        with (
+            open_decoder(clip) as decoder,
+            PyAVEncoder(decoder.source, tmp_path / "out.mp4", FAST, overwrite=True) as encoder,
+        ):
+            for frame in decoder.frames():
+                encoder.write(frame)
+            encoder.finish()
+            assert any("cut off in the source" in loss for loss in encoder.lost) is told

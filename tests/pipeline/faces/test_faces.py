@@ -120,16 +120,20 @@ def test_a_finder_that_is_not_there_says_what_to_install(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("backend", ["s3fd", "blazeface"])
-def test_without_weights_and_network_face_alignment_is_one_line(
+def test_face_alignment_takes_only_weights_that_are_there_and_known(
     backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("face_alignment")
+    monkeypatch.setattr("pipeline.faces.face_alignment.find_spec", lambda name: True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(MissingError, match="centerface") as caught:
-        open_detector(backend, (64, 64))  # type: ignore[arg-type]
+    with pytest.raises(MissingError, match="nothing is fetched") as caught:
+        open_detector(backend, (64, 64))
     assert "\n" not in str(caught.value)
+    weights = tmp_path / "hub" / "checkpoints"
+    weights.mkdir(parents=True)
+    for name in ("s3fd-619a316812.pth", "blazeface.pth"):
+        (weights / name).write_text("other weights")
+    with pytest.raises(MissingError, match="another SHA-256"):
+        open_detector(backend, (64, 64))
 
 
 @pytest.mark.shared

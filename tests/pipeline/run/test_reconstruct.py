@@ -145,6 +145,7 @@ ENDING = [
     (output, "compare"),
     (reconstruct, "file_record"),
 ]
+OLDER_REPORT = '{"schema_version": 1, "notice": "older"}'
 RENAMING = [(AtomicFile, "commit"), (PyAVEncoder, "finish"), (lifecycle, "write_whole")]
 
 
@@ -162,14 +163,14 @@ def test_an_interrupt_after_any_step_leaves_what_was_there(
 ) -> None:
     if older:
         job.target.write_text("older")
-        job.sidecar.write_text("older, too")
+        job.sidecar.write_text(OLDER_REPORT)
     if not links:  # as on a memory card
         monkeypatch.setattr(os, "link", _breaking_call(PermissionError))
     monkeypatch.setattr(where, name, _then(getattr(where, name), KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _run(replace(job, overwrite=older), settings)
     if older:
-        assert (job.target.read_text(), job.sidecar.read_text()) == ("older", "older, too")
+        assert (job.target.read_text(), job.sidecar.read_text()) == ("older", OLDER_REPORT)
         job.target.unlink()
         job.sidecar.unlink()
     _clean(job)
@@ -189,7 +190,7 @@ def test_an_older_output_gives_way_to_a_run_that_succeeds(
     if not links:
         monkeypatch.setattr(os, "link", _breaking_call(PermissionError))
     job.target.write_text("older")
-    job.sidecar.write_text("older, too")
+    job.sidecar.write_text(OLDER_REPORT)
     report = _run(replace(job, overwrite=True), settings)
     assert file_record(job.target) == report.output
     assert ReconstructReport.model_validate_json(job.sidecar.read_text()) == report
@@ -232,6 +233,8 @@ def test_no_more_frames_live_at_a_time_than_the_bound_says(
 def test_progress_counts_every_frame_once(job: ReconstructJob, settings: Resolved) -> None:
     seen: list[Progress] = []
     report = run(job, settings, seen.append)
+    *seen, last = seen
+    assert (last.stage, {progress.stage for progress in seen}) == ("publish", {"write"})
     assert [progress.frames_written for progress in seen] == list(range(1, report.frames_written + 1))
     assert {progress.frames_total for progress in seen} == {report.frames_written}
     assert max(progress.faces for progress in seen) == 1

@@ -1,0 +1,331 @@
+"""Attacks on the command line, with fixed seeds and a bound on each: what hangs, breaks, leaks, is half done?
+
+    python -m benchmarks.attacks --results attacks.json      # all of it: 600 fuzzed runs, 60 kills, ...
+    python -m benchmarks.attacks --fuzz 20 --kills 6         # a sample
+
+Every attack is a process of its own, forked from this one, which has imported everything: a hang, a crash and
+a limit of memory are seen from outside. Linux. Exit code 1 if a figure that must be 0 is not. The table is in
+docs/security.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import save as to_bytes
+
+from benchmarks.attack_inputs import GOOD_CONFIG, REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, seed_clips
+from nets.checkpoint import save
+from nets.idn import IDN, IDNConfig
+from pipeline import leftovers
+from pipeline.decode.source import probe
+from pipeline.errors import VidpipeError
+from tests.support.hostile import PLAYLISTS, listener
+
+LIMIT_S = 120.0
+"""Of the clock, for one attack; longer is a hang."""
+_ONE_LINE_CODES = {1, 2, 4, 5}
+_MEMORY_GIB = (1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+"""Limits of the address space, from where nothing can be opened to where a run nearly works."""
+FAST = ("--no-progress", "--preset", "ultrafast")
+
+
+@dataclass(slots=True)
+class Row:
+    """The figures of one kind of attack."""
+
+    tried: int = 0
+    done: int = 0
+    """Ended with an output that is whole."""
+    refused: int = 0
+    """Ended with one line and no output."""
+    hangs: int = 0
+    crashes: int = 0
+    tracebacks: int = 0
+    half_outputs: int = 0
+    requests: int = 0
+    bytes_leaked: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> int:
+        """What must be 0."""
+        return (
+            self.hangs
+            + self.crashes
+            + self.tracebacks
+            + self.half_outputs
+            + self.requests
+            + self.bytes_leaked
+        )
+
+    def note(self, name: str, what: str) -> None:
+        if len(self.examples) < 5:
+            self.examples.append(f"{name}: {what}"[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended."""
+
+    code: int | None
+    """Exit code, negative for a signal, None for a hang."""
+    errors: str
+
+
+def forked(arguments: Sequence[str], folder: Path, *, memory_bytes: int = 0) -> int:
+    """Starts ``vidpipe`` with these arguments in a fork of this process. Returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setsid()
+        os.chdir(folder)
+        for stream in (1, 2):
+            os.dup2(os.open(folder.parent / f"said{stream}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
+        if memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        sys.argv = ["vidpipe", *arguments]
+        from vidpipe.cli.main import main  # noqa: PLC0415  the signals of this process are its own
+
+        main()
+    except SystemExit as left:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(left.code if isinstance(left.code, int) else 1)
+    except BaseException:  # noqa: BLE001  what a user would see
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(99)
+    os._exit(0)
+
+
+def ended(child: int, folder: Path, limit_s: float = LIMIT_S) -> End:
+    """Waits for a process, and kills one that takes too long."""
+    until = time.monotonic() + limit_s
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            code: int | None = os.waitstatus_to_exitcode(status)
+            break
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            code = None
+            break
+        time.sleep(0.01)
+    errors = (folder.parent / "said2").read_text(encoding="utf-8", errors="replace")
+    return End(code, errors)
+
+
+def judge(row: Row, name: str, end: End, output: Path) -> None:
+    """Counts how an attack has ended, and what it left in the output's folder."""
+    row.tried += 1
+    hidden = [path.name for path in output.parent.iterdir() if path.name.startswith(".")]
+    standing = output.exists()
+    whole = standing and _is_whole(output)
+    if end.code is None:
+        row.hangs += 1
+    elif end.code < 0:
+        row.crashes += 1
+    elif "Traceback" in end.errors or end.code == 99:
+        row.tracebacks += 1
+    elif hidden or standing != (end.code == 0) or (standing and not whole):
+        row.half_outputs += 1
+    elif end.code == 0:
+        row.done += 1
+        return
+    elif end.code in _ONE_LINE_CODES and len(end.errors.strip().splitlines()) >= 1:
+        row.refused += 1
+        return
+    else:
+        row.tracebacks += 1
+    last = (end.errors.strip().splitlines() or [""])[-1]
+    row.note(name, f"code {end.code}, left {hidden or ''} {'output' if standing else ''}, {last}")
+
+
+def _is_whole(output: Path) -> bool:
+    try:
+        return len(probe(output).pts) > 0 and output.with_name(f"{output.name}.json").exists()
+    except VidpipeError:
+        return False
+
+
+def emptied(folder: Path) -> None:
+    """Removes the files of a folder."""
+    for path in folder.iterdir():
+        path.unlink()
+
+
+class Attacks:
+    """All kinds of attack, in one scratch folder."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.out = scratch / "work" / "out"
+        self.out.mkdir(parents=True)
+        self.inputs = scratch / "inputs"
+        self.inputs.mkdir()
+        self.seeds = seed_clips(self.inputs)
+        torch.manual_seed(1)
+        self.net = self.inputs / "tiny.safetensors"
+        save(self.net, IDN(IDNConfig(width=8, widths=(16,), tail=8, kernel=3, recurrences=1, middle=1)))
+        self._run("export", self.net, "--to", "onnx", "-o", self.inputs / "tiny.onnx", "-q", "--no-progress")
+
+    def _run(self, *arguments: object, memory_bytes: int = 0, limit_s: float = LIMIT_S) -> End:
+        child = forked([*map(str, arguments)], self.out, memory_bytes=memory_bytes)
+        return ended(child, self.out, limit_s)
+
+    def _mode(self, mode: str) -> tuple[str, ...]:
+        return ("--net", str(self.net)) if mode == "reconstruct" else ("--mode", mode)
+
+    def _attack(
+        self, row: Row, name: str, *arguments: object, suffix: str = ".mp4", memory_bytes: int = 0
+    ) -> None:
+        output = self.out / f"o{suffix}"
+        end = self._run("run", *arguments, "-o", output, *FAST, memory_bytes=memory_bytes)
+        judge(row, name, end, output)
+        emptied(self.out)
+
+    def fuzz(self, count: int) -> Iterator[tuple[str, Row]]:
+        """Bits, lengths, blocks and sizes of whole clips."""
+        for mode in ("pixelize", "reconstruct"):
+            row = Row()
+            for number in range(count):
+                seed = self.seeds[number % len(self.seeds)]
+                path = self.inputs / f"fuzz{seed.suffix}"
+                path.write_bytes(harmed(seed.read_bytes(), random.Random(number)))
+                self._attack(row, f"{seed.name} {number}", path, *self._mode(mode), suffix=seed.suffix)
+            yield f"fuzzed inputs, {mode}", row
+
+    def kills(self, count: int) -> Iterator[tuple[str, Row]]:
+        """A signal at a moment by chance, and the next run, which must find nothing."""
+        row, chance = Row(), random.Random(7)
+        output, source = self.out / "o.mp4", self.seeds[0]
+        for number in range(count):
+            sent = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[number % 3]
+            child = forked(["run", str(source), "--mode", "pixelize", "-o", str(output), *FAST], self.out)
+            time.sleep(chance.uniform(0, 3))
+            if not os.waitpid(child, os.WNOHANG)[0]:
+                open_parts = [p for p in self.out.glob(".*vidpipe-part*") if p.stat().st_mode & 0o077]
+                os.kill(child, sent)
+                end = ended(child, self.out)
+                leftovers.clean(self.out)
+                self._judge_kill(row, f"{number} {sent.name}", end, output, bool(open_parts))
+            emptied(self.out)
+        yield "kills", row
+
+    def _judge_kill(self, row: Row, name: str, end: End, output: Path, readable: bool) -> None:
+        standing = output.exists()
+        killed = end.code == -signal.SIGKILL
+        wrong = killed and standing and not _is_whole(output) and len(probe(output).pts) == 0
+        if killed and not wrong and not readable and not list(self.out.glob(".*")):
+            row.tried += 1
+            row.done, row.refused = row.done + standing, row.refused + (not standing)
+            return
+        if end.code in {130, 143} and not standing:
+            end = End(1, end.errors)
+        row.half_outputs += readable
+        judge(row, name, end, output)
+
+    def playlists(self) -> Iterator[tuple[str, Row]]:
+        """Texts and containers that name other files and hosts."""
+        row = Row()
+        other = self.inputs / "other.ts"
+        other.write_bytes(SECRET * 100)
+        with listener() as (port, asked):
+            for kind, text in PLAYLISTS.items():
+                for suffix in (".mp4", ".m3u8", ".sdp", ".ffconcat", ""):
+                    path = self.inputs / f"list{suffix}"
+                    path.write_text(text.format(other=other, url=f"http://127.0.0.1:{port}/x.ts", port=port))
+                    self._attack(row, f"{kind} as {suffix}", path, *self._mode("pixelize"))
+            path = self.inputs / "reference.mp4"
+            whole = self.seeds[0].read_bytes()  # a track whose samples lie in another file
+            path.write_bytes(whole.replace(b"url \0\0\0\1", b"url \0\0\0\0"))
+            self._attack(row, "data reference", path, *self._mode("pixelize"))
+            for name in ("http:x.mp4", "concat:a|b.mp4", f"tcp:127.0.0.1:{port}.mp4", "%03d.mp4"):
+                path = self.inputs / name.replace("/", "_")
+                path.write_bytes(whole)
+                self._attack(row, name, path, *self._mode("pixelize"))
+            row.requests = len(asked)
+        yield "playlists, references, names", row
+
+    def documents(self) -> Iterator[tuple[str, Row]]:
+        """Weights, sidecars and settings."""
+        clip, weights, chance = self.seeds[0], self.inputs / "w.safetensors", random.Random(3)
+        row = Row()
+        tensors = IDN(IDNConfig(width=8, widths=(16,), tail=8)).state_dict()
+        for config in WEIGHTS:
+            text = config if isinstance(config, str) else json.dumps({**GOOD_CONFIG, **config})
+            weights.write_bytes(to_bytes(tensors, metadata={"net": "idn", "config": text}))
+            self._attack(row, text[:60], clip, "--net", weights)
+        whole = self.net.read_bytes()
+        headers = [struct.pack("<Q", 10**n) + whole[8:] for n in (2, 9, 18)]
+        for content in (*headers, *(harmed(whole[:4000], chance) + whole[4000:] for _ in range(37))):
+            weights.write_bytes(content)
+            self._attack(row, "harmed weights", clip, "--net", weights)
+        yield "weights", row
+        yield "sidecars", self._texts(REPORTS(clip), lambda path: (*self._mode("pixelize"), "--from", path))
+        yield "settings", self._texts(SETTINGS, lambda path: (*self._mode("pixelize"), "--config", path))
+
+    def _texts(self, texts: Sequence[bytes], options: Callable[[Path], tuple[object, ...]]) -> Row:
+        row, chance, path = Row(), random.Random(5), self.inputs / "text"
+        for text in (*texts, *(harmed(texts[0], chance) for _ in range(40))):
+            path.write_bytes(text)
+            self._attack(row, ascii(text[:60]), self.seeds[0], *options(path))
+        return row
+
+    def memory(self) -> Iterator[tuple[str, Row]]:
+        """Limits of the address space."""
+        row = Row()
+        for gib in _MEMORY_GIB:
+            for mode in ("pixelize", "reconstruct"):
+                self._attack(
+                    row, f"{gib} GiB {mode}", self.seeds[0], *self._mode(mode), memory_bytes=int(gib * 2**30)
+                )
+        yield "limits of memory", row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--fuzz", type=int, default=300, help="inputs, each in two modes")
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--results", type=Path, help="JSON of all figures")
+    options = parser.parse_args()
+    import vidpipe.api  # noqa: F401, PLC0415  what every fork would import
+
+    rows: dict[str, Row] = {}
+    with TemporaryDirectory(prefix="vidpipe-attacks-") as scratch:
+        os.environ["VIDPIPE_CACHE"] = str(Path(scratch) / "cache")
+        attacks = Attacks(Path(scratch))
+        kinds = (attacks.playlists, attacks.documents, attacks.memory, lambda: attacks.kills(options.kills))
+        for kind in (*kinds, lambda: attacks.fuzz(options.fuzz)):
+            for name, row in kind():
+                rows[name] = row
+                print(f"{name}: {asdict(row)}", flush=True)
+                if options.results:
+                    options.results.write_text(json.dumps({n: asdict(r) for n, r in rows.items()}, indent=1))
+    counted = Counter({name: row.broken for name, row in rows.items()})
+    return 1 if counted.total() else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""How much memory this process may have, for what asks for more before it is allocated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import MissingError
+
+_GIB = 1 << 30
+_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Limits of a container, in both versions of control groups."""
+
+
+def memory_bytes() -> int | None:
+    """The least of the machine's memory, the container's and the process's limit; None if nobody tells."""
+    return min(_limits(), default=None)
+
+
+def require(needed_bytes: int, what: str) -> None:
+    """Raises MissingError, with the figures, where ``what`` takes more memory than there is."""
+    there = memory_bytes()
+    if there is not None and needed_bytes > there:
+        raise MissingError(
+            f"{what} takes about {needed_bytes / _GIB:.1f} GiB of memory, and there are "
+            f"{there / _GIB:.1f} GiB; use a machine with more, or a smaller picture"
+        )
+
+
+def _limits() -> Iterator[int]:
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # Windows has no sysconf
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for group in _GROUPS:
+        with contextlib.suppress(ValueError, OSError):  # "max" is no number
+            yield int(Path(group).read_text(encoding="ascii"))
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415  not on Windows
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
