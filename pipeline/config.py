@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -118,6 +118,12 @@ class MaskConfig(_Section):
 
 
 class ProtectConfig(_Section):
+    values: Literal["nobody", "measured"] = Field(
+        "nobody", description="whose colours: means of other people, or the face's own, measured once"
+    )
+    nobody: Literal["nearest", "random"] | Annotated[int, Field(ge=1, le=6)] = Field(
+        "nearest", description="which mean a person gets: of the nearest tone, by lot, or this one"
+    )
     hold_s: float | None = Field(None, gt=0, description="seconds colours are held; null: the whole track")
     epsilon: float | None = Field(None, gt=0, description="privacy budget per measurement; null: no noise")
     dp_pixels: int = Field(16, ge=1, description="m, pixels that may differ")

@@ -335,6 +335,8 @@ class Mask:
     """True: colours are interpolated between the cells' centres; False: each cell is constant"""
     fine: int = 1
     """Samples per cell of the mosaic along either axis: more than 1 where it is perturbed within its cells"""
+    area: Box | None = None
+    """px that ``shape`` lies in; None: ``box``. Outside of ``box`` the lattice's outer cells go on."""
 
 
 @dataclass(frozen=True, slots=True)

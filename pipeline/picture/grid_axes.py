@@ -5,6 +5,7 @@ A frame of a crowd has forty masks, with four axes each: one by one in Python th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,19 +57,25 @@ class PlanePart:
 
 
 def plane_parts(
-    frame: Frame, convert: Conversion, boxes: Sequence[Box], cells: Sequence[tuple[int, int]]
+    frame: Frame,
+    convert: Conversion,
+    boxes: Sequence[Box],
+    cells: Sequence[tuple[int, int]],
+    areas: Sequence[Box] | None = None,
 ) -> list[tuple[PlanePart, PlanePart]]:
     """The part of each box, in (rows, columns) of cells, on the first plane and on the planes of chroma,
-    which is the same one where chroma has the samples of luma."""
+    which is the same one where chroma has the samples of luma. ``areas``: the part that each grid is shown
+    in, see ``plane_axes``."""
     if not boxes:
         return []
     edges = np.array([(box.y0, box.y1, box.x0, box.x1) for box in boxes])
+    ends = edges if areas is None else np.array([(box.y0, box.y1, box.x0, box.x1) for box in areas])
     counts = np.array(cells)
 
     def on(plane: int, step_y: int, step_x: int) -> list[PlanePart]:
         rows, columns = frame.planes[plane].shape
-        down = plane_axes(edges[:, 0], edges[:, 1], counts[:, 0], rows, step_y)
-        across = plane_axes(edges[:, 2], edges[:, 3], counts[:, 1], columns, step_x)
+        down = plane_axes(edges[:, 0], edges[:, 1], counts[:, 0], rows, step_y, (ends[:, 0], ends[:, 1]))
+        across = plane_axes(edges[:, 2], edges[:, 3], counts[:, 1], columns, step_x, (ends[:, 2], ends[:, 3]))
         return [PlanePart(y, x) for y, x in zip(down, across, strict=True)]
 
     fine = on(0, 1, 1)
@@ -77,13 +84,36 @@ def plane_parts(
     return list(zip(fine, coarse, strict=True))
 
 
+def extended(box: Box, cells: tuple[int, int], area: Box) -> tuple[Box, tuple[int, int], tuple[int, int]]:
+    """A grid of (rows, columns) over a box, continued by whole cells until it covers ``area``: its box, its
+    cells, and how many rows and columns were added before the first ones."""
+    down, across = box.height / cells[0], box.width / cells[1]
+
+    def more(px: float, pitch: float) -> int:
+        return max(0, math.ceil(px / pitch - EPS))
+
+    top, bottom = more(box.y0 - area.y0, down), more(area.y1 - box.y1, down)
+    left, right = more(box.x0 - area.x0, across), more(area.x1 - box.x1, across)
+    whole = Box(box.x0 - left * across, box.y0 - top * down, box.x1 + right * across, box.y1 + bottom * down)
+    return whole, (cells[0] + top + bottom, cells[1] + left + right), (top, left)
+
+
 def plane_axes(
-    low: NDArray[np.float64], high: NDArray[np.float64], cells: Ints, size: int, step: int
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    cells: Ints,
+    size: int,
+    step: int,
+    shown: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> list[PlaneAxis]:
     """Axes of n boxes that span the pixels ``low`` to ``high`` (n,) in ``cells`` (n,) cells each, on an axis
-    of ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``."""
-    start = np.clip(np.floor(low).astype(np.int64) // step, 0, size)
-    stop = np.maximum(np.minimum(_up(np.ceil(high).astype(np.int64), step), size), start)
+    of ``size`` samples of ``step`` pixels. Cell edges are those of ``nets.pixelation.cell_edges``.
+
+    ``shown``: the pixels (n,), (n,) from and to which the cells are shown, within the box; cells outside have no
+    samples."""
+    first, last = (low, high) if shown is None else shown
+    start = np.clip(np.floor(first).astype(np.int64) // step, 0, size)
+    stop = np.maximum(np.minimum(_up(np.ceil(last).astype(np.int64), step), size), start)
     pitch = np.maximum((high - low) / cells, 1e-6)[:, None]
     cell = np.arange(cells.max() + 1)
     inner = np.ceil(low[:, None] + cell * pitch - EPS * pitch).astype(np.int64)
@@ -94,8 +124,8 @@ def plane_axes(
     counts = bounds[:, 1:] - bounds[:, :-1]
     least = np.where(cell[:-1] < cells[:, None], counts, size).min(1)
     return [
-        PlaneAxis(first, last, bound[: n + 1], count[:n], fewest)
-        for first, last, bound, count, n, fewest in zip(
+        PlaneAxis(begin, end, bound[: n + 1], count[:n], fewest)
+        for begin, end, bound, count, n, fewest in zip(
             start.tolist(), stop.tolist(), bounds, counts, cells.tolist(), least.tolist(), strict=True
         )
     ]

@@ -6,6 +6,7 @@ that the box only touches belong to its outer cells. A chroma sample belongs to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
@@ -18,21 +19,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.picture.color import Conversion
-from pipeline.picture.grid_axes import PlanePart, plane_parts, shown_cells
+from pipeline.picture.grid_axes import PlanePart, extended, plane_parts, shown_cells
 from pipeline.types import Box, Frame, Mask, Shape
 
 LEAST_CELL_PX = 4.0
 """Cells of small faces are not made smaller than this."""
+LEAST_CELL_SHARE = 1 / 45
+"""of the picture's height: smaller cells are hardly seen to cover anything"""
 
 
-def cells_across(box: Box, blocks: int, mask_scale: float, sample_aspect: float = 1.0) -> tuple[int, int]:
+def least_cell_px(height: float) -> float:
+    """Side of the smallest cell in a picture of ``height`` px as displayed."""
+    return max(LEAST_CELL_PX, height * LEAST_CELL_SHARE)
+
+
+def cells_across(
+    box: Box, blocks: int, mask_scale: float, sample_aspect: float = 1.0, least_px: float = LEAST_CELL_PX
+) -> tuple[int, int]:
     """(rows, columns) of the grid over a mask of ``mask_scale`` x a face's box.
 
-    ``blocks`` cells lie across the shorter side of the face; cells are square as displayed.
+    ``blocks`` cells lie across the shorter side of the face; cells are square as displayed, and none is
+    smaller than ``least_px`` unless the mask is.
     """
-    width, height = box.width * sample_aspect, box.height
-    pitch = max(min(width, height) / blocks, LEAST_CELL_PX)
-    return max(1, round(mask_scale * height / pitch)), max(1, round(mask_scale * width / pitch))
+    sides = mask_scale * box.height, mask_scale * box.width * sample_aspect
+    pitch = max(min(sides) / mask_scale / blocks, least_px)
+    rows, columns = (max(1, min(round(side / pitch), math.floor(side / least_px))) for side in sides)
+    return rows, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,32 +154,61 @@ def paint(frame: Frame, masks: Sequence[Mask], convert: Conversion) -> None:
     cells = [(mask.samples.shape[1], mask.samples.shape[2]) for mask in masks]
     ends = np.cumsum([0, *(rows * columns for rows, columns in cells)]).tolist()
     codes = convert.samples_from_rgb(torch.cat([mask.samples.flatten(1) for mask in masks], 1)).numpy()
-    parts = plane_parts(frame, convert, [mask.box for mask in masks], cells)
-    for i, (mask, (fine, coarse)) in enumerate(zip(masks, parts, strict=True)):
+    grids = [
+        _grid(mask, codes[:, ends[i] : ends[i + 1]].reshape(-1, *cells[i])) for i, mask in enumerate(masks)
+    ]
+    parts = plane_parts(
+        frame,
+        convert,
+        [grid.box for grid in grids],
+        [grid.codes.shape[1:] for grid in grids],
+        [mask.area or mask.box for mask in masks],
+    )
+    for mask, grid, (fine, coarse) in zip(masks, grids, parts, strict=True):
         if fine.is_empty:
             continue
-        mask_codes = codes[:, ends[i] : ends[i + 1]].reshape(-1, *cells[i])
-        inside = _covered(mask, fine, cells[i])
-        _paint_plane(frame.planes[0], fine, mask, mask_codes[0], inside, (1, 1), convert)
-        steps = convert.format.step_y, convert.format.step_x
-        if len(mask_codes) > 1:
+        inside = _covered(mask, grid, fine)
+        _paint_plane(frame.planes[0], fine, mask, grid, 0, inside, convert)
+        if len(grid.codes) > 1:
             inside = _any(inside, fine, convert)
-        for plane, code in zip(frame.planes[1:], mask_codes[1:], strict=False):
-            _paint_plane(plane, coarse, mask, code, inside, steps, convert)
+        for index in range(1, len(grid.codes)):
+            _paint_plane(frame.planes[index], coarse, mask, grid, index, inside, convert)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """A mask's grid, as far as it is shown."""
+
+    box: Box
+    codes: NDArray[np.int32]
+    """(C, R, Q) of the native components"""
+
+
+def _grid(mask: Mask, codes: NDArray[np.int32]) -> _Grid:
+    """Continued where the mask reaches beyond it: its outer cells are repeated."""
+    if mask.area is None:
+        return _Grid(mask.box, codes)
+    fine, (rows, columns) = mask.fine, codes.shape[1:]
+    box, cells, (top, left) = extended(mask.box, (rows // fine, columns // fine), mask.area)
+    down = np.clip(np.arange(cells[0] * fine) - top * fine, 0, rows - 1)
+    across = np.clip(np.arange(cells[1] * fine) - left * fine, 0, columns - 1)
+    return _Grid(box, codes[:, down[:, None], across])
 
 
 def _paint_plane(
     plane: Tensor,
     place: PlanePart,
     mask: Mask,
-    codes: NDArray[np.int32],
+    grid: _Grid,
+    index: int,
     inside: NDArray[np.bool_],
-    steps: tuple[int, int],
     convert: Conversion,
 ) -> None:
     dtype = np.uint8 if plane.dtype is torch.uint8 else np.uint16
+    codes = grid.codes[index]
     if mask.smooth:
-        values = _interpolated(codes, mask.box, place, steps, convert.format.bits)
+        steps = (convert.format.step_y, convert.format.step_x) if index else (1, 1)
+        values = _interpolated(codes, grid.box, place, steps, convert.format.bits)
     else:
         values = _spread(codes.astype(dtype), place)
     _write(plane, place.part, values.astype(dtype, copy=False), inside)
@@ -184,16 +225,21 @@ def _write(plane: Tensor, place: tuple[slice, slice], values: NDArray[Any], wher
     target.copy_(torch.where(mask, painted.to(torch.int32), target.to(torch.int32)))
 
 
-def _covered(mask: Mask, place: PlanePart, cells: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels of the box that are painted."""
+def _covered(mask: Mask, grid: _Grid, place: PlanePart) -> NDArray[np.bool_]:
+    """Pixels of the mask that are painted."""
     y, x = place.y, place.x
     if mask.shape is Shape.RECTANGLE:
         return np.ones((y.stop - y.start, x.stop - x.start), bool)
-    if not mask.smooth and cells != (1, 1):
-        whole = _touching((cells[0] // mask.fine, cells[1] // mask.fine))
-        return _spread(whole if mask.fine == 1 else whole.repeat(mask.fine, 0).repeat(mask.fine, 1), place)
-    down = _distance(np.arange(y.start, y.stop), mask.box.y0, mask.box.y1)
-    across = _distance(np.arange(x.start, x.stop), mask.box.x0, mask.box.x1)
+    rows, columns = grid.codes.shape[1:]
+    area, fine = mask.area or mask.box, mask.fine
+    if not mask.smooth and (rows, columns) != (1, 1):
+        if mask.area is None:
+            whole = _touching((rows // fine, columns // fine))
+        else:
+            whole = _touching_part((rows // fine, columns // fine), grid.box, area)
+        return _spread(whole if fine == 1 else whole.repeat(fine, 0).repeat(fine, 1), place)
+    down = _distance(np.arange(y.start, y.stop), area.y0, area.y1)
+    across = _distance(np.arange(x.start, x.stop), area.x0, area.x1)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
 
 
@@ -208,6 +254,14 @@ def _touching(cells: tuple[int, int]) -> NDArray[np.bool_]:
     down = _distance(np.arange(cells[0]), 0, cells[0])
     across = _distance(np.arange(cells[1]), 0, cells[1])
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 < 1)
+
+
+def _touching_part(cells: tuple[int, int], box: Box, area: Box) -> NDArray[np.bool_]:
+    """(R, C): cells of a grid over ``box`` that the ellipse in ``area`` touches."""
+    down, across = box.height / cells[0], box.width / cells[1]
+    rows = _distance(np.arange(cells[0]), (area.y0 - box.y0) / down, (area.y1 - box.y0) / down)
+    columns = _distance(np.arange(cells[1]), (area.x0 - box.x0) / across, (area.x1 - box.x0) / across)
+    return np.asarray(rows[:, None] ** 2 + columns[None, :] ** 2 < 1)
 
 
 def _distance(first: NDArray[np.int64], low: float, high: float) -> NDArray[np.float64]:

@@ -28,11 +28,11 @@ from pipeline.run.anonymize_sidecar import (
     AnonymizeReport,
     DetectionsRecord,
     GateRecord,
-    ReleaseRecord,
 )
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
+from pipeline.run.release_records import release_records
 from pipeline.run.release_check import ReleaseCheckError, describe, examine
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
@@ -179,7 +179,7 @@ class Anonymization:
             frames=len(self.recorder.frames),
             frames_covered=self.recorder.frames_covered,
             tracks=self.recorder.records(stages.info),
-            releases=_releases(stages),
+            releases=release_records(stages.pixelizer, stages.perturber, stages.config.protect.epsilon),
             gate=self._gate,
         )
 
@@ -274,18 +274,3 @@ def _open_perturber(job: AnonymizeJob, config: RunConfig) -> Engine:
         )
     library = graph_library(config.restore.engine)
     return open_engine(job.perturber, device="cpu", library=library, threads=config.restore.threads or None)
-
-
-def _releases(stages: Stages) -> list[ReleaseRecord]:
-    epsilon, perturber = stages.config.protect.epsilon, stages.perturber
-    return [
-        ReleaseRecord(
-            track=track,
-            measurements=release.measured,
-            smallest_cell_px=round(release.block_px, 2),
-            noise_levels=None if release.noise_levels is None else round(release.noise_levels, 2),
-            epsilon=None if epsilon is None else epsilon * release.measured,
-            perturbed_levels=None if perturber is None else perturber.levels.get(track),
-        )
-        for track, release in sorted(stages.pixelizer.releases.items())
-    ]

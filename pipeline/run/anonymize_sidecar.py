@@ -63,19 +63,42 @@ class GateRecord(_Record):
     passed: bool
 
 
+class BitsRecord(_Record):
+    what: str
+    """that was chosen"""
+    bits: float
+    """At most, that it tells about a person: the logarithm of the number of outcomes."""
+
+
 class ReleaseRecord(_Record):
-    """How often the colours of a track were measured, and how they were noised."""
+    """Where the colours of a person come from: chosen once, or measured per track and noised."""
 
     track: int
+    """The first one."""
+    tracks: list[int] = []
+    """All that show these colours; empty: ``track`` alone."""
+    person: int = 0
+    """0: not known, one record a track."""
+    values: Literal["nobody", "measured"] = "measured"
+    prototype: int | None = None
+    """Of ``values`` nobody: number of the mean, from 1."""
+    bits: list[BitsRecord] = []
+    """Of ``values`` nobody: all that is told within the mask."""
     measurements: int
-    smallest_cell_px: float
-    """Root of the pixels of the smallest cell."""
-    noise_levels: float | None
+    """How often the face was measured."""
+    smallest_cell_px: float | None = None
+    """Of ``values`` measured: root of the pixels of the smallest cell."""
+    noise_levels: float | None = None
     """Scale of the Laplace noise in grey levels of 255; None: no noise."""
-    epsilon: float | None
+    epsilon: float | None = None
     """Of the whole track: the budget of a measurement x the measurements."""
     perturbed_levels: float | None = None
     """Mean absolute change by ``protect.perturb``, grey levels of 255; None: not perturbed."""
+
+    @property
+    def told(self) -> float:
+        """Sum of ``bits``."""
+        return sum(record.bits for record in self.bits)
 
 
 class AnonymizeReport(_Record):

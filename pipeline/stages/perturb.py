@@ -55,6 +55,8 @@ class Perturber:
 
     def _mask(self, mask: Mask) -> Mask:
         track = mask.tracked.track
+        if mask.tracked.filled:  # the frame's own means, which change with every frame
+            return mask
         changed = self._changed.get(track)
         if changed is None or changed.plain is not mask.samples:
             changed = self._changed[track] = self._change(track, mask.samples)

@@ -1,183 +1,134 @@
-"""Tracked faces -> masks: what is painted over each face, plain or held still over time.
+"""Tracked faces -> masks: what is painted over each face.
 
 *Plain* (``hold`` None): the colours of each frame's own cells, as every pixelizer does it. A face that moves
 under its cells shows them something new on every frame, and frames add up (NAR, arXiv 2009.13856).
 
-*Held*: the lattice is locked to the face and its colours are measured once, where the face is seen best; what
-is painted later is the same colours in another place. However many frames are released, one measurement is.
-With ``epsilon`` those colours are noised once before they are held, after Fan, "Image Pixelization with
-Differential Privacy" (DBSec 2018): Laplace noise of scale 255 m / (b^2 epsilon) per value.
+*Protected*: the lattice is locked to the face and holds still. Its colours are nobody's
+(``pipeline.prototypes``), or measured once (``pipeline.stages.held_colours``). Where a face was not seen,
+before the first and after the last sight of a track, and in regions by hand whose content nobody knows, the frame's
+own means are shown in a coarse lattice.
 
-A perturbation that is trained against a network (``pipeline.stages.perturb``) lies between this stage and
-``paint``.
+Masks that overlap by half show one lattice (``pipeline.stages.overlap``). A perturbation that is trained against a
+network (``pipeline.stages.perturb``) lies between this stage and ``paint``.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import Conversion, conversion
-from pipeline.picture.grid_paint import cells_across, measure
-from pipeline.types import (
-    Box,
-    Frame,
-    Mask,
-    Masked,
-    MosaicRegion,
-    Region,
-    Shape,
-    StreamInfo,
-    TrackedFaces,
-    TrackedRegion,
-)
-
-_OF_A_MOSAIC = 0.5
-"""A mosaic that is pixelated again gets at most this share of the cells that it has."""
-_FORGET_S = 5.0
-"""Colours are held so long after a region was last there: a track that pauses is not measured anew."""
+from pipeline.picture.grid_axes import extended
+from pipeline.picture.grid_paint import measure
+from pipeline.prototypes.nobody import NobodyColours
+from pipeline.stages.held_colours import HeldColours
+from pipeline.stages.lattices import Lattices
+from pipeline.stages.overlap import Overlaps
+from pipeline.types import Box, Mask, Masked, Region, Shape, StreamInfo, TrackedFaces, TrackedRegion
 
 
-@dataclass(slots=True)
-class Release:
-    """What has been measured of one track, for the report."""
+@dataclass(frozen=True, slots=True)
+class _Lattice:
+    """Colours over a box."""
 
-    measured: int = 0
-    """times"""
-    block_px: float = 0.0
-    """side of the smallest cell where it was measured last, root of its pixels"""
-    noise_levels: float | None = None
-    """scale of the Laplace noise, of 0..255; None without"""
-
-
-@dataclass(slots=True)
-class _Held:
+    box: Box
     samples: Tensor
-    cells: tuple[int, int]
-    since_s: float
-    last_s: float
-
-
-def noise_levels(block_px: float, hold: ProtectConfig, colours: int) -> float:
-    """Scale of the Laplace noise in grey levels of 255, so that epsilon holds for all colours together.
-
-    Changing m pixels by up to 255 in each of ``colours`` channels moves the means of cells of b x b pixels by
-    at most 255 m / b^2 in sum, per channel. One channel gives the paper's scale.
-    """
-    if hold.epsilon is None:
-        raise ValueError("no epsilon, no noise")
-    return 255.0 * hold.dp_pixels * colours / (block_px**2 * hold.epsilon)
 
 
 class Pixelizer:
-    """The stage, with the record of what it measured. With ``hold`` colours are measured once and held."""
+    """The stage, with the record of what it chose or measured, in ``colours``."""
 
     def __init__(self, info: StreamInfo, settings: MaskConfig, hold: ProtectConfig | None = None) -> None:
-        self._info = info
         self._settings = settings
-        self._hold = hold
         self._shape = Shape.ELLIPSE if settings.shape == "ellipse" else Shape.RECTANGLE
-        self._held: dict[int, _Held] = {}
-        self._cells: dict[int, tuple[int, int]] = {}
-        self.releases: dict[int, Release] = {}
-        """By track; empty for looks and modes that hold nothing."""
-        # Noise that can be predicted can be subtracted: its seed is never stored.
-        self._random = np.random.default_rng(secrets.randbits(128))
+        self._lattices = Lattices(info, settings)
+        self._overlaps = Overlaps()
+        self.colours: NobodyColours | HeldColours | None = None
+        """None: of each frame's own cells."""
+        if hold is not None and hold.values == "nobody":
+            self.colours = NobodyColours(info, settings, hold.nobody, self._lattices)
+        elif hold is not None:
+            self.colours = HeldColours(settings, hold, self._lattices)
 
     def __call__(self, items: Iterable[TrackedFaces]) -> Iterator[Masked]:
-        """Frames in order with a mask per region. Raises InputError for colours that are not handled."""
+        """Frames in order with a mask per region, in the order in which they are painted. Raises InputError
+        for colours that are not handled."""
         for item in items:
-            frame = item.frame
-            height, width = frame.planes[0].shape
-            convert = conversion(frame.pix_fmt, frame.colour, width, height)
-            boxes = [self._box(tracked) for tracked in item.regions]
-            colours = self._colours(item, boxes, convert)
-            masks = zip(item.regions, boxes, colours, strict=True)
-            yield Masked(frame, tuple(self._mask(*mask) for mask in masks))
-            self._forget(float(frame.pts * frame.time_base))
+            yield Masked(item.frame, self._masks(item) if item.regions else ())
+
+    def _masks(self, item: TrackedFaces) -> tuple[Mask, ...]:
+        frame, regions = item.frame, item.regions
+        boxes = [self._box(tracked) for tracked in regions]
+        plain = [self._is_plain(tracked) for tracked in regions]
+        if self._settings.look == "solid":
+            black = _Lattice(Box(0, 0, 1, 1), torch.zeros(3, 1, 1))
+            return tuple(self._mask(*one, black) for one in zip(regions, boxes, strict=True))
+        height, width = frame.planes[0].shape
+        convert = conversion(frame.pix_fmt, frame.colour, width, height)
+        if self.colours is not None:
+            self.colours.begin(item, convert)
+        cells = [
+            self._lattices.cells(
+                tracked,
+                tracked.region.box,
+                coarse=own and self.colours is not None,
+                refine=own or not isinstance(self.colours, HeldColours),
+                even=not own and isinstance(self.colours, NobodyColours),
+            )
+            for tracked, own in zip(regions, plain, strict=True)
+        ]
+        ranks = [_rank(tracked.track) for tracked in regions]
+        pitches = [min(box.height / r, box.width / c) for box, (r, c) in zip(boxes, cells, strict=True)]
+        owners = self._overlaps.owners(ranks, boxes, plain, pitches)
+        lattices = self._own_means(item, boxes, cells, owners, plain, convert)
+        for k in set(owners) - set(lattices):
+            assert self.colours is not None
+            lattices[k] = _Lattice(boxes[k], self.colours.samples(item, regions[k], boxes, convert))
+        order = sorted(range(len(regions)), key=lambda k: (not plain[k], -ranks[owners[k]], -ranks[k]))
+        return tuple(self._mask(regions[k], boxes[k], lattices[owners[k]]) for k in order)
+
+    def _is_plain(self, tracked: TrackedRegion[Region]) -> bool:
+        """Whether the frame's own means are shown."""
+        if self.colours is None or tracked.filled:
+            return True
+        return tracked.track < 0 and self.colours.of_nobody
+
+    def _own_means(
+        self,
+        item: TrackedFaces,
+        boxes: list[Box],
+        cells: list[tuple[int, int]],
+        owners: list[int],
+        plain: list[bool],
+        convert: Conversion,
+    ) -> dict[int, _Lattice]:
+        """By owner: lattices that reach over all masks that show them, measured in this frame."""
+        wanted = sorted({k for k in owners if plain[k]})
+        hulls = [
+            reduce(Box.hull, [box for box, owner in zip(boxes, owners, strict=True) if owner == k])
+            for k in wanted
+        ]
+        spans = [extended(boxes[k], cells[k], hull) for k, hull in zip(wanted, hulls, strict=True)]
+        means = measure(item.frame, [s[0] for s in spans], [s[1] for s in spans], convert) if spans else []
+        return {
+            k: _Lattice(span[0], mean.samples) for k, span, mean in zip(wanted, spans, means, strict=True)
+        }
 
     def _box(self, tracked: TrackedRegion[Region]) -> Box:
         return tracked.region.box.scaled(1.0 if tracked.track < 0 else self._settings.scale)
 
-    def _mask(self, tracked: TrackedRegion[Region], box: Box, samples: Tensor) -> Mask:
-        settings = self._settings
+    def _mask(self, tracked: TrackedRegion[Region], box: Box, lattice: _Lattice) -> Mask:
         shape = Shape.RECTANGLE if tracked.track < 0 else self._shape
-        return Mask(tracked, box, shape, samples, smooth=settings.look == "blur")
+        smooth = self._settings.look == "blur"
+        grid = box if self._settings.look == "solid" else lattice.box
+        return Mask(tracked, grid, shape, lattice.samples, smooth, area=None if grid == box else box)
 
-    def _colours(self, item: TrackedFaces, boxes: list[Box], convert: Conversion) -> list[Tensor]:
-        """Of each region."""
-        settings, regions = self._settings, item.regions
-        if settings.look == "solid":
-            return [torch.zeros(3, 1, 1)] * len(regions)
-        if self._hold is not None:
-            return [self._held_samples(item, tracked, convert, self._hold) for tracked in regions]
-        for tracked in regions:
-            if tracked.track not in self._cells:
-                self._cells[tracked.track] = self._lattice(tracked, tracked.region.box)
-        cells = [self._cells[tracked.track] for tracked in regions]
-        return [measured.samples for measured in measure(item.frame, boxes, cells, convert)]
 
-    def _lattice(self, tracked: TrackedRegion[Region], face: Box) -> tuple[int, int]:
-        """(rows, columns) over the mask of a track whose face has this box."""
-        settings, region = self._settings, tracked.region
-        scale = 1.0 if tracked.track < 0 else settings.scale
-        aspect = float(self._info.sample_aspect)
-        blocks = settings.blocks
-        if isinstance(region, MosaicRegion) and region.grid is not None:
-            grid = region.grid
-            across = min(face.width / grid.x.pitch, face.height / grid.y.pitch)
-            blocks = max(1, min(blocks, int(across * _OF_A_MOSAIC)))
-        return cells_across(face, blocks, scale, aspect)
-
-    def _held_samples(
-        self, item: TrackedFaces, tracked: TrackedRegion[Region], convert: Conversion, hold: ProtectConfig
-    ) -> Tensor:
-        now_s = float(item.frame.pts * item.frame.time_base)
-        held = self._held.get(tracked.track)
-        if held is not None and (hold.hold_s is None or now_s - held.since_s < hold.hold_s):
-            held.last_s = now_s
-            return held.samples
-        frame, face = item.frame, tracked.region.box
-        reference = item.references.get(tracked.track)
-        if held is None and reference is not None:
-            frame, face = reference.frame, reference.box
-        cells = held.cells if held is not None else self._lattice(tracked, face)
-        samples = self._release(tracked.track, frame, face, cells, convert, hold)
-        self._held[tracked.track] = _Held(samples, cells, now_s, now_s)
-        return samples
-
-    def _release(
-        self,
-        track: int,
-        frame: Frame,
-        face: Box,
-        cells: tuple[int, int],
-        convert: Conversion,
-        hold: ProtectConfig,
-    ) -> Tensor:
-        """Measures a face once, with its noise."""
-        box = face.scaled(1.0 if track < 0 else self._settings.scale)
-        (measured,) = measure(frame, [box], [cells], convert)
-        samples = measured.samples
-        release = self.releases.setdefault(track, Release())
-        release.measured += 1
-        release.block_px = max(measured.least_pixels, 1) ** 0.5
-        if hold.epsilon is not None:
-            release.noise_levels = noise_levels(release.block_px, hold, convert.format.colour_planes)
-            noise = self._random.laplace(0.0, release.noise_levels / 255, tuple(samples.shape))
-            # A mean that several cells show is noised once, or they could be averaged.
-            noise = noise[:, measured.rows][:, :, measured.columns]
-            samples = (samples.clamp(0, 1) + torch.from_numpy(noise).float()).clamp(0, 1)
-            # Values of 8 bits, as the paper's: the low bits of floating-point noise tell about what it hides.
-            samples = (samples * 255).round() / 255
-        return samples
-
-    def _forget(self, now_s: float) -> None:
-        for track in [t for t, held in self._held.items() if t > 0 and now_s - held.last_s > _FORGET_S]:
-            del self._held[track]
+def _rank(track: int) -> int:
+    """Earlier tracks first, regions by hand last."""
+    return track if track > 0 else 2**40 - track

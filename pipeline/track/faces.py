@@ -201,7 +201,7 @@ def _region(track: _FaceTrack, time_s: float, box: Box, *, born: bool, last: boo
     if isinstance(nearest, MosaicRegion):
         region = MosaicRegion(box, Shape.ELLIPSE, score, nearest.grid)
     else:
-        region = FaceRegion(box, score)
+        region = FaceRegion(box, score, nearest.landmarks if seen else None)
     return TrackedRegion(track.number or 0, region, seen=seen, born=born, last=last, filled=filled)
 
 

@@ -1,0 +1,58 @@
+"""Which mean a person gets, and how many bits that tells of their face.
+
+Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N, whatever
+they know and however many frames they have: each outcome points at one of them at best. So ``nearest`` looks at the
+tone alone, which has three values; which of a tone's means is painted is drawn by lot.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.prototypes.prototype import TONES, Prototype, PrototypeSet
+from pipeline.prototypes.scene import LIGHT_BITS, TINT_BITS, Scene
+
+Choosing = Literal["nearest", "random"] | int
+"""A number counts the means from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Bits at most that an observer learns from one thing that was chosen."""
+
+    what: str
+    bits: float
+
+
+SCENE = (Told("light, read outside the masks", LIGHT_BITS), Told("tint, read outside the masks", TINT_BITS))
+"""What is chosen for everybody."""
+
+
+def looks_at_the_face(choosing: Choosing) -> bool:
+    """Whether the choice needs the face's colour."""
+    return choosing == "nearest"
+
+
+def told(choosing: Choosing) -> tuple[Told, ...]:
+    """What the choice of one person tells."""
+    if not looks_at_the_face(choosing):
+        return SCENE
+    return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
+
+
+def choose(choosing: Choosing, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
+    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; None: not known, and then it is by lot."""
+    prototypes = means.prototypes
+    if isinstance(choosing, int):
+        return prototypes[choosing - 1]
+    if looks_at_the_face(choosing) and skin is not None:
+        lit = torch.stack([scene.on(torch.from_numpy(p.skin)) for p in prototypes])
+        tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
+        prototypes = tuple(p for p in prototypes if p.tone == tone)
+    return secrets.choice(prototypes)

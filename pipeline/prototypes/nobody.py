@@ -1,0 +1,175 @@
+"""The colours of people who are covered with a mean of many others: chosen once per person."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from pipeline.config import MaskConfig
+from pipeline.picture.color import Conversion
+from pipeline.picture.grid_paint import measure
+from pipeline.prototypes.choice import Choosing, Told, choose, looks_at_the_face, told
+from pipeline.prototypes.pose import roll
+from pipeline.prototypes.prototype import Prototype, shipped
+from pipeline.prototypes.scene import Scene, read_scene
+from pipeline.stages.lattices import Lattices
+from pipeline.types import Box, FaceRegion, Frame, Region, StreamInfo, TrackedFaces, TrackedRegion
+
+_SKIN = 0.6
+"""Of a face's box, where its colour is measured for ``nearest``."""
+_TURN = 15.0
+"""Degrees of a step of roll."""
+_TURNS_AT = 11.0
+"""Degrees from the step that is shown, from which another one is."""
+_MOST_TURN = 60.0
+"""A face that seems to be turned further is not believed."""
+_SLOW = 0.5
+"""Weight of what was seen before in the roll."""
+_SAME_PLACE = 0.3
+"""IoU from which a track goes on with the mean of another one that was there until"""
+_SAME_PLACE_S = 1.0
+"""so many seconds before."""
+
+_Person = tuple[int, int]
+"""(person, 0) where that is known, else (0, track)"""
+
+
+@dataclass(slots=True)
+class Given:
+    """What one person is covered with."""
+
+    prototype: Prototype
+    number: int
+    """of the prototype, from 1"""
+    told: tuple[Told, ...]
+    measured: int
+    """times that the face's colour was measured"""
+    person: int
+    tracks: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Track:
+    """How a track is painted."""
+
+    given: Given
+    scene: Scene
+    turn: float = 0.0
+    """degrees, smoothed"""
+    step: float = 0.0
+    """degrees that are shown"""
+    last_s: float = 0.0
+    box: Box | None = None
+    lit: tuple[Tensor, Tensor] | None = None
+    """a lattice and what it is in this light, so that a track that stays is the same tensor"""
+
+
+class NobodyColours:
+    """Of all tracks of a run, with the record of what was chosen."""
+
+    of_nobody = True
+
+    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: Choosing, lattices: Lattices) -> None:
+        self._settings = settings
+        self._choosing: Choosing = choosing
+        self._lattices = lattices
+        self._upright = float(info.rotation)
+        self._means = shipped()
+        self._people: dict[_Person, Given] = {}
+        self._tracks: dict[int, _Track] = {}
+        self._skin: dict[int, Tensor] = {}
+
+    @property
+    def given(self) -> list[Given]:
+        """What everybody got, in order of their first tracks."""
+        unique = {id(g): g for g in self._people.values()}
+        return sorted(unique.values(), key=lambda g: g.tracks[0])
+
+    def begin(self, item: TrackedFaces, convert: Conversion) -> None:
+        """Looks at the faces of tracks that are born on this frame, where they are seen best, if the choice
+        asks for that."""
+        if not looks_at_the_face(self._choosing):
+            return
+        for tracked in item.regions:
+            reference = item.references.get(tracked.track)
+            if reference is not None and _person(tracked) not in self._people:
+                self._skin[tracked.track] = _skin(reference.frame, reference.box, convert)
+
+    def samples(
+        self, item: TrackedFaces, tracked: TrackedRegion[Region], masks: list[Box], convert: Conversion
+    ) -> Tensor:
+        """(3, R, C) of a region of a frame, on which ``masks`` lie."""
+        now_s = float(item.frame.pts * item.frame.time_base)
+        track = self._tracks.get(tracked.track)
+        if track is None:
+            track = self._tracks[tracked.track] = self._begun(item.frame, now_s, tracked, masks, convert)
+        track.last_s, track.box = now_s, tracked.region.box
+        self._turn(track, tracked.region)
+        cells = self._lattices.cells(tracked, tracked.region.box, even=True)
+        lattice = track.given.prototype.lattice(cells, self._settings.scale, self._upright + track.step)
+        if track.lit is None or track.lit[0] is not lattice:
+            track.lit = lattice, track.scene.on(lattice)
+        return track.lit[1]
+
+    def _begun(
+        self, frame: Frame, now_s: float, tracked: TrackedRegion[Region], masks: list[Box], convert: Conversion
+    ) -> _Track:
+        person, before = _person(tracked), self._before(tracked, now_s)
+        scene = read_scene(
+            frame,
+            tracked.region.box.scaled(self._settings.scale),
+            masks,
+            convert,
+            None if before is None else before.scene,
+        )
+        given = self._people.get(person)
+        if given is None and before is not None and not tracked.person:
+            given = before.given
+        skin = self._skin.pop(tracked.track, None)
+        if given is None:
+            if skin is None and looks_at_the_face(self._choosing):
+                skin = _skin(frame, tracked.region.box, convert)
+            prototype = choose(self._choosing, self._means, skin, scene)
+            number = self._means.prototypes.index(prototype) + 1
+            given = Given(prototype, number, told(self._choosing), int(skin is not None), tracked.person)
+        self._people[person] = given
+        given.tracks.append(tracked.track)
+        turned = _Track(given, scene)
+        if before is not None:
+            turned.turn, turned.step = before.turn, before.step
+        return turned
+
+    def _before(self, tracked: TrackedRegion[Region], now_s: float) -> _Track | None:
+        """The track that this one goes on with: one that was just there."""
+        box = tracked.region.box
+        near = [
+            (track.last_s, number)
+            for number, track in self._tracks.items()
+            if track.box is not None
+            and now_s - track.last_s <= _SAME_PLACE_S
+            and track.box.iou(box) >= _SAME_PLACE
+        ]
+        return self._tracks[max(near)[1]] if near else None
+
+    def _turn(self, track: _Track, region: Region) -> None:
+        marks = region.landmarks if isinstance(region, FaceRegion) else None
+        if marks is None:
+            return
+        turn = math.remainder(roll(marks) - self._upright, 360)
+        if abs(turn) > _MOST_TURN:
+            return
+        track.turn = _SLOW * track.turn + (1 - _SLOW) * turn
+        if abs(track.turn - track.step) > _TURNS_AT:
+            track.step = round(track.turn / _TURN) * _TURN
+
+
+def _person(tracked: TrackedRegion[Region]) -> _Person:
+    return (tracked.person, 0) if tracked.person else (0, tracked.track)
+
+
+def _skin(frame: Frame, face: Box, convert: Conversion) -> Tensor:
+    """(3,) mean RGB of the middle of a face."""
+    (measured,) = measure(frame, [face.scaled(_SKIN)], [(1, 1)], convert)
+    return measured.samples[:, 0, 0]

@@ -1,0 +1,82 @@
+"""How many cells lie over a track's mask: decided when it begins, and kept while it is neither too fine nor
+much too coarse for the face's size."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.config import MaskConfig
+from pipeline.picture.grid_paint import cells_across, least_cell_px
+from pipeline.prototypes.pose import WIDTH
+from pipeline.types import Box, MosaicRegion, Region, StreamInfo, TrackedRegion
+
+Cells = tuple[int, int]
+"""rows, columns"""
+COARSE_BLOCKS = 2
+"""Across a face, where its own colours are shown though it was not seen there."""
+_OF_A_MOSAIC = 0.5
+"""A mosaic that is pixelated again gets at most this share of the cells that it has."""
+_REFINED = 2
+"""A face that could have so many times the cells has come near: it gets them."""
+_ALL = 10**6
+"""More blocks than there is room for."""
+_SPARE = 0.8
+"""A face that has shrunk too far for its cells gets those of a face of this share of its size."""
+
+
+class Lattices:
+    """Of all tracks of a run."""
+
+    def __init__(self, info: StreamInfo, settings: MaskConfig) -> None:
+        self._settings = settings
+        self._aspect = float(info.sample_aspect)
+        height = info.width * self._aspect if info.rotation % 180 else info.height
+        self._least_px = least_cell_px(height)
+        self._kept: dict[tuple[int, bool], Cells] = {}
+
+    def cells(
+        self,
+        tracked: TrackedRegion[Region],
+        face: Box,
+        *,
+        coarse: bool = False,
+        refine: bool = True,
+        even: bool = False,
+    ) -> Cells:
+        """(rows, columns) over the mask of a track whose face has this box. ``coarse``: of few cells.
+        ``refine``: a face that comes near gets more. ``even``: as many as everybody's face has."""
+        key = tracked.track, coarse
+        shape = self._even(face) if even else face
+        kept, most = self._kept.get(key), self._across(face, _ALL, tracked)
+        wanted = _least(self._wanted(tracked, shape, coarse), most)
+        if kept is None or (refine and min(wanted) >= _REFINED * min(kept)):
+            cells = wanted
+        elif kept[0] <= most[0] and kept[1] <= most[1]:
+            cells = kept
+        else:
+            cells = _least(self._wanted(tracked, shape.scaled(_SPARE), coarse), most, kept)
+        self._kept[key] = cells
+        return cells
+
+    def _even(self, face: Box) -> Box:
+        """A box as large as the face's, upright, square or lying: how long a face is, is its own."""
+        (x, y), width, height = face.centre, face.width * self._aspect, face.height
+        ratio = min((WIDTH, 1.0, 1 / WIDTH), key=lambda r: abs(math.log(r * height / max(width, 1e-6))))
+        h = math.sqrt(width * height / ratio) / 2
+        w = h * ratio / self._aspect
+        return Box(x - w, y - h, x + w, y + h)
+
+    def _wanted(self, tracked: TrackedRegion[Region], face: Box, coarse: bool) -> Cells:
+        blocks, region = self._settings.blocks, tracked.region
+        if isinstance(region, MosaicRegion) and region.grid is not None:
+            across = min(face.width / region.grid.x.pitch, face.height / region.grid.y.pitch)
+            blocks = max(1, min(blocks, int(across * _OF_A_MOSAIC)))
+        return self._across(face, min(blocks, COARSE_BLOCKS) if coarse else blocks, tracked)
+
+    def _across(self, face: Box, blocks: int, tracked: TrackedRegion[Region]) -> Cells:
+        scale = 1.0 if tracked.track < 0 else self._settings.scale
+        return cells_across(face, blocks, scale, self._aspect, self._least_px)
+
+
+def _least(*cells: Cells) -> Cells:
+    return min(c[0] for c in cells), min(c[1] for c in cells)
