@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -30,7 +31,7 @@ from pipeline.run.job import AnonymizeJob
 from pipeline.run.track_records import FaceTrackRecord
 from pipeline.types import Box
 from train.data.pictures import SUFFIXES
-from train.evaluation.pixelized_faces import read_clip, write_clip
+from train.evaluation.pixelized_faces import RATE, read_clip, write_clip
 
 TILE_PX = 256
 COLUMNS, ROWS = 6, 4
@@ -42,6 +43,8 @@ LOOKED_AT_PX = 320
 MIN_SCORE = 0.4
 RING = 0.15
 """Width of the ring around a mask over the mask's side"""
+APART = Fraction(1, 2)
+"""Frames per second of the list: too slow for a run to take two frames for one scene"""
 INNER = (48, 40)
 """Rows and columns of a mask that is cut out"""
 OUTER = (52, 44)
@@ -256,7 +259,7 @@ def write_pages(people: Sequence[Person], folder: Path, frames: int, held: bool,
                 of_person.append(_moved(slipped, x, y))
             boxes.append(tuple(of_person))
         path = folder / f"{'film' if held else 'list'}-{start // many}.mp4"
-        write_clip(path, pictures)
+        write_clip(path, pictures, Fraction(RATE) if held else APART)
         out.append(Page(path, tuple(p.name for p in group), tuple(boxes), held))
     return out
 
@@ -265,7 +268,6 @@ def write_pages(people: Sequence[Person], folder: Path, frames: int, held: bool,
 class Covering:
     """A run that covers, or covers nothing."""
 
-    name: str
     mode: Mode | None
     """None: nothing is covered"""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -297,6 +299,7 @@ def cover(page: Page, covering: Covering, target: Path, crf: float) -> Cuts:
         "mask.scale": covering.scale,
         "encode.codec": "libx264",
         "encode.crf": crf,
+        "encode.preset": "veryfast",
         "gate.scan": False,
         **covering.settings,
     }
@@ -310,7 +313,7 @@ def cover(page: Page, covering: Covering, target: Path, crf: float) -> Cuts:
         perturber=covering.perturber,
     )
     anonymize(job, resolve({k: Given(v, "table") for k, v in settings.items()}), lambda _: None)
-    frames = (read_clip(target).permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    frames = (read_clip(target).permute(0, 2, 3, 1) * 255).round().byte().contiguous().numpy()
     masks, rings = [], []
     for boxes in page.boxes:
         around = [box.scaled(covering.scale) for box in boxes]
