@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -121,8 +121,11 @@ class ProtectConfig(_Section):
     values: Literal["nobody", "measured"] = Field(
         "nobody", description="whose colours: means of other people, or the face's own, measured once"
     )
-    nobody: Literal["nearest", "random"] | Annotated[int, Field(ge=1, le=6)] = Field(
-        "nearest", description="which mean a person gets: of the nearest tone, by lot, or this one"
+    nobody: str = Field(
+        "nearest",
+        pattern=r"^(nearest|random|[1-6])$",
+        coerce_numbers_to_str=True,
+        description="which mean a person gets: of the nearest tone, by lot (random), or this one, 1 to 6",
     )
     hold_s: float | None = Field(None, gt=0, description="seconds colours are held; null: the whole track")
     epsilon: float | None = Field(None, gt=0, description="privacy budget per measurement; null: no noise")
@@ -130,6 +133,20 @@ class ProtectConfig(_Section):
     perturb: Literal["none", "block", "pixel"] = Field(
         "none", description="colours are changed against a network, once per measurement"
     )
+
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured_for(cls, given: Any) -> Any:
+        """Settings that only what is measured has ask for ``measured``, where nothing else is asked for."""
+        if isinstance(given, dict) and "values" not in given and MEASURED_ONLY & given.keys():
+            wanted = any(given[name] not in (None, "none") for name in MEASURED_ONLY & given.keys())
+            return {**given, "values": "measured"} if wanted else given
+        return given
+
+
+MEASURED_ONLY = frozenset({"hold_s", "epsilon", "perturb"})
+"""Settings of ``ProtectConfig`` that are about measured colours."""
 
 
 class GateConfig(_Section):
@@ -235,7 +252,23 @@ def resolve(flags: Mapping[str, Given] | None = None, file: Path | None = None) 
             f"faces.birth_score is {faces.birth_score} and faces.min_score {faces.min_score}; "
             "no sight is weaker than min_score, raise birth_score"
         )
-    return Resolved(config, {name: item.origin for name, item in given.items()})
+    origins = {name: item.origin for name, item in given.items()}
+    return Resolved(config, origins | _whose_colours(config.protect, origins))
+
+
+def _whose_colours(protect: ProtectConfig, origins: Mapping[str, str]) -> dict[str, str]:
+    """Origin of ``protect.values`` where another setting decided it. Raises UsageError where both are given
+    and do not go together."""
+    named = {n: origins.get(f"protect.{n}") for n in sorted(MEASURED_ONLY)}
+    asked = [origin for n, origin in named.items() if origin and getattr(protect, n) not in (None, "none")]
+    if not asked:
+        return {}
+    if protect.values == "nobody":
+        raise UsageError(
+            f"{asked[0]} changes colours that are measured, and protect.values is nobody (from "
+            f"{origins['protect.values']}): nothing is measured; leave one of them out"
+        )
+    return {} if "protect.values" in origins else {"protect.values": asked[0]}
 
 
 def _read(file: Path) -> dict[str, Any]:

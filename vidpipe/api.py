@@ -170,6 +170,8 @@ def protect(
     source: PathLike,
     target: PathLike | None = None,
     *,
+    values: Literal["nobody", "measured"] | None = None,
+    nobody: Literal["nearest", "random"] | int | None = None,
     epsilon: float | None = None,
     hold_s: float | None = None,
     perturb: Literal["none", "block", "pixel"] | None = None,
@@ -191,9 +193,12 @@ def protect(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AnonymizeReport:
-    """Covers the faces of ``source`` with a grid that keeps to the face and whose colours hold still.
+    """Covers the faces of ``source`` with a grid that keeps to the face and whose colours are nobody's.
 
     Args:
+        values: whose colours: means of other people, or the face's own, measured once (``measured``, which the
+            three below ask for).
+        nobody: which mean a person gets: of the ``nearest`` of three tones, by lot (``random``), or a number.
         epsilon: privacy budget of each measurement of a track's colours; None: no noise.
         hold_s: seconds after which colours are measured anew; None: never within a track.
         perturb: changes colours against a network that restores faces: whole cells (``block``) or within.
@@ -201,6 +206,8 @@ def protect(
     The others are those of ``pixelize``.
     """
     more = {
+        "protect.values": values,
+        "protect.nobody": nobody,
         "protect.epsilon": epsilon,
         "protect.hold_s": hold_s,
         "protect.perturb": perturb,

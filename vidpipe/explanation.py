@@ -170,7 +170,9 @@ def _anonymize_stages(
     else:
         find = [f"replay    {len(job.tracks)} tracks; nothing is detected"]
     colours = "measured on every frame"
-    if job.mode == "protect":
+    if job.mode == "protect" and protect.values == "nobody":
+        colours = f"of means of other people, {protect.nobody}, once per person"
+    elif job.mode == "protect":
         span = "the whole track" if protect.hold_s is None else f"{protect.hold_s:g} s"
         noise = (
             "" if protect.epsilon is None else f", Laplace noise for epsilon {protect.epsilon:g} each time"

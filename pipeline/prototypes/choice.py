@@ -10,16 +10,12 @@ from __future__ import annotations
 import math
 import secrets
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pipeline.prototypes.prototype import TONES, Prototype, PrototypeSet
 from pipeline.prototypes.scene import LIGHT_BITS, TINT_BITS, Scene
-
-Choosing = Literal["nearest", "random"] | int
-"""A number counts the means from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +30,25 @@ SCENE = (Told("light, read outside the masks", LIGHT_BITS), Told("tint, read out
 """What is chosen for everybody."""
 
 
-def looks_at_the_face(choosing: Choosing) -> bool:
-    """Whether the choice needs the face's colour."""
+def looks_at_the_face(choosing: str) -> bool:
+    """Whether the choice (``nearest``, ``random`` or the number of a mean) needs the face's colour."""
     return choosing == "nearest"
 
 
-def told(choosing: Choosing) -> tuple[Told, ...]:
+def told(choosing: str) -> tuple[Told, ...]:
     """What the choice of one person tells."""
     if not looks_at_the_face(choosing):
         return SCENE
     return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
 
 
-def choose(choosing: Choosing, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
+def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
     """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; None: not known, and then it is by lot."""
     prototypes = means.prototypes
-    if isinstance(choosing, int):
-        return prototypes[choosing - 1]
+    if choosing.isdecimal():
+        return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
-        lit = torch.stack([scene.on(torch.from_numpy(p.skin)) for p in prototypes])
+        lit = torch.stack([scene.on(p.skin) for p in prototypes])
         tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
         prototypes = tuple(p for p in prototypes if p.tone == tone)
     return secrets.choice(prototypes)

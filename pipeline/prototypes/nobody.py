@@ -10,15 +10,13 @@ from torch import Tensor
 from pipeline.config import MaskConfig
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import measure
-from pipeline.prototypes.choice import Choosing, Told, choose, looks_at_the_face, told
+from pipeline.prototypes.choice import Told, choose, looks_at_the_face, told
 from pipeline.prototypes.pose import roll
-from pipeline.prototypes.prototype import Prototype, shipped
+from pipeline.prototypes.prototype import SKIN_CELLS, SKIN_PART, Prototype, shipped, skin_colour
 from pipeline.prototypes.scene import Scene, read_scene
 from pipeline.stages.lattices import Lattices
 from pipeline.types import Box, FaceRegion, Frame, Region, StreamInfo, TrackedFaces, TrackedRegion
 
-_SKIN = 0.6
-"""Of a face's box, where its colour is measured for ``nearest``."""
 _TURN = 15.0
 """Degrees of a step of roll."""
 _TURNS_AT = 11.0
@@ -71,9 +69,9 @@ class NobodyColours:
 
     of_nobody = True
 
-    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: Choosing, lattices: Lattices) -> None:
+    def __init__(self, info: StreamInfo, settings: MaskConfig, choosing: str, lattices: Lattices) -> None:
         self._settings = settings
-        self._choosing: Choosing = choosing
+        self._choosing = choosing
         self._lattices = lattices
         self._upright = float(info.rotation)
         self._means = shipped()
@@ -170,6 +168,6 @@ def _person(tracked: TrackedRegion[Region]) -> _Person:
 
 
 def _skin(frame: Frame, face: Box, convert: Conversion) -> Tensor:
-    """(3,) mean RGB of the middle of a face."""
-    (measured,) = measure(frame, [face.scaled(_SKIN)], [(1, 1)], convert)
-    return measured.samples[:, 0, 0]
+    """(3,) RGB of a face's skin."""
+    (measured,) = measure(frame, [face.scaled(SKIN_PART)], [(SKIN_CELLS, SKIN_CELLS)], convert)
+    return skin_colour(measured.samples)

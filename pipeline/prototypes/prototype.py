@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.prototypes.pose import WIDTH
+from pipeline.prototypes.scene import LUMA
 
 SIDE = 32
 """Samples of a mean along either axis."""
@@ -26,8 +27,10 @@ TONES = ("light", "medium", "dark")
 SHIPPED = Path(__file__).with_name("faces.safetensors")
 _FINE = 6
 """Points per cell along either axis whose mean a cell is."""
-_FACE = slice(SIDE // 2 - 6, SIDE // 2 + 7)
-"""Samples that are skin, from the middle of a mean: 0.6 of the box."""
+SKIN_PART = 0.6
+"""Of a face's box, from the middle: mostly skin."""
+SKIN_CELLS = 5
+"""Along either axis, over that part."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +44,23 @@ class Prototype:
     people: int
 
     @property
-    def skin(self) -> NDArray[np.float32]:
-        """(3,) mean colour of the middle of the face, 0..1."""
-        return np.asarray(self.picture[_FACE, _FACE].mean((0, 1)) / 255, np.float32)
+    def skin(self) -> Tensor:
+        """(3,) RGB of the skin, 0..1, see ``skin_colour``."""
+        return skin_colour(self.lattice((SKIN_CELLS, SKIN_CELLS), SKIN_PART, 0.0))
 
     def lattice(self, cells: tuple[int, int], scale: float, roll: float) -> Tensor:
         """(3, R, C) float32 RGB of 0..1: means over the cells of a mask of ``scale`` x the face's box, which
         is turned by ``roll`` degrees clockwise. Beyond what the mean shows its border is repeated."""
         return _lattice(self, cells, scale, roll)
+
+
+def skin_colour(cells: Tensor) -> Tensor:
+    """(3,) of (3, SKIN_CELLS, SKIN_CELLS) RGB over ``SKIN_PART`` of a face: the mean of the brighter half but
+    the brightest cells, since hair, eyes and gleam are no skin."""
+    flat = cells.flatten(1)
+    order = (flat.new_tensor(LUMA) @ flat).argsort()
+    count = len(order)
+    return flat[:, order[count // 2 : count - count // 8]].mean(1)
 
 
 @lru_cache(maxsize=1024)

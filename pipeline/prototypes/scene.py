@@ -17,13 +17,15 @@ from torch import Tensor
 from pipeline.picture.color import Conversion
 from pipeline.types import Box, Frame
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue, about right for every stream."""
 GAINS = (1.0, 0.6, 0.35)
 """Of each step of light, brightest first."""
 CASTS = ((1.0, 1.0, 1.0), (1.08, 0.99, 0.84), (0.86, 0.97, 1.1))
 """Gains of red, green and blue of each step of tint: neutral, warm, cool."""
 LIGHT_BITS = math.log2(len(GAINS))
 TINT_BITS = math.log2(2 * len(CASTS))
-_BRIGHT = 0.55
+_BRIGHT = 0.7
 """Luma of what is well lit near a face, from which on the gain is 1."""
 _NEAR = 2.2
 """Sizes of the mask within which light is read."""
@@ -52,7 +54,7 @@ class Scene:
     def on(self, rgb: Tensor) -> Tensor:
         """Colours (3, ...) of 0..1 in this light."""
         if self.gray:
-            luma = rgb.new_tensor([0.299, 0.587, 0.114])
+            luma = rgb.new_tensor(LUMA)
             rgb = torch.einsum("c,c...->...", luma, rgb).expand_as(rgb)
         gains = rgb.new_tensor(CASTS[self.cast]) * GAINS[self.light]
         return (rgb * gains.view(3, *[1] * (rgb.dim() - 1))).clamp(0, 1)
@@ -73,9 +75,9 @@ def read_scene(
     near = near if near.shape[1] >= _FEW else whole
     if whole.shape[1] < _FEW:
         return before or DAYLIGHT
-    luma = np.array([0.299, 0.587, 0.114], np.float32) @ near
+    luma = np.array(LUMA, np.float32) @ near
     cast, gray = _tint(whole)
-    return Scene(_light(float(np.quantile(luma, 0.85)), before), cast, gray)
+    return Scene(_light(float(np.quantile(luma, 0.97)), before), cast, gray)
 
 
 def _colours(frame: Frame, box: Box, masks: Sequence[Box], convert: Conversion) -> NDArray[np.float32]:

@@ -27,6 +27,14 @@ from pipeline.types import (
 class _Track:
     record: FaceTrackRecord
     grid: Grid | None
+    first_seen: int
+    """index of a frame; after ``last_seen`` where it was on none"""
+    last_seen: int
+
+    @staticmethod
+    def of(record: FaceTrackRecord) -> _Track:
+        seen = [record.first_frame + i for i, row in enumerate(record.boxes) if row is not None and row[4]]
+        return _Track(record, _grid(record), *((seen[0], seen[-1]) if seen else (1, 0)))
 
     @property
     def end_frame(self) -> int:
@@ -43,7 +51,8 @@ class _Track:
         if record.kind == "mosaic":
             region = MosaicRegion(box, Shape.ELLIPSE, score, self.grid)
         born, last = frame == record.first_frame, frame == self.end_frame - 1
-        return TrackedRegion(record.track, region, seen=bool(seen), born=born, last=last)
+        filled = not self.first_seen <= frame <= self.last_seen
+        return TrackedRegion(record.track, region, seen=bool(seen), born=born, last=last, filled=filled)
 
 
 def frames_held(records: Sequence[FaceTrackRecord]) -> int:
@@ -54,7 +63,7 @@ def frames_held(records: Sequence[FaceTrackRecord]) -> int:
 
 def replay(frames: Iterable[Frame], records: Sequence[FaceTrackRecord]) -> Iterator[TrackedFaces]:
     """Frames in order with the regions that the records have on them. Rectangles by hand are left out."""
-    tracks = [_Track(r, _grid(r)) for r in records if r.track > 0 and r.boxes]
+    tracks = [_Track.of(r) for r in records if r.track > 0 and r.boxes]
     source = iter(frames)
     held: deque[Frame] = deque()
     while True:

@@ -26,7 +26,7 @@ from pipeline.errors import InputError
 from pipeline.picture.cell_samples import index_from
 from pipeline.picture.color import conversion
 from pipeline.picture.geometry import View, pixels_under, view_around
-from pipeline.picture.grid_paint import cells_across
+from pipeline.picture.grid_paint import cells_across, least_cell_px
 from pipeline.run.anonymize import anonymize
 from pipeline.run.anonymize_sidecar import Mode
 from pipeline.run.job import AnonymizeJob
@@ -63,6 +63,8 @@ class Settings:
     mode: Mode
     blocks: int = 6
     perturb: str = "none"
+    values: str = "measured"
+    """of mode protect, see ``pipeline.config.ProtectConfig``"""
     network: Path | None = None
     """engine file of the perturbation"""
 
@@ -151,9 +153,10 @@ def _run(
         "encode.crf": crf,
         "gate.scan": False,
         "protect.perturb": settings.perturb,
+        "protect.values": settings.values,
         **(more or {}),
     }
-    target = source.with_name(f"{source.stem}-{settings.mode}-{settings.perturb}-{crf}.mp4")
+    target = source.with_name(f"{source.stem}-{settings.mode}-{settings.values}-{settings.perturb}-{crf}.mp4")
     tracks = None if track is None else (track,)
     job = AnonymizeJob(
         source, target, overwrite=True, mode=settings.mode, tracks=tracks, perturber=settings.network
@@ -183,7 +186,7 @@ class MosaicPlace:
         the picture: beyond it there is no mosaic."""
         faces = [Box(*row[:4]) for row in track.boxes if row is not None]
         first = Box(*track.reference_box) if track.reference_box else faces[0]
-        cells = cells_across(first, blocks, scale)
+        cells = cells_across(first, blocks, scale, least_px=least_cell_px(size[0]))
         side = MARGIN * max(max(b.width, b.height) for b in faces) * scale
         views, weights, rows, cols = [], [], [], []
         for face in faces:

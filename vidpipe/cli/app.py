@@ -13,6 +13,7 @@ from vidpipe.cli.doctor import doctor
 from vidpipe.cli.eval import evaluate
 from vidpipe.cli.export import export
 from vidpipe.cli.pack import pack
+from vidpipe.cli.prototypes import prototypes
 from vidpipe.cli.run import run
 from vidpipe.cli.train import train
 
@@ -26,6 +27,7 @@ app.command()(run)
 app.command()(bench)
 app.command()(pack)
 app.command()(train)
+app.command()(prototypes)
 app.command()(curves)
 app.command("eval")(evaluate)
 app.command()(export)

@@ -171,6 +171,24 @@ MaskScale = Annotated[
         show_default=False,
     ),
 ]
+Values = Annotated[
+    str | None,
+    typer.Option(
+        "--values",
+        metavar="nobody|measured",
+        help="protect: colours of means of other people, or the face's own, measured once; default nobody.",
+        show_default=False,
+    ),
+]
+Nobody = Annotated[
+    str | None,
+    typer.Option(
+        "--nobody",
+        metavar="nearest|random|1..6",
+        help="protect: the mean a person gets: of the nearest of 3 tones, by lot, or this one.",
+        show_default=False,
+    ),
+]
 HoldFor = Annotated[
     float | None,
     typer.Option(
@@ -226,6 +244,8 @@ _SETTINGS = {
     "blocks": "mask.blocks",
     "mask": "mask.shape",
     "mask_scale": "mask.scale",
+    "values": "protect.values",
+    "nobody": "protect.nobody",
     "hold": "protect.hold_s",
     "epsilon": "protect.epsilon",
     "perturb": "protect.perturb",

@@ -27,7 +27,7 @@ COVERING = (
     *("look", "blocks", "mask", "mask_scale", "finder", "min_face", "det_threshold"),
     *("fill_before", "fill_after", "gate"),
 )
-PROTECTING = ("hold", "epsilon", "perturb")
+PROTECTING = ("values", "nobody", "hold", "epsilon", "perturb")
 CHOOSING = ("exclude_region", "during", "keep", "only", "tracks", "preview")
 """Options of pixelize and protect that choose among faces."""
 _GUESS = "The reconstructed faces are a model's guess, no evidence of anybody's identity."
@@ -135,6 +135,8 @@ def run(
     blocks: options.Blocks = None,
     mask: options.MaskShape = None,
     mask_scale: options.MaskScale = None,
+    values: options.Values = None,
+    nobody: options.Nobody = None,
     hold: options.HoldFor = None,
     epsilon: options.Epsilon = None,
     perturb: options.Perturb = None,
@@ -158,7 +160,7 @@ def run(
     """Reconstruct the pixelated faces of a file, or cover its faces; everything else stays as it was.
 
     --mode pixelize covers every face with a plain mosaic, --mode protect with one whose grid
-    keeps to the face and whose colours hold still, so that further frames add as little as may be.
+    keeps to the face and whose colours are means of other people, so that it tells next to nothing.
     """
     from rich.console import Console
 
