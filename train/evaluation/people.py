@@ -34,8 +34,8 @@ from train.data.pictures import SUFFIXES
 from train.evaluation.pixelized_faces import RATE, read_clip, write_clip
 
 TILE_PX = 256
-COLUMNS, ROWS = 6, 4
-"""Faces on a page"""
+ON_A_PAGE = 14
+"""Faces, in one row: a low picture, since cells have a least size, which is a share of its height"""
 FACE_PX = 120.0
 """Height of a face's box as it is shown, before it is shown larger or smaller"""
 LOOKED_AT_PX = 320
@@ -96,8 +96,8 @@ def read_people(folder: Path, count: int, finder: FaceDetector | None = None) ->
             people.append(Person(one.name, rgb[0], rgb[1], boxes[0], boxes[1]))
     if len(people) < 2:
         raise InputError(
-            f"{folder} has {len(people)} people with two pictures of a face; wanted a folder for each person, "
-            "and at least two of them"
+            f"{folder} has {len(people)} people with two pictures of a face; wanted a folder for each "
+            "person, and at least two of them"
         )
     return people
 
@@ -233,32 +233,26 @@ def _record(track: int, first: int, boxes: Sequence[Box]) -> FaceTrackRecord:
 def write_pages(people: Sequence[Person], folder: Path, frames: int, held: bool, seed: int) -> list[Page]:
     """Clips without loss: the film (``held``) or the list, ``frames`` of each person."""
     folder.mkdir(parents=True, exist_ok=True)
-    out, many = [], COLUMNS * ROWS
-    for start in range(0, len(people), many):
-        group = people[start : start + many]
-        rows = math.ceil(len(group) / COLUMNS)
-        columns = min(COLUMNS, len(group))
-        pictures = torch.zeros(frames, 3, rows * TILE_PX, columns * TILE_PX)
+    out = []
+    for start in range(0, len(people), ON_A_PAGE):
+        group = people[start : start + ON_A_PAGE]
+        pictures = torch.zeros(frames, 3, TILE_PX, len(group) * TILE_PX)
         boxes: list[tuple[Box, ...]] = []
         for n, person in enumerate(group):
             random = np.random.default_rng([seed, start + n, int(held)])
             poses = (film_poses if held else list_poses)(random, frames)
-            picture, box = (
-                (person.filmed, person.filmed_box) if held else (person.listed, person.listed_box)
-            )
+            picture, box = (person.filmed, person.filmed_box) if held else (person.listed, person.listed_box)
             behind = _background(random)
-            x, y = n % COLUMNS * TILE_PX, n // COLUMNS * TILE_PX
+            x = n * TILE_PX
             of_person = []
             for t, pose in enumerate(poses):
                 shown, placed = _tile(picture, box, pose, behind if held else _background(random))
-                pictures[t, :, y : y + TILE_PX, x : x + TILE_PX] = (
-                    torch.from_numpy(shown).permute(2, 0, 1) / 255
-                )
+                pictures[t, :, :, x : x + TILE_PX] = torch.from_numpy(shown).permute(2, 0, 1) / 255
                 across, down, size = pose.slip
                 slipped = _moved(placed, across * placed.width, down * placed.height).scaled(size)
-                of_person.append(_moved(slipped, x, y))
+                of_person.append(_moved(slipped, x, 0.0))
             boxes.append(tuple(of_person))
-        path = folder / f"{'film' if held else 'list'}-{start // many}.mp4"
+        path = folder / f"{'film' if held else 'list'}-{start // ON_A_PAGE}.mp4"
         write_clip(path, pictures, Fraction(RATE) if held else APART)
         out.append(Page(path, tuple(p.name for p in group), tuple(boxes), held))
     return out

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.evaluation.people import (
+    FACE_PX,
     INNER,
+    ON_A_PAGE,
     OUTER,
     RING,
-    Bytes,
     Covering,
     Cuts,
     Page,
@@ -178,11 +179,11 @@ class Row:
     """``nearest, one frame, top 1`` and so on"""
 
 
-def score(name: str, listed: View, filmed: View, seed: int = 0) -> Row:
-    """Both attackers, on the film's middle frame and on all frames."""
+def score(name: str, listed: View, filmed: View, steps: int = STEPS, seed: int = 0) -> Row:
+    """Both attackers, on the film's middle frame and on all frames; the network learns for ``steps``."""
     results: dict[str, Interval] = {}
     people, frames = filmed.pixels.shape[:2]
-    attackers = {"nearest": nearest(listed, filmed), "network": network(listed, filmed, seed=seed)}
+    attackers = {"nearest": nearest(listed, filmed), "network": network(listed, filmed, steps, seed)}
     for attacker, scores in attackers.items():
         for what, of in (("one frame", scores[:, frames // 2]), ("all frames", scores.sum(1))):
             for top in TOPS:
@@ -203,7 +204,7 @@ class Trial:
     @staticmethod
     def of(people: Sequence[Person], folder: Path, frames: int, copies: int, seed: int) -> Trial:
         """Writes the pages: ``frames`` of each person in the film, ``copies`` in the list."""
-        digest = hashlib.sha256(json.dumps([frames, copies, seed]).encode())
+        digest = hashlib.sha256(json.dumps([frames, copies, seed, FACE_PX, ON_A_PAGE]).encode())
         for person in people:
             digest.update(person.listed.tobytes() + person.filmed.tobytes())
         listed = write_pages(people, folder, copies, False, seed)
@@ -240,6 +241,7 @@ def measure(
     trial: Trial,
     tasks: Sequence[Task],
     say: Callable[[str], None] = log.info,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> list[Row]:
     """A row for each task; ``say`` gets a line when it is done."""
@@ -247,7 +249,7 @@ def measure(
     for task in tasks:
         look = in_ring if task.ring else in_mask
         listed, filmed = trial.cuts(task.covering)
-        out.append(score(task.name, look(listed), look(filmed), seed))
+        out.append(score(task.name, look(listed), look(filmed), steps, seed))
         say(line(out[-1]))
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,9 @@ from train.evaluation.recognise import (
     wilson,
 )
 
-PEOPLE = 8
+PEOPLE = 6
+STEPS = 40
+"""Of the network's training: few people are soon learned"""
 SOLID = Covering("pixelize", {"mask.look": "solid"})
 
 
@@ -49,22 +52,23 @@ def people() -> list[Person]:
     return out
 
 
+@pytest.mark.slow
 def test_who_is_seen_is_named_and_who_is_covered_is_not(people: list[Person], tmp_path: Path) -> None:
     trial = Trial.of(people, tmp_path, 2, 3, 0)
     tasks = [Task("uncovered", Covering(None)), Task("pixelize", Covering("pixelize")), Task("solid", SOLID)]
-    rows = {row.name: row.results for row in measure(trial, tasks)}
+    rows = {row.name: row.results for row in measure(trial, tasks, steps=STEPS)}
     for attacker in ("nearest", "network"):
         for frames in ("one frame", "all frames"):
             key = f"{attacker}, {frames}, top 1"
             assert rows["uncovered"][key].mean >= 0.8
             assert rows["pixelize"][key].mean >= 0.6, "six blocks say who it is"
-            assert rows["solid"][key].mean <= 3 / PEOPLE, "chance is 1 / 8"
+            assert rows["solid"][key].mean <= 3 / PEOPLE, "chance is 1 / 6"
     kept = list(tmp_path.glob("cuts-*.npz"))
     times = {p: p.stat().st_mtime_ns for p in kept}
-    again = measure(trial, tasks[2:])
+    again = measure(trial, tasks[2:], steps=STEPS)
     assert len(kept) == 3 and times == {p: p.stat().st_mtime_ns for p in kept}, "covered once"
     assert again[0].results == rows["solid"], "seeds are fixed"
-    assert "| solid | " in page(again, "Who") and "8 people; chance: top 1 12.5 %" in page(again, "Who")
+    assert "| solid | " in page(again, "Who") and "6 people; chance: top 1 16.7 %" in page(again, "Who")
 
 
 def test_masks_that_are_measured_once_show_the_same_on_all_frames_of_the_film(
@@ -77,7 +81,8 @@ def test_masks_that_are_measured_once_show_the_same_on_all_frames_of_the_film(
         masks = cuts.masks[:, :, 12:-12, 10:-10].astype(float)
         return float(np.abs(np.diff(masks, axis=1)).mean())
 
-    assert change(filmed) < 3 < 6 < change(listed), "each picture of the list is measured anew"
+    assert change(filmed) < 3
+    assert change(listed) > 6, "each picture of the list is measured anew"
 
 
 def cuts_of(seed: int, noise: float, alike: bool) -> Cuts:
@@ -99,7 +104,7 @@ def test_a_ring_is_looked_at_without_the_mask() -> None:
     assert not inside.any() and in_ring(filmed).weight.mean() > 0.25
 
 
-@pytest.mark.parametrize("attacker", [nearest, network])
+@pytest.mark.parametrize("attacker", [nearest, partial(network, steps=STEPS)])
 def test_what_lies_outside_the_view_tells_nothing(attacker: object) -> None:
     listed, filmed = (in_mask(cuts_of(s, 4, alike=False)) for s in (5, 6))
     assert callable(attacker)
