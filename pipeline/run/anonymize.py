@@ -32,8 +32,9 @@ from pipeline.run.anonymize_sidecar import (
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Made, Progress, device_for, run_job
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
-from pipeline.run.release_records import release_records
+from pipeline.run.recognition import recognised
 from pipeline.run.release_check import ReleaseCheckError, describe, examine
+from pipeline.run.release_records import release_records
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record, write_whole
 from pipeline.run.timing import RunTimes
@@ -213,7 +214,9 @@ class Anonymize:
     def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> Anonymization:
         job, config, info = self.job, self.settings.config, decoder.info
         plan = anonymize_plan(job, info, config)
-        if self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
+        if self.writes and config.mask.look != "solid" and job.mode == "pixelize":
+            warned(log, "%s", recognised(config.mask.blocks))
+        elif self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
             warned(
                 log,
                 "%d blocks across a face are many: faces may be recognised through more than %d",
