@@ -17,6 +17,6 @@ def recognised(blocks: int) -> str:
     measured = next((n for n in NAMED if n >= blocks), max(NAMED))
     return (
         f"a plain mosaic does not hide who it is from somebody who knows the people: with {measured} blocks "
-        f"across a face, {NAMED[measured]} of 100 were named from a list of {PEOPLE} (chance: 1); mode protect "
-        "paints means of other people"
+        f"across a face, {NAMED[measured]} of 100 were named from a list of {PEOPLE} (chance: 1); mode "
+        "protect paints means of other people"
     )

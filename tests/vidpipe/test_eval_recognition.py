@@ -17,7 +17,11 @@ from vidpipe.cli.main import Interrupts, run_command
     [
         (("--clips", "there"), 2, "wants --faces FOLDER"),
         (("idn", "--faces", "."), 2, "neither networks nor --clips"),
-        (("--faces", ".", "--conditions", "uncovered,velvet"), 2, "'velvet'; --table recognition knows uncovered"),
+        (
+            ("--faces", ".", "--conditions", "uncovered,velvet"),
+            2,
+            "'velvet'; --table recognition knows uncovered",
+        ),
         (("--faces", "nowhere"), 1, "nowhere is no folder; wanted one that has a folder for each person"),
     ],
 )
