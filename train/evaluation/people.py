@@ -87,10 +87,10 @@ def read_people(folder: Path, count: int, finder: FaceDetector | None = None) ->
         files = sorted(p for p in one.iterdir() if p.suffix.lower() in SUFFIXES)
         if len(files) < 2 or len(people) == count:
             continue
-        pictures = [cv2.imread(str(f), cv2.IMREAD_COLOR) for f in (files[0], files[-1])]
-        if any(p is None for p in pictures):
+        read = [cv2.imread(str(f), cv2.IMREAD_COLOR) for f in (files[0], files[-1])]
+        rgb = [np.ascontiguousarray(p[..., ::-1], np.uint8) for p in read if p is not None]
+        if len(rgb) < 2:
             continue
-        rgb = [np.ascontiguousarray(p[..., ::-1], np.uint8) for p in pictures]
         boxes = [_face_in(p, detect) for p in rgb]
         if boxes[0] is not None and boxes[1] is not None:
             people.append(Person(one.name, rgb[0], rgb[1], boxes[0], boxes[1]))
@@ -142,15 +142,12 @@ def film_poses(random: np.random.Generator, frames: int) -> list[Pose]:
 
 def list_poses(random: np.random.Generator, frames: int) -> list[Pose]:
     """What a list is made larger with: places, sizes, brightness, and errors of the detector's box."""
-    return [
-        Pose(
-            random.uniform(0.9, 1.1),
-            *random.uniform(-8, 8, 2),
-            random.uniform(0.8, 1.2),
-            (*random.uniform(-0.04, 0.04, 2), random.uniform(0.95, 1.06)),
-        )
-        for _ in range(frames)
-    ]
+    out = []
+    for _ in range(frames):
+        zoom, (x, y), gain = random.uniform(0.9, 1.1), random.uniform(-8, 8, 2), random.uniform(0.8, 1.2)
+        (across, down), size = random.uniform(-0.04, 0.04, 2), random.uniform(0.95, 1.06)
+        out.append(Pose(zoom, float(x), float(y), gain, (float(across), float(down), size)))
+    return out
 
 
 def _background(random: np.random.Generator) -> NDArray[np.float32]:

@@ -32,6 +32,7 @@ from train.evaluation.people import (
     ON_A_PAGE,
     OUTER,
     RING,
+    Bytes,
     Covering,
     Cuts,
     Page,
@@ -86,14 +87,18 @@ class View:
 
 def in_mask(cuts: Cuts) -> View:
     """The mask's ellipse, less an edge into which encoders draw what lies around it."""
-    return View(cuts.masks.astype(np.float32) / 255, _ellipse(INNER, 0.9))
+    return View(_unit(cuts.masks), _ellipse(INNER, 0.9))
 
 
 def in_ring(cuts: Cuts) -> View:
     """What lies around the mask's ellipse, as far as the ring goes."""
     inner = 1 / (1 + 2 * RING)
     weight = _ellipse(OUTER, 1.0) * (1 - _ellipse(OUTER, inner * 1.02))
-    return View(cuts.rings.astype(np.float32) / 255, weight)
+    return View(_unit(cuts.rings), weight)
+
+
+def _unit(pixels: Bytes) -> NDArray[np.float32]:
+    return np.asarray(pixels / 255, np.float32)
 
 
 def _ellipse(size: tuple[int, int], share: float) -> NDArray[np.float32]:
@@ -152,7 +157,7 @@ def network(listed: View, filmed: View, steps: int = STEPS, seed: int = 0) -> Sc
             at = torch.randint(len(pictures), (BATCH,))
             loss = F.cross_entropy(net(_varied(pictures[at])), who[at], label_smoothing=0.1)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     net.eval()

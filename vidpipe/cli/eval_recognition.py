@@ -65,8 +65,8 @@ def _chosen(names: str | None) -> list[Task]:
 
 def tasks() -> list[Task]:
     """All rows of the table; perturbations as far as their weights are here."""
-    from train.evaluation.people import Covering
-    from train.evaluation.recognise import RING, Task
+    from train.evaluation.people import RING, Covering
+    from train.evaluation.recognise import Task
 
     solid = {"mask.look": "solid"}
     out = [Task("uncovered", Covering(None))]
