@@ -154,7 +154,7 @@ class ProtectConfig(_Section):
         "nearest",
         pattern=r"^(nearest|random|[1-6])$",
         coerce_numbers_to_str=True,
-        description="which mean a person gets: of the nearest tone, by lot (random), or this one, 1 to 6",
+        description="which mean a person gets: by the skin, dark or not (nearest), by lot, or this one",
     )
     hold_s: float | None = Field(
         None, gt=0, le=1e6, description="seconds colours are held; null: the whole track"

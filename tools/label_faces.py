@@ -138,7 +138,7 @@ def propose(clip: Path, work: Path, every_s: float) -> None:
     index = -1
     for index, picture in pictures(clip):
         thumb = cv2.resize(picture, (128, max(1, 128 * picture.shape[0] // picture.shape[1])))
-        is_cut = seen.before_thumbnail(index, np.asarray(thumb[..., ::-1], np.uint8)) and index > 0
+        is_cut = seen.before_thumbnail(np.asarray(thumb[..., ::-1], np.uint8)) and index > 0
         if is_cut and before is not None:
             cuts.append(index)
             found.setdefault(index - 1, proposed(before))

@@ -2,12 +2,12 @@
 
 Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N,
 whatever they know and however many frames they have: each outcome points at one of them at best. So
-``nearest`` looks at the tone alone, which has three values; people of one tone get its means in turn.
+``nearest`` asks one thing of a face, whether its tone is the darkest of three or not; people of either answer
+get its means in turn.
 """
 
 from __future__ import annotations
 
-import math
 import secrets
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def told(choosing: str) -> tuple[Told, ...]:
     """What the choice of one person tells."""
     if not looks_at_the_face(choosing):
         return SCENE
-    return (Told(f"which of {len(TONES)} tones", math.log2(len(TONES))), *SCENE)
+    return (Told("dark or not", 1.0), *SCENE)
 
 
 def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int) -> Prototype:
@@ -51,7 +51,7 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
         return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
         lit = torch.stack([scene.on(p.skin) for p in prototypes])
-        tone = prototypes[int((lit - skin).square().sum(1).argmin())].tone
-        alike = [p for p in prototypes if p.tone == tone]
+        is_dark = prototypes[int((lit - skin).square().sum(1).argmin())].tone == TONES[-1]
+        alike = [p for p in prototypes if (p.tone == TONES[-1]) == is_dark]
         return alike[place % len(alike)]
     return secrets.choice(prototypes)

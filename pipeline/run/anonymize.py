@@ -39,6 +39,7 @@ from pipeline.run.names import is_report
 from pipeline.run.people_records import numbered
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
 from pipeline.run.recognise import NAME, NOBODY, People, open_people
+from pipeline.run.recognition import recognised
 from pipeline.run.release.check import Run, Views, examine
 from pipeline.run.release.painted import PaintedMasks
 from pipeline.run.release.promises import notice, weakened
@@ -261,7 +262,9 @@ class Anonymize:
     def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> Anonymization:
         job, config, info = self.job, self.settings.config, decoder.info
         plan = anonymize_plan(job, info, config)
-        if self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
+        if self.writes and config.mask.look != "solid" and job.mode == "pixelize":
+            warned(log, "%s", recognised(config.mask.blocks))
+        elif self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
             warned(
                 log,
                 "%d blocks across a face are many: faces are seen through more than %d",

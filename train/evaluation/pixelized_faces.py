@@ -92,10 +92,10 @@ def face_clips(source: Stills | Segments, count: int, folder: Path, seed: int) -
         yield FaceClip(index, path, read_clip(path), placement)
 
 
-def write_clip(path: Path, frames: Tensor) -> None:
-    """(T, 3, H, W) RGB in [0, 1] -> H.264 without loss in 4:2:0."""
+def write_clip(path: Path, frames: Tensor, rate: Fraction = Fraction(RATE)) -> None:
+    """(T, 3, H, W) RGB in [0, 1] -> H.264 without loss in 4:2:0, ``rate`` frames per second."""
     with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", RATE, options={"crf": "0", "preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate, options={"crf": "0", "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[-2:], "yuv420p"
         for picture in (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))

@@ -86,6 +86,11 @@ def _evaluate(asked: Asked, console: Console) -> None:
 
         table5(asked)
         return
+    if asked.table == "recognition":
+        from vidpipe.cli.eval_recognition import recognition
+
+        recognition(asked)
+        return
     if asked.blocks is not None or asked.training.retrain_steps is not None:
         raise UsageError("--blocks and --retrain-steps are options of --table 5")
     chosen = _table(asked)
@@ -112,7 +117,7 @@ def _table(asked: Asked) -> Table | None:
             )
         return None
     if name not in TABLES:
-        raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}, 5")
+        raise UsageError(f"--table is {name!r}; known are {', '.join(TABLES)}, 5, recognition")
     if asked.conditions is not None:
         raise UsageError(f"--table {name} has its own conditions; leave --conditions out")
     table = TABLES[name]

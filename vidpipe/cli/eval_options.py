@@ -39,7 +39,7 @@ Conditions = Annotated[
 ]
 TableName = Annotated[
     str | None,
-    typer.Option("--table", metavar="1|2|3|4|5|nar", help="A table of the papers.", show_default=False),
+    typer.Option("--table", metavar="1|2|3|4|5|nar|recognition", help="A table.", show_default=False),
 ]
 Budget = Annotated[
     float | None,

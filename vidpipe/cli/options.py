@@ -259,7 +259,7 @@ Nobody = Annotated[
     typer.Option(
         "--nobody",
         metavar="nearest|random|1..6",
-        help="protect: the mean a person gets: of the nearest of 3 tones, by lot, or this one.",
+        help="protect: the mean a person gets: by the skin, dark or not; by lot; or this one.",
         show_default=False,
     ),
 ]
