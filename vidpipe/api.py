@@ -205,7 +205,8 @@ def protect(
     Args:
         values: whose colours: means of other people, or the face's own, measured once (``measured``, which
             the three below ask for).
-        nobody: which mean a person gets: by the skin, dark or not (``nearest``), by lot (``random``), or a number.
+        nobody: which mean a person gets: by the skin, dark or not (``nearest``), by lot (``random``), or a
+            number.
         epsilon: privacy budget of each measurement of a track's colours; None: no noise.
         hold_s: seconds after which colours are measured anew; None: never within a track.
         perturb: changes colours against a network that restores faces: whole cells (``block``) or within.

@@ -111,13 +111,14 @@ def add_video(
 
 
 def _is_copy(container: str, choice: Choice, source: Source) -> bool:
-    codec = av.Codec(choice.encoder, "w").canonical_name
-    same = codec == av.Codec(source.info.codec, "r").canonical_name
     names = set(source.side_data) - {DISPLAY_MATRIX}
+    holds = container in _HOLD_SIDE_DATA and not (CROPPING in names and container in MOV_FAMILY)
+    if not names or not holds or choice.target.pix_fmt != source.info.pix_fmt:
+        return False
+    codec = av.Codec(choice.encoder, "w").canonical_name
     if DOLBY_VISION in names and codec not in CARRIES_RPU:
         return False
-    holds = container in _HOLD_SIDE_DATA and not (CROPPING in names and container in MOV_FAMILY)
-    return bool(names) and same and holds and choice.target.pix_fmt == source.info.pix_fmt
+    return codec == av.Codec(source.info.codec, "r").canonical_name
 
 
 def tag_colour(tagged: Tagged, colour: Colour) -> None:

@@ -51,7 +51,8 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
         return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
         lit = torch.stack([scene.on(p.skin) for p in prototypes])
-        is_dark = prototypes[int((lit - skin).square().sum(1).argmin())].tone == TONES[-1]
-        alike = [p for p in prototypes if (p.tone == TONES[-1]) == is_dark]
+        darkest = len(TONES) - 1
+        is_dark = prototypes[int((lit - skin).square().sum(1).argmin())].tone == darkest
+        alike = [p for p in prototypes if (p.tone == darkest) == is_dark]
         return alike[place % len(alike)]
     return secrets.choice(prototypes)

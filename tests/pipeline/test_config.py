@@ -36,7 +36,7 @@ def test_pipeline_yaml_is_the_default_run() -> None:
 def test_pipeline_yaml_keeps_the_order_of_the_stages_and_fits_a_screen() -> None:
     text = (ROOT / "pipeline.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)) == list(RunConfig.model_fields)
-    assert len(text.splitlines()) < 60
+    assert len(text.splitlines()) < 70
 
 
 @given(layers=st.sets(st.sampled_from(["flag", "environment", "file"])))

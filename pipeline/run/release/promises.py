@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.config import Resolved, RunConfig
+from pipeline.config import FacesConfig, Resolved, RunConfig
 from pipeline.run.anonymize_sidecar import NOTICE, WeakenedRecord
 from pipeline.run.job import Selection
 
@@ -30,7 +30,7 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
     "faces.fine_every_frames": _more,
     "faces.care": lambda value, usual: value == "tidy",
     "faces.min_score": _more,
-    "faces.birth_score": _more,
+    "faces.birth_score": lambda value, usual: _more(value, FacesConfig().min_score),
     "faces.fill_before_s": _less,
     "faces.fill_after_s": _less,
     "mask.blocks": _more,

@@ -159,17 +159,14 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
 
 
 @DALI
-def test_a_packet_that_cannot_be_decoded_is_an_error_after_the_frames_before(tmp_path: Path) -> None:
+def test_a_packet_that_is_no_picture_is_refused_before_the_first_frame(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.webm", frames=20, **VP9)  # type: ignore[arg-type]
     with av.open(str(clip)) as container:
         packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][13]
     whole = clip.read_bytes()
     clip.write_bytes(whole.replace(packet, bytes(len(packet))))
-    given: list[int] = []
-    reason = r"DALI fails at frame 12 or soon after .*; use --decoder pyav"
-    with open_decoder(clip, decoder="dali") as decoder, pytest.raises(InputError, match=reason):
-        given.extend(frame.index for frame in decoder.frames())
-    assert given == list(range(12))
+    with pytest.raises(InputError, match=r"its packets are not one picture each.*; use --decoder pyav"):
+        open_decoder(clip, decoder="dali")
 
 
 @DALI

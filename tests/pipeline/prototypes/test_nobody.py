@@ -119,7 +119,7 @@ def test_what_is_filled_tells_nothing_of_faces_beside_it_or_at_the_border_of_the
 
 
 def test_the_record_tells_bits_by_the_choice() -> None:
-    for nobody, bits in (("nearest", math.log2(3)), ("random", 0.0), ("2", 0.0)):
+    for nobody, bits in (("nearest", 1.0), ("random", 0.0), ("2", 0.0)):
         pixelizer = Pixelizer(stream_info(1), MaskConfig(), ProtectConfig(nobody=nobody))
         list(pixelizer([TrackedFaces(_flat(0, (90, 120, 140)), (_region(1),), {})]))
         (given,) = pixelizer.colours.given

@@ -148,8 +148,8 @@ def _chosen(choice: Choice, tracks: Sequence[int] = (1,), frame: int = 0) -> lis
 def test_a_choice_by_track_place_and_time() -> None:
     here, there = Box(50, 40, 80, 80), Box(0, 0, 20, 20)
     assert _chosen(Choice(), (1, 2)) == [1, 2]
-    assert _chosen(Choice(keep=frozenset({2})), (1, 2)) == [1]
-    assert _chosen(Choice(only=frozenset({2})), (1, 2)) == [2]
+    assert _chosen(Choice(keep_tracks=frozenset({2})), (1, 2)) == [1]
+    assert _chosen(Choice(only_tracks=frozenset({2})), (1, 2)) == [2]
     assert _chosen(Choice(excluded=(ManualRegion(here),))) == []
     assert _chosen(Choice(excluded=(ManualRegion(there),))) == [1]
     assert _chosen(Choice(excluded=(ManualRegion(here, 1.0, None),))) == [1]

@@ -60,7 +60,7 @@ def test_what_has_no_effect_is_not_named() -> None:
     assert weakened(_resolved(mask__blocks=30, mask__look="solid"), "pixelize") == []
     held = _resolved(protect__hold_s=2.0)
     assert weakened(held, "pixelize") == []
-    assert [r.name for r in weakened(held, "protect")] == ["protect.hold_s"]
+    assert [r.name for r in weakened(held, "protect")] == ["protect.values", "protect.hold_s"]
 
 
 def test_the_notice_tells_that_somebody_was_left_by_choice() -> None:
