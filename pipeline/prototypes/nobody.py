@@ -124,13 +124,7 @@ class NobodyColours:
         convert: Conversion,
     ) -> _Track:
         person, before = _person(tracked), self._before(tracked, now_s)
-        scene = read_scene(
-            frame,
-            tracked.region.box.scaled(self._settings.scale),
-            masks,
-            convert,
-            None if before is None else before.scene,
-        )
+        scene = read_scene(frame, masks, convert, None if before is None else before.scene)
         given = self._people.get(person)
         if given is None and before is not None and not tracked.person:
             given = before.given

@@ -27,9 +27,7 @@ CASTS = ((1.0, 1.0, 1.0), (1.05, 0.99, 0.9), (0.94, 0.99, 1.05))
 LIGHT_BITS = math.log2(len(GAINS))
 TINT_BITS = math.log2(2 * len(CASTS))
 _BRIGHT = 0.7
-"""Luma of what is well lit near a face, from which on the gain is 1."""
-_NEAR = 2.2
-"""Sizes of the mask within which light is read."""
+"""Luma of what is well lit in a picture, from which on the gain is 1."""
 _WARM = 0.45
 """Octaves by which the red of what is bright lies over its blue, or under it, where light has a tint."""
 _GRAY = 0.07
@@ -65,18 +63,14 @@ DAYLIGHT = Scene(0, 0, False)
 """Where nothing can be read."""
 
 
-def read_scene(
-    frame: Frame, mask: Box, masks: Sequence[Box], convert: Conversion, before: Scene | None = None
-) -> Scene:
-    """The scene around a mask, from pixels in none of ``masks``; a light near a border of steps stays as it
-    was ``before``."""
+def read_scene(frame: Frame, masks: Sequence[Box], convert: Conversion, before: Scene | None = None) -> Scene:
+    """The scene of a frame, from pixels in none of ``masks``; a light near a border of steps stays as it was
+    ``before``. What is near to a face is its hair and its clothes, so all of the picture is read."""
     height, width = frame.planes[0].shape
     whole = _colours(frame, Box(0, 0, width, height), masks, convert)
-    near = _colours(frame, mask.scaled(_NEAR), masks, convert)
-    near = near if near.shape[1] >= _FEW else whole
     if whole.shape[1] < _FEW:
         return before or DAYLIGHT
-    luma = np.array(LUMA, np.float32) @ near
+    luma = np.array(LUMA, np.float32) @ whole
     cast, gray = _tint(whole)
     return Scene(_light(float(np.quantile(luma, 0.97)), before), cast, gray)
 

@@ -163,7 +163,7 @@ def test_light_and_tint_are_the_scenes_and_not_the_faces() -> None:
 
     def scene(inside: tuple[int, int, int], outside: tuple[int, int, int]) -> Scene:
         masks = [BOX.scaled(1.3)]
-        return read_scene(_flat(0, inside, outside), masks[0], masks, convert)
+        return read_scene(_flat(0, inside, outside), masks, convert)
 
     bright = scene((60, 90, 180), (200, 128, 128))
     assert bright == scene((230, 180, 90), (200, 128, 128))
@@ -171,4 +171,4 @@ def test_light_and_tint_are_the_scenes_and_not_the_faces() -> None:
     assert bright.cast == 0 and scene((60, 128, 128), (150, 90, 160)).cast == 1
     assert bright.gray
     everything = [Box(-10, -10, W + 10, H + 10)]
-    assert read_scene(_flat(0, (60, 90, 180)), BOX, everything, convert) == DAYLIGHT
+    assert read_scene(_flat(0, (60, 90, 180)), everything, convert) == DAYLIGHT
