@@ -3,7 +3,7 @@
 Whoever sees K different outcomes names one of N equally likely people with a chance of at most K / N,
 whatever they know and however many frames they have: each outcome points at one of them at best. So
 ``nearest`` asks one thing of a face, whether its tone is the darkest of three or not; people of either answer
-get its means in turn.
+get one of its means by lot.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def told(choosing: str) -> tuple[Told, ...]:
     return (Told("dark or not", 1.0), *SCENE)
 
 
-def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, place: int) -> Prototype:
-    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``; ``place``: how many people came before."""
+def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
+    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``."""
     prototypes = means.prototypes
     if choosing.isdecimal():
         return prototypes[int(choosing) - 1]
@@ -53,6 +53,5 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
         lit = torch.stack([scene.on(p.skin) for p in prototypes])
         darkest = len(TONES) - 1
         is_dark = prototypes[int((lit - skin).square().sum(1).argmin())].tone == darkest
-        alike = [p for p in prototypes if (p.tone == darkest) == is_dark]
-        return alike[place % len(alike)]
+        return secrets.choice([p for p in prototypes if (p.tone == darkest) == is_dark])
     return secrets.choice(prototypes)

@@ -132,7 +132,7 @@ class NobodyColours:
         if given is None:
             if skin is None and looks_at_the_face(self._choosing):
                 skin = _skin(frame, tracked.region.box, convert)
-            prototype = choose(self._choosing, self._means, skin, scene, len(self._people))
+            prototype = choose(self._choosing, self._means, skin, scene)
             number = self._means.prototypes.index(prototype) + 1
             given = Given(prototype, number, told(self._choosing), int(skin is not None), tracked.person)
         self._people[person] = given

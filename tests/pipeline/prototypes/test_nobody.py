@@ -67,12 +67,18 @@ def test_whatever_lies_under_the_mask_a_fixed_choice_paints_the_same() -> None:
     assert float(painted[0].samples.std()) > 0.02, "it has features"
 
 
-def test_the_nearest_has_two_outcomes() -> None:
-    outcomes = {
-        _masks([_flat(0, (luma, 118, 140))], [_region(1)])[0].samples.numpy().tobytes()
-        for luma in range(30, 220, 10)
-    }
-    assert len(outcomes) == 2
+def test_the_nearest_asks_whether_skin_is_dark_and_the_rest_is_by_lot() -> None:
+    def tones(luma: int) -> set[int]:
+        given = set()
+        for _ in range(12):
+            pixelizer = Pixelizer(stream_info(1), MaskConfig(), NOBODY)
+            list(pixelizer([TrackedFaces(_flat(0, (luma, 118, 140)), (_region(1),), {})]))
+            (one,) = pixelizer.colours.given
+            given.add(one.prototype.tone)
+        return given
+
+    assert tones(40) == {2}
+    assert tones(200) == {0, 1}
 
 
 def test_a_track_that_is_lost_and_found_keeps_its_mean_and_people_keep_theirs_in_other_shots() -> None:
