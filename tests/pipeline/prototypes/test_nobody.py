@@ -70,7 +70,7 @@ def test_whatever_lies_under_the_mask_a_fixed_choice_paints_the_same() -> None:
 def test_the_nearest_asks_whether_skin_is_dark_and_the_rest_is_by_lot() -> None:
     def tones(luma: int) -> set[int]:
         given = set()
-        for _ in range(12):
+        for _ in range(20):
             pixelizer = Pixelizer(stream_info(1), MaskConfig(), NOBODY)
             list(pixelizer([TrackedFaces(_flat(0, (luma, 118, 140)), (_region(1),), {})]))
             (one,) = pixelizer.colours.given
