@@ -20,7 +20,7 @@ from pipeline.types import Box, Frame
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, about right for every stream."""
-GAINS = (1.0, 0.6, 0.35)
+GAINS = (1.0, 0.78, 0.6, 0.4)
 """Of each step of light, brightest first."""
 CASTS = ((1.0, 1.0, 1.0), (1.05, 0.99, 0.9), (0.94, 0.99, 1.05))
 """Gains of red, green and blue of each step of tint: neutral, warm, cool."""
