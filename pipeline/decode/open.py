@@ -84,6 +84,8 @@ _GUARD = {
     "protocol_whitelist": "file",
     "max_streams": str(MAX_STREAMS + 1),
 }
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
+"""First bytes of PNG, JPEG, BMP and TIFF."""
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -106,6 +108,8 @@ def open_input(path: Path) -> InputContainer:
             raise InputError(
                 f"{path} is a text, such as a playlist that names other files; name a video file itself"
             ) from error
+        if head.startswith(_PICTURES) or head[8:12] == b"WEBP":
+            raise InputError(f"{path} is a picture; name a video file") from error
         if head[4:8] == b"ftyp":
             raise InputError(
                 f"{path} is an MP4 or MOV whose index is missing or damaged, as in a recording that was cut "

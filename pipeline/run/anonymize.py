@@ -169,13 +169,15 @@ class Anonymization:
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Looks through the output for faces that no mask covers, and for those that a mask shows."""
-        if self._views is None:
-            return
         begun, stages = perf_counter(), self.stages
-        looks = frozenset(() if stages.detection is None else stages.detection.count.frames)
-        run = Run(self._decoder, self.plan.choice, stages.config, self.recorder, self.masks, looks)
-        self._gate = examine(made.path, made.video, run, self._views, on_checked)
-        self.times.add_afterwards("gate", "encode", perf_counter() - begun)
+        if self._views is not None:
+            looks = frozenset(() if stages.detection is None else stages.detection.count.frames)
+            run = Run(self._decoder, self.plan.choice, stages.config, self.recorder, self.masks, looks)
+            self._gate = examine(made.path, made.video, run, self._views, on_checked)
+            self.times.add_afterwards("gate", "encode", perf_counter() - begun)
+        mask = stages.config.mask
+        if stages.job.mode == "pixelize" and mask.look != "solid" and (not self._gate or self._gate.passed):
+            warned(log, "%s", recognised(mask.blocks))
 
     def report(self, made: Made, shared: dict[str, Any]) -> AnonymizeReport:
         job, failed = self.stages.job, self._gate is not None and not self._gate.passed
@@ -262,9 +264,7 @@ class Anonymize:
     def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> Anonymization:
         job, config, info = self.job, self.settings.config, decoder.info
         plan = anonymize_plan(job, info, config)
-        if self.writes and config.mask.look != "solid" and job.mode == "pixelize":
-            warned(log, "%s", recognised(config.mask.blocks))
-        elif self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
+        if self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
             warned(
                 log,
                 "%d blocks across a face are many: faces are seen through more than %d",

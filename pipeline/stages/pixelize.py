@@ -30,7 +30,20 @@ from pipeline.stages.held_colours import HeldColours
 from pipeline.stages.lattices import Lattices
 from pipeline.stages.overlap import Overlaps
 from pipeline.stages.surroundings import from_around
-from pipeline.types import Box, Mask, Masked, Region, Shape, StreamInfo, TrackedFaces, TrackedRegion
+from pipeline.types import (
+    Box,
+    FaceRegion,
+    Mask,
+    Masked,
+    Region,
+    Shape,
+    StreamInfo,
+    TrackedFaces,
+    TrackedRegion,
+)
+
+_SURE_SCORE = 0.5
+"""0..1, of a detection, from which a track gets the face of nobody; before that it would be a ghost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,7 @@ class Pixelizer:
         self._shape = Shape.ELLIPSE if settings.shape == "ellipse" else Shape.RECTANGLE
         self._lattices = Lattices(info, settings)
         self._overlaps = Overlaps()
+        self._unsure: set[int] = set()
         self.colours: NobodyColours | HeldColours | None = None
         """None: of each frame's own cells."""
         if hold is not None and hold.values == "nobody":
@@ -64,6 +78,7 @@ class Pixelizer:
 
     def _masks(self, item: TrackedFaces) -> tuple[Mask, ...]:
         frame, regions = item.frame, item.regions
+        self._judge(item)
         boxes = [self._box(tracked) for tracked in regions]
         plain = [self._is_plain(tracked) for tracked in regions]
         if self._settings.look == "solid":
@@ -92,9 +107,20 @@ class Pixelizer:
         order = sorted(range(len(regions)), key=lambda k: (not plain[k], -ranks[owners[k]], -ranks[k]))
         return tuple(self._mask(regions[k], boxes[k], lattices[owners[k]]) for k in order)
 
+    def _judge(self, item: TrackedFaces) -> None:
+        """Which tracks may be none of a face: those that no sure detection has shown so far."""
+        for tracked in item.regions:
+            best = item.references.get(tracked.track)
+            if best is not None and best.score < _SURE_SCORE and isinstance(tracked.region, FaceRegion):
+                self._unsure.add(tracked.track)
+            elif tracked.seen and tracked.region.score >= _SURE_SCORE:
+                self._unsure.discard(tracked.track)
+
     def _is_plain(self, tracked: TrackedRegion[Region]) -> bool:
         """Whether colours of the frame are shown, and none of a face or of nobody."""
         if self.colours is None or tracked.filled:
+            return True
+        if self.colours.of_nobody and tracked.track in self._unsure:
             return True
         return tracked.track < 0 and self.colours.of_nobody
 

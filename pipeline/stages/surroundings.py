@@ -17,7 +17,9 @@ from pipeline.types import Box, Frame
 Cells = tuple[int, int]
 """rows, columns"""
 _UNKNOWN = 0.5
-"""Gray where nothing around a mask is free to be read."""
+"""Gray where masks cover the whole picture."""
+_WHOLE = (18, 32)
+"""Cells of the whole picture, for a mask whose surroundings lie under others."""
 
 
 def from_around(
@@ -29,14 +31,16 @@ def from_around(
 ) -> list[Tensor]:
     """(3, R, C) RGB for each box: every cell is the mean of the cells just outside of the box, weighted by
     the inverse square of their distance. Cells that any of ``masks`` touches or the picture does not hold do
-    not count."""
+    not count; where none is left, the cells of the whole picture do."""
     if not boxes:
         return []
     wider = [_wider(box, n) for box, n in zip(boxes, cells, strict=True)]
     measured = measure(frame, wider, [(rows + 2, columns + 2) for rows, columns in cells], convert)
-    return [
-        _filled(one, box, n, _others(masks, box)) for one, box, n in zip(measured, wider, cells, strict=True)
-    ]
+    filled = []
+    for one, box, n in zip(measured, wider, cells, strict=True):
+        lattice = _filled(one, box, n, _others(masks, box))
+        filled.append(_from_afar(frame, box, n, masks, convert) if lattice is None else lattice)
+    return filled
 
 
 def _wider(box: Box, cells: Cells) -> Box:
@@ -50,7 +54,27 @@ def _others(masks: Sequence[Box], wider: Box) -> list[Box]:
     return [m for m in masks if m.x0 < wider.x1 and m.x1 > wider.x0 and m.y0 < wider.y1 and m.y1 > wider.y0]
 
 
-def _filled(measured: Measured, wider: Box, cells: Cells, masks: Sequence[Box]) -> Tensor:
+def _from_afar(frame: Frame, box: Box, cells: Cells, masks: Sequence[Box], convert: Conversion) -> Tensor:
+    """One colour: of the picture's cells in no mask, the nearer the more."""
+    height, width = frame.planes[0].shape
+    (measured,) = measure(frame, [Box(0, 0, width, height)], [_WHOLE], convert)
+    ys, xs = np.linspace(0, height, _WHOLE[0] + 1), np.linspace(0, width, _WHOLE[1] + 1)
+    free = np.ones(_WHOLE, bool)
+    for mask in masks:
+        free &= ~(
+            ((ys[:-1] < mask.y1) & (ys[1:] > mask.y0))[:, None] & (xs[:-1] < mask.x1) & (xs[1:] > mask.x0)
+        )
+    if not free.any():
+        return torch.full((3, *cells), _UNKNOWN)
+    x, y = box.centre
+    down, across = (ys[:-1] + ys[1:]) / 2 - y, (xs[:-1] + xs[1:]) / 2 - x
+    weights = torch.from_numpy(free / np.maximum(down[:, None] ** 2 + across**2, 1.0)).float()
+    colour = (measured.samples * (weights / weights.sum())).sum((1, 2))
+    return colour.view(3, 1, 1).expand(3, *cells).contiguous()
+
+
+def _filled(measured: Measured, wider: Box, cells: Cells, masks: Sequence[Box]) -> Tensor | None:
+    """None: nothing around is free."""
     rows, columns = cells
     ys = np.linspace(wider.y0, wider.y1, rows + 3)
     xs = np.linspace(wider.x0, wider.x1, columns + 3)
@@ -62,7 +86,7 @@ def _filled(measured: Measured, wider: Box, cells: Cells, masks: Sequence[Box]) 
         across = (xs[:-1] < mask.x1 - 1e-3) & (xs[1:] > mask.x0 + 1e-3)
         free &= ~(down[:, None] & across)
     if not free.any():
-        return torch.full((3, rows, columns), _UNKNOWN)
+        return None
     weights = _weights(cells)[:, free.ravel()]
     weights = weights / weights.sum(1, keepdims=True)
     ring = measured.samples.flatten(1)[:, torch.from_numpy(free.ravel())]

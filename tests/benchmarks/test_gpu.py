@@ -215,7 +215,7 @@ case "$2" in *2.mp4) exit 1;; esac
     ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False)
     lines = [line.split(" ", 3) for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(line[-1] for line in lines) == [f"archive/clip {i}.mp4" for i in range(6)]
-    assert {tuple(line[:2]) for line in lines} == {("run", "--device")}
+    assert {tuple(line[:2]) for line in lines} == {("reconstruct", "--device")}
     assert {line[2] for line in lines} == {"cuda:0", "cuda:1"}
     assert ended.returncode == 123
 

@@ -188,15 +188,15 @@ def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("missing.mp4",),
-        (".",),
-        ("in.mp4", "-o", "there.mp4"),
-        ("in.mp4", "-o", "in.mp4", "-y"),
-        ("in.mp4", "-o", "no/out.mp4"),
-        ("in.mp4", "--mode", "blur"),
-        ("in.mp4", "--start", "soon"),
-        ("in.mp4", "--end", "1", "--start", "2"),
-        ("in.mp4", "--mode", "pixelize", "--net", "idn"),
+        ("pixelize", "missing.mp4"),
+        ("reconstruct", "."),
+        ("pixelize", "in.mp4", "-o", "there.mp4"),
+        ("protect", "in.mp4", "-o", "in.mp4", "-y"),
+        ("reconstruct", "in.mp4", "-o", "no/out.mp4"),
+        ("run", "in.mp4", "--mode", "blur"),
+        ("pixelize", "in.mp4", "--start", "soon"),
+        ("pixelize", "in.mp4", "--end", "1", "--start", "2"),
+        ("run", "in.mp4", "--mode", "pixelize", "--net", "idn"),
     ],
 )
 def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_imported(
@@ -206,7 +206,7 @@ def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_im
         (tmp_path / name).write_text("footage")
     program = (
         "import sys; from vidpipe.cli.main import Interrupts, run_command\n"
-        "code = run_command(['run', *sys.argv[1:]], Interrupts())\n"
+        "code = run_command(sys.argv[1:], Interrupts())\n"
         "print(code, *{name.partition('.')[0] for name in sys.modules})"
     )
     command = [sys.executable, "-c", program, *arguments]

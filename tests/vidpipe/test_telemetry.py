@@ -69,7 +69,7 @@ def test_no_command_asks_a_host_runs_a_foreign_program_or_keeps_a_file_elsewhere
     run = ["run", str(clip), "--no-progress", "--preset", "ultrafast"]
     commands = [
         ["export", str(tiny), "--to", "openvino", "-o", str(out / "net.xml")],
-        [*run, "-o", str(out / "a.mp4"), "--net", str(tiny)],
+        [*run, "-o", str(out / "a.mp4"), "--mode", "reconstruct", "--net", str(tiny)],
         [*run, "-o", str(out / "b.mp4"), "--mode", "pixelize"],
         [*run, "-o", str(out / "c.mp4"), "--mode", "protect"],
         ["train", "idn", "--faces", str(faces), "-o", str(out / "run"), "--steps", "1", "--batch", "1", "-q"],

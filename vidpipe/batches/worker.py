@@ -162,5 +162,4 @@ def prepare(threads: int) -> None:
 
     torch.set_num_threads(1)  # the stages' operations are small
     cv2.setNumThreads(threads)
-    import pipeline.run.anonymize
-    import pipeline.run.reconstruct  # noqa: F401
+    from pipeline.run import anonymize, reconstruct  # noqa: F401

@@ -17,7 +17,7 @@ from pipeline.prototypes.prototype import SHIPPED, TONES, load, shipped
 from pipeline.prototypes.scene import DAYLIGHT, Scene, read_scene
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.stages.surroundings import from_around
-from pipeline.types import Box, FaceRegion, Frame, Mask, TrackedFaces, TrackedRegion
+from pipeline.types import Box, FaceRegion, Frame, Mask, Reference, TrackedFaces, TrackedRegion
 from tests.support.faces_scene import COLOUR, face, noise_frame, stream_info
 from tests.support.faces_scene import HEIGHT as H
 from tests.support.faces_scene import WIDTH as W
@@ -109,6 +109,26 @@ def test_where_a_face_was_not_seen_what_is_around_is_shown_and_nothing_of_what_i
         assert (one.samples - wanted.view(3, 1, 1)).abs().max() < 1e-5
     (seen,) = _masks([_flat(0, (70, 120, 140), around)], [_region(1)], ProtectConfig(nobody="1"))
     assert seen.samples.std() > 0.02
+
+
+def test_a_track_that_may_be_no_face_gets_none_until_it_is_seen_for_sure() -> None:
+    weak = replace(_region(1), region=FaceRegion(BOX, 0.3))
+    frames = [_flat(i, (70, 120, 140), (180, 120, 135)) for i in range(3)]
+    items = [
+        TrackedFaces(frames[0], (weak,), {1: Reference(frames[0], BOX, 0.3)}),
+        TrackedFaces(frames[1], (weak,), {}),
+        TrackedFaces(frames[2], (_region(1),), {}),
+    ]
+    masks = [masked.masks[0] for masked in Pixelizer(stream_info(3), MaskConfig(), NOBODY)(items)]
+    assert [float(mask.samples.std((1, 2)).max()) > 0.02 for mask in masks] == [False, False, True]
+
+
+def test_a_mask_whose_surroundings_are_covered_shows_what_is_further_away() -> None:
+    convert = conversion("yuv420p", COLOUR, W, H)
+    frame = _flat(0, (220, 90, 90), (60, 128, 128))
+    (shown,) = from_around(frame, [BOX], [(5, 4)], [BOX.scaled(3)], convert)
+    wanted = convert.samples_to_rgb(torch.tensor([60.0, 128.0, 128.0]))
+    assert (shown - wanted.view(3, 1, 1)).abs().max() < 1e-5
 
 
 def test_what_is_filled_tells_nothing_of_faces_beside_it_or_at_the_border_of_the_picture() -> None:
