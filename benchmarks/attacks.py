@@ -59,20 +59,12 @@ class Row:
     tracebacks: int = 0
     half_outputs: int = 0
     requests: int = 0
-    bytes_leaked: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> int:
         """What must be 0."""
-        return (
-            self.hangs
-            + self.crashes
-            + self.tracebacks
-            + self.half_outputs
-            + self.requests
-            + self.bytes_leaked
-        )
+        return self.hangs + self.crashes + self.tracebacks + self.half_outputs + self.requests
 
     def note(self, name: str, what: str) -> None:
         if len(self.examples) < 5:
