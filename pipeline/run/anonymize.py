@@ -264,7 +264,8 @@ class Anonymize:
     def open(self, stack: ExitStack, decoder: Decoder, device: torch.device) -> Anonymization:
         job, config, info = self.job, self.settings.config, decoder.info
         plan = anonymize_plan(job, info, config)
-        if self.writes and config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS:
+        many = config.mask.look != "solid" and config.mask.blocks > MANY_BLOCKS
+        if self.writes and many and job.mode == "protect":  # of a pixelized file more is said at its end
             warned(
                 log,
                 "%d blocks across a face are many: faces are seen through more than %d",
