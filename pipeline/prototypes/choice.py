@@ -50,8 +50,9 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
     if choosing.isdecimal():
         return prototypes[int(choosing) - 1]
     if looks_at_the_face(choosing) and skin is not None:
-        lit = torch.stack([scene.on(p.skin) for p in prototypes])
+        # Light multiplies colours, so ratios are compared: a pale face in a dim corner is not a dark one.
+        lit = torch.stack([scene.on(p.skin) for p in prototypes]).clamp(1 / 255).log()
         darkest = len(TONES) - 1
-        is_dark = prototypes[int((lit - skin).square().sum(1).argmin())].tone == darkest
+        is_dark = prototypes[int((lit - skin.clamp(1 / 255).log()).square().sum(1).argmin())].tone == darkest
         return secrets.choice([p for p in prototypes if (p.tone == darkest) == is_dark])
     return secrets.choice(prototypes)
