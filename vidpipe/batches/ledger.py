@@ -143,6 +143,8 @@ def entries(folder: Path) -> Iterator[Entry]:
     if not path.is_file():
         raise OutputError(f"{folder} holds no {NAME}: no batch has written there")
     with contextlib.closing(_opened(path, read_only=True)) as database:
+        if not database.execute("PRAGMA user_version").fetchone()[0]:
+            return  # a batch is making it at this moment
         yield from map(_entry, database.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY source"))
 
 
@@ -167,9 +169,7 @@ def _opened(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         if not read_only:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
-            database.executescript(_TABLES)
-            database.execute(f"PRAGMA user_version = {_SCHEMA}")
-            database.commit()
+            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")
     except sqlite3.Error as error:
         raise OutputError(f"{path} cannot be used as a ledger: {error}") from error
     return database

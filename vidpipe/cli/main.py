@@ -34,11 +34,14 @@ class Interrupts:
     memory is what makes the run stop, and end with the right code, all the same. The second signal changes
     nothing (``timeout`` sends two): one that broke into the closing would leave a thread in a library's C++
     code, and the process would abort. The third, `GRACE_S` or more after the first, ends the process at once,
-    also where a library hangs, after unfinished files are removed.
+    also where a library hangs, after unfinished files are removed. Signals that come together, within
+    `TOGETHER_S` or while a library let no thread run, count as one.
     """
 
     GRACE_S = 2.0
     """For an orderly end, before a third signal counts."""
+    TOGETHER_S = 0.3
+    """Between the first and the last of signals that count as one."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -71,17 +74,23 @@ class Interrupts:
             _thread.start_new_thread(self._count, (reader,))
 
     def _count(self, reader: int) -> None:
+        import contextlib
         from time import monotonic
 
-        first_s, count = 0.0, 0
-        while number := os.read(reader, 1):
-            if number[0] not in _SIGNALS:  # of other handlers
+        counted_s: list[float] = []
+        while numbers := os.read(reader, 4096):
+            ours = [number for number in numbers if number in _SIGNALS]
+            now_s = monotonic()
+            if not ours or (counted_s and now_s - counted_s[-1] < self.TOGETHER_S):
                 continue
-            first_s, count = first_s or monotonic(), count + 1
-            if count >= _IMPATIENT and monotonic() - first_s >= self.GRACE_S:
+            counted_s.append(now_s)
+            if len(counted_s) >= _IMPATIENT and now_s - counted_s[0] >= self.GRACE_S:
                 done = self._decided and not leftovers.pending()
                 leftovers.abandon()
-                os._exit(0 if done else 128 + number[0])
+                if not done:
+                    with contextlib.suppress(OSError):
+                        os.write(2, b"vidpipe: interrupted, ended at once\n")
+                os._exit(0 if done else 128 + ours[-1])
 
     def decide(self) -> None:
         """From now on no signal stops the run: what it has written stays, and its exit code says so."""
