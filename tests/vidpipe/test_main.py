@@ -280,11 +280,11 @@ def test_signals_that_come_together_count_as_one(monkeypatch: pytest.MonkeyPatch
 def _count(monkeypatch: pytest.MonkeyPatch, reads: list[tuple[float, int]]) -> str:
     """Of signals (time in s at which they are read, how many): what becomes of the process."""
 
-    class Ended(Exception):
+    class EndedError(Exception):
         pass
 
     def end(code: int) -> None:
-        raise Ended(code)
+        raise EndedError(code)
 
     times, numbers = (
         iter([time_s for time_s, _ in reads]),
@@ -297,7 +297,7 @@ def _count(monkeypatch: pytest.MonkeyPatch, reads: list[tuple[float, int]]) -> s
         patch.setattr(os, "_exit", end)
         try:
             Interrupts()._count(-1)
-        except Ended:
+        except EndedError:
             return "ended"
     return "goes on"
 
