@@ -26,13 +26,17 @@ class Progress:
     inputs: int
     """In all."""
     running: Mapping[str, tuple[int, int]]
-    """(frames done, frames in all) by file; on a Ray cluster none."""
+    """(frames done, frames in all) by file."""
 
 
 BEFORE = "done before"
 """The reason of a result whose output an earlier batch has made."""
 _WAIT_S = 0.2
 """Between two looks at the workers."""
+_BACK_OFF_S = 1.0
+"""After which a file is tried again whose worker died; each further time it is twice as long."""
+_ASKED_AT_ONCE = 500
+"""Inputs that the ledger is asked for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +127,27 @@ class _Batch:
         self._under_way: dict[str, Entry] = {}
         self._growing: deque[Item] = deque()
         """Put off until they have stopped growing."""
+        self._again: deque[tuple[float, Item]] = deque()
+        """When files are due again whose worker died, by the monotonic clock."""
 
     def results(self, pool: Pool, on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         plan = self._plan
         found = list(collect(plan.inputs, plan.out, plan.mode, plan.pattern))
-        waiting = iter(found)
+        waiting = self._with_entries(found)
         running: dict[str, tuple[int, int]] = {}
-        again: deque[Item] = deque()
-        drained = False
         while True:
-            while len(self._under_way) < pool.workers and not drained:
-                item = again.popleft() if again else next(waiting, None)
-                if item is None:
-                    item = self._next_grown()
-                if item is None:
-                    drained = not self._growing
+            while len(self._under_way) < pool.workers:
+                due = next(waiting, None) or self._next_put_off()
+                if due is None:
                     break
-                result = self._begin(item, pool)
+                result = self._begin(*due, pool)
                 if result is not None:
                     yield result
-            if not self._under_way and drained and not again:
+            if not self._under_way and not self._growing and not self._again:
                 return
             for outcome in pool.ended(_WAIT_S) if self._under_way else _pause():
                 running.pop(outcome.source, None)
-                repeat, result = self._end(outcome)
-                if repeat is not None:
-                    again.append(repeat)
-                    drained = False
+                result = self._end(outcome)
                 if result is not None:
                     yield result
             for source, done, total in pool.progress():
@@ -157,20 +155,29 @@ class _Batch:
                     running[source] = (done, total)
             on_progress(Progress(len(found), running))
 
-    def _next_grown(self) -> Item | None:
-        """One of the files that were put off, once it is still."""
+    def _with_entries(self, found: Sequence[Item | Refused]) -> Iterator[tuple[Item | Refused, Entry | None]]:
+        """Each with what the ledger says of it, which is asked for many at a time."""
+        for begin in range(0, len(found), _ASKED_AT_ONCE):
+            items = found[begin : begin + _ASKED_AT_ONCE]
+            known = self._ledger.entries([item.source for item in items])
+            yield from ((item, known.get(item.source)) for item in items)
+
+    def _next_put_off(self) -> tuple[Item, Entry | None] | None:
+        """A file whose worker died, after a pause; or one that grew, once it is still."""
+        if self._again and self._again[0][0] <= time.monotonic():
+            _, item = self._again.popleft()
+            return item, self._ledger.entry(item.source)
         for _ in range(len(self._growing)):
             item = self._growing.popleft()
             if not _grows(item.source):
-                return item
+                return item, self._ledger.entry(item.source)
             self._growing.append(item)
         return None
 
-    def _begin(self, item: Item | Refused, pool: Pool) -> Result | None:
+    def _begin(self, item: Item | Refused, earlier: Entry | None, pool: Pool) -> Result | None:
         """Hands a file to a worker, or says why not. None: it is under way, or put off."""
         if isinstance(item, Refused):
             return self._written(item.source, "", State.SKIPPED, item.reason)
-        earlier = self._ledger.entry(item.source)
         try:
             seen = None if is_remote(item.source) else Seen.of(item.source)
             if seen is not None and seen.is_fresh():
@@ -218,19 +225,21 @@ class _Batch:
         """Whether an output is where it was put. Of one in an object store the ledger is believed."""
         return self._plan.upload is not None or os.path.exists(entry.target)  # noqa: PTH110  speed
 
-    def _end(self, outcome: Outcome) -> tuple[Item | None, Result | None]:
-        """What is tried again, and what has ended."""
+    def _end(self, outcome: Outcome) -> Result | None:
+        """None: it is tried again, after a pause."""
         entry = self._under_way.pop(outcome.source)
         target = entry.target
         if outcome.ok and entry.seen is not None and _differs(outcome.source, entry.seen):
             outcome = replace(outcome, ok=False, reason="the input changed while it was read")
         if not outcome.ok and outcome.reason.startswith(DIED) and entry.attempts < self._plan.attempts:
-            return Item(outcome.source, target), None
+            due_s = time.monotonic() + _BACK_OFF_S * 2 ** (entry.attempts - 1)
+            self._again.append((due_s, Item(outcome.source, target)))
+            return None
         state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
         self._ledger.put(
             replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, seconds=outcome.seconds)
         )
-        return None, Result(
+        return Result(
             outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
         )
 

@@ -15,7 +15,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -124,6 +124,14 @@ class Ledger:
         ).fetchone()
         return None if row is None else _entry(row)
 
+    def entries(self, sources: Sequence[str]) -> dict[str, Entry]:
+        """Of some inputs, thousands at most, those that are known."""
+        rows = self._database.execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE source IN ({', '.join('?' * len(sources))})",
+            [_bytes(source) for source in sources],
+        )
+        return {entry.source: entry for entry in map(_entry, rows)}
+
     def put(self, entry: Entry) -> None:
         """Writes an entry so that it outlasts a power cut."""
         self.put_all([entry])
@@ -155,6 +163,7 @@ def content_hash(path: str) -> str:
 
 
 _COLUMNS = "source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds"
+_STATES = {state.value: state for state in State}
 _Row = tuple[bytes, bytes, int | None, int | None, str | None, str, str, str, int, int, float]
 
 
@@ -200,5 +209,5 @@ def _entry(row: _Row) -> Entry:
     seen = None if size is None or mtime_ns is None else Seen(size, mtime_ns)
     return Entry(
         *(os.fsdecode(source), os.fsdecode(target), seen, content, recipe),
-        *(State(state), reason, attempts, frames, seconds),
+        *(_STATES[state], reason, attempts, frames, seconds),
     )

@@ -27,8 +27,10 @@ DIED = "the worker died"
 class Pool(Protocol):
     """Runs tasks."""
 
-    workers: int
-    """Tasks at a time."""
+    @property
+    def workers(self) -> int:
+        """Tasks at a time."""
+        ...
 
     def submit(self, task: Task) -> None:
         """Only while fewer than ``workers`` tasks are under way."""

@@ -9,8 +9,10 @@ store).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 from pipeline.errors import MissingError, UsageError
@@ -19,11 +21,25 @@ from vidpipe.batches.worker import Outcome, Task, do, prepare
 
 _RETRIES = 3
 """By Ray, of a task whose node or worker was lost."""
+_MEMORY = 2 << 30
+"""Bytes that a task is given room for."""
+_TELL_S = 2.0
+"""Between two words of a task on its progress."""
+_LOOK_S = 5.0
+"""Between two looks at the size of the cluster."""
 
 
-def _work(task: Task, threads: int) -> Outcome:
+def _work(task: Task, threads: int, progress: Any) -> Outcome:
     prepare(threads)
-    return do(task, lambda source, done, total: None)
+    told_s = 0.0
+
+    def told(*word: Any) -> None:
+        nonlocal told_s
+        if (now_s := monotonic()) - told_s >= _TELL_S:
+            told_s = now_s
+            progress.actor.put_nowait.remote(word)  # nobody waits for it
+
+    return do(task, told)
 
 
 class RayPool:
@@ -34,33 +50,52 @@ class RayPool:
 
     def __init__(self, address: str | None, cpus: int, gpus: float, workers: int | None = None) -> None:
         """``cpus`` and ``gpus``: of one task. ``workers``: tasks at a time; None: what the cluster has room
-        for."""
+        for, also when it grows or shrinks."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
+            import ray.util.queue
         except ImportError as error:
-            raise MissingError("--engine ray: Ray is not installed; pip install 'vidpipe[ray]'") from error
+            raise MissingError("--on ray: Ray is not installed; pip install 'vidpipe[ray]'") from error
         try:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(f"--ray-address {address}: {' '.join(str(error).split())}") from error
         self._ray: Any = ray
-        have = ray.cluster_resources()
-        room = int(have.get("CPU", 1) // cpus)
-        if gpus:
-            room = min(room, int(have.get("GPU", 0) / gpus))
-        self.workers = workers or max(room, 1)
+        self._needs = {"CPU": float(cpus), "GPU": gpus, "memory": float(_MEMORY)}
+        self._asked = workers
+        self._room, self._looked_s = 0, 0.0
+        self._progress: Any = ray.util.queue.Queue(actor_options={"num_cpus": 0})
         self._work = ray.remote(
-            num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES, scheduling_strategy="SPREAD"
+            num_cpus=cpus, num_gpus=gpus, memory=_MEMORY, max_retries=_RETRIES, scheduling_strategy="SPREAD"
         )(_work)
         self._threads = cpus
         self._under_way: dict[Any, Task] = {}
 
+    @property
+    def workers(self) -> int:
+        """Tasks at a time."""
+        if self._asked is not None:
+            return self._asked
+        if not self._room or monotonic() - self._looked_s > _LOOK_S:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._room = max(sum(map(self._room_on, nodes)), 1)
+            self._looked_s = monotonic()
+        return self._room
+
+    def _room_on(self, node: dict[str, float]) -> int:
+        """Tasks that run on one node at a time."""
+        return min(int(node.get(name, 0) / amount) for name, amount in self._needs.items() if amount)
+
     def submit(self, task: Task) -> None:
-        self._under_way[self._work.remote(task, self._threads)] = task
+        self._under_way[self._work.remote(task, self._threads, self._progress)] = task
 
     def ended(self, patience_s: float) -> list[Outcome]:
-        done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=patience_s)
+        done, rest = self._ray.wait(list(self._under_way), num_returns=1, timeout=patience_s)
+        if done and rest:
+            done += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         outcomes = []
         for reference in done:
             task = self._under_way.pop(reference)
@@ -76,8 +111,9 @@ class RayPool:
         return outcomes
 
     def progress(self) -> Iterator[tuple[str, int, int]]:
-        """None: Ray's tasks tell of their end alone."""
-        return iter(())
+        with contextlib.suppress(self._ray.exceptions.RayError):  # the node of the queue was lost
+            if count := self._progress.qsize():
+                yield from self._progress.get_nowait_batch(count)
 
     def close(self) -> None:
         for reference in self._under_way:
