@@ -7,6 +7,7 @@ CUDA graph that a call replays. Our own networks carry metadata and are opened w
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from pipeline import cuda
 from pipeline.engines.batching import first_call_alone
+from pipeline.engines.compiled import compiled
 from pipeline.engines.onnx_graph import Graph
 from pipeline.flow import cores
 
@@ -63,32 +65,25 @@ def compile_on_cpu(
     """
     calls = calls_at_a_time(shape, threads)
     if library == "openvino" or (library == "auto" and find_spec("openvino") is not None):
-        return _OpenVino(model, shape, calls, threads)
+        return _OpenVino(model, shape, calls, threads or cores())
     return _OnnxRuntime(model, calls, threads)
 
 
 class _OpenVino:
-    def __init__(self, model: bytes, shape: tuple[int, int], calls: int, threads: int | None) -> None:
+    def __init__(self, model: bytes, shape: tuple[int, int], calls: int, threads: int) -> None:
         import openvino as ov  # noqa: PLC0415  heavy, maybe not installed
-        from openvino.preprocess import PrePostProcessor  # noqa: PLC0415
 
         core = ov.Core()
         bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "NUM_STREAMS": calls,
-            "INFERENCE_NUM_THREADS": threads or cores(),
+            "INFERENCE_NUM_THREADS": threads,
         }
-        graph = core.read_model(model, b"")
-        graph.reshape({graph.input(0).any_name: [1, 3, *shape]})
-        # Bytes become numbers inside: a sixth of the time of a large picture, and the same numbers.
-        wrap = PrePostProcessor(graph)
-        wrap.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-        wrap.input().model().set_layout(ov.Layout("NCHW"))
-        graph = wrap.build()
-        self._compiled = core.compile_model(graph, "CPU", config)
+        key = (hashlib.sha256(model).digest(), shape, *config.values())
+        self._compiled = compiled(self, key, lambda: _compile(core, model, shape, config))
         self._requests = threading.local()
-        self._outputs = len(graph.outputs)
+        self._outputs = len(self._compiled.outputs)
         self.calls = calls
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
@@ -103,6 +98,19 @@ class _OpenVino:
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
         return self._requests.own
+
+
+def _compile(core: Any, model: bytes, shape: tuple[int, int], config: dict[str, str | int]) -> Any:
+    import openvino as ov  # noqa: PLC0415
+    from openvino.preprocess import PrePostProcessor  # noqa: PLC0415
+
+    graph = core.read_model(model, b"")
+    graph.reshape({graph.input(0).any_name: [1, 3, *shape]})
+    # Bytes become numbers inside: a sixth of the time of a large picture, and the same numbers.
+    wrap = PrePostProcessor(graph)
+    wrap.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    wrap.input().model().set_layout(ov.Layout("NCHW"))
+    return core.compile_model(wrap.build(), "CPU", config)
 
 
 class _OnnxRuntime:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.engines import EngineSpec
 from pipeline.engines.batching import first_call_alone, in_parts
+from pipeline.engines.compiled import compiled
 from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
 from pipeline.errors import InputError
 
@@ -53,6 +54,8 @@ class OpenVinoEngine:
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
         self.calls = calls
+        status = path.stat()
+        self._file = (path.resolve(), status.st_ino, status.st_mtime_ns, status.st_size)
         self._compiled: dict[int, ov.CompiledModel] = {}
         self._compiling = threading.Lock()
         self._requests = threading.local()
@@ -94,9 +97,13 @@ class OpenVinoEngine:
             if size not in self._compiled:
                 which = self.name, self.spec.net, self.spec.version, size
                 log.debug("%s: compiling %s %s for batches of %d", *which)
-                self._model.reshape({n: list(s) for n, s in input_shapes(self.spec, size).items()})
-                self._compiled[size] = self._core.compile_model(self._model, "CPU", self._config)
+                key = (self._file, size, *sorted(self._config.items()))
+                self._compiled[size] = compiled(self, key, lambda: self._compile(size))
             return self._compiled[size]
+
+    def _compile(self, size: int) -> ov.CompiledModel:
+        self._model.reshape({n: list(s) for n, s in input_shapes(self.spec, size).items()})
+        return self._core.compile_model(self._model, "CPU", self._config)
 
 
 def _read(core: ov.Core, path: Path) -> ov.Model:

@@ -6,6 +6,7 @@ On training clips, scaled to a face of n px, it finds (score 0.2 and more): n = 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -79,6 +80,7 @@ def decoded(
     return sorted(faces, key=lambda face: -face.score)
 
 
+@cache
 def network() -> bytes:
     """The ONNX file, of any size. Raises MissingError."""
     model = onnx.load_from_string(shipped("centerface.onnx"))

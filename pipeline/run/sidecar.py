@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -155,9 +155,17 @@ def versions() -> dict[str, str]:
     """Of Python and the libraries that are installed."""
     installed = {"python": platform.python_version()}
     for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):  # openvino is not made for every processor
-            installed[name] = metadata.version(name)
+        if (version := _version(name)) is not None:  # openvino is not made for every processor
+            installed[name] = version
     return installed
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def setting_records(settings: Resolved) -> list[SettingRecord]:

@@ -35,7 +35,7 @@ def batch(
     engine: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
     limits: Limits | None = None,
-    attempts: int = 2,
+    attempts: int = 3,
     retry_failed: bool = False,
     overwrite: bool = False,
     upload: str | None = None,

@@ -86,7 +86,7 @@ class Plan:
     config: Path | None = None
     pattern: str = PATTERN
     limits: Limits = field(default_factory=Limits)
-    attempts: int = 2
+    attempts: int = 3
     """For a file whose worker dies; a file that cannot be done is not tried again by itself."""
     retry_failed: bool = False
     overwrite: bool = False

@@ -1,9 +1,9 @@
 """Tasks on a Ray cluster: one remote function per file, with the resources that it needs.
 
-Ray places the tasks, starts them anew where a node is lost, and limits what runs; the driver hands it no more
-than the cluster can run at a time, so that a million files wait in the ledger's process and not in Ray's
-memory. Inputs and outputs must be visible under the same names on all nodes (a shared folder or an object
-store).
+Ray places the tasks and limits what runs; the driver hands it no more than the cluster can run at a time, so
+that a million files wait in the ledger's process and not in Ray's memory. A task whose node was lost is
+begun anew by the driver, which knows that what stands under the output's name is its own. Inputs and outputs
+must be visible under the same names on all nodes (a shared folder or an object store).
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pipeline.errors import MissingError, UsageError
 from vidpipe.batches.pool import DIED
 from vidpipe.batches.worker import Outcome, Task, do, prepare
 
-_RETRIES = 3
-"""By Ray, of a task whose node or worker was lost."""
 _MEMORY = 2 << 30
 """Bytes that a task is given room for."""
 _TELL_S = 2.0
@@ -69,7 +67,7 @@ class RayPool:
         self._room, self._looked_s = 0, 0.0
         self._progress: Any = ray.util.queue.Queue(actor_options={"num_cpus": 0})
         self._work = ray.remote(
-            num_cpus=cpus, num_gpus=gpus, memory=_MEMORY, max_retries=_RETRIES, scheduling_strategy="SPREAD"
+            num_cpus=cpus, num_gpus=gpus, memory=_MEMORY, max_retries=0, scheduling_strategy="SPREAD"
         )(_work)
         self._threads = cpus
         self._under_way: dict[Any, Task] = {}
@@ -106,7 +104,7 @@ class RayPool:
                 reason = f"a fault of vidpipe, please report it: {type(error.cause).__name__}: {text}"
                 outcomes.append(Outcome(task.source, False, reason, exit_code=1))
             except self._ray.exceptions.RayError as error:
-                reason = f"{DIED} {_RETRIES + 1} times: {' '.join(str(error).split())[:200]}"
+                reason = f"{DIED}: {' '.join(str(error).split())[:200]}"
                 outcomes.append(Outcome(task.source, False, reason, exit_code=1))
         return outcomes
 
