@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from pipeline.errors import MissingError
 
 _GIB = 1 << 30
+_asked: ContextVar[int | None] = ContextVar("_asked", default=None)
 _GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Limits of a container, in both versions of control groups."""
 
@@ -19,8 +21,29 @@ def memory_bytes() -> int | None:
     return min(_limits(), default=None)
 
 
+class OverLimitError(MissingError):
+    """More memory would be taken than ``at_most`` allows."""
+
+
+@contextlib.contextmanager
+def at_most(limit_bytes: int | None) -> Iterator[None]:
+    """Until it ends, ``require`` refuses what takes more; None: what the machine has."""
+    token = _asked.set(limit_bytes)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 def require(needed_bytes: int, what: str) -> None:
-    """Raises MissingError, with the figures, where ``what`` takes more memory than there is."""
+    """Raises MissingError, with the figures, where ``what`` takes more memory than there is, and
+    OverLimitError where it takes more than ``at_most`` allows."""
+    asked = _asked.get()
+    if asked is not None and needed_bytes > asked:
+        raise OverLimitError(
+            f"{what} takes about {needed_bytes / _GIB:.1f} GiB of memory, more than the limit of "
+            f"{asked / _GIB:.1f} GiB"
+        )
     there = memory_bytes()
     if there is not None and needed_bytes > there:
         raise MissingError(

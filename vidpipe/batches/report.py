@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pipeline.encode.atomic_file import output_error
 from pipeline.errors import InputError
 from pipeline.text import printable
-from vidpipe.batches.driver import Result, Totals
+from vidpipe.batches.driver import BEFORE, Result, Totals
 from vidpipe.batches.ledger import State
 
 NAME = "vidpipe-batch.html"
@@ -74,7 +74,7 @@ def page(batch: Finished) -> str:
     totals, results = batch.totals, batch.results
     failed = [r for r in results if r.state is State.FAILED]
     skipped = [r for r in results if r.state is State.SKIPPED]
-    new = [r for r in results if r.state is State.DONE and r.report]
+    new = [r for r in results if r.state is State.DONE and r.reason != BEFORE]
     frames = sum(r.frames for r in new)
     speed = f"{frames / batch.seconds:.1f} frames/s with {batch.workers} workers" if batch.seconds else ""
     parts = [

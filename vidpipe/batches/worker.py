@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from pipeline.errors import VidpipeError
+from pipeline.machine import OverLimitError, at_most
 
 Told = Callable[[str, int, int], None]
 """(source, frames done, frames in all)"""
@@ -23,6 +25,8 @@ class Limits:
     pixels: int | None = None
     """width times height"""
     duration_s: float | None = None
+    memory_bytes: int | None = None
+    """That a run may take, by its own estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ def do(task: Task, told: Told) -> Outcome:
         report = _do_remote(task, told) if is_remote(task) else _do_local(task, told)
     except _BeyondLimitError as error:
         return Outcome(task.source, ok=False, reason=str(error), exit_code=1, by_rule=True)
+    except OverLimitError as error:
+        return Outcome(task.source, ok=False, reason=str(error), exit_code=5, by_rule=True)
     except VidpipeError as error:
         text = " ".join(str(error).split())
         return Outcome(task.source, False, text, error.exit_code, seconds=perf_counter() - started)
@@ -83,7 +89,8 @@ def is_remote(task: Task) -> bool:
 
 def _do_local(task: Task, told: Told) -> Any:
     _check_limits(task)
-    return _run(task, told)
+    with at_most(task.limits.memory_bytes):
+        return _run(task, told)
 
 
 def _do_remote(task: Task, told: Told) -> Any:
@@ -155,7 +162,9 @@ def _run(task: Task, told: Told) -> Any:
 
 
 def prepare(threads: int) -> None:
-    """Once a worker: its threads, and the libraries, so that no file waits for them."""
+    """Once a worker: its threads, and the libraries, so that no file waits for them. Warnings are in the
+    sidecars; a worker has no terminal of its own."""
+    logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import cv2
     import torch

@@ -4,8 +4,9 @@ done."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -70,6 +71,9 @@ MaxPixels = Annotated[
 MaxDuration = Annotated[
     float | None, typer.Option(min=0, help="Skip files that are longer, seconds.", show_default=False)
 ]
+MaxMemory = Annotated[
+    float | None, typer.Option(min=0, help="Skip files that take more memory, GiB.", show_default=False)
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try files again that failed before.")]
 Upload = Annotated[
     str | None,
@@ -94,6 +98,7 @@ class _OwnFlags:
     ray_address: RayAddress = None
     max_pixels: MaxPixels = None
     max_duration: MaxDuration = None
+    max_memory: MaxMemory = None
     retry_failed: RetryFailed = False
     upload: Upload = None
     dry_run: DryRun = False
@@ -161,6 +166,7 @@ def _plan(flags: Any) -> Plan:
             if name not in taken:
                 raise UsageError(f"--{name.replace('_', '-')} is no option of --mode {flags.mode}")
             values[dotted] = value
+    memory = None if flags.max_memory is None else round(flags.max_memory * (1 << 30))
     return Plan(
         flags.inputs,
         flags.output,
@@ -168,7 +174,7 @@ def _plan(flags: Any) -> Plan:
         values,
         flags.config,
         flags.output_pattern,
-        Limits(flags.max_pixels, flags.max_duration),
+        Limits(flags.max_pixels, flags.max_duration, memory),
         retry_failed=flags.retry_failed,
         overwrite=flags.overwrite,
         upload=flags.upload,
@@ -178,8 +184,9 @@ def _plan(flags: Any) -> Plan:
 def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     from rich.console import Console
 
+    from pipeline.text import printable
     from vidpipe.batches import make_pool
-    from vidpipe.batches.driver import Totals, run
+    from vidpipe.batches.driver import BEFORE, Totals, run
     from vidpipe.batches.report import Finished, write
     from vidpipe.cli.batch_display import Table
 
@@ -190,6 +197,7 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
         return pools[-1]
 
     totals, results, started = Totals(), [], perf_counter()
+    warnings: Counter[str] = Counter()
     table = Table(Console(stderr=True), shown=not (flags.quiet or flags.as_json))
 
     def on_progress(progress: Any) -> None:
@@ -199,8 +207,9 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     with closing(run(plan, pool, on_progress)) as running, table:
         for result in running:
             totals.add(result)
-            if result.report or not result.reason.startswith("done before"):
-                results.append(result)
+            if result.reason != BEFORE:
+                results.append(replace(result, report=""))  # of a million files they would fill the memory
+                warnings.update(json.loads(result.report or "{}").get("warnings", ()))
             if flags.as_json:
                 typer.echo(json.dumps(_event(result)))
             table.ended(result)
@@ -212,6 +221,8 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     if flags.as_json:
         typer.echo(json.dumps({"event": "end", "seconds": round(seconds, 3), **_counts(totals)}))
     elif not flags.quiet:
+        for warning, count in warnings.most_common():
+            typer.echo(f"{count} files: {printable(warning)}", err=True)
         typer.echo(_summary(totals), err=True)
         if page is not None:
             typer.echo(str(page))

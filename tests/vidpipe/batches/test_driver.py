@@ -149,6 +149,9 @@ def test_files_beyond_a_limit_are_skipped(archive: Path) -> None:
     results = _run(_plan(archive, limits=Limits(pixels=10)))
     assert results["a.mp4"].state is State.SKIPPED
     assert "--max-pixels" in results["a.mp4"].reason
+    results = _run(_plan(archive, limits=Limits(memory_bytes=1 << 20)))
+    assert results["a.mp4"].state is State.SKIPPED
+    assert "more than the limit of 0.0 GiB" in results["a.mp4"].reason
 
 
 def test_a_file_that_grows_is_put_off(archive: Path) -> None:
