@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
@@ -80,10 +81,9 @@ class _OpenVino:
             "NUM_STREAMS": calls,
             "INFERENCE_NUM_THREADS": threads,
         }
-        key = (hashlib.sha256(model).digest(), shape, *config.values())
-        self._compiled = compiled(self, key, lambda: _compile(core, model, shape, config))
+        self._key = (hashlib.sha256(model).digest(), shape, *config.values())
+        self._compile = partial(_compile, core, model, shape, config)
         self._requests = threading.local()
-        self._outputs = len(self._compiled.outputs)
         self.calls = calls
         self.name = f"openvino cpu {'bf16' if bf16 else 'float32'}"
 
@@ -91,12 +91,12 @@ class _OpenVino:
         with first_call_alone("openvino, detector"):
             request = self._request()
             request.infer([picture[None]], share_inputs=True)
-            return [request.get_output_tensor(i).data for i in range(self._outputs)]
+            return [tensor.data for tensor in request.output_tensors]
 
     def _request(self) -> Any:  # openvino is imported late
-        """This thread's."""
+        """This thread's. The first one compiles: many a run asks some of its networks nothing."""
         if not hasattr(self._requests, "own"):
-            self._requests.own = self._compiled.create_infer_request()
+            self._requests.own = compiled(self, self._key, self._compile).create_infer_request()
         return self._requests.own
 
 

@@ -22,7 +22,7 @@ from vidpipe.batches.driver import BEFORE, Plan, run
 from vidpipe.batches.ledger import NAME, State, entries
 from vidpipe.batches.pool import LocalPool
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FILES = 100
 FRAMES = 2
@@ -36,11 +36,11 @@ def test_kills_of_workers_and_of_the_driver_lose_nothing(tmp_path: Path) -> None
         shutil.copy(clip, archive / f"{number:02}.mp4")
         os.utime(archive / f"{number:02}.mp4", (1e9, 1e9))
     words = ["batch", str(archive), "-o", str(out), "--mode", "pixelize", "--workers", "1", "-q"]
-    points = sorted(random.Random(3).sample(range(1, FILES - 10), 4))
+    points = sorted(random.Random(3).sample(range(1, FILES - 10), 2))
     for number, point in enumerate(points):
         with subprocess.Popen([sys.executable, "-m", "vidpipe", *words], cwd=ROOT) as driver:
             _wait_for(out, driver, point)
-            if number % 2:  # a worker; the batch goes on, and is ended at the next point
+            if number == 0:  # a worker first; the batch goes on without it
                 for worker in _workers(driver.pid):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         worker.kill()
@@ -64,7 +64,7 @@ def _wait_for(out: Path, driver: subprocess.Popen[bytes], files: int) -> None:
     while driver.poll() is None:
         if (out / NAME).is_file() and sum(e.state is State.DONE for e in entries(out)) >= files:
             return
-        time.sleep(0.05)
+        time.sleep(0.2)
     raise AssertionError(f"the batch ended with {driver.returncode} before {files} files were done")
 
 

@@ -18,7 +18,7 @@ from vidpipe.batches.pool import LocalPool
 from vidpipe.batches.ray_pool import RayPool
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MEMORY = 4 << 30
 
