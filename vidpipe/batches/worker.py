@@ -72,7 +72,7 @@ def do(task: Task, told: Told) -> Outcome:
     except OverLimitError as error:
         return Outcome(task.source, ok=False, reason=str(error), exit_code=5, by_rule=True)
     except VidpipeError as error:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).removeprefix(f"{task.source} ").removeprefix(f"{task.source}: ")
         return Outcome(task.source, False, text, error.exit_code, seconds=perf_counter() - started)
     except MemoryError:
         return Outcome(task.source, False, "the memory is full", 5, seconds=perf_counter() - started)

@@ -222,7 +222,7 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
         typer.echo(json.dumps({"event": "end", "seconds": round(seconds, 3), **_counts(totals)}))
     elif not flags.quiet:
         for warning, count in warnings.most_common():
-            typer.echo(f"{count} files: {printable(warning)}", err=True)
+            typer.echo(f"{count} {'file' if count == 1 else 'files'}: {printable(warning)}", err=True)
         typer.echo(_summary(totals), err=True)
         if page is not None:
             typer.echo(str(page))
