@@ -45,11 +45,11 @@ RING = 0.15
 """Width of the ring around a mask over the mask's side"""
 APART = Fraction(1, 2)
 """Frames per second of the list: too slow for a run to take two frames for one scene"""
-INNER = (48, 40)
+INNER = (96, 80)
 """Rows and columns of a mask that is cut out"""
-OUTER = (52, 44)
+OUTER = (104, 88)
 """Of a mask with its ring"""
-FINER = 4
+FINER = 2
 """A cut is drawn so much finer first, then averaged"""
 
 Bytes = NDArray[np.uint8]

@@ -4,7 +4,9 @@ The attacker has one picture of each person and the tool. He covers his list as 
 tool, same settings, in many places, sizes and brightnesses) and compares what is painted:
 
 - *nearest neighbour* over NEAR pixels of the mask;
-- *network*: a few convolutions, trained on the covered list, one class a person.
+- *network*: a few convolutions, trained on the covered list, one class a person;
+- *embedding*: MobileFaceNet, trained on faces of other people, where its file is given: the cosine between
+  what it makes of the film's covered face and of the list's.
 
 On all frames of a track the scores are added. How faces are shown, covered and cut out again is
 ``train.evaluation.people``.
@@ -18,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nets.mobilefacenet import FaceEmbedding, chips
+from pipeline.people.network import AROUND
+from pipeline.prototypes.pose import WIDTH
 from train.evaluation.people import (
     FACE_PX,
     INNER,
@@ -166,6 +172,29 @@ def network(listed: View, filmed: View, steps: int = STEPS, seed: int = 0) -> Sc
     return np.asarray(out.reshape(*probes.shape[:2], people).double().numpy())
 
 
+def embedding(listed: View, filmed: View, net: FaceEmbedding, scale: float) -> Scores:
+    """The cosine to the nearest of a person's covered pictures; ``scale``: of the mask over the face."""
+    gallery, probes = (_embedded(v, net, scale) for v in (listed, filmed))
+    return np.asarray(
+        (probes @ gallery.flatten(0, 1).T).unflatten(2, gallery.shape[:2]).amax(3).double().numpy()
+    )
+
+
+@torch.no_grad()
+def _embedded(view: View, net: FaceEmbedding, scale: float) -> Tensor:
+    """(N, T, 128); gray where nothing counts. A mask is as wide as that of a face of usual proportions."""
+    weight = torch.from_numpy(view.weight)
+    pixels = torch.from_numpy(view.pixels).flatten(0, 1).permute(0, 3, 1, 2)
+    masked = pixels * weight + 0.5 * (1 - weight)
+    # The network's usual crop in the mask's coordinates, both in [-1, 1].
+    theta = torch.tensor([[AROUND / scale / WIDTH, 0, 0], [0, AROUND / scale, 0]]).expand(len(masked), 2, 3)
+    grid = F.affine_grid(theta, [len(masked), 3, 160, 160], align_corners=False)
+    crops = F.grid_sample(masked, grid, "bilinear", "border", align_corners=False)
+    upright = torch.eye(3)[:2].expand(len(crops), 2, 3)
+    out = torch.cat([net(chips(c, p)) for c, p in zip(crops.split(BATCH), upright.split(BATCH), strict=True)])
+    return out.unflatten(0, view.pixels.shape[:2])
+
+
 def _varied(pictures: Tensor) -> Tensor:
     """Shifted by up to a pixel, with noise and another tint."""
     dy, dx = (int(v) for v in torch.randint(-1, 2, (2,)))
@@ -184,11 +213,20 @@ class Row:
     """``nearest, one frame, top 1`` and so on"""
 
 
-def score(name: str, listed: View, filmed: View, steps: int = STEPS, seed: int = 0) -> Row:
-    """Both attackers, on the film's middle frame and on all frames; the network learns for ``steps``."""
+def score(
+    name: str,
+    listed: View,
+    filmed: View,
+    steps: int = STEPS,
+    seed: int = 0,
+    embed: Callable[[View, View], Scores] | None = None,
+) -> Row:
+    """All attackers, on the film's middle frame and on all frames; the network learns for ``steps``."""
     results: dict[str, Interval] = {}
     people, frames = filmed.pixels.shape[:2]
     attackers = {"nearest": nearest(listed, filmed), "network": network(listed, filmed, steps, seed)}
+    if embed is not None:
+        attackers["embedding"] = embed(listed, filmed)
     for attacker, scores in attackers.items():
         for what, of in (("one frame", scores[:, frames // 2]), ("all frames", scores.sum(1))):
             for top in TOPS:
@@ -225,9 +263,9 @@ class Trial:
                 cuts = [cover(p, covering, target, CRF) for p in pages]
                 arrays[f"{kind}_masks"] = np.concatenate([c.masks for c in cuts])
                 arrays[f"{kind}_rings"] = np.concatenate([c.rings for c in cuts])
-            partial = kept.with_suffix(".part.npz")
-            np.savez(partial, **arrays)  # type: ignore[arg-type]
-            partial.rename(kept)
+            unfinished = kept.with_suffix(".part.npz")
+            np.savez(unfinished, **arrays)  # type: ignore[arg-type]
+            unfinished.rename(kept)
         with np.load(kept) as a:
             return Cuts(a["list_masks"], a["list_rings"]), Cuts(a["film_masks"], a["film_rings"])
 
@@ -248,13 +286,17 @@ def measure(
     say: Callable[[str], None] = log.info,
     steps: int = STEPS,
     seed: int = 0,
+    net: FaceEmbedding | None = None,
 ) -> list[Row]:
-    """A row for each task; ``say`` gets a line when it is done."""
+    """A row for each task; ``say`` gets a line when it is done. ``net``: of the third attacker, who looks at
+    masks alone, since a ring has no face."""
     out = []
     for task in tasks:
         look = in_ring if task.ring else in_mask
         listed, filmed = trial.cuts(task.covering)
-        out.append(score(task.name, look(listed), look(filmed), steps, seed))
+        looks = net is not None and not task.ring
+        embed = partial(embedding, net=net, scale=task.covering.scale) if looks else None
+        out.append(score(task.name, look(listed), look(filmed), steps, seed, embed))
         say(line(out[-1]))
     return out
 
@@ -279,9 +321,11 @@ def page(rows: Sequence[Row], title: str) -> str:
         names = [k.replace(f", {frames},", "") for k in of]
         head += ["", f"On {frames}, percent [95 % interval]:", ""]
         head += [f"| covered with | {' | '.join(names)} |", "|---" * (len(of) + 1) + "|"]
-        head += [f"| {r.name} | {' | '.join(_cell(r.results[k]) for k in of)} |" for r in rows]
+        head += [f"| {r.name} | {' | '.join(_cell(r.results.get(k)) for k in of)} |" for r in rows]
     return "\n".join(head) + "\n"
 
 
-def _cell(share: Interval) -> str:
+def _cell(share: Interval | None) -> str:
+    if share is None:
+        return ""
     return f"{100 * share.mean:.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]"

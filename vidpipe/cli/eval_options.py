@@ -84,6 +84,15 @@ Inception = Annotated[
         "--inception", metavar="FILE", help="Inception in TorchScript, for FID.", show_default=False
     ),
 ]
+Recogniser = Annotated[
+    Path | None,
+    typer.Option(
+        "--recogniser",
+        metavar="FILE",
+        help="MobileFaceNet's weights, for --table recognition.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Gets eval.md, eval.json, sheet-*.png.")
 ]
@@ -157,6 +166,7 @@ class Asked:
     blocks: int | None
     count: int
     networks: MetricNetworks
+    recogniser: Path | None
     output: Path
     seed: int
     device: str | None

@@ -23,7 +23,9 @@ WIDER = (1.5, 1.7)
 
 def recognition(asked: Asked) -> None:
     """Measures, prints and writes ``recognition.md`` and ``recognition.json``."""
-    from pipeline.errors import UsageError
+    from nets.mobilefacenet import FaceEmbedding
+    from nets.vgg import LossNetworkError
+    from pipeline.errors import InputError, UsageError
     from train.evaluation.people import read_people
     from train.evaluation.recognise import Trial, measure, page
     from vidpipe import __version__
@@ -34,10 +36,14 @@ def recognition(asked: Asked) -> None:
             "and neither networks nor --clips"
         )
     chosen = _chosen(asked.conditions)
+    try:
+        net = None if asked.recogniser is None else FaceEmbedding.load(asked.recogniser)
+    except LossNetworkError as error:
+        raise InputError(str(error)) from error
     asked.output.mkdir(parents=True, exist_ok=True)
     people = read_people(asked.faces, asked.count)
     trial = Trial.of(people, asked.output / "pages", FRAMES, COPIES, asked.seed)
-    rows = measure(trial, chosen, seed=asked.seed)
+    rows = measure(trial, chosen, seed=asked.seed, net=net)
     text = page(rows, TITLE)
     (asked.output / "recognition.md").write_text(text)
     facts = {
@@ -73,7 +79,7 @@ def tasks() -> list[Task]:
     out += [Task(f"pixelize: {n} blocks", Covering("pixelize", {"mask.blocks": n})) for n in BLOCKS]
     out += [
         Task(f"blur: {n} blocks", Covering("pixelize", {"mask.look": "blur", "mask.blocks": n}))
-        for n in (6, 12)
+        for n in BLOCKS
     ]
     out += _measured()
     out += [

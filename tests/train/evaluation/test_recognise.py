@@ -78,7 +78,7 @@ def test_masks_that_are_measured_once_show_the_same_on_all_frames_of_the_film(
     listed, filmed = Trial.of(people[:2], tmp_path, 3, 3, 0).cuts(held)
 
     def change(cuts: Cuts) -> float:
-        masks = cuts.masks[:, :, 12:-12, 10:-10].astype(float)
+        masks = cuts.masks[:, :, 24:-24, 20:-20].astype(float)
         return float(np.abs(np.diff(masks, axis=1)).mean())
 
     assert change(filmed) < 3
@@ -100,7 +100,7 @@ def test_a_ring_is_looked_at_without_the_mask() -> None:
     listed, filmed = cuts_of(5, 6, alike=True), cuts_of(6, 6, alike=True)
     assert found(nearest(in_ring(listed), in_ring(filmed))[:, 0], 1).mean() == 1
     assert found(nearest(in_mask(listed), in_mask(filmed))[:, 0], 1).mean() < 0.5
-    inside = in_ring(filmed).weight[13:-13, 11:-11]
+    inside = in_ring(filmed).weight[26:-26, 22:-22]
     assert not inside.any() and in_ring(filmed).weight.mean() > 0.25
 
 
