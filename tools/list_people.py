@@ -5,9 +5,8 @@
 
 Faces: a table whose rows have ``file``, beside itself, and ``identity``. Of the pictures of one identity
 that dlib's network takes for one person, the two are used that are least alike, so that no copy of a picture
-is its pair. Clips: a table of ``file`` and ``max_people``; the two pictures are an early and a late frame of a
-clip of one person, and a person who was in a clip before is left out. Look through the folders: dlib errs,
-too.
+is its pair. Clips: a table of ``file`` and ``max_people``; the two pictures are an early and a late frame of
+a clip of one person, and a person who was in a clip before is left out. Look through the folders: dlib errs.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.config import MaskConfig
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import measure
+from pipeline.picture.wanted import Wanted
 from pipeline.prototypes.choice import Told, choose, looks_at_the_face, told
 from pipeline.prototypes.pose import roll
 from pipeline.prototypes.prototype import SKIN_CELLS, SKIN_PART, Prototype, shipped, skin_colour
@@ -29,8 +30,6 @@ _SAME_PLACE = 0.3
 _SAME_PLACE_S = 1.0
 """so many seconds before."""
 
-Cells = tuple[int, int]
-"""rows, columns"""
 _Person = tuple[int, int]
 """(person, 0) where that is known, else (0, track)"""
 
@@ -78,6 +77,8 @@ class NobodyColours:
         self._people: dict[_Person, Given] = {}
         self._tracks: dict[int, _Track] = {}
         self._skin: dict[int, Tensor] = {}
+        self._scene: Scene | None = None
+        """As the last track that began saw it, so that those who are there together are lit alike."""
 
     @property
     def given(self) -> list[Given]:
@@ -95,36 +96,26 @@ class NobodyColours:
             if reference is not None and _person(tracked) not in self._people:
                 self._skin[tracked.track] = _skin(reference.frame, reference.box, convert)
 
-    def samples(
-        self,
-        item: TrackedFaces,
-        tracked: TrackedRegion[Region],
-        cells: Cells,
-        masks: list[Box],
-        convert: Conversion,
-    ) -> Tensor:
-        """(3, R, C) of a region of a frame, on which ``masks`` lie, in ``cells``."""
-        now_s = float(item.frame.pts * item.frame.time_base)
+    def samples(self, wanted: Wanted) -> Tensor:
+        """(3, R, C)"""
+        tracked, now_s = wanted.tracked, _seconds(wanted)
         track = self._tracks.get(tracked.track)
         if track is None:
-            track = self._tracks[tracked.track] = self._begun(item.frame, now_s, tracked, masks, convert)
+            track = self._tracks[tracked.track] = self._begun(wanted)
         track.last_s, track.box = now_s, tracked.region.box
         self._turn(track, tracked.region)
-        lattice = track.given.prototype.lattice(cells, self._settings.scale, self._upright + track.step)
+        lattice = track.given.prototype.lattice(
+            wanted.cells, self._settings.scale, self._upright + track.step
+        )
         if track.lit is None or track.lit[0] is not lattice:
             track.lit = lattice, track.scene.on(lattice)
         return track.lit[1]
 
-    def _begun(
-        self,
-        frame: Frame,
-        now_s: float,
-        tracked: TrackedRegion[Region],
-        masks: list[Box],
-        convert: Conversion,
-    ) -> _Track:
-        person, before = _person(tracked), self._before(tracked, now_s)
-        scene = read_scene(frame, masks, convert, None if before is None else before.scene)
+    def _begun(self, wanted: Wanted) -> _Track:
+        frame, tracked, convert = wanted.item.frame, wanted.tracked, wanted.convert
+        person, before = _person(tracked), self._before(tracked, _seconds(wanted))
+        scene = read_scene(frame, wanted.masks, convert, self._scene if before is None else before.scene)
+        self._scene = scene
         given = self._people.get(person)
         if given is None and before is not None and not tracked.person:
             given = before.given
@@ -164,6 +155,10 @@ class NobodyColours:
         track.turn = _SLOW * track.turn + (1 - _SLOW) * turn
         if abs(track.turn - track.step) > _TURNS_AT:
             track.step = round(track.turn / _TURN) * _TURN
+
+
+def _seconds(wanted: Wanted) -> float:
+    return float(wanted.item.frame.pts * wanted.item.frame.time_base)
 
 
 def _person(tracked: TrackedRegion[Region]) -> _Person:

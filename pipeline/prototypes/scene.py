@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,23 +19,27 @@ from pipeline.types import Box, Frame
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, about right for every stream."""
-GAINS = (1.0, 0.78, 0.6, 0.4)
+GAINS = (1.0, 0.92, 0.45)
 """Of each step of light, brightest first."""
-CASTS = ((1.0, 1.0, 1.0), (1.05, 0.99, 0.9), (0.94, 0.99, 1.05))
+CASTS = ((1.0, 1.0, 1.0), (1.04, 1.0, 0.96), (0.97, 1.0, 1.03))
 """Gains of red, green and blue of each step of tint: neutral, warm, cool."""
 LIGHT_BITS = math.log2(len(GAINS))
 TINT_BITS = math.log2(2 * len(CASTS))
-_BRIGHT = 0.7
-"""Luma of what is well lit in a picture, from which on the gain is 1."""
-_WARM = 0.45
-"""Octaves by which the red of what is bright lies over its blue, or under it, where light has a tint."""
+_DIMMER = (0.48, 0.34)
+"""Luma of what is well lit in a picture, below which the next step of light begins. On 73 training clips skin
+is hardly darker in a picture between them (0.92 times); below the second lies film of the dark."""
+_WARM, _COOL = 0.4, -0.06
+"""Octaves by which the mean red of a picture lies over its mean blue, from which it is warm or cool. On the
+same clips skin follows the mean (correlation 0.33) a little, and not the brightest pixels (-0.03)."""
+_DARK = 0.08
+"""Luma below which pixels tell nothing of tint."""
 _GRAY = 0.07
 """Difference of channels, of 0..1, below which nearly all of a picture lies that has no colours."""
 _POINTS = (36, 48)
 """Rows and columns of pixels that are read."""
 _FEW = 40
-_STAY = 0.12
-"""Of a step's width: how far beyond its border the light must be to leave it."""
+_STAY = 0.2
+"""How far beyond its border the light must be to leave a step, natural logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +102,23 @@ def _colours(frame: Frame, box: Box, masks: Sequence[Box], convert: Conversion) 
 
 
 def _light(luma: float, before: Scene | None) -> int:
-    gain = max(luma, 1e-3) / _BRIGHT
-    borders = [math.sqrt(a * b) for a, b in pairwise(GAINS)]
-    step = sum(gain < border for border in borders)
+    luma = max(luma, 1e-3)
+    step = sum(luma < border for border in _DIMMER)
     if before is not None and abs(step - before.light) == 1:
-        border = borders[min(step, before.light)]
-        if abs(math.log(gain / border)) < _STAY:
+        border = _DIMMER[min(step, before.light)]
+        if abs(math.log(luma / border)) < _STAY:
             return before.light
     return step
 
 
 def _tint(rgb: NDArray[np.float32]) -> tuple[int, bool]:
-    """(step of ``CASTS``, no colours beside it) of (3, n) RGB: the brightest is taken for white."""
+    """(step of ``CASTS``, no colours beside it) of (3, n) RGB."""
     luma = np.array(LUMA, np.float32) @ rgb
+    seen = luma > _DARK
+    mean = np.maximum(rgb[:, seen].mean(1), 0.02) if seen.sum() >= _FEW else np.ones(3)
+    octaves = math.log2(mean[0] / mean[2])
+    cast = 1 if octaves > _WARM else 2 if octaves < _COOL else 0
     white = np.maximum(rgb[:, luma >= np.quantile(luma, 0.97)].mean(1), 0.02)
-    octaves = math.log2(white[0] / white[2])
-    cast = 1 if octaves > _WARM else 2 if octaves < -_WARM else 0
     even = rgb / white[:, None] * white.max()
     gray = float(np.quantile(even.max(0) - even.min(0), 0.97)) < _GRAY
     return cast, gray

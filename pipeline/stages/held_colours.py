@@ -18,7 +18,8 @@ from torch import Tensor
 from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import measure
-from pipeline.stages.lattices import Cells, Lattices
+from pipeline.picture.wanted import Cells, Wanted
+from pipeline.stages.lattices import Lattices
 from pipeline.types import Box, Frame, Region, TrackedFaces, TrackedRegion
 
 _FORGET_S = 5.0
@@ -80,20 +81,13 @@ class HeldColours:
             if reference is not None and tracked.track not in self._held:
                 self._measure(tracked, reference.frame, reference.box, now_s, convert)
 
-    def samples(
-        self,
-        item: TrackedFaces,
-        tracked: TrackedRegion[Region],
-        cells: Cells,
-        masks: list[Box],
-        convert: Conversion,
-    ) -> Tensor:
-        """(3, R, C) of a region of a frame in ``cells``."""
-        del masks
+    def samples(self, wanted: Wanted) -> Tensor:
+        """(3, R, C)"""
+        item, tracked, cells = wanted.item, wanted.tracked, wanted.cells
         now_s, hold_s, face = _seconds(item), self._hold.hold_s, tracked.region.box
         held = self._held.get(tracked.track)
         if held is None or (hold_s is not None and now_s - held.since_s >= hold_s):
-            held = self._measure(tracked, item.frame, face, now_s, convert)
+            held = self._measure(tracked, item.frame, face, now_s, wanted.convert)
         if cells != tuple(held.samples.shape[1:]):  # it has become too small for them
             held.samples = F.adaptive_avg_pool2d(held.samples, cells)
         held.last_s = now_s

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from pipeline.config import MaskConfig
 from pipeline.picture.grid_paint import cells_across, least_cell_px
+from pipeline.picture.wanted import Cells
 from pipeline.prototypes.pose import WIDTH
 from pipeline.types import Box, MosaicRegion, Region, StreamInfo, TrackedRegion
 
-Cells = tuple[int, int]
-"""rows, columns"""
 _OF_A_MOSAIC = 0.5
 """A mosaic that is pixelated again gets at most this share of the cells that it has."""
 _OF_A_BLUR = 0.4

@@ -25,6 +25,7 @@ from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import Conversion, conversion
 from pipeline.picture.grid_axes import extended
 from pipeline.picture.grid_paint import measure
+from pipeline.picture.wanted import Wanted
 from pipeline.prototypes.nobody import NobodyColours
 from pipeline.stages.held_colours import HeldColours
 from pipeline.stages.lattices import Lattices
@@ -103,7 +104,8 @@ class Pixelizer:
         lattices = self._of_the_frame(item, boxes, cells, owners, plain, convert)
         for k in set(owners) - set(lattices):
             assert self.colours is not None
-            lattices[k] = _Lattice(boxes[k], self.colours.samples(item, regions[k], cells[k], boxes, convert))
+            wanted = Wanted(item, regions[k], cells[k], boxes, convert)
+            lattices[k] = _Lattice(boxes[k], self.colours.samples(wanted))
         order = sorted(range(len(regions)), key=lambda k: (not plain[k], -ranks[owners[k]], -ranks[k]))
         return tuple(self._mask(regions[k], boxes[k], lattices[owners[k]]) for k in order)
 

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import Measured, measure
+from pipeline.picture.wanted import Cells
 from pipeline.types import Box, Frame
 
-Cells = tuple[int, int]
-"""rows, columns"""
 _UNKNOWN = 0.5
 """Gray where masks cover the whole picture."""
 _WHOLE = (18, 32)

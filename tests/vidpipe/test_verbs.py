@@ -51,7 +51,7 @@ def test_each_verb_has_its_own_options_and_run_has_all(cli: Cli, capsys: pytest.
     [
         (("pixelize", "--net", "nar"), "--net"),
         (("reconstruct", "--look", "blur"), "--look"),
-        (("pixelize", "--epsilon", "1"), "--epsilon"),
+        (("pixelize", "--nobody", "1"), "--nobody is an option of --mode protect, not of pixelize"),
         (("run", "--mode", "reconstruct", "--preview"), "pixelize and protect"),
         (("run", "--mode", "pixelize", "--hold", "1"), "--mode protect"),
         (("run", "--mode", "reconstruct", "--from", "x.json"), "--from is"),

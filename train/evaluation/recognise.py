@@ -103,6 +103,11 @@ def in_ring(cuts: Cuts) -> View:
     return View(_unit(cuts.rings), weight)
 
 
+def beyond_ring(cuts: Cuts) -> View:
+    """The corners around the ring: walls, clothes and long hair of that day, and nothing of the face."""
+    return View(_unit(cuts.rings), 1 - _ellipse(OUTER, 1.0))
+
+
 def _unit(pixels: Bytes) -> NDArray[np.float32]:
     return np.asarray(pixels / 255, np.float32)
 
@@ -191,8 +196,10 @@ def _embedded(view: View, net: FaceEmbedding, scale: float) -> Tensor:
     grid = F.affine_grid(theta, [len(masked), 3, 160, 160], align_corners=False)
     crops = F.grid_sample(masked, grid, "bilinear", "border", align_corners=False)
     upright = torch.eye(3)[:2].expand(len(crops), 2, 3)
-    out = torch.cat([net(chips(c, p)) for c, p in zip(crops.split(BATCH), upright.split(BATCH), strict=True)])
-    return out.unflatten(0, view.pixels.shape[:2])
+    out: Tensor = torch.cat(
+        [net(chips(c, p)) for c, p in zip(crops.split(BATCH), upright.split(BATCH), strict=True)]
+    )
+    return out.reshape(*view.pixels.shape[:2], -1)
 
 
 def _varied(pictures: Tensor) -> Tensor:
@@ -276,8 +283,8 @@ class Task:
 
     name: str
     covering: Covering
-    ring: bool = False
-    """what lies around the mask is looked at, not what is in it"""
+    look: Callable[[Cuts], View] = in_mask
+    """what is compared"""
 
 
 def measure(
@@ -292,11 +299,11 @@ def measure(
     masks alone, since a ring has no face."""
     out = []
     for task in tasks:
-        look = in_ring if task.ring else in_mask
-        listed, filmed = trial.cuts(task.covering)
-        looks = net is not None and not task.ring
-        embed = partial(embedding, net=net, scale=task.covering.scale) if looks else None
-        out.append(score(task.name, look(listed), look(filmed), steps, seed, embed))
+        listed, filmed = map(task.look, trial.cuts(task.covering))
+        embed = None
+        if net is not None and task.look is in_mask:
+            embed = partial(embedding, net=net, scale=task.covering.scale)
+        out.append(score(task.name, listed, filmed, steps, seed, embed))
         say(line(out[-1]))
     return out
 

@@ -120,8 +120,13 @@ def _summary(report: AnonymizeReport) -> str:
         lines.append(
             f"Laplace noise of scale {least:.1f} to {most:.1f} of 255 grey levels; epsilon {epsilon:g} at "
             "most per track, and the sum over the tracks of a person who has several"
+            f"{'; masks look like confetti, as --epsilon is small' if least > _CONFETTI else ''}"
         )
     return "\n".join(lines)
+
+
+_CONFETTI = 40.0
+"""Grey levels of noise from which coloured blocks are all that is seen."""
 
 
 def _by_photo(report: AnonymizeReport) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
+from vidpipe.cli.flags import refuse_other_modes
 from vidpipe.cli.options import SECTIONS
 
 FlagsT = TypeVar("FlagsT")
@@ -17,6 +19,14 @@ FlagsT = TypeVar("FlagsT")
 
 class SectionedCommand(TyperCommand):
     """Its help lists options by section, their ``rich_help_panel``, in the order of ``options.SECTIONS``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Called by the parser's library. Raises UsageError for an option of another mode."""
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            refuse_other_modes(str(getattr(error, "option_name", "")), str(self.name))
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by the parser's library."""

@@ -72,7 +72,7 @@ def _chosen(names: str | None) -> list[Task]:
 def tasks() -> list[Task]:
     """All rows of the table; perturbations as far as their weights are here."""
     from train.evaluation.people import RING, Covering
-    from train.evaluation.recognise import Task
+    from train.evaluation.recognise import Task, beyond_ring, in_ring
 
     solid = {"mask.look": "solid"}
     out = [Task("uncovered", Covering(None))]
@@ -88,9 +88,14 @@ def tasks() -> list[Task]:
     ]
     out.append(Task("solid", Covering("pixelize", solid)))
     out += [
-        Task(f"ring of {RING:.0%} around a mask of {scale:g}", Covering("pixelize", solid, scale=scale), True)
+        Task(
+            f"ring of {RING:.0%} around a mask of {scale:g}",
+            Covering("pixelize", solid, scale=scale),
+            in_ring,
+        )
         for scale in (1.3, *WIDER)
     ]
+    out.append(Task("corners beyond that ring", Covering("pixelize", solid), beyond_ring))
     return out
 
 

@@ -256,15 +256,22 @@ BY_MODE: dict[str, type[RunFlags]] = {
 
 def of_mode(flags: AllFlags, mode: str, kind: type[FlagsT]) -> FlagsT:
     """Those of one mode. Raises UsageError for one that was given and is of no use there."""
-    from pipeline.errors import UsageError
-
     taken: dict[str, Any] = {field.name: getattr(flags, field.name) for field in fields(kind)}
     for field in fields(flags):
         given = getattr(flags, field.name) not in (field.default, ())
         if given and field.name not in taken and field.name != "mode":
-            others = " and ".join(
-                name for name, other in BY_MODE.items() if field.name in other.__dataclass_fields__
-            )
-            option = "from" if field.name == "tracks" else field.name.replace("_", "-")
-            raise UsageError(f"--{option} is an option of --mode {others}, not of {mode}")
+            refuse_other_modes(_option(field.name), mode)
     return kind(**taken)
+
+
+def refuse_other_modes(option: str, mode: str) -> None:
+    """Raises UsageError for an option, with its dashes, that ``mode`` does not have and other modes have."""
+    from pipeline.errors import UsageError
+
+    having = [m for m, kind in BY_MODE.items() if option in {_option(f.name) for f in fields(kind)}]
+    if having and mode in BY_MODE and mode not in having:
+        raise UsageError(f"{option} is an option of --mode {' and '.join(having)}, not of {mode}")
+
+
+def _option(field: str) -> str:
+    return "--from" if field == "tracks" else f"--{field.replace('_', '-')}"

@@ -278,7 +278,8 @@ Epsilon = Annotated[
     typer.Option(
         "--epsilon",
         metavar="E",
-        help="protect: differentially private colours, with this budget a measurement.",
+        help="protect: differentially private colours, with this budget a measurement; of 1 and less they "
+        "look like confetti.",
         show_default=False,
         rich_help_panel=MASKS,
     ),

@@ -17,6 +17,7 @@ from train.evaluation.recognise import (
     Task,
     Trial,
     View,
+    beyond_ring,
     found,
     in_mask,
     in_ring,
@@ -102,6 +103,8 @@ def test_a_ring_is_looked_at_without_the_mask() -> None:
     assert found(nearest(in_mask(listed), in_mask(filmed))[:, 0], 1).mean() < 0.5
     inside = in_ring(filmed).weight[26:-26, 22:-22]
     assert not inside.any() and in_ring(filmed).weight.mean() > 0.25
+    corners = beyond_ring(filmed).weight
+    assert not (corners * in_ring(filmed).weight).any() and 0.15 < corners.mean() < 0.25
 
 
 @pytest.mark.parametrize("attacker", [nearest, partial(network, steps=STEPS)])
