@@ -128,7 +128,7 @@ class Plan:
             for channel in self.channels:
                 for name, attacker in self.attackers(defence).items():
                     own = weights[attacker.name] if isinstance(attacker, Network) else ""
-                    decides = [s.mode, s.blocks, s.perturb, changed, channel, name, own, measures]
+                    decides = [s.mode, s.values, s.blocks, s.perturb, changed, channel, name, own, measures]
                     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
                     out[f"{defence.name} / {channel} / {name}"] = digest
         return out

@@ -106,7 +106,8 @@ def _facts(
 
 
 def _defences(blocks: int) -> list[Defence]:
-    """Plain pixelize first, to which all are compared; perturbations as far as their weights are here."""
+    """Plain pixelize first, to which all are compared; perturbations as far as their weights are here. No
+    attacker adapts to nobody's colours: what it could learn are the means."""
     from export.networks import shipped
     from export.select import engine_file
     from nets.checkpoint import WEIGHTS
@@ -121,7 +122,7 @@ def _defences(blocks: int) -> list[Defence]:
         if (net := f"pixelizer-{kind}") in shipped():
             settings = Settings("protect", blocks, perturb=kind, network=engine_file(net))
             out.append(Defence(NAMES[kind], settings, kind, WEIGHTS / f"{net}.safetensors"))
-    return out
+    return [*out, Defence("nobody", Settings("protect", blocks, values="nobody"))]
 
 
 def _retrained(
@@ -146,7 +147,7 @@ def _retrained(
     paths: dict[str, Path] = {}
     for defence in defences:
         kind, changed = defence.adapted, defence.weights
-        if kind in paths:
+        if not kind or kind in paths:
             continue
         blocks = defence.settings.blocks
         made_of = [
