@@ -77,8 +77,8 @@ class NobodyColours:
         self._people: dict[_Person, Given] = {}
         self._tracks: dict[int, _Track] = {}
         self._skin: dict[int, Tensor] = {}
-        self._scene: Scene | None = None
-        """As the last track that began saw it, so that those who are there together are lit alike."""
+        self._scene: tuple[float, Scene] | None = None
+        """When the last track began, in s, and the scene then: tracks of one frame are lit alike."""
 
     @property
     def given(self) -> list[Given]:
@@ -114,8 +114,7 @@ class NobodyColours:
     def _begun(self, wanted: Wanted) -> _Track:
         frame, tracked, convert = wanted.item.frame, wanted.tracked, wanted.convert
         person, before = _person(tracked), self._before(tracked, _seconds(wanted))
-        scene = read_scene(frame, wanted.masks, convert, self._scene if before is None else before.scene)
-        self._scene = scene
+        scene = self._read(wanted)
         given = self._people.get(person)
         if given is None and before is not None and not tracked.person:
             given = before.given
@@ -132,6 +131,16 @@ class NobodyColours:
         if before is not None:
             turned.turn, turned.step = before.turn, before.step
         return turned
+
+    def _read(self, wanted: Wanted) -> Scene:
+        """The scene of a frame, read once."""
+        now_s, last = _seconds(wanted), self._scene
+        if last is not None and last[0] == now_s:
+            return last[1]
+        before = None if last is None else last[1]
+        scene = read_scene(wanted.item.frame, wanted.masks, wanted.convert, before)
+        self._scene = now_s, scene
+        return scene
 
     def _before(self, tracked: TrackedRegion[Region], now_s: float) -> _Track | None:
         """The track that this one goes on with: one that was just there."""
