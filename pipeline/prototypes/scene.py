@@ -19,7 +19,7 @@ from pipeline.types import Box, Frame
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue, about right for every stream."""
-GAINS = (1.0, 0.92, 0.45)
+GAINS = (1.0, 0.92, 0.35)
 """Of each step of light, brightest first."""
 CASTS = ((1.0, 1.0, 1.0), (1.04, 1.0, 0.96), (0.97, 1.0, 1.03))
 """Gains of red, green and blue of each step of tint: neutral, warm, cool."""
