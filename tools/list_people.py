@@ -92,7 +92,7 @@ def sight(picture: Picture, detect: FaceDetector, network: DlibNetwork) -> Sight
         picture,
         box,
         network(_square(picture, box, AROUND, SIDE_PX)),
-        small / max(np.linalg.norm(small), 1e-9),
+        small / max(float(np.linalg.norm(small)), 1e-9),
     )
 
 
@@ -112,8 +112,8 @@ def of_faces(table: Path, detect: FaceDetector, network: DlibNetwork) -> Iterato
     for name, files in people.items():
         if len(files) < 2:
             continue
-        read = [np.ascontiguousarray(cv2.imread(str(f))[..., ::-1], np.uint8) for f in files]
-        sights = [s for s in (sight(p, detect, network) for p in read) if s is not None]
+        read = [p for p in (cv2.imread(str(f), cv2.IMREAD_COLOR_RGB) for f in files) if p is not None]
+        sights = [s for s in (sight(np.asarray(p, np.uint8), detect, network) for p in read) if s is not None]
         pairs = [(a, b) for a, b in combinations(sights, 2) if a.distance(b) < ONE_PERSON]
         if not pairs:
             continue

@@ -250,16 +250,19 @@ class Trial:
     folder: Path
     digest: str
     """of everything that decides the pages"""
+    order: tuple[int, ...]
+    """In which people stand on the list's pages: the light of a page must not tell who was on it."""
 
     @staticmethod
     def of(people: Sequence[Person], folder: Path, frames: int, copies: int, seed: int) -> Trial:
         """Writes the pages: ``frames`` of each person in the film, ``copies`` in the list."""
-        digest = hashlib.sha256(json.dumps([frames, copies, seed, FACE_PX, ON_A_PAGE]).encode())
+        order = tuple(np.random.default_rng(seed).permutation(len(people)).tolist())
+        digest = hashlib.sha256(json.dumps([frames, copies, seed, FACE_PX, ON_A_PAGE, order]).encode())
         for person in people:
             digest.update(person.listed.tobytes() + person.filmed.tobytes())
-        listed = write_pages(people, folder, copies, False, seed)
+        listed = write_pages([people[n] for n in order], folder, copies, False, seed)
         filmed = write_pages(people, folder, frames, True, seed)
-        return Trial(listed, filmed, folder, digest.hexdigest()[:16])
+        return Trial(listed, filmed, folder, digest.hexdigest()[:16], order)
 
     def cuts(self, covering: Covering) -> tuple[Cuts, Cuts]:
         """List and film as files show them; kept in the folder."""
@@ -274,7 +277,9 @@ class Trial:
             np.savez(unfinished, **arrays)  # type: ignore[arg-type]
             unfinished.rename(kept)
         with np.load(kept) as a:
-            return Cuts(a["list_masks"], a["list_rings"]), Cuts(a["film_masks"], a["film_rings"])
+            own = np.argsort(self.order)
+            listed = Cuts(a["list_masks"][own], a["list_rings"][own])
+            return listed, Cuts(a["film_masks"], a["film_rings"])
 
 
 @dataclass(frozen=True)
