@@ -89,8 +89,10 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def open_input(path: Path) -> InputContainer:
+def open_input(path: Path, *, edits: bool = True) -> InputContainer:
     """Open a local file: the only place where a source is opened. No other file is read and no host asked.
+
+    Without ``edits`` the edit lists of an MP4 or MOV are ignored: all packets in it are given.
 
     Raises InputError, in one line, for whatever a user may hand in instead.
     """
@@ -101,7 +103,7 @@ def open_input(path: Path) -> InputContainer:
             str(path.absolute()),
             "r",
             metadata_errors="replace",
-            container_options=_GUARD,
+            container_options=_GUARD if edits else {**_GUARD, "ignore_editlist": "1"},
         )
     except (FFmpegError, ValueError) as error:
         if _is_text(head):
