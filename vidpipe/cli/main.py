@@ -163,13 +163,13 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
 
 def _of_the_machine(error: Any) -> tuple[str, int] | None:
     """Text and exit code of an error that is the machine's: no memory, or a stdout that takes nothing."""
-    from errno import EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
+    from errno import EAGAIN, EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
 
     words = ("cannot allocate", "can't allocate", "bad_alloc", "not enough memory", "start new thread")
     maps = ("failed to map segment", "cannot apply additional memory protection")
     while error is not None:
         text = str(error).lower()
-        full = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
+        full = isinstance(error, MemoryError) or getattr(error, "errno", None) in {ENOMEM, EAGAIN}
         if full or any(word in text for word in (*words, *maps)):
             return "there is not enough memory for this; close other programs, or raise the limit (ulimit)", 5
         if getattr(error, "errno", None) in {ENOSPC, EDQUOT, EIO, EBADF} and error.filename is None:
