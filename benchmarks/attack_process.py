@@ -1,8 +1,8 @@
 """Processes that ``benchmarks.attacks`` starts and watches: one for an attack, or one for many.
 
 A process for an attack is forked from this one, which has imported everything. As a run opens its networks
-anew and that takes most of its time, a process for many attacks keeps its face detectors, and is replaced when
-it hangs, ends, or has had ``ATTACKS`` of them.
+anew and that takes most of its time, a process for many attacks keeps its face detectors, and is replaced
+when it hangs, ends, or has had ``ATTACKS`` of them.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
     python -m benchmarks.attacks --results attacks.json      # all of it: 600 fuzzed runs, 60 kills, ...
     python -m benchmarks.attacks --fuzz 20 --kills 6         # a sample
 
-Kills, limits of memory and every tenth of the other attacks are processes of their own, the others go one after
-the other into a process for many (``benchmarks.attack_process``): a hang, a crash and what is left are seen from
-outside either way. First each kind is tried without harm, which must be done, so that nothing is refused for
-another reason. Linux. Exit code 1 if a figure that must be 0 is not. The table is in docs/security.md.
+Kills, limits of memory and every tenth of the other attacks are processes of their own, the others go one
+after the other into a process for many (``benchmarks.attack_process``): a hang, a crash and what is left are
+seen from outside either way. First each kind is tried without harm, which must be done, so that nothing is
+refused for another reason. Linux. Exit code 1 if a figure that must be 0 is not. The table is in
+docs/security.md.
 """
 
 from __future__ import annotations

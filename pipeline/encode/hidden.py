@@ -1,8 +1,8 @@
 """What the edit lists of an MP4 or MOV hide: packets that are in the file and that no player shows.
 
 Who trims a film without encoding it anew leaves what was cut off in the file, in front of what is shown and
-behind it. FFmpeg gives packets before the first one that is shown, since a decoder may need them, and knows of
-those behind the last one only where it is told to ignore the edit list.
+behind it. FFmpeg gives packets before the first one that is shown, since a decoder may need them, and knows
+of those behind the last one only where it is told to ignore the edit list.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
 
 _PRIMING_S = 0.1
-"""Sound before the first sample that is shown, up to which it is taken for what a decoder needs: 2,112 samples
-of AAC, at half the rate where it has spectral band replication, and 0.08 s of Opus."""
+"""Sound before the first sample that is shown, up to which it is taken for what a decoder needs: 2,112
+samples of AAC, at half the rate where it has spectral band replication, and 0.08 s of Opus."""
 FILLER_BYTES = 2
 """Of a packet of text in MP4 that shows nothing."""
 _UNPRIMED = ("pcm", "adpcm")
@@ -49,9 +49,10 @@ class Hidden:
 
 
 def hidden_packets(path: Path) -> Mapping[int, Hidden]:
-    """What edit lists hide of each stream, by its index, but for a decoder's priming of sound. Raises InputError.
+    """What edit lists hide of each stream, by its index, but for a decoder's priming of sound.
 
-    Of sound, the packets at the edges count as hidden, too: they hold samples of both sides.
+    Of sound, the packets at the edges count as hidden, too: they hold samples of both sides. Raises
+    InputError.
     """
     with open_input(path) as shown:
         if "mp4" not in shown.format.name:
@@ -66,7 +67,8 @@ def hidden_packets(path: Path) -> Mapping[int, Hidden]:
 def withheld_packets(
     hidden: Mapping[int, Hidden], container: InputContainer, settings: EncodeSettings
 ) -> Mapping[int, Hidden]:
-    """The part of ``hidden`` that an output does not take along: of pictures a decoder needs what comes before."""
+    """The part of ``hidden`` that an output does not take along. Of pictures, a decoder needs what comes
+    before them."""
     if settings.keep_hidden:
         return {}
     return {index: item for index, item in hidden.items() if container.streams[index].type != "video"}

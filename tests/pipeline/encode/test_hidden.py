@@ -10,8 +10,11 @@ from typing import Any
 import av
 import pytest
 
+from pipeline.config import RunConfig
+from pipeline.decode.source import open_source
 from pipeline.encode import EncodeSettings
 from pipeline.notes import collecting
+from pipeline.run.output import encode_settings
 from tests.support.boxes import edited
 from tests.support.clips import Audio, Extras, Subtitle, write_clip
 from tests.support.remux import FAST, states, through
@@ -78,6 +81,9 @@ def test_what_an_edit_list_hides_is_not_in_a_covered_file(
 
 def test_hidden_sound_of_a_file_that_is_not_covered_is_said(tmp_path: Path) -> None:
     clip = trimmed(tmp_path / "in.mp4", [(1000, 1.0)])
+    source = open_source(clip)
+    assert encode_settings(source, RunConfig(), "").keep_hidden
+    assert not encode_settings(source, RunConfig(), "", covers=True).keep_hidden
     with collecting() as notes:
         _, encoder, _ = through(clip, tmp_path / "out.mp4", FAST)
     (said,) = [sentence for sentence in notes.warnings if "edit list" in sentence]
