@@ -12,6 +12,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from pipeline.decode.box_counts import check_counts
 from pipeline.errors import InputError
 from pipeline.files import check_source
 from pipeline.machine import require
@@ -94,9 +95,11 @@ def open_input(path: Path, *, edits: bool = True) -> InputContainer:
 
     Without ``edits`` the edit lists of an MP4 or MOV are ignored: all packets in it are given.
 
-    Raises InputError, in one line, for whatever a user may hand in instead.
+    Raises InputError, in one line, for whatever a user may hand in instead, MissingError where this machine
+    has too little memory for the file's index.
     """
     head = check_source(path)
+    check_counts(path)
     try:
         # An absolute path, so that a name with a colon is no protocol.
         container = av.open(
