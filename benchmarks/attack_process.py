@@ -1,8 +1,7 @@
 """Processes that ``benchmarks.attacks`` starts and watches: one for an attack, or one for many.
 
-A process for an attack is forked from this one, which has imported everything. As a run opens its networks
-anew and that takes most of its time, a process for many attacks keeps its face detectors, and is replaced
-when it hangs, ends, or has had ``ATTACKS`` of them.
+A process for an attack is forked from this one, which has imported everything, and compiles its networks. A
+process for many keeps them, and is replaced when it hangs, ends, or has had ``ATTACKS`` of them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 LIMIT_S = 120.0
@@ -121,7 +120,6 @@ class Warm:
         os.close(commands[1])
         os.close(answers[0])
         _begin(self._folder)
-        keep_detectors()
         from vidpipe.cli.main import Interrupts, run_command  # noqa: PLC0415  imported by the parent
 
         with os.fdopen(commands[0]) as lines:
@@ -133,14 +131,6 @@ class Warm:
                 mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
                 os.write(answers[1], json.dumps([code, mib]).encode())
         os._exit(0)
-
-
-def keep_detectors() -> None:
-    """From now on a face detector is opened once for each size of picture."""
-    from pipeline import faces  # noqa: PLC0415  of the process that attacks
-
-    for name, kind in faces.DETECTORS.items():
-        faces.DETECTORS[name] = replace(kind, opener=functools.cache(kind.opener))
 
 
 def _begin(folder: Path) -> None:
