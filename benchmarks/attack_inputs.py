@@ -129,6 +129,9 @@ def REPORTS(clip: Path) -> tuple[bytes, ...]:  # noqa: N802  beside the other ta
     ]
     made = [json.dumps({**report, "tracks": [{**track, **change}]}).encode() for change in changes]
     twice = json.dumps({**report, "tracks": [track, track]}).encode()
+    speck = {**track, "boxes": [[20, 20, 20.1, 20.1, 1]], "track": 1}
+    wide = {**track, "boxes": [[0, 0, 160, 96, 1]], "track": 2}
+    made.append(json.dumps({**report, "tracks": [speck, wide]}).encode())
     return (*made, twice, b"[" * 10**6, b'{"a":' * 10**5, b"null", b"\xff\xfe", b'{"frames": 1e999}')
 
 

@@ -3,8 +3,10 @@
     python -m benchmarks.attacks --results attacks.json      # all of it: 600 fuzzed runs, 60 kills, ...
     python -m benchmarks.attacks --fuzz 20 --kills 6         # a sample
 
-Every attack is a process of its own, forked from this one, which has imported everything: a hang, a crash and
-a limit of memory are seen from outside. Linux. Exit code 1 if a figure that must be 0 is not. The table is in
+Kills, limits of memory and every tenth of the other attacks are processes of their own, the others go one
+after the other into a process for many (``benchmarks.attack_process``): a hang, a crash and what is left are
+seen from outside either way. First each kind is tried without harm, which must be done, so that nothing is
+refused for another reason. Linux. Exit code 1 if a figure that must be 0 is not. The table is in
 docs/security.md.
 """
 
@@ -14,12 +16,9 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import struct
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,6 +29,7 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from benchmarks.attack_inputs import GOOD_CONFIG, REPORTS, SECRET, SETTINGS, WEIGHTS, harmed, seed_clips
+from benchmarks.attack_process import End, Warm, ended, forked, said
 from nets.checkpoint import save
 from nets.idn import IDN, IDNConfig
 from pipeline import leftovers
@@ -37,11 +37,10 @@ from pipeline.decode.source import probe
 from pipeline.errors import VidpipeError
 from tests.support.hostile import PLAYLISTS, listener
 
-LIMIT_S = 120.0
-"""Of the clock, for one attack; longer is a hang."""
 _ONE_LINE_CODES = {1, 2, 4, 5}
 _MEMORY_GIB = (1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """Limits of the address space, from where nothing can be opened to where a run nearly works."""
+MODES = ("pixelize", "reconstruct")
 FAST = ("--no-progress", "--preset", "ultrafast")
 
 
@@ -59,76 +58,27 @@ class Row:
     tracebacks: int = 0
     half_outputs: int = 0
     requests: int = 0
+    leaked_bytes: int = 0
+    """Of a file that an input names and no run may read, in an output, its report or on the screen."""
+    most_mib: float = 0.0
+    """Memory of the process that took most."""
     examples: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> int:
         """What must be 0."""
-        return self.hangs + self.crashes + self.tracebacks + self.half_outputs + self.requests
+        found = self.hangs + self.crashes + self.tracebacks + self.half_outputs
+        return found + self.requests + self.leaked_bytes
 
     def note(self, name: str, what: str) -> None:
         if len(self.examples) < 5:
             self.examples.append(f"{name}: {what}"[:300])
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a process ended."""
-
-    code: int | None
-    """Exit code, negative for a signal, None for a hang."""
-    errors: str
-
-
-def forked(arguments: Sequence[str], folder: Path, *, memory_bytes: int = 0) -> int:
-    """Starts ``vidpipe`` with these arguments in a fork of this process. Returns its id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        os.setsid()
-        os.chdir(folder)
-        for stream in (1, 2):
-            os.dup2(os.open(folder.parent / f"said{stream}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), stream)
-        if memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        sys.argv = ["vidpipe", *arguments]
-        from vidpipe.cli.main import main  # noqa: PLC0415  the signals of this process are its own
-
-        main()
-    except SystemExit as left:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(left.code if isinstance(left.code, int) else 1)
-    except BaseException:  # noqa: BLE001  what a user would see
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(99)
-    os._exit(0)
-
-
-def ended(child: int, folder: Path, limit_s: float = LIMIT_S) -> End:
-    """Waits for a process, and kills one that takes too long."""
-    until = time.monotonic() + limit_s
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            code: int | None = os.waitstatus_to_exitcode(status)
-            break
-        if time.monotonic() > until:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            code = None
-            break
-        time.sleep(0.01)
-    errors = (folder.parent / "said2").read_text(encoding="utf-8", errors="replace")
-    return End(code, errors)
-
-
 def judge(row: Row, name: str, end: End, output: Path) -> None:
     """Counts how an attack has ended, and what it left in the output's folder."""
     row.tried += 1
+    row.most_mib = max(row.most_mib, end.memory_mib)
     hidden = [path.name for path in output.parent.iterdir() if path.name.startswith(".")]
     standing = output.exists()
     whole = standing and _is_whole(output)
@@ -159,6 +109,11 @@ def _is_whole(output: Path) -> bool:
         return False
 
 
+def leaked(path: Path) -> int:
+    """Bytes in a file of what no run may read."""
+    return path.read_bytes().count(SECRET) * len(SECRET)
+
+
 def emptied(folder: Path) -> None:
     """Removes the files of a folder."""
     for path in folder.iterdir():
@@ -178,27 +133,52 @@ class Attacks:
         torch.manual_seed(1)
         self.net = self.inputs / "tiny.safetensors"
         save(self.net, IDN(IDNConfig(width=8, widths=(16,), tail=8, kernel=3, recurrences=1, middle=1)))
-        self._run("export", self.net, "--to", "onnx", "-o", self.inputs / "tiny.onnx", "-q", "--no-progress")
+        self._alone(
+            "export", self.net, "--to", "onnx", "-o", self.inputs / "tiny.onnx", "-q", "--no-progress"
+        )
+        self._warm = Warm(self.out)
+        self._count = 0
 
-    def _run(self, *arguments: object, memory_bytes: int = 0, limit_s: float = LIMIT_S) -> End:
-        child = forked([*map(str, arguments)], self.out, memory_bytes=memory_bytes)
-        return ended(child, self.out, limit_s)
+    def close(self) -> None:
+        self._warm.close()
+
+    def _alone(self, *arguments: object, memory_bytes: int = 0) -> End:
+        return ended(forked([*map(str, arguments)], self.out, memory_bytes=memory_bytes), self.out)
+
+    def _run(self, *arguments: object) -> End:
+        self._count += 1
+        return self._alone(*arguments) if self._count % 10 == 0 else self._warm.run([*map(str, arguments)])
 
     def _mode(self, mode: str) -> tuple[str, ...]:
-        return ("--net", str(self.net)) if mode == "reconstruct" else ("--mode", mode)
+        return ("--mode", mode, *(("--net", str(self.net)) if mode == "reconstruct" else ()))
+
+    def _unharmed(self, *arguments: object, suffix: str = ".mp4") -> None:
+        """Raises RuntimeError where a run of this kind is not done even without an attack."""
+        row = Row()
+        self._attack(row, "without harm", *arguments, suffix=suffix)
+        if row.done != 1:
+            raise RuntimeError(f"{arguments} without harm: {row.examples or said(self.out)}")
 
     def _attack(
         self, row: Row, name: str, *arguments: object, suffix: str = ".mp4", memory_bytes: int = 0
     ) -> None:
         output = self.out / f"o{suffix}"
-        end = self._run("run", *arguments, "-o", output, *FAST, memory_bytes=memory_bytes)
+        command = ("run", *arguments, "-o", output, *FAST)
+        there = {path: path.stat().st_mtime_ns for path in self.inputs.iterdir()}
+        end = self._alone(*command, memory_bytes=memory_bytes) if memory_bytes else self._run(*command)
         judge(row, name, end, output)
+        row.leaked_bytes += sum(leaked(path) for path in (*self.out.iterdir(), self.out.parent / "said2"))
+        if there != {path: path.stat().st_mtime_ns for path in self.inputs.iterdir()}:
+            row.half_outputs += 1
+            row.note(name, "a file beside the input has changed")
         emptied(self.out)
 
     def fuzz(self, count: int) -> Iterator[tuple[str, Row]]:
         """Bits, lengths, blocks and sizes of whole clips."""
-        for mode in ("pixelize", "reconstruct"):
+        for mode in MODES:
             row = Row()
+            for seed in self.seeds:
+                self._unharmed(seed, *self._mode(mode), suffix=seed.suffix)
             for number in range(count):
                 seed = self.seeds[number % len(self.seeds)]
                 path = self.inputs / f"fuzz{seed.suffix}"
@@ -210,10 +190,13 @@ class Attacks:
         """A signal at a moment by chance, and the next run, which must find nothing."""
         row, chance = Row(), random.Random(7)
         output, source = self.out / "o.mp4", self.seeds[0]
-        for number in range(count):
+        modes = [["run", str(source), *self._mode(m), "-o", str(output), *FAST] for m in MODES]
+        took_s = [self._duration_s(command) for command in modes]
+        while row.tried < count:
+            number = row.tried
             sent = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[number % 3]
-            child = forked(["run", str(source), "--mode", "pixelize", "-o", str(output), *FAST], self.out)
-            time.sleep(chance.uniform(0, 3))
+            child = forked(modes[number % 2], self.out)
+            time.sleep(chance.uniform(0, took_s[number % 2]))
             if not os.waitpid(child, os.WNOHANG)[0]:
                 open_parts = [p for p in self.out.glob(".*vidpipe-part*") if p.stat().st_mode & 0o077]
                 os.kill(child, sent)
@@ -222,6 +205,15 @@ class Attacks:
                 self._judge_kill(row, f"{number} {sent.name}", end, output, bool(open_parts))
             emptied(self.out)
         yield "kills", row
+
+    def _duration_s(self, command: Sequence[str]) -> float:
+        """Of the clock, for a run that nobody stops."""
+        begun = time.monotonic()
+        end = ended(forked(command, self.out), self.out)
+        if end.code != 0:
+            raise RuntimeError(f"{command} without harm: {end}")
+        emptied(self.out)
+        return time.monotonic() - begun
 
     def _judge_kill(self, row: Row, name: str, end: End, output: Path, readable: bool) -> None:
         standing = output.exists()
@@ -262,22 +254,25 @@ class Attacks:
         """Weights, sidecars and settings."""
         clip, weights, chance = self.seeds[0], self.inputs / "w.safetensors", random.Random(3)
         row = Row()
+        self._unharmed(clip, *self._mode("reconstruct"))
         tensors = IDN(IDNConfig(width=8, widths=(16,), tail=8)).state_dict()
         for config in WEIGHTS:
             text = config if isinstance(config, str) else json.dumps({**GOOD_CONFIG, **config})
             weights.write_bytes(to_bytes(tensors, metadata={"net": "idn", "config": text}))
-            self._attack(row, text[:60], clip, "--net", weights)
+            self._attack(row, text[:60], clip, "--mode", "reconstruct", "--net", weights)
         whole = self.net.read_bytes()
         headers = [struct.pack("<Q", 10**n) + whole[8:] for n in (2, 9, 18)]
         for content in (*headers, *(harmed(whole[:4000], chance) + whole[4000:] for _ in range(37))):
             weights.write_bytes(content)
-            self._attack(row, "harmed weights", clip, "--net", weights)
+            self._attack(row, "harmed weights", clip, "--mode", "reconstruct", "--net", weights)
         yield "weights", row
         yield "sidecars", self._texts(REPORTS(clip), lambda path: (*self._mode("pixelize"), "--from", path))
         yield "settings", self._texts(SETTINGS, lambda path: (*self._mode("pixelize"), "--config", path))
 
     def _texts(self, texts: Sequence[bytes], options: Callable[[Path], tuple[object, ...]]) -> Row:
         row, chance, path = Row(), random.Random(5), self.inputs / "text"
+        path.write_bytes(texts[0])
+        self._unharmed(self.seeds[0], *options(path))
         for text in (*texts, *(harmed(texts[0], chance) for _ in range(40))):
             path.write_bytes(text)
             self._attack(row, ascii(text[:60]), self.seeds[0], *options(path))
@@ -287,7 +282,7 @@ class Attacks:
         """Limits of the address space."""
         row = Row()
         for gib in _MEMORY_GIB:
-            for mode in ("pixelize", "reconstruct"):
+            for mode in MODES:
                 self._attack(
                     row, f"{gib} GiB {mode}", self.seeds[0], *self._mode(mode), memory_bytes=int(gib * 2**30)
                 )
@@ -315,6 +310,7 @@ def main() -> int:
                 print(f"{name}: {asdict(row)}", flush=True)
                 if options.results:
                     options.results.write_text(json.dumps({n: asdict(r) for n, r in rows.items()}, indent=1))
+        attacks.close()
     counted = Counter({name: row.broken for name, row in rows.items()})
     return 1 if counted.total() else 0
 

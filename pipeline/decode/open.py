@@ -12,6 +12,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from pipeline.decode.box_counts import check_counts
 from pipeline.errors import InputError
 from pipeline.files import check_source
 from pipeline.machine import require
@@ -89,19 +90,23 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def open_input(path: Path) -> InputContainer:
+def open_input(path: Path, *, edits: bool = True) -> InputContainer:
     """Open a local file: the only place where a source is opened. No other file is read and no host asked.
 
-    Raises InputError, in one line, for whatever a user may hand in instead.
+    Without ``edits`` the edit lists of an MP4 or MOV are ignored: all packets in it are given.
+
+    Raises InputError, in one line, for whatever a user may hand in instead, MissingError where this machine
+    has too little memory for the file's index.
     """
     head = check_source(path)
+    check_counts(path)
     try:
         # An absolute path, so that a name with a colon is no protocol.
         container = av.open(
             str(path.absolute()),
             "r",
             metadata_errors="replace",
-            container_options=_GUARD,
+            container_options=_GUARD if edits else {**_GUARD, "ignore_editlist": "1"},
         )
     except (FFmpegError, ValueError) as error:
         if _is_text(head):

@@ -111,6 +111,8 @@ def index_packets(
             path.name,
             len(pieces),
         )
+    if "mp4" in container.format.name:
+        table = _from_zero(table)
     index = _times(table, _unit(stream), path, breaks_off)
     regular = len(index.pts) == rows.read
     return replace(
@@ -197,6 +199,13 @@ class _Rows:
         if self._begins_with_key or self._intra_only or not table[:, 3].any():
             return 0
         return int(np.argmax(table[:, 3] > 0))
+
+
+def _from_zero(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows without those before time 0, where others remain: the edit list of a fragmented MP4 hides them, of
+    which FFmpeg takes the beginning only."""
+    hidden = (table[:, 0] < 0) & (table[:, 0] != _NO_TIME)
+    return table if hidden.all() else table[~hidden]
 
 
 def _decodable_alone(part: NDArray[np.int64], intra_only: bool) -> NDArray[np.int64]:

@@ -33,6 +33,8 @@ class EncodeSettings:
     """False: other pictures than the processed one stay behind, covers and attached files too."""
     keep_metadata: bool = True
     """False: tags and data of places, devices and people stay behind."""
+    keep_hidden: bool = True
+    """False: what an edit list hides of other streams stays behind, see ``pipeline.encode.hidden``."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Tags of the container, added to the source's."""
 

@@ -25,6 +25,7 @@ from pipeline.decode.side_data import codec_tag
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.cut import Cut
+from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.release import stream_name, withheld
 from pipeline.encode.sound import ENCODERS, OPUS_ONLY, SoundEncoder
 from pipeline.notes import warned
@@ -59,14 +60,22 @@ def early_sound(path: Path) -> dict[int, str]:
 class Shown:
     """Which packets of a file's streams its edit lists show.
 
-    Those before the first one that is shown stay, since a decoder needs them for it; those that a later edit
-    leaves out do not.
+    Those before the first one that is shown stay, since a decoder needs them for it, but for those that are
+    ``hidden``, by index of the stream; those that a later edit leaves out do not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Mapping[int, Hidden] | None = None) -> None:
         self._begun: set[int] = set()
+        self._hidden = hidden or {}
+
+    def hides(self, packet: Packet[Any]) -> bool:
+        """Nothing of the packet may be in the output, decoded or not."""
+        hidden = self._hidden.get(packet.stream_index)
+        return hidden is not None and packet in hidden
 
     def __call__(self, packet: Packet[Any]) -> bool:
+        if self.hides(packet):
+            return False
         if not packet.is_discard:
             self._begun.add(packet.stream_index)
             return True
@@ -85,7 +94,9 @@ class OtherStreams:
         self.source: InputContainer = open_input(info.path)
         self._clock = Clock(source.packets.pieces)
         self._in_pieces = source.packets.edited or bool(source.packets.pieces)
-        self._shown = Shown()
+        self._hidden = hidden_packets(info.path)
+        self._withheld = withheld_packets(self._hidden, self.source, settings)
+        self._shown = Shown(self._withheld)
         self._last_dts: dict[int, int] = {}
         self.lost: list[str] = []
         self.removed: list[str] = []
@@ -112,6 +123,8 @@ class OtherStreams:
         if (reason := withheld(stream, self._settings)) is not None:
             self.removed.append(f"{name}: {reason}")
             return
+        if (hidden := self._withheld.get(stream.index)) is not None:
+            self.removed.append(f"{name}: {hidden.seconds:.3f} s that the file's edit list hides")
         matroska = out.format.name == "matroska"
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
             self._add_cover(stream, out)
@@ -144,7 +157,7 @@ class OtherStreams:
         if (
             codec_name(stream) == "mov_text"
         ):  # MP4's muxer fills gaps between subtitles with empty ones itself
-            self._filler_bytes[stream.index] = 2
+            self._filler_bytes[stream.index] = FILLER_BYTES
 
     def _sound_codec(self, stream: AudioStream, out: OutputContainer, reason: str | None) -> str | None:
         """The codec that a sound is encoded in anew; None where it is copied, or cannot be carried."""
@@ -172,7 +185,7 @@ class OtherStreams:
         Matroska marks the priming of a stream that came marked (from Matroska) and that of Opus; what only
         an edit list told (AAC in MP4) it cannot.
         """
-        copied = self._targets.keys() - self._encoders.keys()
+        copied = self._targets.keys() - self._encoders.keys() - self._withheld.keys()
         early = [codec for index, codec in early_sound(self._info.path).items() if index in copied]
         if container in {"matroska", "webm"}:
             marked = "matroska" in self.source.format.name
@@ -198,6 +211,7 @@ class OtherStreams:
                 stream.discard = Discard.all
         if self._cut.start_s and not self._in_pieces:
             self.source.seek(int(self._cut.start_s * av.time_base))
+        self._say_hidden()
         packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
         read: Counter[int] = Counter()
         while True:
@@ -217,7 +231,7 @@ class OtherStreams:
                 self._say_cut_off(packet.stream)
             self._clock.move(packet)
             if packet.stream_index in self._encoders:
-                if packet.size:
+                if packet.size and not self._shown.hides(packet):
                     yield from self._encoders[packet.stream_index].packets(packet)
                 continue
             filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
@@ -239,6 +253,15 @@ class OtherStreams:
         if said not in self.lost:
             self.lost.append(said)
             warned(log, "%s: %s", self._info.path.name, said)
+
+    def _say_hidden(self) -> None:
+        """What is copied although no player shows it."""
+        copied = self._hidden.keys() & self._targets.keys() - self._encoders.keys() - self._withheld.keys()
+        for index in sorted(copied):
+            if early_s := self._hidden[index].early_s:
+                name = stream_name(self.source.streams[index])
+                said = f"{early_s:.3f} s that the file's edit list hides are in the output, too"
+                warned(log, "%s: %s: %s", self._info.path.name, name, said)
 
     def _placed(self, packet: Packet[Any]) -> bool:
         """Move a packet to its stream and time in the output; False where the cut leaves it out."""

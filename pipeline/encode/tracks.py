@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.decode.clock import Clock, Piece
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
 from pipeline.encode.cut import Cut
+from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.items import Item, State, item
 from pipeline.encode.passthrough import Shown, is_rewritten_by_muxer
 from pipeline.encode.release import stream_name, withheld
@@ -64,8 +65,10 @@ def compare_tracks(
 ) -> Iterator[Item]:
     """All streams and attachments but the ``processed`` ones (their indices before and after). The clock
     of the source starts again at ``pieces``."""
-    left = _tracks(after, processed[1], None, ())
-    for track in _tracks(before, processed[0], cut, pieces):
+    left = _tracks(after, processed[1], None, (), {})
+    hidden = {} if settings.keep_hidden else hidden_packets(Path(before.name))
+    withheld_sound = withheld_packets(hidden, before, settings)
+    for track in _tracks(before, processed[0], cut, pieces, withheld_sound):
         name = f"{track.stream.type} stream {track.stream.index}"
         reason = withheld(track.stream, settings)
         if reason is not None or (track.stream.type == "audio" and settings.audio == "drop"):
@@ -147,7 +150,11 @@ def _times(name: str, track: _Track, twin: _Track) -> Iterator[Item]:
 
 
 def _tracks(
-    container: InputContainer, processed: int, cut: Cut | None, pieces: Sequence[Piece]
+    container: InputContainer,
+    processed: int,
+    cut: Cut | None,
+    pieces: Sequence[Piece],
+    hidden: Mapping[int, Hidden],
 ) -> list[_Track]:
     tracks = {
         stream.index: _Track(stream)
@@ -158,7 +165,7 @@ def _tracks(
         if isinstance(track.stream, AttachmentStream):
             track.digest.update(track.stream.data)
     packets = container.demux([t.stream for t in tracks.values()]) if tracks else iter(())
-    shown, clock = Shown(), Clock(pieces)
+    shown, clock = Shown(hidden), Clock(pieces)
     while True:
         try:
             packet = next(packets)
@@ -167,7 +174,7 @@ def _tracks(
         clock.move(packet)
         track = tracks[packet.stream.index]
         if not shown(packet) or packet.size <= (
-            2 if codec_name(track.stream) == "mov_text" else 0
+            FILLER_BYTES if codec_name(track.stream) == "mov_text" else 0
         ):  # fillers of MP4's muxer
             continue
         time = packet.pts if packet.pts is not None else packet.dts

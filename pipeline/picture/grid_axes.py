@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nets.pixelation import EPS
+from pipeline.errors import InputError
 from pipeline.picture.color import Conversion
 from pipeline.types import Box, Frame
 
 Ints = NDArray[np.int64]
+MAX_CELLS = 1 << 24
+"""Of one mask; their colours take 200 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def plane_parts(
 
 def extended(box: Box, cells: tuple[int, int], area: Box) -> tuple[Box, tuple[int, int], tuple[int, int]]:
     """A grid of (rows, columns) over a box, continued by whole cells until it covers ``area``: its box, its
-    cells, and how many rows and columns were added before the first ones."""
+    cells, and how many rows and columns were added before the first ones. Raises InputError for more than
+    ``MAX_CELLS``."""
     down, across = box.height / cells[0], box.width / cells[1]
 
     def more(px: float, pitch: float) -> int:
@@ -94,6 +98,11 @@ def extended(box: Box, cells: tuple[int, int], area: Box) -> tuple[Box, tuple[in
 
     top, bottom = more(box.y0 - area.y0, down), more(area.y1 - box.y1, down)
     left, right = more(box.x0 - area.x0, across), more(area.x1 - box.x1, across)
+    if (cells[0] + top + bottom) * (cells[1] + left + right) > MAX_CELLS:
+        raise InputError(
+            f"a mask of {box.width:g}x{box.height:g} px has cells too small to cover "
+            f"{area.width:.0f}x{area.height:.0f} px beside it; choose fewer blocks, or leave that track out"
+        )
     whole = Box(box.x0 - left * across, box.y0 - top * down, box.x1 + right * across, box.y1 + bottom * down)
     return whole, (cells[0] + top + bottom, cells[1] + left + right), (top, left)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -41,16 +41,17 @@ from pipeline.run.plan import AnonymizePlan, anonymize_plan
 from pipeline.run.recognise import NAME, NOBODY, People, open_people
 from pipeline.run.recognition import recognised
 from pipeline.run.release.check import Run, Views, examine
+from pipeline.run.release.looks import longest_unseen
 from pipeline.run.release.painted import PaintedMasks
 from pipeline.run.release.promises import notice, weakened
 from pipeline.run.release.see_through import SIDE_PX, MaskView
-from pipeline.run.release.verdict import ReleaseCheckError, refusal
+from pipeline.run.release.verdict import ReleaseCheckError, fleeting, refusal
 from pipeline.run.release_records import bits_of_faces, release_records
 from pipeline.run.replay import replay
 from pipeline.run.sidecar import file_record
 from pipeline.run.timing import RunTimes
 from pipeline.run.track_records import TrackRecorder
-from pipeline.stages.find_faces import FaceDetection
+from pipeline.stages.find_faces import DetectionCount, FaceDetection
 from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
 from pipeline.stages.pixelize import Pixelizer
@@ -201,11 +202,7 @@ class Anonymization:
         )
         looks = None
         if detection is not None:
-            looks = DetectionsRecord(
-                fine=detection.count.fine,
-                quick=detection.count.quick,
-                quick_face_px=plan.scales.quick_face_px,
-            )
+            looks = _looks(detection.count, self.recorder.frames, plan.scales.quick_face_px)
         releases = release_records(stages.pixelizer, stages.perturber, stages.config.protect.epsilon)
         return AnonymizeReport(
             **shared,
@@ -226,7 +223,7 @@ class Anonymization:
             bits_of_faces=bits_of_faces(releases),
             gate=self._gate,
             removed=[] if made is None else made.removed,
-            look_at=[] if made is None else made.look_at,
+            look_at=[] if made is None else [*made.look_at, *fleeting(looks, self._gate)],
         )
 
     def published(self) -> None:
@@ -295,6 +292,18 @@ def anonymize(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progres
     raised.
     """
     return run_job(Anonymize(job, settings), on_frame)
+
+
+def _looks(count: DetectionCount, frames: Sequence[int], quick_face_px: float) -> DetectionsRecord:
+    """``frames``: indices of all that have passed."""
+    looked, fine = frozenset(count.frames), frozenset(count.fine_frames)
+    return DetectionsRecord(
+        fine=count.fine,
+        quick=count.quick,
+        quick_face_px=quick_face_px,
+        frames_unseen=longest_unseen([index in looked for index in frames]),
+        frames_unseen_fine=longest_unseen([index in fine for index in frames]),
+    )
 
 
 def _view(config: RunConfig, picture: SmallPicture, device: torch.device) -> DetectorView:

@@ -89,6 +89,10 @@ class DetectionsRecord(_Record):
     quick: int
     """At a scale that shows faces of ``quick_face_px`` and more."""
     quick_face_px: float
+    frames_unseen: int = 0
+    """In a row, at most, that were not looked at."""
+    frames_unseen_fine: int = 0
+    """The same of looks at the smallest faces."""
 
 
 class GateRecord(_Record):
@@ -99,6 +103,8 @@ class GateRecord(_Record):
     """All of them, else there is no output."""
     frames_examined: int
     """That the network looked at."""
+    frames_unseen: int = 0
+    """In a row, at most, that neither the run nor this check looked at."""
     masks_examined: int | None = None
     """Looks at masks close by; None: there was nothing to look with."""
     tracks_examined: int = 0
@@ -191,7 +197,7 @@ class AnonymizeReport(_Record):
     removed: list[str] = []
     """What of the input was left behind: other pictures, tags and data of places, devices and people."""
     look_at: list[str] = []
-    """What was taken along and may name people: subtitles, chapters, sound."""
+    """What was taken along and may name people (subtitles, chapters, sound), and which faces may be left."""
     warnings: list[str]
 
     def as_json(self) -> str:

@@ -59,6 +59,7 @@ def encode_settings(
         faststart=encode.faststart,
         keep_streams=encode.keep_streams or not covers,
         keep_metadata=encode.keep_metadata or not covers,
+        keep_hidden=not covers,
         metadata={name: comment},
     )
 

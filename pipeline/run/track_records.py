@@ -27,8 +27,8 @@ _Numbers = TypeVar("_Numbers", bound=tuple[float, ...])
 
 
 def _ordered(box: _Numbers) -> _Numbers:
-    if box[2] < box[0] or box[3] < box[1]:
-        raise ValueError("a box whose end lies before its begin")
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError("a box whose end does not lie behind its begin")
     return box
 
 

@@ -46,6 +46,8 @@ class DetectionCount:
     """In the fine view, and in the quick one where there are two."""
     frames: array[int] = field(default_factory=lambda: array("q"))
     """Indices of all of them."""
+    fine_frames: array[int] = field(default_factory=lambda: array("q"))
+    """Of those in the fine view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class FaceDetection:
         if fine or self._quick is self._fine:
             self._fine_s, self._fine_at = item.time_s, item.frame.index
             self.count.fine += 1
+            self.count.fine_frames.append(item.frame.index)
         else:
             self.count.quick += 1
         return partial(self._faces, item.frame, fine=fine)

@@ -25,7 +25,10 @@ HEAVY = {"torch", "av", "cv2", "numpy", "scipy", "onnx", "openvino", "onnxruntim
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
-    program = "import sys, vidpipe.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = (
+        "import sys; from vidpipe.cli.app import app; app([]); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())
 
@@ -326,6 +329,8 @@ def test_an_error_for_want_of_memory_is_one_line(
     for error in (
         MemoryError(),
         RuntimeError("can't start new thread"),
+        RuntimeError("Exception from core.cpp:117: can't alloc"),
+        BlockingIOError(11, "Resource temporarily unavailable"),
         OSError(12, "Cannot allocate memory"),
     ):
 

@@ -145,9 +145,8 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     from vidpipe.cli.app import app
 
     try:
-        code = app(
-            args=list(arguments) or ["--help"], prog_name="vidpipe", standalone_mode=False, obj=interrupts
-        )
+        asked = list(arguments) or ["--help"]
+        code = app(asked)(args=asked, prog_name="vidpipe", standalone_mode=False, obj=interrupts)
     except TyperException as error:
         return _failed(error.format_message(), error.exit_code, arguments)
     except VidpipeError as error:
@@ -163,14 +162,15 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
 
 def _of_the_machine(error: Any) -> tuple[str, int] | None:
     """Text and exit code of an error that is the machine's: no memory, or a stdout that takes nothing."""
-    from errno import EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
+    from errno import EAGAIN, EBADF, EDQUOT, EIO, ENOMEM, ENOSPC
 
-    words = ("cannot allocate", "can't allocate", "bad_alloc", "not enough memory", "start new thread")
+    words = ("cannot allocate", "can't alloc", "bad_alloc", "not enough memory", "out of memory")
     maps = ("failed to map segment", "cannot apply additional memory protection")
+    threads = ("start new thread", "resource temporarily unavailable")
     while error is not None:
         text = str(error).lower()
-        full = isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM
-        if full or any(word in text for word in (*words, *maps)):
+        full = isinstance(error, MemoryError) or getattr(error, "errno", None) in {ENOMEM, EAGAIN}
+        if full or any(word in text for word in (*words, *maps, *threads)):
             return "there is not enough memory for this; close other programs, or raise the limit (ulimit)", 5
         if getattr(error, "errno", None) in {ENOSPC, EDQUOT, EIO, EBADF} and error.filename is None:
             return f"standard output, or a disk, takes nothing more: {error.strerror}", 1

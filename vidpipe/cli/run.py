@@ -25,6 +25,8 @@ from vidpipe.cli.flags import (
 from vidpipe.cli.parse import manual_region, seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.config import Resolved
     from pipeline.run.sidecar import ReconstructReport
 
@@ -68,6 +70,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
     settings = _settings(flags)
+    _check_readable(flags.source)
     display = _display(context, flags)  # from here on it takes longer
     anonymize(target, mode, settings, flags, span, display)
 
@@ -76,6 +79,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     (start_s, end_s), target = _span(flags), flags.output or default_output(flags.source, "reconstruct")
     check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
     settings = _settings(flags)
+    _check_readable(flags.source)
     # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
     from vidpipe.jobs import reconstruct_job
@@ -131,6 +135,15 @@ protect = command(
 
     Its grid keeps to the face and its colours hold still: it tells next to nothing of who is under it.""",
 )
+
+
+def _check_readable(source: Path) -> None:
+    """Raises InputError for a file without a video, before networks and their libraries are loaded."""
+    from pipeline.decode.open import choose_stream, open_input
+    from pipeline.notes import silent
+
+    with silent(), open_input(source) as container:
+        choose_stream(container, source, None)
 
 
 def _display(context: typer.Context, flags: RunFlags) -> Display:

@@ -22,7 +22,7 @@ from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import prefetch, spread
 from pipeline.run.anonymize_sidecar import GateRecord, SeenThroughRecord, UncoveredRecord
 from pipeline.run.release.coverage import is_covered
-from pipeline.run.release.looks import Pace, looked_at
+from pipeline.run.release.looks import Pace, longest_unseen, looked_at
 from pipeline.run.release.other_streams import FaceElsewhere, OpenView, faces_elsewhere, stream_index
 from pipeline.run.release.painted import PaintedMask, PaintedMasks
 from pipeline.run.release.see_through import MaskSight, MaskSights, MaskView
@@ -127,25 +127,28 @@ def examine(made: Path, video: int, run: Run, views: Views, on_seen: Callable[[i
     pace = Pace(gate.every_s, gate.every_frames)
     examined, left = look(pace)
     if left and examined < len(frames):  # then all of them are named
-        examined, left = look(Pace(0.0, 1))
+        pace = Pace(0.0, 1)
+        examined, left = look(pace)
+    seen = [a or b for a, b in zip(seen_by_run, looked_at(times_s, pace, seen_by_run), strict=True)]
     through = [] if views.close is None else _shown_by_source(sights.seen_through(), run, views.close)
     with open_decoder(made, stream=written) as decoder:
         info = decoder.info
     elsewhere: list[FaceElsewhere] = []
     if not run.config.encode.keep_streams:  # else the user has said that they may be seen
         elsewhere += faces_elsewhere(made, info, views.open_other, gate.min_score, pace)
-    return _record(run, views, examined, left, elsewhere, sights, through)
+    return _record(run, views, (examined, longest_unseen(seen)), left, elsewhere, sights, through)
 
 
 def _record(
     run: Run,
     views: Views,
-    examined: int,
+    frames: tuple[int, int],
     left: Sequence[Uncovered],
     elsewhere: Sequence[FaceElsewhere],
     sights: MaskSights,
     through: Sequence[MaskSight],
 ) -> GateRecord:
+    """``frames``: that were looked at, and that nobody looked at, in a row at most."""
     info = run.source.info
     origin_s = float(info.pts[0] * info.time_base)
     uncovered = [
@@ -180,7 +183,8 @@ def _record(
     return GateRecord(
         finder=views.whole.detector.name,
         frames_decoded=len(run.recorder.frames),
-        frames_examined=examined,
+        frames_examined=frames[0],
+        frames_unseen=frames[1],
         masks_examined=None if views.close is None else sights.looks,
         tracks_examined=sights.tracks,
         uncovered=uncovered,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,12 @@ def looked_at(times_s: Sequence[float], pace: Pace, seen: Sequence[bool]) -> lis
         at = end - 1 - int(away_s[first:end][::-1].argmax())
         due[at], last_s = True, float(times[at])
     return [bool(look) for look in due]
+
+
+def longest_unseen(seen: Sequence[bool]) -> int:
+    """Frames in a row that nobody looked at, at most: a face that is shown no longer may be left. ``seen``:
+    the frames that somebody looked at, among all of a file."""
+    return max((sum(1 for _ in run) for looked, run in groupby(seen) if not looked), default=0)
 
 
 def _away_s(times: _Times, looks: _Times) -> _Times:

@@ -22,7 +22,17 @@ def _given(value: Any, usual: Any) -> bool:
     return value is not None
 
 
-_WEAKER: dict[str, Callable[[Any, Any], bool]] = {
+WEAKER: dict[str, Callable[[Any, Any], bool]] = {
+    "find.min_cells": _more,
+    "find.max_cell_px": _less,
+    "find.min_score": _more,
+    "track.min_iou": _more,
+    "track.min_hits": _more,
+    "track.birth_score": _more,
+    "track.strong_score": _more,
+    "track.max_gap_frames": _less,
+    "track.look_ahead_frames": _less,
+    "faces.finder": lambda value, usual: value == "blazeface",
     "faces.min_face_px": _given,
     "faces.every_s": _more,
     "faces.fine_every_s": _more,
@@ -33,10 +43,13 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
     "faces.birth_score": lambda value, usual: _more(value, FacesConfig().min_score),
     "faces.fill_before_s": _less,
     "faces.fill_after_s": _less,
+    "people.same": _more,
+    "people.sure": _more,
     "mask.blocks": _more,
     "mask.scale": _less,
     "protect.values": lambda value, usual: value == "measured",
     "protect.hold_s": _given,
+    "protect.dp_pixels": _less,
     "gate.scan": _less,
     "gate.every_s": _more,
     "gate.every_frames": _more,
@@ -48,6 +61,9 @@ _WEAKER: dict[str, Callable[[Any, Any], bool]] = {
 colours are named wherever they are given: what they are by default follows from the clip."""
 _SOLID = ("mask.blocks", "protect.values", "protect.hold_s")
 """Of no effect where nothing of a face is painted."""
+_PROTECT = ("protect.", "find.", "track.")
+"""Beginnings of names without effect in another mode: what is pixelated already is sought in this one
+alone."""
 
 
 def weakened(settings: Resolved, mode: str) -> list[WeakenedRecord]:
@@ -56,10 +72,10 @@ def weakened(settings: Resolved, mode: str) -> list[WeakenedRecord]:
     solid = settings.config.mask.look == "solid"
     records = []
     for name, value, origin in settings.rows():
-        weaker = _WEAKER.get(name)
+        weaker = WEAKER.get(name)
         if weaker is None or value == usual[name] or (solid and name in _SOLID):
             continue
-        if name.startswith("protect.") and mode != "protect":
+        if name.startswith(_PROTECT) and mode != "protect":
             continue
         if weaker(value, usual[name]):
             records.append(WeakenedRecord(name=name, value=value, usual=usual[name], origin=origin))

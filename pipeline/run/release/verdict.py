@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import CheckError
-from pipeline.run.anonymize_sidecar import GateRecord, SeenThroughRecord, UncoveredRecord
+from pipeline.run.anonymize_sidecar import (
+    DetectionsRecord,
+    GateRecord,
+    SeenThroughRecord,
+    UncoveredRecord,
+)
 from pipeline.run.job import AnonymizeJob
 
 _NAMED = 5
@@ -52,6 +57,25 @@ def _place(place: UncoveredRecord | SeenThroughRecord) -> str:
     if isinstance(place, SeenThroughRecord):
         return f"track {place.track}, {where}"
     return where if place.stream is None else f"stream {place.stream}, {where}"
+
+
+def fleeting(looks: DetectionsRecord | None, gate: GateRecord | None) -> list[str]:
+    """What the time between two looks leaves open: a sentence, or none where every frame was looked at.
+    ``looks`` None: the tracks were given."""
+    if looks is None:
+        return []
+    large = looks.frames_unseen if gate is None else gate.frames_unseen
+    small = looks.frames_unseen_fine
+    if not large and not small:
+        return []
+    said = f"below {looks.quick_face_px:.0f} px on {_frames(small)}" if small > large else ""
+    if large:
+        said = f"on {_frames(large)}{f', {said}' if said else ''}"
+    return [f"a face that is shown {said} may be left (nobody looked there; --care strict looks everywhere)"]
+
+
+def _frames(count: int) -> str:
+    return "one frame" if count == 1 else f"up to {count} frames"
 
 
 def approval(gate: GateRecord, *, covered: bool, left: bool, of_nobody: bool = False) -> str:

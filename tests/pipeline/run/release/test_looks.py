@@ -8,7 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from pipeline.run.release.looks import Pace, looked_at
+from pipeline.run.anonymize_sidecar import DetectionsRecord, GateRecord
+from pipeline.run.release.looks import Pace, longest_unseen, looked_at
+from pipeline.run.release.verdict import fleeting
 
 
 def _looks(times: list[float], pace: Pace, seen: list[int]) -> list[int]:
@@ -54,3 +56,18 @@ def test_no_two_looks_are_further_apart_than_frames_allow(
     assert looks[-1] == len(times) - 1
     for a, b in itertools.pairwise(looks):
         assert b == a + 1 or (times[b] - times[a] <= 0.12 + 1e-6 and b - a <= frames)
+
+
+def test_a_face_that_is_shown_shorter_than_two_looks_are_apart_is_told_of() -> None:
+    assert longest_unseen([True, False, False, True, False]) == 2
+    assert longest_unseen([True, True]) == 0
+    looks = DetectionsRecord(
+        fine=1, quick=1, quick_face_px=57.6, frames_unseen=2, frames_unseen_fine=longest_unseen([False] * 6)
+    )
+    gate = GateRecord(finder="x", frames_examined=1, frames_unseen=1, uncovered=[], passed=True)
+    (said,) = fleeting(looks, gate)
+    assert "on one frame" in said and "below 58 px on up to 6 frames" in said and "--care strict" in said
+    (said,) = fleeting(looks, None)
+    assert "on up to 2 frames" in said
+    assert not fleeting(looks.model_copy(update={"frames_unseen": 0, "frames_unseen_fine": 0}), None)
+    assert not fleeting(None, gate)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import Given, Resolved, resolve
 from pipeline.run.job import Selection
-from pipeline.run.release.promises import notice, told, weakened
+from pipeline.run.release.promises import WEAKER, notice, told, weakened
 
 
 def _resolved(**values: object) -> Resolved:
@@ -37,12 +37,34 @@ def test_the_defaults_promise_what_they_say() -> None:
         ("mask.scale", 1.0, 2.0),
         ("mask.blocks", 7, 3),
         ("faces.min_face_px", 100, None),
+        ("people.sure", 0.44, 0.2),
     ],
 )
 def test_only_the_weaker_side_is_named(name: str, weaker: object, stronger: object) -> None:
     weak, strong = (resolve({name: Given(value, "--flag")}) for value in (weaker, stronger))
     assert [(r.name, r.value, r.origin) for r in weakened(weak, "pixelize")] == [(name, weaker, "--flag")]
     assert weakened(strong, "pixelize") == []
+
+
+NEUTRAL = {
+    "mask.look",
+    "mask.shape",
+    "protect.nobody",
+    "protect.epsilon",
+    "protect.perturb",
+    "people.recognise",
+    "people.min_px",
+}
+"""Of which no value covers, hides or checks less than another."""
+
+
+def test_every_setting_of_what_is_covered_has_a_weaker_side_or_none() -> None:
+    sections = ("find.", "track.", "faces.", "people.", "mask.", "protect.", "gate.")
+    names = {name for name, _, _ in resolve().rows() if name.startswith(sections)}
+    assert names - set(WEAKER) == NEUTRAL
+    weak = resolve({"find.min_score": Given(0.6, "--flag"), "track.min_hits": Given(8, "--flag")})
+    assert [r.name for r in weakened(weak, "protect")] == ["find.min_score", "track.min_hits"]
+    assert weakened(weak, "pixelize") == []
 
 
 def test_the_environment_and_a_file_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
