@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _GEN_PTS = 1  # AVFMT_FLAG_GENPTS
 _COLUMNS = 4
 _NO_TIME = np.iinfo(np.int64).min
+_DELAY_FRAMES = 2
+"""that a decoder holds back, at most"""
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
 """EBML ids of a Matroska segment, and of the head of the file"""
@@ -56,6 +58,8 @@ class PacketIndex:
     """Each packet is one frame of ``pts``."""
     pieces: tuple[Piece, ...] = ()
     """Where the file's clock starts again, see ``pipeline.decode.clock``; ``pts`` are of one clock."""
+    filled: bool = False
+    """Derived, but only where packets lack presentation times that their decoding times tell."""
     edited: bool = False
     """The file's edit list leaves packets out after the first one that it shows."""
 
@@ -250,8 +254,11 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         keys = table[order][table[order, 3] > 0, :2]
         keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
         return PacketIndex(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
+    filled = _filled(pts, dts, unit) if pts[order[0]] == _NO_TIME else None
     if pts[order[0]] != _NO_TIME:
         what, times = "repeated times: each is moved behind the one before", pts[order]
+    elif filled is not None:
+        what, times = "not all presentation times: the others are taken from the decoding times", filled
     elif bool((dts != _NO_TIME).all()):
         what, times = "no presentation times: they are taken from the decoding times", np.sort(dts)
     else:
@@ -259,7 +266,23 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
     times, last = _strictly_ascending(times), int(durations[-1])
-    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off)
+    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off, filled=filled is not None)
+
+
+def _filled(pts: NDArray[np.int64], dts: NDArray[np.int64], unit: int) -> NDArray[np.int64] | None:
+    """All presentation times where some pictures lack theirs, as in MPEG-PS; None where that fails.
+
+    At constant delay a picture is decoded when an earlier one is shown: the decoding times from the first
+    presentation time on are presentation times, of all pictures but the last.
+    """
+    known = np.unique(pts[pts != _NO_TIME])
+    if not len(known) or bool((dts == _NO_TIME).any()):
+        return None
+    times = np.union1d(known, dts[dts >= known[0]])
+    missing = len(pts) - len(times)
+    if not 0 <= missing <= _DELAY_FRAMES:
+        return None
+    return np.concatenate([times, times[-1] + unit * np.arange(1, missing + 1)])
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -19,6 +19,8 @@ from pipeline.types import StreamInfo
 
 # Tags that describe the file they stand in; a muxer writes its own.
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "alpha_mode"}
+GIVEN_TAGS = {"handler_name", "vendor_id", "language", "duration"}
+"""Tags of a stream that muxers write by themselves, or that are compared as what they are."""
 _OWN_PREFIXES = ("bps", "number_of_", "_statistics_")
 # What MP4 keeps among its iTunes tags, and MOV in its user data; any other name needs the QuickTime way
 # of storing all tags by name.
