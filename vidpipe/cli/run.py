@@ -22,7 +22,7 @@ from vidpipe.cli.flags import (
     RunFlags,
     of_mode,
 )
-from vidpipe.cli.parse import manual_region, seconds
+from vidpipe.cli.parse import cells, manual_region, seconds
 
 if TYPE_CHECKING:
     from pipeline.config import Resolved
@@ -75,6 +75,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
 def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     (start_s, end_s), target = _span(flags), flags.output or default_output(flags.source, "reconstruct")
     check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
+    of_regions = cells(flags.cell, flags.grid, flags.region or [])
     settings = _settings(flags)
     # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
@@ -86,7 +87,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
         flags.source,
         target,
         settings,
-        manual=tuple(manual_region(text) for text in flags.region or []),
+        manual=tuple(manual_region(text, cells=of_regions) for text in flags.region or []),
         start_s=start_s,
         end_s=end_s,
         overwrite=flags.overwrite,
