@@ -36,6 +36,7 @@ _MOV_TAGS = {
 }  # fmt: skip
 MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
 """FFmpeg's names of one muxer; ipod is .m4v and .m4a."""
+BLURAY_SUFFIXES = {".m2ts", ".mts"}
 _MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
 
@@ -110,13 +111,15 @@ def container_options(
     cut: Cut,
     lost: list[str],
     boxes: bool = False,
+    of_bluray: bool = False,
 ) -> dict[str, str]:
     """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``.
 
-    With ``boxes`` MP4 takes what stands beside the codec in boxes that are not part of its standard.
+    ``of_bluray`` is MPEG-TS as on Blu-ray and of AVCHD, in packets of 192 bytes. With ``boxes`` MP4 takes
+    what stands beside the codec in boxes that are not part of its standard.
     """
     if container == "mpegts":
-        return {"mpegts_copyts": "1"}
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(of_bluray))}
     if container == "nut" and cut.start_s is None and early_sound(Path(source.name)):
         lost.append("nut cannot begin before 0, where the sound does: all streams are later")
         return {}

@@ -32,6 +32,7 @@ from pipeline.encode.codecs import (
     with_field_order,
 )
 from pipeline.encode.container import (
+    BLURAY_SUFFIXES,
     GIVEN_TAGS,
     MOV_FAMILY,
     clock_loss,
@@ -119,8 +120,7 @@ class PyAVEncoder:
         self._place = moving.index(self._video.stream.index)
         self._opened.callback(self._close_container)
         index = self._source.packets
-        timed = not index.derived or index.filled
-        if index.picture_data and timed and self._video.codec in CARRYING:
+        if index.picture_data and not index.derived and self._video.codec in CARRYING:
             first = None if self._cut.start_s is None else self._shift_pts
             self._carrier = PictureDataCarrier(self._source, first)
             self._opened.callback(self._carrier.close)
@@ -231,7 +231,9 @@ class PyAVEncoder:
         place = chroma_place(source, info.stream_index)
         titles = self._tags(self._source.metadata, "") | dict(self._settings.metadata)
         options = container_options(
-            self._format, source, titles, self._cut, self._lost, boxes=bool(self._source.side_data)
+            *(self._format, source, titles, self._cut, self._lost),
+            boxes=bool(self._source.side_data),
+            of_bluray=self.path.suffix.lower() in BLURAY_SUFFIXES,
         )
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
