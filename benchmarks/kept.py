@@ -253,7 +253,6 @@ def main() -> int:
     parser.add_argument("--results", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for inputs of which something kept is not")
     options = parser.parse_args()
-    av.logging.set_level(av.logging.PANIC)
     row, lies = Row(), []
     with TemporaryDirectory() as scratch:
         inputs, out = Path(scratch) / "inputs", Path(scratch) / "work" / "out"

@@ -348,9 +348,12 @@ def test_several_edits_of_each_track_are_carried(
 
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")],
+    [
+        *(("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")),
+        *(("pcm_bluray", ".m2ts"), ("pcm_u8", ".avi")),
+    ],
 )
-def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> None:
+def test_pcm_is_compared_as_samples_and_decodes(tmp_path: Path, codec: str, suffix: str) -> None:
     clip = write_clip(
         tmp_path / f"in{suffix}",
         frames=10,
@@ -361,6 +364,25 @@ def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> 
     )
     _, _, result = through(clip, tmp_path / f"out{suffix}")
     assert result.broken == ()
+
+    def samples(path: Path) -> bytes:
+        with av.open(str(path)) as container:
+            return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+
+    assert samples(tmp_path / f"out{suffix}") == samples(clip) != b""
+
+
+def test_sound_that_no_reader_of_mpegts_would_know_is_lost_before_the_run(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(audio=(Audio(codec="flac"),)), **SMALL)
+    _, encoder, result = through(clip, tmp_path / "out.ts")
+    assert len(encoder.lost_sound) == 1
+    assert states(result)["audio stream 1"] == "lost"
+
+
+def test_mpeg_sound_has_another_name_in_mp4(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=5, extras=Extras(audio=(Audio(codec="mp2"),)), **SMALL)
+    _, _, result = through(clip, tmp_path / "out.mpg")
+    assert "audio stream 1" not in states(result)
 
 
 @pytest.mark.parametrize("suffix", [".flv", ".avi", ".asf", ".ts"])
