@@ -204,10 +204,12 @@ def denied(source: Path, output: Path, report: dict[str, Any]) -> Iterator[str]:
 
 def _misplaced(before: Pictures, after: Pictures, state: dict[str, str], excused: str) -> Iterator[str]:
     """Pictures that are not those of the source at their time."""
-    if state.get("times") != "kept":
-        shift = after.times_s[0] - before.times_s[0] if before.times_s else 0.0
-    else:
-        shift = 0.0
+    shift = 0.0
+    if (
+        state.get("times") != "kept" and before.times_s
+    ):  # as told: the first picture is where it is most alike
+        off = [float(np.abs(places - after.places[0]).mean()) for places in before.places]
+        shift = after.times_s[0] - before.times_s[int(np.argmin(off))]
     times = np.array(before.times_s)
     used, wrong = set(), []
     for time, places in zip(after.times_s, after.places, strict=True):

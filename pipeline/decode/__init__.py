@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from pipeline.decode.source import Source, open_source
 from pipeline.errors import UsageError
 from pipeline.notes import decided
-from pipeline.types import Frame, StreamInfo
+
+if TYPE_CHECKING:
+    from pipeline.decode.source import Source
+    from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
@@ -78,4 +80,6 @@ def open_decoder(
 
 
 def _opened(source: Source | Path | str, stream: int | None) -> Source:
+    from pipeline.decode.source import open_source  # noqa: PLC0415
+
     return open_source(Path(source), stream) if isinstance(source, Path | str) else source

@@ -8,13 +8,11 @@ from fractions import Fraction
 from math import lcm
 from pathlib import Path
 
-import av
 from av.container import InputContainer, OutputContainer
 
 from pipeline.decode.open import is_cover
 from pipeline.encode.cut import Cut
 from pipeline.encode.passthrough import early_sound
-from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 
 # Tags that describe the file they stand in; a muxer writes its own.
@@ -39,23 +37,6 @@ MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
 BLURAY_SUFFIXES = {".m2ts", ".mts"}
 _MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
-
-
-def container_format(path: Path) -> str:
-    """FFmpeg's name of the container that a file name asks for. Raises OutputError."""
-    try:
-        with av.open(f"x{path.suffix}", "w") as guess:  # nothing is opened before a header is written
-            name, many = guess.format.name, guess.format.no_file
-    except ValueError as error:
-        what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
-        raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
-    if name.startswith("mxf"):
-        raise OutputError(
-            f"{path}: MXF is read and not written; end the name in .mov, which takes the same sound"
-        )
-    if many:  # playlists and series of pictures, which FFmpeg writes past us
-        raise OutputError(f"{path}: {name} is more than one file; end the name in .mp4, .mkv, .mov or .webm")
-    return name
 
 
 def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:

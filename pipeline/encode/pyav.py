@@ -36,12 +36,12 @@ from pipeline.encode.container import (
     GIVEN_TAGS,
     MOV_FAMILY,
     clock_loss,
-    container_format,
     container_options,
     cut_chapters,
     moved_tags,
     passthrough_tags,
 )
+from pipeline.encode.container_name import container_format
 from pipeline.encode.cut import cut_of
 from pipeline.encode.faststart import index_first
 from pipeline.encode.passthrough import OtherStreams

@@ -25,6 +25,8 @@ from vidpipe.cli.flags import (
 from vidpipe.cli.parse import cells, manual_region, seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.config import Resolved
     from pipeline.run.sidecar import ReconstructReport
 
@@ -68,6 +70,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
     settings = _settings(flags)
+    _check_files(flags.source, None if flags.preview else target)
     display = _display(context, flags)  # from here on it takes longer
     anonymize(target, mode, settings, flags, span, display)
 
@@ -77,6 +80,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
     of_regions = cells(flags.cell, flags.grid, flags.region or [])
     settings = _settings(flags)
+    _check_files(flags.source, target)
     # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
     from vidpipe.jobs import reconstruct_job
@@ -152,6 +156,12 @@ def _settings(flags: RunFlags) -> Resolved:
 
     names = (field.name for field in fields(flags) if field.name in options.SETTINGS)
     return resolve(options.given(**{name: getattr(flags, name) for name in names}), flags.config)
+
+
+def _check_files(source: Path, target: Path | None) -> None:
+    from pipeline.run.early import check_files
+
+    check_files(source, target)
 
 
 def _span(flags: RunFlags) -> tuple[float | None, float | None]:

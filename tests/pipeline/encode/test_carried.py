@@ -19,7 +19,8 @@ from pipeline.decode.side_data import hidden_edges
 from pipeline.decode.source import open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import choices
-from pipeline.encode.container import container_format, moved_timecode
+from pipeline.encode.container import moved_timecode
+from pipeline.encode.container_name import container_format
 from pipeline.encode.faststart import index_first
 from pipeline.encode.picture_data import with_picture_data
 from pipeline.encode.release import tells, to_look_at
