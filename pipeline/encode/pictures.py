@@ -98,8 +98,9 @@ def _look(source: Source, first: int, count: int, seen: _Seen) -> None:
         if index - first < 3:
             seen.fields.append(_field(picture))
         seen.data.update(_data(picture))
-        if not seen.time_code and Type.GOP_TIMECODE in picture.side_data:
-            seen.time_code = bytes(memoryview(picture.side_data[Type.GOP_TIMECODE])).hex()
+        for held in cast(SideDataContainer, picture.side_data):
+            if held.type is Type.GOP_TIMECODE and not seen.time_code:
+                seen.time_code = bytes(memoryview(held)).hex()
 
 
 def _sketch(picture: VideoFrame) -> NDArray[np.float32]:
