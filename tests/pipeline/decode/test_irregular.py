@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from pipeline.decode.shown_pictures import picture_counter
 from pipeline.decode.source import open_source
 from pipeline.errors import InputError
 from pipeline.types import Frame
-from tests.support.boxes import replaced
 from tests.support.clips import Audio, Extras, number_in, write_clip
 from tests.support.remux import changed, remuxed
 
@@ -304,21 +302,3 @@ def test_tags_that_are_no_utf8_are_read(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", frames=2, extras=Extras(metadata={"title": "cafe"}), **SMALL)
     clip.write_bytes(clip.read_bytes().replace(b"cafe", b"caf\xe9"))
     assert open_source(clip).metadata["title"] == "caf\ufffd"
-
-
-def test_offsets_beyond_4_gb(tmp_path: Path) -> None:
-    """A hole of 4.5 GB before the pictures, which takes no room on the disk."""
-    clip, hole = write_clip(tmp_path / "in.mp4", frames=10, **SMALL), 4_500_000_000
-    data = clip.read_bytes()
-    at = data.index(b"stco")
-    (count,) = struct.unpack_from(">I", data, at + 8)
-    offsets = [offset + hole for offset in struct.unpack_from(f">{count}I", data, at + 12)]
-    replaced(clip, b"stco", struct.pack(f">II{count}Q", 0, count, *offsets))
-    data = clip.read_bytes().replace(b"stco", b"co64")
-    before = data.index(b"mdat") - 4
-    with (tmp_path / "large.mp4").open("wb") as file:
-        file.write(data[:before] + struct.pack(">I4sQ", 1, b"free", hole))
-        file.seek(before + hole)
-        file.write(data[before:])
-    with open_decoder(tmp_path / "large.mp4") as decoder:
-        assert numbers(list(decoder.frames())) == list(range(10))
