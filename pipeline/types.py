@@ -234,6 +234,17 @@ R_co = TypeVar("R_co", bound=MosaicRegion | FaceRegion, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """The cells of a mosaic, as a person has measured them."""
+
+    width: float
+    height: float
+    """px, of one cell"""
+    corner: tuple[float, float] | None = None
+    """x, y of a corner of any of them, px of the coded picture; None: nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class ManualRegion:
     """A place that a person pointed at (``--region x,y,w,h[@start-end]``)."""
 
@@ -243,6 +254,8 @@ class ManualRegion:
     """Presentation time of its first frame in seconds; None: from the beginning."""
     end_s: float | None = None
     """Presentation time in seconds that its frames lie before; None: to the end."""
+    cells: Cells | None = None
+    """Of the mosaic in it; None: they are read from the picture."""
 
     def covers(self, frame: Frame) -> bool:
         """True on frames whose time is within the region's range."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vidpipe.api import (
         AnonymizeReport,
         Box,
+        Cells,
         CheckError,
         Explanation,
         InputError,
@@ -74,6 +75,7 @@ __all__ = [
     "Selection",
     "ManualRegion",
     "Box",
+    "Cells",
     "StreamInfo",
     "ReconstructReport",
     "AnonymizeReport",

@@ -33,7 +33,7 @@ from pipeline.run.preview import preview as _preview
 from pipeline.run.reconstruct import reconstruct as _reconstruct
 from pipeline.run.release.verdict import ReleaseCheckError
 from pipeline.run.sidecar import ReconstructReport
-from pipeline.types import Box, ManualRegion, StreamInfo
+from pipeline.types import Box, Cells, ManualRegion, StreamInfo
 from vidpipe.batches import batch
 from vidpipe.explanation import Explanation, explain_anonymize, explain_reconstruct
 from vidpipe.exports import check_output, put
@@ -54,6 +54,7 @@ __all__ = [
     "Selection",
     "ManualRegion",
     "Box",
+    "Cells",
     "StreamInfo",
     "ReconstructReport",
     "AnonymizeReport",
@@ -100,7 +101,7 @@ def reconstruct(
         codec, crf, preset: FFmpeg's name of an encoder, its quality (lower is better) and speed.
         audio: ``copy``, ``aac``, ``opus`` or ``drop``.
         regions: mosaics to reconstruct whatever the finder says; boxes in px of the picture as coded, times
-            in seconds from the first frame.
+            in seconds from the first frame, ``cells`` where compression has hidden them.
         start_s, end_s: the part of the file that is written, seconds from its first frame.
 
     Returns what also stands in ``{target}.json``. Raises InputError, OutputError, UsageError, MissingError,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.networks import find
-from export.select import default_net, engine_for
 from nets.registry import shipped_restorers
 from pipeline.config import Resolved
 from pipeline.errors import InputError, UsageError
@@ -23,6 +21,9 @@ def restorer_for(settings: Resolved) -> str:
     Raises UsageError for anything else, MissingError for a file that is not there, InputError for one that
     cannot be read.
     """
+    from export.networks import find
+    from export.select import default_net
+
     net, known = settings.config.restore.net, shipped_restorers()
     if net == "auto":
         return default_net()
@@ -49,6 +50,8 @@ def reconstruct_job(
 
     Raises the errors of ``restorer_for`` and of ``export.select.engine_for``.
     """
+    from export.select import engine_for
+
     config = settings.config
     network = engine_for(restorer_for(settings), config.restore.engine, config.device)
     return ReconstructJob(source, target, start_s, end_s, overwrite, network=network, manual=manual)
@@ -81,6 +84,8 @@ def anonymize_job(
     elif tracks is None:
         _check_needs_no_numbers(selection)
     if mode == "protect" and config.protect.perturb != "none":
+        from export.select import engine_for
+
         perturber = engine_for(f"pixelizer-{config.protect.perturb}", config.restore.engine, "cpu")
     return AnonymizeJob(
         source,

@@ -13,7 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.decode.box_counts import check_counts
-from pipeline.errors import InputError
+from pipeline.errors import CheckError, InputError
 from pipeline.files import check_source
 from pipeline.machine import require
 from pipeline.notes import decided, warned
@@ -141,6 +141,21 @@ def _reason(error: Exception) -> str:
 def is_cover(stream: VideoStream) -> bool:
     """True for an attached picture or a track of thumbnails, which are carried and not processed."""
     return bool(stream.disposition & _COVER)
+
+
+def stream_index(path: Path, video: int) -> int:
+    """Index over streams of all kinds of the ``video``-th video stream that is no attached picture.
+
+    Raises CheckError where the file has no such stream.
+    """
+    with open_input(path) as container:
+        indices = [stream.index for stream in container.streams.video if not is_cover(stream)]
+    if video >= len(indices):
+        raise CheckError(
+            f"the output has {len(indices)} video streams, and number {video + 1} was written; "
+            "please report this clip"
+        )
+    return indices[video]
 
 
 def codec_name(stream: Stream) -> str:

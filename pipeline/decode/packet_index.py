@@ -22,13 +22,15 @@ from pipeline.decode.clock import Piece, may_restart, steps_back
 from pipeline.decode.picture_data import CODECS, HEAD_BYTES, PictureDataReader
 from pipeline.decode.shown_pictures import Counter, picture_counter
 from pipeline.errors import InputError
-from pipeline.notes import warned
+from pipeline.notes import decided, warned
 
 log = logging.getLogger(__name__)
 
 _GEN_PTS = 1  # AVFMT_FLAG_GENPTS
 _COLUMNS = 4
 _NO_TIME = np.iinfo(np.int64).min
+_DELAY_FRAMES = 2
+"""that a decoder holds back, at most"""
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
 """EBML ids of a Matroska segment, and of the head of the file"""
@@ -100,6 +102,7 @@ def index_packets(
     if "mp4" in container.format.name and rows.read < len(stream.index_entries):
         breaks_off = breaks_off or f"{rows.read} of {len(stream.index_entries)} frames are in the file"
     table = rows.table()
+    untimed = int((table[:, 0] == _NO_TIME).sum())
     headless = rows.headless(table)
     table, pieces = rows.on_one_clock(table, headless, _unit(stream))
     if not len(table):
@@ -113,6 +116,8 @@ def index_packets(
         )
     if "mp4" in container.format.name:
         table = _from_zero(table)
+    if untimed > int((table[:, 0] == _NO_TIME).sum()):
+        decided(log, "%s: %d pictures lack a time; their decoding times tell it", path.name, untimed)
     index = _times(table, _unit(stream), path, breaks_off)
     regular = len(index.pts) == rows.read
     return replace(
@@ -178,11 +183,11 @@ class _Rows:
         """The table from row ``headless`` on with the pieces one after the other. Of a further piece,
         pictures are left out that refer to what came before it."""
         if not self._begins:
-            return table[headless:], ()
+            return (_filled(table[headless:], unit) if self._may_restart else table[headless:]), ()
         starts = [headless, *(max(row, headless) for row, _ in self._begins), len(table)]
         parts, pieces, end = [], [], None
         for number, (start, stop) in enumerate(pairwise(starts)):
-            part = table[start:stop].copy()
+            part = _filled(table[start:stop].copy(), unit)
             if number:
                 part = _decodable_alone(part, self._intra_only)
             timed = part[part[:, 0] != _NO_TIME]
@@ -269,6 +274,32 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
     none = np.zeros((0, 2), np.int64)
     times, last = _strictly_ascending(times), int(durations[-1])
     return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off)
+
+
+def _filled(part: NDArray[np.int64], unit: int) -> NDArray[np.int64]:
+    """The table with all presentation times where some pictures lack theirs, as in MPEG-PS; the same one
+    where that fails. A key frame without a time is none any more: nobody finds it by its time.
+
+    At a constant delay a picture is decoded when an earlier one is shown: the decoding times but the first
+    ones are presentation times, of all pictures but the last ones. A picture that nothing refers to is shown
+    when it is decoded.
+    """
+    pts, dts = part[:, 0], np.sort(part[:, 1])
+    missing = np.flatnonzero(pts == _NO_TIME)
+    known = np.unique(pts[pts != _NO_TIME])
+    if not len(missing) or not len(known) or dts[0] == _NO_TIME:
+        return part
+    delay = int(np.searchsorted(dts, known[0]))
+    free = np.setdiff1d(dts[delay:], known)
+    last = max(int(dts[-1]), int(known[-1])) + unit * np.arange(1, len(missing) - len(free) + 1)
+    told = np.isin(known, dts[delay:]).sum() >= len(known) - delay
+    if delay > _DELAY_FRAMES or not told or len(free) + len(last) != len(missing) or len(last) > delay:
+        return part
+    made, own = part.copy(), np.isin(part[missing, 1], free)
+    made[missing, 3] = 0
+    made[missing[own], 0] = part[missing[own], 1]
+    made[missing[~own], 0] = np.setdiff1d(np.concatenate([free, last]), part[missing[own], 1])
+    return made
 
 
 def _strictly_ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:

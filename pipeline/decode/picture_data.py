@@ -24,11 +24,11 @@ _ENCODER_NOTES = (
     bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),
 )
 """UUIDs under which x264 and x265 write their settings: of no use in what another encoder wrote."""
-_T35 = 4
+T35 = 4
 _UNREGISTERED = 5
 _RPU = 62
 _CAPTIONS = re.compile(rb"\x00\x00\x01\xb2(GA94\x03.*?|DTG1.*?)(?=\x00\x00\x01)", re.DOTALL)
-_ATSC = b"\xb5\x00\x31"
+ATSC = b"\xb5\x00\x31"
 """T.35 codes of the country and of ATSC"""
 
 
@@ -65,7 +65,7 @@ class PictureDataReader:
         """What the packet carries; ``packet`` may be cut after ``HEAD_BYTES``, which loses an RPU."""
         if self._codec in {"mpeg2video", "mpeg1video"}:
             found = _CAPTIONS.findall(packet[:HEAD_BYTES])
-            return PictureData(tuple((_T35, _ATSC + text) for text in found))
+            return PictureData(tuple((T35, ATSC + text) for text in found))
         messages: list[tuple[int, bytes]] = []
         rpu = None
         coded = False

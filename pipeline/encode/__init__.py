@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from pipeline.types import Frame
+if TYPE_CHECKING:
+    from pipeline.types import Frame
 
 
 @dataclass(frozen=True, slots=True)

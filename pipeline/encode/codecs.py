@@ -27,8 +27,8 @@ from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
 
-# Encoders that continue a source's codec. MPEG-2 and MPEG-4 part 2 are left out: their encoders know
-# fixed rates or coarse clocks only, and cannot keep times.
+# Encoders that continue a source's codec. MPEG-4 part 2 is left out: its encoder knows coarse clocks only,
+# and cannot keep times.
 _FAMILY = {
     "h264": ("libx264", "libx264rgb"),
     "hevc": ("libx265",),
@@ -53,9 +53,19 @@ _ALPHA_CONTAINERS = ("matroska", "webm")
 # container that is not named here, samples that H.264 and HEVC cannot hold are lost, with a warning.
 _ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
 
-MPEG_SYSTEMS = {"mpegts", "mpeg", "vob", "svcd", "dvd", "vcd"}
+PROGRAM_STREAMS = {"mpeg", "vob", "svcd", "dvd", "vcd"}
+"""MPEG-PS. Its players know MPEG video, and hardly one knows more."""
+MPEG_SYSTEMS = {"mpegts", *PROGRAM_STREAMS}
 _IN_MPEG = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 """FFmpeg writes anything into MPEG systems; what the standard has no number for nobody can read back."""
+
+COUNTING = ("mpeg1video", "mpeg2video")
+"""Encoders whose clock counts frames of one rate, and nothing between."""
+_MPEG1_RATES = tuple(
+    Fraction(*rate)
+    for rate in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1))
+)
+"""ISO 11172-2, 2.4.3.2: frame_rate"""
 
 # Nearly transparent to the eye at normal viewing distance, by each encoder's own scale.
 NVENC_NAMES = tuple(dict.fromkeys(_NVENC.values()))
@@ -69,6 +79,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "libvpx": {"crf": "8", "b": "50M", "deadline": "good", "cpu-used": "4"},
     "mjpeg": {"flags": "+qscale", "global_quality": str(2 * 118)},
+    **{name: {"flags": "+qscale", "global_quality": str(2 * 118), "bf": "2"} for name in COUNTING},
     "ffv1": {"level": "3"},
     **{name: {"rc": "vbr", "cq": "19", "b": "0", "preset": "p5", "tune": "hq"} for name in NVENC_NAMES},
 }
@@ -129,9 +140,10 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
                 f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
             )
     else:
-        on_gpu = _on_gpu(info, settings.gpu)
+        mpeg = _mpeg_video(info) if container in PROGRAM_STREAMS else ()
+        on_gpu = () if mpeg else _on_gpu(info, settings.gpu)
         always = (name for name in _ALWAYS if container in _ONLY_IN.get(name, (container,)))
-        names = (*on_gpu, *_FAMILY.get(info.codec, ()), *always)
+        names = (*mpeg, *on_gpu, *_FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
         if not is_in_ffmpeg(name) or not _fits(name, container):
@@ -140,12 +152,26 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         if target is not None and info.interlaced and name not in _FIELDS:
             target = replace(target, losses=(*target.losses, FIELDS_LOST))
         if target is not None:
-            candidates.append((len(target.losses), rank, name, target))
-    # An encoder that keeps every sample goes before the source's own codec.
+            losses = 0 if name in COUNTING else len(target.losses)
+            candidates.append((losses, rank, name, target))
+    # An encoder that keeps every sample goes before the source's own codec, and MPEG video before any other
+    # where it stands at all.
     for _, _, name, target in sorted(candidates, key=lambda entry: entry[:2]):
         if name == "libsvtav1":  # it writes to the terminal itself, and asks nothing else how much
             os.environ.setdefault("SVT_LOG", "1")
         yield Choice(name, target, *_options(name, settings))
+
+
+def _mpeg_video(info: StreamInfo) -> tuple[str, ...]:
+    """MPEG-1 where the source is that, else MPEG-2."""
+    return COUNTING if info.codec == "mpeg1video" and not info.interlaced else COUNTING[1:]
+
+
+def counted_rate(encoder: str, rate: Fraction) -> Fraction:
+    """That of a counting encoder's rates which is nearest to ``rate``, in frames/s."""
+    known = _MPEG1_RATES if encoder == "mpeg1video" else av.Codec(encoder, "w").frame_rates or _MPEG1_RATES
+    rates = [Fraction(one.numerator, one.denominator) for one in known]
+    return min(rates, key=lambda one: abs(one / rate - 1))
 
 
 def _on_gpu(info: StreamInfo, gpu: int | None) -> tuple[str, ...]:
@@ -289,7 +315,7 @@ def tag_options(choice: Choice, tags: PictureTags, place: str | None, lost: list
     if interlaced and encoder.startswith("libx264"):
         params.append("tff=1" if tags.field_order in TOP_FIRST else "bff=1")
     elif interlaced and encoder in {"prores_ks", "mpeg2video"}:
-        options["flags"] = "+ildct"
+        options["flags"] = options.get("flags", "") + "+ildct"
     if tags.mastering_display is not None or tags.content_light is not None:
         if encoder in {"libx264", "libx265"}:
             params += _hdr(encoder, tags)

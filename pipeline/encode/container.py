@@ -8,17 +8,17 @@ from fractions import Fraction
 from math import lcm
 from pathlib import Path
 
-import av
 from av.container import InputContainer, OutputContainer
 
 from pipeline.decode.open import is_cover
 from pipeline.encode.cut import Cut
 from pipeline.encode.passthrough import early_sound
-from pipeline.errors import OutputError
 from pipeline.types import StreamInfo
 
 # Tags that describe the file they stand in; a muxer writes its own.
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "alpha_mode"}
+GIVEN_TAGS = {"handler_name", "vendor_id", "language", "duration"}
+"""Tags of a stream that muxers write by themselves, or that are compared as what they are."""
 _OWN_PREFIXES = ("bps", "number_of_", "_statistics_")
 # What MP4 keeps among its iTunes tags, and MOV in its user data; any other name needs the QuickTime way
 # of storing all tags by name.
@@ -34,25 +34,9 @@ _MOV_TAGS = {
 }  # fmt: skip
 MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
 """FFmpeg's names of one muxer; ipod is .m4v and .m4a."""
+BLURAY_SUFFIXES = {".m2ts", ".mts"}
 _MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
 _90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
-
-
-def container_format(path: Path) -> str:
-    """FFmpeg's name of the container that a file name asks for. Raises OutputError."""
-    try:
-        with av.open(f"x{path.suffix}", "w") as guess:  # nothing is opened before a header is written
-            name, many = guess.format.name, guess.format.no_file
-    except ValueError as error:
-        what = f"no container is called {path.suffix}" if path.suffix else "it has no suffix"
-        raise OutputError(f"{path}: {what}; end the name in .mp4, .mkv, .mov or .webm") from error
-    if name.startswith("mxf"):
-        raise OutputError(
-            f"{path}: MXF is read and not written; end the name in .mov, which takes the same sound"
-        )
-    if many:  # playlists and series of pictures, which FFmpeg writes past us
-        raise OutputError(f"{path}: {name} is more than one file; end the name in .mp4, .mkv, .mov or .webm")
-    return name
 
 
 def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -108,13 +92,15 @@ def container_options(
     cut: Cut,
     lost: list[str],
     boxes: bool = False,
+    of_bluray: bool = False,
 ) -> dict[str, str]:
     """Options of the muxer that keep times exact and tags whole; what has no place goes to ``lost``.
 
-    With ``boxes`` MP4 takes what stands beside the codec in boxes that are not part of its standard.
+    ``of_bluray`` is MPEG-TS as on Blu-ray and of AVCHD, in packets of 192 bytes. With ``boxes`` MP4 takes
+    what stands beside the codec in boxes that are not part of its standard.
     """
     if container == "mpegts":
-        return {"mpegts_copyts": "1"}
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(of_bluray))}
     if container == "nut" and cut.start_s is None and early_sound(Path(source.name)):
         lost.append("nut cannot begin before 0, where the sound does: all streams are later")
         return {}

@@ -147,7 +147,7 @@ class OtherStreams:
         if (
             stream.type == "audio"
             and out.format.name == "avi"
-            and not stream.codec_context.name.startswith("pcm")
+            and not stream.codec_context.name.startswith(("pcm", "adpcm"))
         ):
             # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
             target.codec_context.options = {"block_align": "0"}
@@ -342,8 +342,16 @@ def _backdated(packets: list[Packet[Any]], next_dts: int | None) -> list[Packet[
     return packets
 
 
+_MPEGTS_SOUND = {
+    "mp1", "mp2", "mp3", "mp3float", "aac", "aac_latm", "ac3", "eac3", "dts", "dca", "truehd", "opus",
+    "s302m", "pcm_bluray",
+}  # fmt: skip
+
+
 def _refusal(stream: Stream, container: str) -> str | None:
     """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
+    if container == "mpegts" and stream.type == "audio" and codec_name(stream) not in _MPEGTS_SOUND:
+        return "no reader would know what it is"  # FFmpeg writes it as private data
     with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
         try:
             target = trial.add_stream_from_template(stream, opaque=True)

@@ -13,10 +13,10 @@ from av.stream import Discard
 from pipeline.decode.bits import escaped
 from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_input
-from pipeline.decode.picture_data import PictureData, PictureDataReader
+from pipeline.decode.picture_data import ATSC, T35, PictureData, PictureDataReader
 from pipeline.decode.source import Source
 
-CARRYING = ("h264", "hevc")
+CARRYING = ("h264", "hevc", "mpeg2video")
 """Codecs of outputs into which messages are put."""
 _START = b"\x00\x00\x00\x01"
 _UNIT = re.compile(b"\x00\x00\x01")
@@ -82,22 +82,43 @@ class PictureDataCarrier:
 
 
 def with_picture_data(packet: Packet[Any], data: PictureData, codec: str) -> Packet[Any]:
-    """The packet of H.264 or HEVC (``codec``, parted by start codes) with messages before its first slice."""
+    """The packet of H.264, HEVC or MPEG-2 (``codec``, parted by start codes) with messages before its first
+    slice. MPEG-2 takes captions and AFD."""
     if not data:
         return packet
     coded = bytes(packet)
     before = _first_slice(coded, codec)
-    messages = b"".join(_message(kind, payload) for kind, payload in data.messages)
-    unit = b""
-    if messages:
-        head = b"\x06" if codec == "h264" else bytes((39 << 1, 1))
-        unit = _START + head + escaped(messages + b"\x80")
+    unit = _user_data(data) if codec == "mpeg2video" else _sei(data, codec)
     after = _START + data.rpu if data.rpu is not None and codec == "hevc" else b""
-    made: Packet[Any] = Packet(coded[:before] + unit + coded[before:] + after)
+    return _with_bytes(packet, coded[:before] + unit + coded[before:] + after)
+
+
+def padded(packet: Packet[Any], size: int) -> Packet[Any]:
+    """The packet with zeros up to ``size`` bytes, which may stand before any start code."""
+    coded = bytes(packet)
+    return packet if len(coded) >= size else _with_bytes(packet, coded.ljust(size, b"\0"))
+
+
+def _with_bytes(packet: Packet[Any], data: bytes) -> Packet[Any]:
+    made: Packet[Any] = Packet(data)
     made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
     made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
     made.stream = packet.stream
     return made
+
+
+def _sei(data: PictureData, codec: str) -> bytes:
+    messages = b"".join(_message(kind, payload) for kind, payload in data.messages)
+    if not messages:
+        return b""
+    head = b"\x06" if codec == "h264" else bytes((39 << 1, 1))
+    return _START + head + escaped(messages + b"\x80")
+
+
+def _user_data(data: PictureData) -> bytes:
+    """ATSC A/53 part 4, 6.2.3: what an SEI message of ATSC's holds, as user data of MPEG-2."""
+    of_atsc = [payload for kind, payload in data.messages if kind == T35 and payload.startswith(ATSC)]
+    return b"".join(_UNIT.pattern + b"\xb2" + payload[len(ATSC) :] for payload in of_atsc)
 
 
 def _first_slice(data: bytes, codec: str) -> int:
@@ -106,7 +127,10 @@ def _first_slice(data: bytes, codec: str) -> int:
         if match.end() >= len(data):
             break
         head = data[match.end()]
-        is_slice = head & 31 in range(1, 6) if codec == "h264" else (head >> 1 & 63) < 32
+        if codec == "mpeg2video":
+            is_slice = 1 <= head <= 0xAF
+        else:
+            is_slice = head & 31 in range(1, 6) if codec == "h264" else (head >> 1 & 63) < 32
         if is_slice:
             at = match.start()
             return at - 1 if at and data[at - 1] == 0 else at

@@ -46,6 +46,8 @@ class _Seen:
     sketches: list[NDArray[np.float32]] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     data: Counter[str] = field(default_factory=Counter)
+    time_code: str = ""
+    """Of the first group of pictures, as MPEG video tells it: bytes, in hexadecimal digits."""
 
 
 def compare_pictures(
@@ -61,6 +63,7 @@ def compare_pictures(
         for total, part in ((ours, before), (theirs, after)):
             total.fields += part.fields
             total.data += part.data
+            total.time_code = total.time_code or part.time_code
     looked = sum(length for _, length in _windows(count))
     yield item("order of pictures", f"{looked} looked at", f"{looked - wrong} looked at")
     yield item("order of fields", _told(ours.fields), _told(theirs.fields))
@@ -71,6 +74,8 @@ def compare_pictures(
         private = name == Type.SEI_UNREGISTERED.name and not settings.keep_metadata
         if private and has < had:
             yield Item(f"picture data {name}", State.REMOVED, f"{had} pictures", f"{has} pictures")
+        elif name == Type.GOP_TIMECODE.name and has:
+            yield item(f"picture data {name}", ours.time_code, theirs.time_code)
         else:
             yield item(f"picture data {name}", f"{had} pictures", f"{has} pictures" if has else "none")
 
@@ -93,6 +98,9 @@ def _look(source: Source, first: int, count: int, seen: _Seen) -> None:
         if index - first < 3:
             seen.fields.append(_field(picture))
         seen.data.update(_data(picture))
+        for held in cast(SideDataContainer, picture.side_data):
+            if held.type is Type.GOP_TIMECODE and not seen.time_code:
+                seen.time_code = bytes(memoryview(held)).hex()
 
 
 def _sketch(picture: VideoFrame) -> NDArray[np.float32]:

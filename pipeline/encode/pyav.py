@@ -24,7 +24,7 @@ from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import AtomicFile, translated_errors
 from pipeline.encode.codecs import (
-    MPEG_SYSTEMS,
+    PROGRAM_STREAMS,
     Choice,
     choices,
     chroma_place,
@@ -32,18 +32,20 @@ from pipeline.encode.codecs import (
     with_field_order,
 )
 from pipeline.encode.container import (
+    BLURAY_SUFFIXES,
+    GIVEN_TAGS,
     MOV_FAMILY,
     clock_loss,
-    container_format,
     container_options,
     cut_chapters,
     moved_tags,
     passthrough_tags,
 )
+from pipeline.encode.container_name import container_format
 from pipeline.encode.cut import cut_of
 from pipeline.encode.faststart import index_first
 from pipeline.encode.passthrough import OtherStreams
-from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, with_picture_data
+from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, padded, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.encode.release import released_tags
 from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
@@ -59,6 +61,8 @@ _NEGATIVE_TIMES = 0x40000
 _PRESENTATION_TIMES_ONLY = {"matroska", "webm", "ivf"}
 _DECODING_TIMES_ONLY = {"avi", "asf"}
 _WRITE_BYTES = 1 << 18
+_PACK_BYTES = 2048
+"""A pack of MPEG-PS tells the time of the first picture that begins in it, and of no other."""
 _REORDER_FRAMES = 4
 """Clips as short gain nothing from B-frames."""
 
@@ -227,7 +231,9 @@ class PyAVEncoder:
         place = chroma_place(source, info.stream_index)
         titles = self._tags(self._source.metadata, "") | dict(self._settings.metadata)
         options = container_options(
-            self._format, source, titles, self._cut, self._lost, boxes=bool(self._source.side_data)
+            *(self._format, source, titles, self._cut, self._lost),
+            boxes=bool(self._source.side_data),
+            of_bluray=self.path.suffix.lower() in BLURAY_SUFFIXES,
         )
         failures = []
         for choice in choices(self._settings, info, packing(info.pix_fmt).planar, self._format):
@@ -283,7 +289,8 @@ class PyAVEncoder:
         carried = passthrough_tags(tags)
         released = released_tags(carried, self._settings, kind)
         for name in carried.keys() - released.keys():
-            if (sentence := f"tag {name} ({kind or 'file'})") not in self._removed:
+            given = bool(kind) and name.lower() in GIVEN_TAGS
+            if not given and (sentence := f"tag {name} ({kind or 'file'})") not in self._removed:
                 self._removed.append(sentence)
         lost: list[str] = []
         moved = moved_tags(released, self._info, self._cut, lost)
@@ -319,7 +326,7 @@ class PyAVEncoder:
         late_s = float((self._info.pts[0] - self._shift_pts) * self._info.time_base)
         if self._format == "avi" and late_s > 0:
             self._lost.append(f"avi begins with its first frame: the picture is {late_s:.3f} s earlier")
-        if self._format in MPEG_SYSTEMS - {"mpegts"}:
+        if self._format in PROGRAM_STREAMS:
             self._lost.append(f"{self._format} begins with half a second of buffering: all streams are later")
         for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
             warned(log, "%s: %s", self.path.name, note)
@@ -328,6 +335,8 @@ class PyAVEncoder:
         for coded in packets:
             coded.duration = self._duration(coded)
             packet = self._with_data(coded)
+            if self._format in PROGRAM_STREAMS:
+                packet = padded(packet, _PACK_BYTES)
             if self._format == "mpegts" and packet.dts is not None and packet.dts < 0 and not self._lifted:
                 self._lifted = True
                 self._lost.append("mpegts cannot begin before 0, where decoding would: all streams are later")

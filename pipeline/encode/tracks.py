@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,6 +77,8 @@ def compare_tracks(
             continue
         kind = track.stream.type, codec_name(track.stream)
         twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
+        # Containers call one codec by several names (MPEG sound in MP4).
+        twin = twin or next((t for t in left if (t.stream.type, t.label) == (kind[0], track.label)), None)
         if twin is None and (made := _encoded_anew(track, left, settings)) is not None:
             left.remove(made)
             yield Item(name, State.REPLACED, track.label, f"{codec_name(made.stream)}, {made.label}")
@@ -113,13 +116,26 @@ def _span(name: str, track: _Track, made: _Track) -> Item:
 
 
 def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:
-    """Packets, or the samples where a container has packed the same sound in another way."""
-    if track.label == twin.label or not whole or track.stream.type != "audio":
+    """Packets, or the samples where a container has packed the same sound in another way. Equal packets are
+    worth nothing where what a decoder needs beside them is gone."""
+    if track.stream.type != "audio" or not (whole or track.label == twin.label):
         return item(name, track.label, twin.label)
+    if track.label == twin.label:
+        ours, theirs = (_form(t.stream) for t in (track, twin))
+        return item(name, f"{track.label}{ours}", f"{twin.label}{theirs}")
     ours, theirs = (_samples(t.stream.container.name, t.stream.index) for t in (track, twin))
     if ours != theirs:
         return item(name, track.label, twin.label)
     return item(name, f"samples {ours}", f"samples {theirs}")
+
+
+def _form(stream: Stream) -> str:
+    """Rate and channels of decoded sound; nothing where it cannot be decoded."""
+    with open_input(Path(stream.container.name)) as container, contextlib.suppress(FFmpegError, ValueError):
+        for frame in container.decode(container.streams[stream.index]):
+            assert isinstance(frame, AudioFrame)
+            return f", {frame.sample_rate} Hz, {frame.layout.name}"
+    return ""
 
 
 def _samples(path: str, index: int) -> str:

@@ -13,12 +13,12 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from pipeline.decode.open import open_input
+from pipeline.decode.open import open_input, stream_index
 from pipeline.decode.planes import packing
 from pipeline.decode.side_data import DISPLAY_MATRIX, LIGHT, MASTERING
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import moved_tags, passthrough_tags
+from pipeline.encode.container import GIVEN_TAGS, moved_tags, passthrough_tags
 from pipeline.encode.cut import cut_of
 from pipeline.encode.items import Item, State, item
 from pipeline.encode.pictures import compare_pictures
@@ -27,8 +27,8 @@ from pipeline.encode.tracks import compare_tracks
 from pipeline.notes import silent
 from pipeline.types import StreamInfo
 
-_GIVEN_TAGS = {"handler_name", "vendor_id", "language", "duration"}
-"""Tags of a stream that muxers write by themselves, or that are compared as what they are."""
+_SAME_GAP_S = 2e-5
+"""Of times that are as far apart as before: two roundings to MPEG's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,19 @@ def compare(
     output: Path,
     settings: EncodeSettings | None = None,
     *,
+    video: int = 0,
     start_pts: int | None = None,
     end_pts: int | None = None,
 ) -> Verification:
     """Compares the frames ``start_pts <= pts < end_pts`` and everything beside them.
 
-    Differences that ``settings`` ask for are no losses: dropped audio, tags that are overwritten. Raises
-    InputError where either file cannot be read.
+    ``video`` says which of the output's video streams holds the frames, see ``Encoder.video``. Differences
+    that ``settings`` ask for are no losses: dropped audio, tags that are overwritten. Raises InputError where
+    either file cannot be read, CheckError where the output has no such stream.
     """
     settings = settings or EncodeSettings()
     with silent():  # the comparison reports what is unusual about the output
-        made = open_source(output)
+        made = open_source(output, stream_index(output, video))
     info = source.info
     pts = np.frombuffer(array("q", info.pts), np.int64)
     first = 0 if start_pts is None else int(np.searchsorted(pts, start_pts))
@@ -117,8 +119,10 @@ def _times(source: StreamInfo, made: StreamInfo, pts: NDArray[np.int64]) -> Item
     if same:
         return Item("times", State.KEPT, f"{len(pts)} exact", f"{len(got)} exact")
     n = min(len(pts), len(got))
-    off = np.abs(pts[:n] * float(source.time_base) - got[:n] * float(made.time_base))
-    worst = f"off by up to {off.max() * 1000:.3f} ms" if n else "none"
+    off = got[:n] * float(made.time_base) - pts[:n] * float(source.time_base)
+    worst = f"off by up to {np.abs(off).max() * 1000:.3f} ms" if n else "none"
+    if len(pts) == len(got) and n and np.ptp(off) < _SAME_GAP_S:
+        worst = f"all {abs(off[0]) * 1000:.3f} ms {'later' if off[0] > 0 else 'earlier'}"
     return Item("times", State.CHANGED, f"{len(pts)} exact", worst)
 
 
@@ -151,5 +155,5 @@ def _stream_tags(
     before: Mapping[str, str], after: Mapping[str, str], settings: EncodeSettings
 ) -> Iterator[Item]:
     """Of the processed stream, but those that a muxer gives by itself."""
-    tags = {k: v for k, v in before.items() if k.lower() not in _GIVEN_TAGS}
+    tags = {k: v for k, v in before.items() if k.lower() not in GIVEN_TAGS}
     return _tags("video tag", tags, after, settings, "video")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 from av.container import OutputContainer
@@ -19,7 +21,7 @@ from pipeline.decode.field_order import INTERLACED_ORDERS, FieldFilter, field_ma
 from pipeline.decode.planes import packing
 from pipeline.decode.side_data import CROPPING, DISPLAY_MATRIX, DOLBY_VISION
 from pipeline.decode.source import PictureTags, Source
-from pipeline.encode.codecs import Choice
+from pipeline.encode.codecs import COUNTING, Choice, counted_rate
 from pipeline.encode.container import MOV_FAMILY
 from pipeline.encode.pixel_formats import coded_colour
 from pipeline.types import Colour
@@ -44,7 +46,11 @@ class VideoTrack:
     """FFmpeg's name of the codec."""
     carries_rpu: bool
     """Dolby Vision's configuration is declared, so its RPUs belong to the pictures."""
+    time_base: Fraction
+    """Of pictures and packets, in seconds."""
     _marker: FieldFilter | None = None
+    _counted: array[int] | None = None
+    """Times of all pictures so far, where the encoder counts pictures instead of telling times."""
 
     @property
     def is_copy(self) -> bool:
@@ -56,10 +62,23 @@ class VideoTrack:
         if picture is not None and self.order in INTERLACED_ORDERS:
             self._marker = self._marker or field_marker(self.order, picture)
             picture = self._marker(picture) or picture
+        if picture is not None and self._counted is not None:
+            self._counted.append(picture.pts or 0)
+            picture.pts, picture.time_base = len(self._counted) - 1, self.coder.time_base
         packets = self.coder.encode(picture)
         for packet in packets:
             packet.stream = self.stream
+            if self._counted is not None:
+                packet.pts, packet.dts = (self._time(n) for n in (packet.pts, packet.dts))
+                packet.time_base = self.time_base
         return packets
+
+    def _time(self, number: int | None) -> int | None:
+        """Of a picture by its number; before the first one at the encoder's rate."""
+        assert self._counted is not None
+        if number is None or number >= 0:
+            return None if number is None else self._counted[number]
+        return self._counted[0] + round(number * self.coder.time_base / self.time_base)
 
     def open(self) -> None:
         """Open the encoder. Raises FFmpegError and ValueError where it does not take the video."""
@@ -98,7 +117,11 @@ def add_video(
             coder.codec_tag = _APPLE_TAGS[0]
     assert isinstance(stream, VideoStream)
     coder.width, coder.height, coder.pix_fmt = info.width, info.height, choice.target.pix_fmt
-    coder.time_base = stream.time_base = info.time_base
+    counts = choice.encoder in COUNTING
+    if counts:
+        coder.framerate = counted_rate(choice.encoder, info.rate)
+    coder.time_base = 1 / coder.framerate if counts else info.time_base
+    stream.time_base = info.time_base
     coder.sample_aspect_ratio = info.sample_aspect
     coder.thread_type = "AUTO"
     coder.field_order = tags.field_order
@@ -107,7 +130,9 @@ def add_video(
     stream.set_display_matrix(tags.display_matrix)
     codec = av.Codec(choice.encoder, "w").canonical_name
     rpu = DOLBY_VISION in source.side_data and stream.codec_context is not coder
-    return VideoTrack(stream, coder, tags.field_order, codec, rpu)
+    return VideoTrack(
+        stream, coder, tags.field_order, codec, rpu, info.time_base, _counted=array("q") if counts else None
+    )
 
 
 def _is_copy(container: str, choice: Choice, source: Source) -> bool:

@@ -93,7 +93,9 @@ def compared(
     times or sound differ and the encoder has not said so.
     """
     source.check_unchanged()
-    result = compare(source, made, settings, start_pts=span.start_pts, end_pts=span.end_pts)
+    result = compare(
+        source, made, settings, video=encoder.video, start_pts=span.start_pts, end_pts=span.end_pts
+    )
     for item in result.broken:
         promised = item.name in PROMISED or item.name.startswith("audio stream")
         if item.name in PICTURES or (promised and not encoder.lost):

@@ -6,7 +6,7 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config import RunConfig
 from pipeline.engines import EngineSpec
@@ -155,7 +155,7 @@ def _absolute(region: ManualRegion, info: StreamInfo, option: str) -> ManualRegi
     def moved(time_s: float | None) -> float | None:
         return None if time_s is None else time_s + first_s
 
-    return ManualRegion(inside, moved(region.start_s), moved(region.end_s))
+    return replace(region, box=inside, start_s=moved(region.start_s), end_s=moved(region.end_s))
 
 
 def _span(info: StreamInfo, start_pts: int | None, end_pts: int | None) -> tuple[int, int]:

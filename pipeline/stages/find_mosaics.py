@@ -12,10 +12,11 @@ from pipeline.mosaic.finder import (
     read_grid_in_picture,
     redetect_in_picture,
 )
+from pipeline.mosaic.given_grid import GivenGrid
 from pipeline.mosaic.multi_frame import EdgeAccumulator
-from pipeline.picture.resize import Luma, luma8
+from pipeline.picture.resize import luma8
 from pipeline.stages.shot_cuts import Cuts
-from pipeline.types import Box, Found, Frame, ManualRegion, MosaicRegion, Shape
+from pipeline.types import Found, Frame, ManualRegion, MosaicRegion, Shape
 
 _MEMORY_FRAMES = 6
 """Frames on which a mosaic that was missed is still looked for where it was found last."""
@@ -34,21 +35,33 @@ def find_mosaics(
     """Each frame with its mosaics, in order, holding none back.
 
     Mosaics of the frames before are looked for first, within a shot.
-    A manual region is taken as given; its grid is read inside it, and None where that fails. What the finder
+    A manual region is taken as given; its grid is read inside it unless its cells are given, and None where
+    that fails. What the finder
     sees in the same place gives way to it.
     """
     cuts = Cuts()
     recent: deque[list[MosaicRegion]] = deque(maxlen=_MEMORY_FRAMES)
     accumulator = EdgeAccumulator(settings.max_cell_px)
+    measured = _measured(manual)
     in_shot = 0
     for frame in frames:
         luma = luma8(frame)
         cut = cuts.before(frame)
-        given = [_given(luma, m.box, settings) for m in manual if m.covers(frame)]
         if cut:
+            measured = _measured(manual)
             recent.clear()
             accumulator = EdgeAccumulator(settings.max_cell_px)
             in_shot = 0
+        given = [
+            MosaicRegion(
+                m.box,
+                Shape.RECTANGLE,
+                _GIVEN_SCORE,
+                grid(luma) if grid else read_grid_in_picture(luma, m.box, settings),
+            )
+            for m, grid in zip(manual, measured, strict=True)
+            if m.covers(frame)
+        ]
         smaller = in_shot % _PERIOD in _SMALLER
         found = find_mosaics_in_picture(luma, settings, _latest(recent), accumulator, smaller=smaller)
         in_shot += 1
@@ -84,5 +97,6 @@ def _latest(recent: Iterable[list[MosaicRegion]]) -> list[MosaicRegion]:
     return latest
 
 
-def _given(luma: Luma, box: Box, settings: FindConfig) -> MosaicRegion:
-    return MosaicRegion(box, Shape.RECTANGLE, _GIVEN_SCORE, read_grid_in_picture(luma, box, settings))
+def _measured(manual: Sequence[ManualRegion]) -> list[GivenGrid | None]:
+    """For a new shot."""
+    return [None if m.cells is None else GivenGrid(m.box, m.cells) for m in manual]

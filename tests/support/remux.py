@@ -27,7 +27,7 @@ def through(
         for frame in frames:
             encoder.write(frame)
         encoder.finish()
-        return frames, encoder, compare(decoder.source, output, settings, **cut)
+        return frames, encoder, compare(decoder.source, output, settings, video=encoder.video, **cut)
 
 
 def remuxed(

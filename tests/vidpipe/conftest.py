@@ -58,8 +58,8 @@ def portrait_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, network: Path) -> Cli:
     """Runs a command line in this process with the test's network; returns the exit code."""
-    monkeypatch.setattr("vidpipe.jobs.default_net", lambda: "idn")
-    monkeypatch.setattr("vidpipe.jobs.engine_for", lambda *asked: network)
+    monkeypatch.setattr("export.select.default_net", lambda: "idn")
+    monkeypatch.setattr("export.select.engine_for", lambda *asked: network)
     # The command sets PyTorch's threads for its own process.
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
 

@@ -96,7 +96,7 @@ def test_protect_shows_the_same_colours_on_all_frames(cli: Cli, portrait_clip: P
 def test_a_perturbation_is_the_same_on_all_frames_and_told_of(
     cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidpipe.jobs.engine_for", engine_for)  # the shipped network's
+    monkeypatch.setattr("export.select.engine_for", engine_for)  # the shipped network's
     plain, changed = tmp_path / "plain.mp4", tmp_path / "changed.mp4"
     held = ("--mode", "protect", "--values", "measured", "--crf", "10", "--gate", "off")
     assert cli("run", portrait_clip, "-o", plain, *held) == 0

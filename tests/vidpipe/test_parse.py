@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from vidpipe.cli.parse import region, seconds
+from pipeline.types import Cells
+from vidpipe.cli.parse import cells, region, seconds
 
 
 @given(ms=st.integers(0, 99 * 3_600_000))
@@ -51,3 +52,25 @@ def test_what_is_no_region_is_refused(text: str) -> None:
 def test_a_refused_region_is_told_why(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         region(text)
+
+
+def test_cells_are_square_or_not_and_may_have_a_corner() -> None:
+    assert cells(None, None, []) is None
+    assert cells("8", None, ["1,2,3,4"]) == Cells(8, 8)
+    assert cells("8x9.5", "412,80.5", ["1,2,3,4"]) == Cells(8, 9.5, (412, 80.5))
+
+
+@pytest.mark.parametrize(
+    ("size", "corner", "regions", "words"),
+    [
+        (None, "1,2", ["1,2,3,4"], "--cell"),
+        ("8", None, [], "--region"),
+        *((size, None, ["1,2,3,4"], "--cell is") for size in ("", "x", "0", "8x", "8x8x8", "nan", "1e9")),
+        *(("8", corner, ["1,2,3,4"], "--grid is") for corner in ("", "1", "1,2,3", "a,b", "inf,1")),
+    ],
+)
+def test_what_are_no_cells_is_refused(
+    size: str | None, corner: str | None, regions: list[str], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        cells(size, corner, regions)

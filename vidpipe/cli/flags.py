@@ -71,6 +71,26 @@ Regions = Annotated[
         rich_help_panel=options.WHO,
     ),
 ]
+Cell = Annotated[
+    str | None,
+    typer.Option(
+        "--cell",
+        metavar="PX|WxH",
+        help="Size of a cell of the mosaics that --region names, where compression has hidden it.",
+        show_default=False,
+        rich_help_panel=options.WHO,
+    ),
+]
+GridAt = Annotated[
+    str | None,
+    typer.Option(
+        "--grid",
+        metavar="X,Y",
+        help="Where a corner of a cell of --cell lies; default: where the picture shows it best.",
+        show_default=False,
+        rich_help_panel=options.WHO,
+    ),
+]
 OnlyRegions = Annotated[
     bool,
     typer.Option(
@@ -192,6 +212,8 @@ class RunFlags:
 class ReconstructFlags(RunFlags):
     """Of ``reconstruct``."""
 
+    cell: Cell = None
+    grid: GridAt = None
     net: options.Net = None
 
 

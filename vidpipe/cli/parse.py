@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.types import ManualRegion
+    from pipeline.types import Cells, ManualRegion
+
+_LEAST_CELL_PX, _MOST_CELL_PX = 2, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,43 @@ def region(text: str, option: str = "--region") -> RegionOption:
     return RegionOption(x, y, width, height, start_s, end_s)
 
 
-def manual_region(text: str, option: str = "--region") -> ManualRegion:
+def manual_region(text: str, option: str = "--region", cells: Cells | None = None) -> ManualRegion:
     """``region`` as the pipeline takes it. Raises UsageError."""
     from pipeline.types import Box, ManualRegion
 
     r = region(text, option)
-    return ManualRegion(Box(r.x, r.y, r.x + r.width, r.y + r.height), r.start_s, r.end_s)
+    return ManualRegion(Box(r.x, r.y, r.x + r.width, r.y + r.height), r.start_s, r.end_s, cells)
+
+
+def cells(size: str | None, corner: str | None, regions: list[str]) -> Cells | None:
+    """What ``--cell`` and ``--grid`` say of the mosaics in ``regions``; None where they were not given.
+
+    Raises UsageError for what is no size and no place, and where one is given without what it belongs to.
+    """
+    from pipeline.types import Cells
+
+    if size is None:
+        if corner is not None:
+            raise UsageError(f"--grid {corner} says where cells begin; say with --cell how large they are")
+        return None
+    if not regions:
+        raise UsageError(f"--cell {size} is of a mosaic that you point out; add --region X,Y,W,H")
+    sides = _numbers(size.replace("x", ","))
+    if len(sides) not in {1, 2} or not all(_LEAST_CELL_PX <= side <= _MOST_CELL_PX for side in sides):
+        raise UsageError(
+            f"--cell is {size!r}; wanted px of a side (8), or width x height (8x9.5), each "
+            f"{_LEAST_CELL_PX} to {_MOST_CELL_PX}"
+        )
+    place = None if corner is None else _numbers(corner)
+    if place is not None and len(place) != 2:
+        raise UsageError(f"--grid is {corner!r}; wanted x,y in px of a corner of a cell, e.g. 412,80")
+    return Cells(sides[0], sides[-1], None if place is None else (place[0], place[1]))
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers with commas between them; none where one is none."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []

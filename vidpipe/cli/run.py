@@ -22,7 +22,7 @@ from vidpipe.cli.flags import (
     RunFlags,
     of_mode,
 )
-from vidpipe.cli.parse import manual_region, seconds
+from vidpipe.cli.parse import cells, manual_region, seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
     settings = _settings(flags)
-    _check_readable(flags.source)
+    _check_files(flags.source, None if flags.preview else target)
     display = _display(context, flags)  # from here on it takes longer
     anonymize(target, mode, settings, flags, span, display)
 
@@ -78,8 +78,9 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
 def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     (start_s, end_s), target = _span(flags), flags.output or default_output(flags.source, "reconstruct")
     check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
+    of_regions = cells(flags.cell, flags.grid, flags.region or [])
     settings = _settings(flags)
-    _check_readable(flags.source)
+    _check_files(flags.source, target)
     # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
     from vidpipe.jobs import reconstruct_job
@@ -90,7 +91,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
         flags.source,
         target,
         settings,
-        manual=tuple(manual_region(text) for text in flags.region or []),
+        manual=tuple(manual_region(text, cells=of_regions) for text in flags.region or []),
         start_s=start_s,
         end_s=end_s,
         overwrite=flags.overwrite,
@@ -137,15 +138,6 @@ protect = command(
 )
 
 
-def _check_readable(source: Path) -> None:
-    """Raises InputError for a file without a video, before networks and their libraries are loaded."""
-    from pipeline.decode.open import choose_stream, open_input
-    from pipeline.notes import silent
-
-    with silent(), open_input(source) as container:
-        choose_stream(container, source, None)
-
-
 def _display(context: typer.Context, flags: RunFlags) -> Display:
     from rich.console import Console
 
@@ -164,6 +156,12 @@ def _settings(flags: RunFlags) -> Resolved:
 
     names = (field.name for field in fields(flags) if field.name in options.SETTINGS)
     return resolve(options.given(**{name: getattr(flags, name) for name in names}), flags.config)
+
+
+def _check_files(source: Path, target: Path | None) -> None:
+    from pipeline.run.early import check_files
+
+    check_files(source, target)
 
 
 def _span(flags: RunFlags) -> tuple[float | None, float | None]:

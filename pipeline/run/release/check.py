@@ -17,13 +17,14 @@ from typing import TypeVar, cast
 
 from pipeline.config import RunConfig
 from pipeline.decode import Decoder, open_decoder
+from pipeline.decode.open import stream_index
 from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView
 from pipeline.flow import prefetch, spread
 from pipeline.run.anonymize_sidecar import GateRecord, SeenThroughRecord, UncoveredRecord
 from pipeline.run.release.coverage import is_covered
 from pipeline.run.release.looks import Pace, longest_unseen, looked_at
-from pipeline.run.release.other_streams import FaceElsewhere, OpenView, faces_elsewhere, stream_index
+from pipeline.run.release.other_streams import FaceElsewhere, OpenView, faces_elsewhere
 from pipeline.run.release.painted import PaintedMask, PaintedMasks
 from pipeline.run.release.see_through import MaskSight, MaskSights, MaskView
 from pipeline.run.track_records import TrackRecorder

@@ -44,21 +44,6 @@ class FaceElsewhere:
     face: Face
 
 
-def stream_index(path: Path, video: int) -> int:
-    """Index over streams of all kinds of the ``video``-th video stream that is no attached picture.
-
-    Raises CheckError where the file has no such stream.
-    """
-    with open_input(path) as container:
-        indices = [stream.index for stream in container.streams.video if not is_cover(stream)]
-    if video >= len(indices):
-        raise CheckError(
-            f"the output has {len(indices)} video streams, and number {video + 1} was written; "
-            "please report this clip"
-        )
-    return indices[video]
-
-
 def faces_elsewhere(
     path: Path, written: StreamInfo, open_view: OpenView, min_score: float, pace: Pace
 ) -> Iterator[FaceElsewhere]:

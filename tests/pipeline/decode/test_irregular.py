@@ -209,6 +209,27 @@ def test_a_clock_that_starts_again_goes_on(tmp_path: Path, second_s: float, code
         assert numbers(list(decoder.frames(decoder.info.pts[20]))) == list(range(5, 15))
 
 
+def test_joined_program_streams_keep_all_pictures(tmp_path: Path) -> None:
+    """Of which several share a pack, so that only the first of them has a time."""
+    joined = tmp_path / "joined.mpg"
+    for number in range(2):
+        clip = write_clip(
+            tmp_path / f"{number}.mpg",
+            frames=20,
+            codec="mpeg2video",
+            options={"bf": "2"},
+            time_base=Fraction(1, 25),
+            extras=Extras(audio=(Audio(codec="mp2"),)),
+            **SMALL,
+        )
+        with joined.open("ab") as file:
+            file.write(clip.read_bytes())
+    with open_decoder(joined) as decoder:
+        frames = list(decoder.frames())
+        assert np.diff(decoder.info.pts).tolist() == [3600] * 39
+        assert numbers(frames) == [*range(20), *range(20)]
+
+
 def test_a_shape_of_pixels_that_changes_is_noticed(tmp_path: Path) -> None:
     parts = []
     for first, aspect in ((0, Fraction(4, 3)), (100, Fraction(16, 9))):

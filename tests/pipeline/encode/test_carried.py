@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import numpy as np
 import pytest
 
 from pipeline.decode.field_order import is_top_first
@@ -18,10 +19,12 @@ from pipeline.decode.side_data import hidden_edges
 from pipeline.decode.source import open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import choices
-from pipeline.encode.container import container_format, moved_timecode
+from pipeline.encode.container import moved_timecode
+from pipeline.encode.container_name import container_format
 from pipeline.encode.faststart import index_first
 from pipeline.encode.picture_data import with_picture_data
 from pipeline.encode.release import tells, to_look_at
+from pipeline.encode.verify import compare
 from pipeline.errors import OutputError, UsageError
 from pipeline.run.job import Job
 from pipeline.run.output import refuse_silence
@@ -346,9 +349,12 @@ def test_several_edits_of_each_track_are_carried(
 
 @pytest.mark.parametrize(
     ("codec", "suffix"),
-    [("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")],
+    [
+        *(("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")),
+        *(("pcm_bluray", ".m2ts"), ("pcm_u8", ".avi")),
+    ],
 )
-def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> None:
+def test_pcm_is_compared_as_samples_and_decodes(tmp_path: Path, codec: str, suffix: str) -> None:
     clip = write_clip(
         tmp_path / f"in{suffix}",
         frames=10,
@@ -359,6 +365,25 @@ def test_pcm_is_compared_as_samples(tmp_path: Path, codec: str, suffix: str) -> 
     )
     _, _, result = through(clip, tmp_path / f"out{suffix}")
     assert result.broken == ()
+
+    def samples(path: Path) -> bytes:
+        with av.open(str(path)) as container:
+            return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+
+    assert samples(tmp_path / f"out{suffix}") == samples(clip) != b""
+
+
+def test_sound_that_no_reader_of_mpegts_would_know_is_lost_before_the_run(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(audio=(Audio(codec="flac"),)), **SMALL)
+    _, encoder, result = through(clip, tmp_path / "out.ts")
+    assert len(encoder.lost_sound) == 1
+    assert states(result)["audio stream 1"] == "lost"
+
+
+def test_mpeg_sound_has_another_name_in_mp4(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", frames=5, extras=Extras(audio=(Audio(codec="mp2"),)), **SMALL)
+    _, _, result = through(clip, tmp_path / "out.mpg")
+    assert "audio stream 1" not in states(result)
 
 
 @pytest.mark.parametrize("suffix", [".flv", ".avi", ".asf", ".ts"])
@@ -464,3 +489,59 @@ def test_lost_sound_is_told_apart(tmp_path: Path) -> None:
     job = Job(clip, tmp_path / "out.3gp")
     with pytest.raises(UsageError, match="--audio aac, opus or drop"):
         refuse_silence(encoder, job)
+
+
+@pytest.mark.parametrize(
+    ("codec", "order", "rate"),
+    [("mpeg1video", 0, 25), ("mpeg2video", 2, 25), ("mpeg2video", 0, 12), ("libx264", 0, 25)],
+)
+def test_mpg_stays_mpeg_video(tmp_path: Path, codec: str, order: int, rate: int) -> None:
+    """Also of variable times, with B-frames and pictures so small that several fit a pack."""
+    start = 2 * rate if codec == "libx264" else rate
+    pts = (
+        [start + k + (k > 7) * 3 + (k > 11) for k in range(24)]
+        if codec == "libx264"
+        else range(start, start + 24)
+    )
+    options = {"preset": "ultrafast"} if codec == "libx264" else {"bf": "2"}
+    clip = write_clip(
+        tmp_path / ("in.mkv" if codec == "libx264" else "in.mpg"),
+        codec=codec,
+        pts=pts,
+        time_base=Fraction(1, rate),
+        rate=Fraction(rate),
+        field_order=order,
+        options=options | ({"flags": "+ildct+ilme"} if order else {}),
+        extras=Extras(audio=(Audio(codec="mp2", start_s=1.0, seconds=1.0),)),
+        draw=lambda k, w, h, f: [np.full_like(plane, 100 + 5 * (k % 3)) for plane in picture(k, w, h, f)],
+        **SMALL,
+    )
+    _, encoder, result = through(clip, tmp_path / "out.mpg")
+    assert encoder.encoder.startswith("mpeg1video" if codec == "mpeg1video" else "mpeg2video")
+    found = states(result)
+    if found.pop("times", "kept") == "changed":
+        (times,) = (i.output for i in result.items if i.name == "times")
+        assert times.endswith("ms later")
+        assert found.pop("audio stream 1 times") == "changed"
+    assert found == {}
+    assert fields(tmp_path / "out.mpg") == [True] * (24 if order else 0)
+    _, encoder, _ = through(clip, tmp_path / "told.mpg", EncodeSettings(codec="libx264", preset="ultrafast"))
+    assert encoder.encoder.startswith("libx264")
+
+
+def test_captions_of_mpeg_video_stay_with_their_pictures(tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mpg", codec="mpeg2video", time_base=Fraction(1, 25), **SMALL)
+    data = PictureData(((4, CAPTION), (4, HDR10_PLUS)))
+    clip = remuxed(plain, tmp_path / "in.mpg", lambda _, p: (with_picture_data(p, data, "mpeg2video"),))
+    _, _, result = through(clip, tmp_path / "out.mpg")
+    kept = [i for i in result.items if i.name == "picture data A53_CC"]
+    assert [(i.source, i.state) for i in kept] == [("10 pictures", "kept")]
+
+
+def test_the_stream_that_was_written_is_compared(tmp_path: Path) -> None:
+    """Not the one beside it, whichever players show first."""
+    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(second_video=(128, 128)), **SMALL)
+    _, encoder, result = through(clip, tmp_path / "out.mkv")
+    other = compare(open_source(clip), tmp_path / "out.mkv", FAST, video=1 - encoder.video)
+    assert result.broken == ()
+    assert states(other)["size"] == "changed"

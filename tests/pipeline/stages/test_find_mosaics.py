@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FindConfig
+from pipeline.decode import open_decoder
 from pipeline.mosaic.finder import find_mosaics_in_picture
 from pipeline.mosaic.multi_frame import EdgeAccumulator
 from pipeline.picture.resize import luma8
 from pipeline.stages import find_mosaics as find_mosaics_stage
 from pipeline.stages.find_mosaics import find_mosaics
-from pipeline.types import Box, Colour, Found, Frame, ManualRegion, MosaicRegion
-from tests.support.mosaics import locked, pixelate, texture
+from pipeline.types import Box, Cells, Colour, Found, Frame, ManualRegion, MosaicRegion
+from tests.support.clips import write_clip
+from tests.support.mosaics import fixed, locked, pixelate, texture
 
 COLOUR = Colour("bt709", "tv", "bt709", "bt709")
 MOSAIC = locked((60, 40, 204, 184), (12, 12))
@@ -61,6 +64,33 @@ def test_a_given_region_is_taken_as_given_and_its_grid_is_read() -> None:
     assert region.box == box
     assert region.grid is not None
     assert region.grid.x.pitch == pytest.approx(12.0, rel=0.02)
+
+
+@pytest.mark.parametrize(("pitch", "phase"), [(8.0, (3.0, 5.0)), (9.5, (0.0, 0.0))])
+def test_cells_that_compression_hid_are_given_by_hand(
+    tmp_path: Path, pitch: float, phase: tuple[float, float]
+) -> None:
+    """Nobody says where their corners are, or somebody does."""
+    mosaic, box = fixed((61, 43, 173, 155), pitch, phase), Box(61, 43, 173, 155)
+    faint = (texture(240, 332, 3) * 0.35 + 80).astype(np.uint8)
+
+    def draw(index: int, width: int, height: int, pix_fmt: str) -> list[NDArray[np.uint8]]:
+        grey = np.full((height // 2, width // 2), 128, np.uint8)
+        return [pixelate(np.ascontiguousarray(faint[:, index : index + width]), mosaic), grey, grey]
+
+    hard = {"crf": "32", "preset": "medium"}
+    clip = write_clip(tmp_path / "in.mp4", frames=12, width=320, height=240, draw=draw, options=hard)
+    with open_decoder(clip) as decoder:
+        frames = list(decoder.frames())
+    assert all(not found.regions for found in run(frames))
+    for corner in (None, phase):
+        found = run(frames, (ManualRegion(box, cells=Cells(pitch, pitch, corner)),))
+        for item in found[11:] if corner is None else found:
+            (region,) = item.regions
+            assert region.grid is not None
+            assert region.grid.x.pitch == region.grid.y.pitch == pitch
+            assert region.grid.x.origin == pytest.approx(mosaic.x.origin, abs=1.0 if corner is None else 1e-9)
+            assert region.grid.y.origin == pytest.approx(mosaic.y.origin, abs=1.0 if corner is None else 1e-9)
 
 
 def test_a_given_region_without_a_mosaic_has_no_grid() -> None:
