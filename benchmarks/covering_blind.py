@@ -2,10 +2,10 @@
 
     python -m benchmarks.covering_blind CLIP... --reports DIR --out DIR --seed N
 
-DIR/CLIP.pixelize.json are reports as ``benchmarks.covering --keep`` leaves them; deface is run,
-or its detections taken from ``--cache``. Both are painted the same way, a mosaic of 6 blocks across a box, so that only the
-place and size of masks tell them apart. Which of them is A is drawn for each clip by the seed and written to
-``key.json``: judge the sheets before you open it. They show people and are never committed.
+DIR/CLIP.pixelize.json are reports as ``benchmarks.covering --keep`` leaves them; deface is run, or its
+detections are taken from ``--cache``. Both are painted the same way, a mosaic of 6 blocks across a box, so
+that only the place and size of masks tell them apart. Which of them is A is drawn for each clip by the seed
+and written to ``key.json``: judge the sheets before you open it. They show people and are never committed.
 """
 
 from __future__ import annotations
