@@ -105,7 +105,12 @@ class SecondOpinion:
 
 def brightened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 3): a dark picture with its levels multiplied, a bright one as it is."""
-    bright = float(np.percentile(picture.max(axis=2), 98))
+    red, green, blue = (picture[..., i] for i in range(3))
+    levels = np.bincount(np.maximum(np.maximum(red, green), blue).ravel(), minlength=256)
+    # As np.percentile(..., 98), which takes ten times as long.
+    at = 0.98 * (red.size - 1)
+    low, high = np.searchsorted(levels.cumsum(), [int(at), int(at) + 1], "right").tolist()
+    bright = low + (at - int(at)) * (high - low)
     gain = min(_BRIGHT / max(bright, 1.0), _BRIGHTEST_GAIN)
     if gain < 1.15:
         return picture

@@ -53,7 +53,7 @@ class _Compared:
 
 @dataclass(slots=True)
 class Match:
-    """A track that was left."""
+    """Looks at a track and the photo that is nearest to them."""
 
     photo: str
     distance: float
@@ -107,6 +107,8 @@ class KeptByPhoto:
         self._tracks: dict[int, _Compared] = {}
         self.matches: dict[int, Match] = {}
         """By track, of those that were left."""
+        self.nearest: Match | None = None
+        """Of all looks; None: there was none."""
 
     def __call__(self, items: Iterable[TrackedFaces]) -> Iterator[TrackedFaces]:
         """The frames in order. A frame between two looks at a face that was left waits for the second one,
@@ -151,6 +153,8 @@ class KeptByPhoto:
             state.left = False
             return
         distance, photo = min((float(np.linalg.norm(p.embedding - look)), p.name) for p in self._photos)
+        if self.nearest is None or distance < self.nearest.distance:
+            self.nearest = Match(photo, distance)
         state.left = distance < (STAYS if state.left else self._sure)
         if state.left:
             known = self.matches.get(track)

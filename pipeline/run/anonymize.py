@@ -218,6 +218,7 @@ class Anonymization:
             frames_covered=self.recorder.frames_covered,
             tracks=tracks,
             people=people,
+            nearest_to_photo=known.nearest_to_photo(),
             recognised=None if known.recognition is None else NAME,
             releases=releases,
             bits_of_faces=bits_of_faces(releases),

@@ -177,6 +177,8 @@ class AnonymizeReport(_Record):
     tracks: list[FaceTrackRecord]
     people: list[PersonRecord] = []
     """Whom the tracks show; empty in a report of vidpipe 0.5 and before."""
+    nearest_to_photo: float | None = None
+    """Distance of the nearest look to a photo of ``choice.keep_faces``, left or not; None: there was none."""
     recognised: str | None = None
     """What joined tracks of one person; None: every track was taken for a person of its own."""
     releases: list[ReleaseRecord]

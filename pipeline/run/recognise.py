@@ -38,6 +38,11 @@ class People:
         found = {} if self.photos is None else self.photos.matches
         return {track: (match.photo, match.distance) for track, match in found.items()}
 
+    def nearest_to_photo(self) -> float | None:
+        """Distance of the nearest of all looks to a photo; None: there was none."""
+        nearest = None if self.photos is None else self.photos.nearest
+        return None if nearest is None else nearest.distance
+
 
 NOBODY = People()
 

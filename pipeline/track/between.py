@@ -42,17 +42,18 @@ def look_between(track: FaceTrack, held: Iterable[Found[Region]], look: Look) ->
         for item in held:
             time_s = seconds(item)
             if start_s + SLACK_S < time_s < end_s - SLACK_S:
-                face = look(item.frame, line_between(time_s, times[ends], boxes[ends]))
-                if face is not None:
+                expected = line_between(time_s, times[ends], boxes[ends])
+                face = look(item.frame, expected)
+                if face is not None and _alike(face.box, expected):
                     track.insert(time_s, FaceRegion(face.box, face.score, face.landmarks))
 
 
 def may_be_one(old: FaceTrack, new: FaceTrack) -> bool:
     """Whether a face may have jumped from where it was seen last to where a track begins."""
     a, b = old.boxes[-1], new.boxes[0]
-    size, larger = sorted(max(box.width, box.height) for box in (a, b))
     apart = max(abs(p - q) for p, q in zip(a.centre, b.centre, strict=True))
-    return new.times[0] - old.times[-1] <= _JUMP_S and larger <= _ALIKE * size and apart <= _JUMP * larger
+    larger = max(a.width, a.height, b.width, b.height)
+    return new.times[0] - old.times[-1] <= _JUMP_S and _alike(a, b) and apart <= _JUMP * larger
 
 
 def follow(
@@ -63,19 +64,31 @@ def follow(
 ) -> bool:
     """Detects on the frames after a track's last detection, one by one, while the face is seen.
 
-    True where it comes to where ``new`` begins: that is its track, then, and has its detection.
+    True where it comes to where ``new`` begins: the track has the detections on the way and that of ``new``,
+    then. Else it stays as it is.
     """
+    way: list[tuple[float, FaceRegion]] = []
+    last = track.boxes[-1]
     for item in frames:
         time_s = seconds(item)
         if time_s <= track.times[-1] + SLACK_S:
             continue
-        face = look(item.frame, track.boxes[-1])
-        if face is None:
+        face = look(item.frame, last)
+        if face is None or not _alike(face.box, last):
             return False
         if time_s == new.times[0]:
             if face.box.iou(new.boxes[0]) < _SAME_FACE_IOU:
                 return False
+            for when, region in way:
+                track.insert(when, region)
             track.add(time_s, new.regions[0])
             return True
-        track.insert(time_s, FaceRegion(face.box, face.score, face.landmarks))
+        last = face.box
+        way.append((time_s, FaceRegion(face.box, face.score, face.landmarks)))
     return False
+
+
+def _alike(a: Box, b: Box) -> bool:
+    """Whether two boxes may be of one face at about the same time, by their sizes."""
+    smaller, larger = sorted(max(box.width, box.height) for box in (a, b))
+    return larger <= _ALIKE * smaller

@@ -53,10 +53,14 @@ class Evidence:
     asked_score: float = 0.0
     """0..1, best score of a sight on which the second opinion was asked"""
 
+    @property
+    def is_sure(self) -> bool:
+        return self.highest >= _SURE
+
     def add(self, score: float, box: Box, ask: Callable[[], Opinion] | None) -> None:
         """A sight. ``ask`` gives the second opinion on it; None: there is none."""
         alone, single = of_score(score), -math.inf
-        sure = max(self.highest, alone) >= _SURE
+        sure = self.is_sure or alone >= _SURE
         if ask is None or sure or self.asked >= _ASKED or score <= self.asked_score:
             odds = alone if self.highest == -math.inf else _RESEMBLANCE * alone
         else:

@@ -11,10 +11,11 @@ from functools import partial
 import numpy as np
 
 from pipeline.config import FacesConfig, TrackConfig
+from pipeline.faces.input_picture import scales
 from pipeline.faces.second_opinion import Opinion
 from pipeline.track.evidence import ENOUGH, Evidence
 from pipeline.track.extend import Reach, box_at
-from pipeline.types import Box, FaceRegion, Found, Region
+from pipeline.types import Box, FaceRegion, Found, Region, StreamInfo
 
 
 @dataclass(slots=True)
@@ -70,7 +71,10 @@ class FaceTrack:
         return self.is_face and self.evidence.highest >= belief.enough
 
     def reach(self, belief: Belief) -> Reach:
-        return belief.face_reach if self.is_face else belief.mosaic_reach
+        if not self.is_face:
+            return belief.mosaic_reach
+        in_all_looks = min(max(box.width, box.height) for box in self.boxes) >= belief.all_looks_px
+        return belief.doubtful_reach if in_all_looks and not self.evidence.is_sure else belief.face_reach
 
     def at(self, time_s: float, belief: Belief) -> Box | None:
         reach = self.reach(belief)
@@ -96,12 +100,17 @@ class Belief:
     mosaic_score: float
     """Mean score of the strongest ``mosaic_hits`` mosaics of a track in which no face is seen"""
     face_reach: Reach
+    doubtful_reach: Reach
+    """Of a track that may show no face, so large that the looks before and after would have shown it, too"""
+    all_looks_px: float
+    """Size from which quick looks show a face, too"""
     mosaic_reach: Reach
-    """Of such a track: to the frames that were looked at before and after, since no face turns away in it."""
+    """Of mosaics alone: the same, since no face turns away in them."""
 
     @staticmethod
-    def of(settings: FacesConfig, mosaics: TrackConfig, picture: Box, *, asks: bool) -> Belief:
-        strict = settings.care == "strict"
+    def of(settings: FacesConfig, mosaics: TrackConfig, info: StreamInfo, *, asks: bool) -> Belief:
+        """``asks``: there are second opinions."""
+        strict, picture = settings.care == "strict", Box(0, 0, info.width, info.height)
         reach = Reach(settings.covered_before_s, settings.covered_after_s, picture)
         return Belief(
             settings.birth_score or settings.min_score,
@@ -109,6 +118,8 @@ class Belief:
             1 if strict else mosaics.min_hits,
             0.0 if strict else mosaics.birth_score,
             reach,
+            Reach(settings.fine_look_s, settings.fine_look_s, picture) if asks else reach,
+            scales(info, settings.min_face_px).quick_face_px,
             reach if strict else Reach(settings.look_s, settings.look_s, picture),
         )
 

@@ -87,7 +87,7 @@ class _FaceTracks:
         second: SecondOpinion | None,
     ) -> None:
         asks = second is not None and settings.care != "strict"
-        self._belief = Belief.of(settings, mosaics, Box(0, 0, info.width, info.height), asks=asks)
+        self._belief = Belief.of(settings, mosaics, info, asks=asks)
         self._ask = second if asks else None
         self._look = None if second is None else partial(second.look, min_score=settings.min_score)
         self._patience = round((settings.covered_before_s + settings.covered_after_s) * float(info.rate))

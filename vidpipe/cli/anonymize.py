@@ -138,7 +138,9 @@ def _by_photo(report: AnonymizeReport) -> list[str]:
         if person.photo is not None
     ]
     if report.choice.keep_faces and not lines:
-        lines = [f"nobody is surely on {', '.join(report.choice.keep_faces)}; all were covered"]
+        near = report.nearest_to_photo
+        looked = "no face could be compared" if near is None else f"the nearest is {near:.2f} away"
+        lines = [f"nobody is surely on {', '.join(report.choice.keep_faces)} ({looked}); all were covered"]
     return lines
 
 

@@ -91,6 +91,8 @@ def test_who_is_on_a_photo_is_left_where_it_is_sure_and_nobody_else(
     assert covered == SHOT * [set()] + SHOT * [{2}] + SHOT * [{4}]
     assert {track: match.photo for track, match in kept.matches.items()} == {1: "she.png", 3: "she.png"}
     assert all(match.distance < PeopleConfig().sure for match in kept.matches.values())
+    assert kept.nearest is not None
+    assert kept.nearest.distance == min(match.distance for match in kept.matches.values())
 
 
 @needs_dlib

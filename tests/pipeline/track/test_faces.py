@@ -223,6 +223,19 @@ def test_tidy_covers_less_than_balanced() -> None:
     assert not _covered(_judged(sights, perhaps, with_care("tidy")))
 
 
+@pytest.mark.parametrize(("height", "reach"), [(30, 25), (60, FAR)])
+def test_a_doubtful_face_that_all_looks_would_show_is_filled_to_the_looks_beside_it(
+    height: int, reach: int
+) -> None:
+    sights: list[list[Region]] = [[] for _ in range(61)]
+    sights[30] = [face(Box(40, 20, 40 + 0.8 * height, 20 + height), 0.3)]
+    settings = FacesConfig(fill_before_s=1.0, fill_after_s=1.0)
+    perhaps = _Second(Opinion(close=0.2, flag=False))
+    assert _covered(_judged(sights, perhaps, settings)) == list(range(30 - reach, 31 + reach))
+    sights[30] = [face(Box(40, 20, 40 + 0.8 * height, 20 + height), 0.8)]
+    assert _covered(_judged(sights, perhaps, settings)) == list(range(5, 56))
+
+
 def with_care(care: str) -> FacesConfig:
     return DEFAULTS.model_copy(update={"care": care})
 
@@ -268,6 +281,25 @@ def test_a_face_that_swings_is_looked_at_between_two_detections() -> None:
     assert min(_under_masks(_judged(sights, None), _swinging)[3:]) < 0.8
     assert {r.track for i in items for r in i.regions} == {1}
     assert len(second.looked) == len(set(second.looked))
+
+
+def test_a_face_that_is_followed_to_nowhere_stays_where_it_was_seen() -> None:
+    """Two people: between where one was seen last and the other first the looks show something else."""
+
+    def elsewhere(index: int) -> Box:
+        return Box(30 + index, 42, 52 + index, 70) if index < 13 else Box(100, 0, 104, 6)
+
+    first, second = Box(40, 40, 64, 70), Box(84, 40, 108, 70)
+    sights: list[list[Region]] = [[] for _ in range(40)]
+    for index in range(1, 13, 3):
+        sights[index] = [face(first)]
+    for index in range(16, 40, 3):
+        sights[index] = [face(second)]
+    alone = _judged(sights, _Second(YES))
+    followed = _judged(sights, _Second(YES, elsewhere))
+    assert [[r.region.box for r in i.regions] for i in followed] == [
+        [r.region.box for r in i.regions] for i in alone
+    ]
 
 
 @pytest.mark.parametrize("speed", [0, 6])
