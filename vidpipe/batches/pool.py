@@ -76,7 +76,11 @@ def _end_with(driver: int) -> None:
     def watch() -> None:
         while os.getppid() == driver:
             time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # a run closes what it has open; then the worker waits again
+        while True:
+            time.sleep(1.0)
+            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch driver", daemon=True).start()
 

@@ -36,6 +36,7 @@ def test_kills_of_workers_and_of_the_driver_lose_nothing(tmp_path: Path) -> None
         shutil.copy(clip, archive / f"{number:02}.mp4")
         os.utime(archive / f"{number:02}.mp4", (1e9, 1e9))
     words = ["batch", str(archive), "-o", str(out), "--mode", "pixelize", "--workers", "1", "-q"]
+    orphans: list[psutil.Process] = []
     points = sorted(random.Random(3).sample(range(1, FILES - 10), 2))
     for number, point in enumerate(points):
         with subprocess.Popen([sys.executable, "-m", "vidpipe", *words], cwd=ROOT) as driver:
@@ -45,7 +46,10 @@ def test_kills_of_workers_and_of_the_driver_lose_nothing(tmp_path: Path) -> None
                     with contextlib.suppress(psutil.NoSuchProcess):
                         worker.kill()
                 _wait_for(out, driver, point + 2)
+            orphans += _workers(driver.pid)
             driver.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(orphans, timeout=60)
+    assert orphans and not alive, "a worker ends with its driver"
     before = {entry.source for entry in entries(out) if entry.state is State.DONE}
     assert points[-1] <= len(before) < FILES
     results = list(run(Plan([str(archive)], out, "pixelize"), lambda: LocalPool(1, 1)))
