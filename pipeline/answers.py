@@ -101,8 +101,8 @@ _current: ContextVar[Answers | None] = ContextVar("vidpipe_answers", default=Non
 
 
 def answered(question: str, work_out: Callable[[], T]) -> T:
-    """The answer from the log of this context, else what ``work_out`` returns: numbers, texts, arrays, types of
-    ``_KINDS``, and lists and tuples of them."""
+    """The answer from the log of this context, else what ``work_out`` returns: numbers, texts, arrays, types
+    of ``_KINDS``, and lists and tuples of them."""
     log = _current.get()
     return work_out() if log is None else log.of(question, work_out)
 
@@ -128,19 +128,20 @@ def _is_whole(line: bytes) -> bool:
 
 def _plain(value: Any) -> Any:
     """As JSON has it. Numbers come back with every bit."""
-    if isinstance(value, Enum):
-        return {"kind": type(value).__name__, "of": [value.value]}
-    if isinstance(value, np.ndarray):
-        return {"kind": "array", "of": [value.dtype.str, value.tolist()]}
-    if isinstance(value, np.generic):
-        return value.item()
+    kind = type(value).__name__
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, tuple):
-        return {"kind": "tuple", "of": [_plain(item) for item in value]}
-    if is_dataclass(value):
-        return {"kind": type(value).__name__, "of": [_plain(getattr(value, f.name)) for f in fields(value)]}
-    return value
+    if isinstance(value, np.ndarray):
+        kind, of = "array", [value.dtype.str, value.tolist()]
+    elif isinstance(value, Enum):
+        of = [value.value]
+    elif isinstance(value, tuple):
+        of = [_plain(item) for item in value]
+    elif is_dataclass(value):
+        of = [_plain(getattr(value, field.name)) for field in fields(value)]
+    else:
+        return value.item() if isinstance(value, np.generic) else value
+    return {"kind": kind, "of": of}
 
 
 def _back(tagged: dict[str, Any]) -> Any:

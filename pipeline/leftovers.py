@@ -58,15 +58,15 @@ def journal_name(target: Path) -> Path:
 def open_journal(folder: Path) -> int:
     """Makes a journal where there is none, and locks it. Returns the descriptor that holds the lock.
 
-    Raises PermissionError for one that others may write to or that is no folder, BlockingIOError where
-    another run holds it, and OSError.
+    Raises FileExistsError for one that is no folder, or not of this user alone, BlockingIOError where another
+    run holds it, and OSError.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
     status = folder.lstat()
     private = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
     if not stat.S_ISDIR(status.st_mode) or not private:
-        raise PermissionError(f"{folder} is no folder of this user alone")
+        raise FileExistsError(f"{folder} is no folder of this user alone; move it away")
     return _locked(folder)
 
 

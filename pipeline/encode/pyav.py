@@ -92,7 +92,7 @@ class PyAVEncoder:
         end_pts: int | None = None,
         segments: Segments | None = None,
     ) -> None:
-        """With ``segments`` the video is encoded in these, and those that have ended are taken as they are."""
+        """With ``segments`` the video is encoded in these, and those that have ended are taken from there."""
         self.path = path = Path(path)
         self._source = source
         self._info = info = source.info

@@ -1,8 +1,8 @@
 """The video of an output in segments that stand by themselves, so that a run that goes on keeps those it has.
 
 The encoder is opened anew for each segment, which therefore begins with a key frame and refers to nothing
-before it. The packets of a segment that has ended are written to a file of their own, with a checksum. They are
-what goes into the output, whether they come from the encoder or from the file: both give the same stream.
+before it. The packets of a segment that has ended are written to a file of their own, with a checksum. They
+go into the output in the same form whether they come from the encoder or from the file.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Segments:
         return self.ends[self._count - 1] if self._count else 0
 
     def begin(self, coder: str) -> None:
-        """Looks through what is there. ``coder`` says how the packets are coded: those of another one, and those
-        that are not whole, are removed with all that follow."""
+        """Looks through what is there. ``coder`` says how packets are coded. The first segment of another
+        one, or that is not whole, is removed with all that follow."""
         self._coder, self._count = coder, 0
         while self._count < len(self.ends) and self._is_believed(self._count):
             self._count += 1
@@ -202,8 +202,8 @@ class SegmentedTrack:
         return self._out(coded)
 
     def _timed(self, packets: Sequence[Packet[Any]]) -> list[Coded]:
-        """Decoding times go on over the border: each is the pts of the frame ``_delay`` before, as the encoder
-        has it within the first segment."""
+        """Decoding times go on over the border: each is the pts of the frame ``_delay`` before, as the
+        encoder has it within the first segment."""
         if self._number == 0:
             return [Coded.of(p, (p.pts or 0) if p.dts is None else p.dts) for p in packets]
         first, delay = self._segments.ends[self._number - 1], self._delay or 0

@@ -264,8 +264,8 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
 def _stream(
     work: Work[Any], encoder: Encoder, kept: int, on_written: Callable[[int], None]
 ) -> tuple[Path, int, float]:
-    """Encodes all frames with an index of ``kept`` or above. Returns where the whole file lies, its frames, and
-    how many seconds it took."""
+    """Encodes the frames from index ``kept`` on. Returns where the whole file lies, its frames, and how many
+    seconds it took."""
     written, started, clock = 0, perf_counter(), work.times.clock
     with closing(work.frames(kept)) as frames:
         for frame in frames:
