@@ -179,7 +179,7 @@ def _identity(path: Path) -> _Identity | None:
 
 def clean(folder: Path) -> list[Path]:
     """Removes hidden files of ours whose processes are dead, and returns them. What a dead run had put aside
-    goes back where nothing stands in its place."""
+    goes back where nothing stands in its place. A journal stays for ``STALE_DAYS``."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(".")]
     except OSError:
@@ -202,8 +202,10 @@ def clean(folder: Path) -> list[Path]:
                 gone.append(path)
             elif _JOURNAL.fullmatch(name) and time.time() - path.lstat().st_mtime > STALE_DAYS * 86_400:
                 lock = open_journal(path)
-                remove_journal(path)
-                os.close(lock)
+                try:
+                    remove_journal(path)
+                finally:
+                    os.close(lock)
                 gone.append(path)
     return gone
 

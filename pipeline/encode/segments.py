@@ -26,6 +26,10 @@ from pipeline.errors import OutputError
 
 LEAST_FRAMES = 10
 """Of a segment; the last one has half of it at least. Of fewer than five x265 gives no decoding times."""
+_MOST_BYTES = 256 << 20
+"""Of the pictures of a segment whose codec keeps each whole: its packets are held in memory."""
+_PIXEL_BYTES = 6
+"""Of a coded pixel at most."""
 _CARRIED = ("matroska_block_additional",)
 """Data beside a packet that containers write: the alpha plane of VP8 and VP9."""
 
@@ -65,11 +69,10 @@ class Segments:
         brought to disk before they are."""
         self._folder = folder
         self._answers = answers
+        self._length = segment_frames
         self.pts = pts
-        length = max(segment_frames, LEAST_FRAMES)
-        count = max((len(pts) + length // 2) // length, 1)
-        self.ends = [*(length * number for number in range(1, count)), len(pts)]
-        """Position after each segment's last frame."""
+        self.ends: list[int] = []
+        """Position after each segment's last frame, once ``begin`` was called."""
         self._coder = ""
         self._count = 0
 
@@ -83,10 +86,13 @@ class Segments:
         """Frames of the output whose packets are on disk."""
         return self.ends[self._count - 1] if self._count else 0
 
-    def begin(self, coder: str) -> None:
+    def begin(self, coder: str, most_frames: int | None = None) -> None:
         """Looks through what is there. ``coder`` says how packets are coded. The first segment of another
-        one, or that is not whole, is removed with all that follow."""
+        one, or that is not whole, is removed with all that follow. ``most_frames``: of a segment, about."""
         self._coder, self._count = coder, 0
+        length = max(min(self._length, most_frames or self._length), LEAST_FRAMES)
+        count = max((len(self.pts) + length // 2) // length, 1)
+        self.ends = [*(length * number for number in range(1, count)), len(self.pts)]
         while self._count < len(self.ends) and self._is_believed(self._count):
             self._count += 1
         for path in self._folder.glob("*.segment*"):
@@ -95,10 +101,10 @@ class Segments:
 
     def read(self, number: int) -> list[Coded]:
         """Of a segment that has ended. Raises OutputError where the file is not what it was."""
-        head, packets = self._read(number)
+        head, payload = self._read(number)
         if head is None:
             raise OutputError(f"{self._path(number)} was changed while it was in use; run the command again")
-        return packets
+        return _packets(head["packets"], payload)
 
     def put(self, packets: Sequence[Coded]) -> None:
         """The next segment, on disk when this returns. Raises OSError."""
@@ -107,13 +113,13 @@ class Segments:
             for p in packets
         ]
         head = {"coder": self._coder, "answers": self._answers.sync(), "packets": rows}
-        payload = b"".join(part for p in packets for part in (p.data, *(data for _, data in p.beside)))
-        content = json.dumps(head).encode() + b"\n" + payload
+        parts = [json.dumps(head).encode() + b"\n"]
+        parts += [part for p in packets for part in (p.data, *(data for _, data in p.beside))]
         path = self._path(self._count)
         part = path.with_suffix(".segment-part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(_digest(content))
-            file.write(content)
+            file.write(_digest(parts))
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -128,16 +134,15 @@ class Segments:
             and head["answers"] <= self._answers.believed_bytes
         )
 
-    def _read(self, number: int) -> tuple[dict[str, Any] | None, list[Coded]]:
-        """(None, []) for a file that is not there, or not whole."""
+    def _read(self, number: int) -> tuple[dict[str, Any] | None, bytes]:
+        """What a segment's file says of its packets, and their bytes; None for one that is not there, or not
+        whole."""
         with suppress(FileNotFoundError):
-            content = self._path(number).read_bytes()
-            size = len(_digest(b""))
-            if content[:size] == _digest(content[size:]):
-                line, _, payload = content[size:].partition(b"\n")
-                head = json.loads(line)
-                return head, _packets(head["packets"], payload)
-        return None, []
+            digest, _, content = self._path(number).read_bytes().partition(b"\n")
+            if digest + b"\n" == _digest([content]):
+                line, _, payload = content.partition(b"\n")
+                return json.loads(line), payload
+        return None, b""
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06}.segment"
@@ -151,8 +156,14 @@ class SegmentedTrack:
         self._track = track
         self._segments = segments
         self._shift_pts = shift_pts
-        extradata = track.stream.codec_context.extradata or b""
-        segments.begin(f"{coder} {hashlib.sha256(extradata).hexdigest()}")
+        context = track.stream.codec_context
+        extradata, codec = context.extradata or b"", track.coder.codec
+        frame_bytes = _PIXEL_BYTES * track.coder.width * track.coder.height
+        is_large = codec.intra_only or not codec.lossy
+        segments.begin(
+            f"{coder} {hashlib.sha256(extradata).hexdigest()}",
+            _MOST_BYTES // frame_bytes if is_large else None,
+        )
         self._kept = segments.frames_kept
         self._frames = 0
         """that have come"""
@@ -235,5 +246,9 @@ def _packets(rows: Sequence[Sequence[Any]], payload: bytes) -> list[Coded]:
     return packets
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+def _digest(parts: Sequence[bytes]) -> bytes:
+    """The first line of a file."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest().encode() + b"\n"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.run.reconstruct import reconstruct
 from tests.support.clips import write_clip
 from tests.support.scene import CubicEngine
 from tests.vidpipe.conftest import Cli
+from vidpipe.batches.worker import Task, do
 from vidpipe.cli.main import _quoted
 from vidpipe.jobs import anonymize_job, reconstruct_job
 
@@ -260,6 +262,24 @@ def test_a_process_that_is_stopped_says_how_to_go_on(
     assert cli(*arguments) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, f"{target.name}.json"]
     assert len(_stream(target)[1]) == 50
+
+
+def test_a_batch_goes_on_inside_of_a_file(portrait_clip: Path, tmp_path: Path) -> None:
+    values = {"encode.segment_s": 0.4, "gate.scan": False}
+    task = Task(str(portrait_clip), str(tmp_path / "out.mp4"), "pixelize", values, resume_from_s=2.0)
+
+    def killed(source: str, done: int, total: int) -> None:
+        if done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do(task, killed)
+    assert len(list(leftovers.journal_name(tmp_path / "out.mp4").glob("*.segment"))) == 2
+    assert do(task, lambda *told: None).ok
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    with pytest.raises(KeyboardInterrupt):
+        do(replace(task, resume_from_s=2.1, overwrite=True), killed)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_command_is_quoted_for_a_shell() -> None:

@@ -27,10 +27,18 @@ def _packets(number: int) -> list[Coded]:
 
 
 @pytest.mark.parametrize(
-    ("frames", "ends"), [(1, [1]), (14, [14]), (15, [10, 15]), (29, [10, 20, 29]), (30, [10, 20, 30])]
+    ("frames", "most", "ends"),
+    [
+        *((1, 3, [1]), (14, None, [14]), (29, 12, [12, 29])),
+        *((32, None, [20, 32]), (36, 12, [12, 24, 36]), (40, 99, [20, 40])),
+    ],
 )
-def test_the_last_segment_is_never_tiny(tmp_path: Path, frames: int, ends: list[int]) -> None:
-    assert Segments(tmp_path, range(frames), 3, Answers(tmp_path / "answers")).ends == ends
+def test_the_last_segment_is_never_tiny(
+    tmp_path: Path, frames: int, most: int | None, ends: list[int]
+) -> None:
+    segments = Segments(tmp_path, range(frames), 20, Answers(tmp_path / "answers"))
+    segments.begin("x264", most)
+    assert segments.ends == ends
 
 
 def test_what_was_put_comes_back(segments: Callable[[], Segments], tmp_path: Path) -> None:
