@@ -95,9 +95,9 @@ class Segments:
         self.ends = [*(length * number for number in range(1, count)), len(self.pts)]
         while self._count < len(self.ends) and self._is_believed(self._count):
             self._count += 1
-        for path in self._folder.glob("*.segment*"):
-            if path not in {self._path(number) for number in range(self._count)}:
-                path.unlink()
+        kept = {self._path(number) for number in range(self._count)}
+        for path in set(self._folder.glob("*.segment*")) - kept:
+            path.unlink()
 
     def read(self, number: int) -> list[Coded]:
         """Of a segment that has ended. Raises OutputError where the file is not what it was."""
@@ -162,7 +162,7 @@ class SegmentedTrack:
         is_large = codec.intra_only or not codec.lossy
         segments.begin(
             f"{coder} {hashlib.sha256(extradata).hexdigest()}",
-            _MOST_BYTES // frame_bytes if is_large else None,
+            _MOST_BYTES // frame_bytes + 1 if is_large else None,
         )
         self._kept = segments.frames_kept
         self._frames = 0

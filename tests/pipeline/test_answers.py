@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ GRID = Grid(Axis(8.1, 0.3), Axis(8.2, 0.4), Operator.AREA, 0.9)
 MOSAIC = MosaicRegion(BOX, Shape.ELLIPSE, np.float32(0.7), GRID, (STRIPS, None))
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _forbidden() -> Any:
     raise AssertionError("worked out again")
 
@@ -28,7 +33,7 @@ def test_answers_come_back_with_every_bit(tmp_path: Path) -> None:
     given = [[FACE], [MOSAIC], (0.3, True), None]
     log = Answers(tmp_path / "log")
     with answering(log):
-        first = [answered(str(number), lambda value=value: value) for number, value in enumerate(given)]
+        first = [answered(str(number), partial(_same, value)) for number, value in enumerate(given)]
     log.close()
     again = Answers(tmp_path / "log")
     with answering(again):
@@ -50,14 +55,14 @@ def test_a_damaged_line_and_what_follows_is_worked_out_again(tmp_path: Path, dam
     path = tmp_path / "log"
     log = Answers(path)
     for number in range(4):
-        log.of(str(number), lambda number=number: number)
+        log.of(str(number), partial(_same, number))
     log.close()
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2][:-3] if damage == "cut" else lines[2].replace(b", 2]", b", 3]")
     path.write_bytes(b"".join(lines[:3] if damage == "cut" else lines))
     again = Answers(path)
     assert again.believed_bytes == len(b"".join(lines[:2]))
-    assert [again.of(str(number), lambda number=number: 10 + number) for number in range(4)] == [0, 1, 12, 13]
+    assert [again.of(str(number), partial(_same, 10 + number)) for number in range(4)] == [0, 1, 12, 13]
     again.close()
     assert Answers(path).of("3", _forbidden) == 13
 
