@@ -36,7 +36,7 @@ _CARRIED = ("matroska_block_additional",)
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A packet of the encoder. Times in the encoder's time base."""
+    """A packet of the encoder. Times in the track's time base."""
 
     data: bytes
     pts: int
@@ -52,7 +52,7 @@ class Coded:
     def packet(self, track: VideoTrack) -> Packet[Any]:
         """Of the output's stream."""
         packet: Packet[Any] = Packet(self.data)
-        packet.stream, packet.time_base = track.stream, track.coder.time_base
+        packet.stream, packet.time_base = track.stream, track.time_base
         packet.pts, packet.dts, packet.is_keyframe = self.pts, self.dts, self.key
         for kind, data in self.beside:
             side: Any = PacketSideData(packet_sidedata_type_from_literal(kind), len(data))  # type: ignore[call-arg,arg-type]

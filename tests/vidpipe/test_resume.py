@@ -42,8 +42,8 @@ Run = Callable[..., Any]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, network: Path) -> Run:
     """Runs a mode with a journal; returns the report."""
-    monkeypatch.setattr("vidpipe.jobs.default_net", lambda: "idn")
-    monkeypatch.setattr("vidpipe.jobs.engine_for", lambda *asked: network)
+    monkeypatch.setattr("export.select.default_net", lambda: "idn")
+    monkeypatch.setattr("export.select.engine_for", lambda *asked: network)
 
     def call(
         mode: str,
