@@ -202,6 +202,9 @@ class EncodeConfig(_Section):
     keep_metadata: bool = Field(
         False, description="pixelize, protect: tags and data of places, devices, people are taken along"
     )
+    segment_s: float = Field(
+        10.0, ge=0.1, le=3600, description="with a journal: seconds that are encoded by themselves and kept"
+    )
     prefetch_frames: int = Field(8, ge=1, le=256, description="frames painted ahead, in a thread")
 
 

@@ -2,16 +2,19 @@
 
 A run writes ``.{16 hex digits}.vidpipe-part{suffix}`` beside its target and holds a lock on it until it is
 renamed or removed; the lock ends with the process, however that ends. While the target is replaced, what was
-there before is kept as ``.{process}-{16 hex digits}.vidpipe-old.{name}``. Imports nothing heavy: the handler
-of signals needs it from the first moment on.
+there before is kept as ``.{process}-{16 hex digits}.vidpipe-old.{name}``. A run that may go on later keeps
+the folder ``.{16 hex digits of a hash of its target's name}.vidpipe-journal``, which outlasts it. Imports
+nothing heavy: the handler of signals needs it from the first moment on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 try:
@@ -23,6 +26,11 @@ _Identity = tuple[int, int]
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.vidpipe-part(\.[^.]*)?", re.DOTALL)
 _OLD = re.compile(r"\.(?P<process>\d+)-[0-9a-f]{16}\.vidpipe-old\.(?P<name>.*)", re.DOTALL)
+_JOURNAL = re.compile(r"\.[0-9a-f]{16}\.vidpipe-journal")
+_LOCK = "lock"
+"""File in a journal that the run it belongs to holds a lock on."""
+STALE_DAYS = 30
+"""Without a change, after which a journal is given up."""
 _NAME_BYTES = 200
 """Of a name that a hidden name can hold; what is longer is left out of it."""
 _living: set[Path] = set()
@@ -40,6 +48,53 @@ def old_name(target: Path) -> Path:
     """A new hidden name for what stands under ``target``, while it is replaced."""
     name = target.name if len(os.fsencode(target.name)) <= _NAME_BYTES else ""
     return target.with_name(f".{os.getpid()}-{_token()}.vidpipe-old.{name}")
+
+
+def journal_name(target: Path) -> Path:
+    """The hidden folder of the run that makes ``target``, the same each time."""
+    return target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.vidpipe-journal")
+
+
+def open_journal(folder: Path) -> int:
+    """Makes a journal where there is none, and locks it. Returns the descriptor that holds the lock.
+
+    Raises FileExistsError for one that is no folder, or not of this user alone, BlockingIOError where another
+    run holds it, and OSError.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    status = folder.lstat()
+    private = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
+    if not stat.S_ISDIR(status.st_mode) or not private:
+        raise FileExistsError(f"{folder} is no folder of this user alone; move it away")
+    return _locked(folder)
+
+
+def _locked(folder: Path) -> int:
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return descriptor
+
+
+def empty_journal(folder: Path) -> None:
+    """Removes all files of a journal but its lock. Raises OSError."""
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            path.unlink()
+
+
+def remove_journal(folder: Path) -> None:
+    """Removes a journal whose lock the caller holds. Raises OSError."""
+    empty_journal(folder)
+    (folder / _LOCK).unlink()
+    folder.rmdir()
 
 
 def _token() -> str:
@@ -124,7 +179,7 @@ def _identity(path: Path) -> _Identity | None:
 
 def clean(folder: Path) -> list[Path]:
     """Removes hidden files of ours whose processes are dead, and returns them. What a dead run had put aside
-    goes back where nothing stands in its place."""
+    goes back where nothing stands in its place. A journal stays for ``STALE_DAYS``."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(".")]
     except OSError:
@@ -144,6 +199,13 @@ def clean(folder: Path) -> list[Path]:
                     path.unlink()
                 else:
                     path.rename(target)
+                gone.append(path)
+            elif _JOURNAL.fullmatch(name) and time.time() - path.lstat().st_mtime > STALE_DAYS * 86_400:
+                lock = open_journal(path)
+                try:
+                    remove_journal(path)
+                finally:
+                    os.close(lock)
                 gone.append(path)
     return gone
 

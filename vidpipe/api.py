@@ -88,6 +88,7 @@ def reconstruct(
     end_s: float | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> ReconstructReport:
     """Reconstructs the pixelated faces of ``source``.
@@ -103,6 +104,7 @@ def reconstruct(
         regions: mosaics to reconstruct whatever the finder says; boxes in px of the picture as coded, times
             in seconds from the first frame, ``cells`` where compression has hidden them.
         start_s, end_s: the part of the file that is written, seconds from its first frame.
+        resume: a journal is kept beside the output until it is whole, and a run that was stopped goes on.
 
     Returns what also stands in ``{target}.json``. Raises InputError, OutputError, UsageError, MissingError,
     and CheckError where the output does not keep what it must; then nothing is left under its name.
@@ -119,7 +121,14 @@ def reconstruct(
     path = Path(source)
     chosen = default_output(path, "reconstruct") if target is None else Path(target)
     job = reconstruct_job(
-        path, chosen, resolved, manual=tuple(regions), start_s=start_s, end_s=end_s, overwrite=overwrite
+        path,
+        chosen,
+        resolved,
+        manual=tuple(regions),
+        start_s=start_s,
+        end_s=end_s,
+        overwrite=overwrite,
+        resume_from_s=0.0 if resume else None,
     )
     return _reconstruct(job, resolved, on_progress or _silent)
 
@@ -145,6 +154,7 @@ def pixelize(
     end_s: float | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AnonymizeReport:
     """Covers the faces of ``source`` with a plain mosaic.
@@ -169,7 +179,9 @@ def pixelize(
     resolved = _resolve(
         settings, _mask(blocks, look, shape, scale) | more | _encode(codec, crf, preset, audio)
     )
-    job = _anonymize_job(source, target, "pixelize", resolved, selection, earlier, start_s, end_s, overwrite)
+    job = _anonymize_job(
+        source, target, "pixelize", resolved, selection, earlier, start_s, end_s, overwrite, resume
+    )
     return anonymize(job, resolved, on_progress or _silent)
 
 
@@ -199,6 +211,7 @@ def protect(
     end_s: float | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AnonymizeReport:
     """Covers the faces of ``source`` with a grid that keeps to the face and whose colours are nobody's.
@@ -227,7 +240,9 @@ def protect(
     resolved = _resolve(
         settings, _mask(blocks, look, shape, scale) | more | _encode(codec, crf, preset, audio)
     )
-    job = _anonymize_job(source, target, "protect", resolved, selection, earlier, start_s, end_s, overwrite)
+    job = _anonymize_job(
+        source, target, "protect", resolved, selection, earlier, start_s, end_s, overwrite, resume
+    )
     return anonymize(job, resolved, on_progress or _silent)
 
 
@@ -344,6 +359,7 @@ def _anonymize_job(
     start_s: float | None,
     end_s: float | None,
     overwrite: bool,
+    resume: bool = False,
 ) -> AnonymizeJob:
     path = Path(source)
     chosen = default_output(path, mode) if target is None else Path(target)
@@ -357,6 +373,7 @@ def _anonymize_job(
         start_s=start_s,
         end_s=end_s,
         overwrite=overwrite,
+        resume_from_s=0.0 if resume else None,
     )
 
 

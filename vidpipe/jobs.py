@@ -45,6 +45,7 @@ def reconstruct_job(
     start_s: float | None = None,
     end_s: float | None = None,
     overwrite: bool = False,
+    resume_from_s: float | None = None,
 ) -> ReconstructJob:
     """Picks the network and makes its engine file, on the first use of these weights.
 
@@ -54,7 +55,16 @@ def reconstruct_job(
 
     config = settings.config
     network = engine_for(restorer_for(settings), config.restore.engine, config.device)
-    return ReconstructJob(source, target, start_s, end_s, overwrite, network=network, manual=manual)
+    return ReconstructJob(
+        source,
+        target,
+        start_s,
+        end_s,
+        overwrite,
+        resume_from_s=resume_from_s,
+        network=network,
+        manual=manual,
+    )
 
 
 def anonymize_job(
@@ -68,6 +78,7 @@ def anonymize_job(
     start_s: float | None = None,
     end_s: float | None = None,
     overwrite: bool = False,
+    resume_from_s: float | None = None,
 ) -> AnonymizeJob:
     """Makes the engine file of the network that ``protect.perturb`` asks for, if it asks for one.
 
@@ -93,6 +104,7 @@ def anonymize_job(
         start_s,
         end_s,
         overwrite,
+        resume_from_s=resume_from_s,
         mode=mode,
         selection=selection,
         tracks=tracks,

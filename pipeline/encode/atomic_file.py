@@ -115,7 +115,7 @@ def publish(part: Path, target: Path) -> None:
         part.chmod(mode)
     part.replace(target)
     leftovers.forget(part)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -173,8 +173,8 @@ def _check(target: Path, source: Path, overwrite: bool) -> None:
             )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename durable; some file systems cannot open a folder for that."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename in it durable; some file systems cannot open a folder for that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

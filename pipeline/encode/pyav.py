@@ -48,6 +48,7 @@ from pipeline.encode.passthrough import OtherStreams
 from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, padded, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.encode.release import released_tags
+from pipeline.encode.segments import SegmentedTrack, Segments
 from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
 from pipeline.errors import OutputError
 from pipeline.notes import decided, warned
@@ -89,7 +90,9 @@ class PyAVEncoder:
         overwrite: bool = False,
         start_pts: int | None = None,
         end_pts: int | None = None,
+        segments: Segments | None = None,
     ) -> None:
+        """With ``segments`` the video is encoded in these, and those that have ended are taken from there."""
         self.path = path = Path(path)
         self._source = source
         self._info = info = source.info
@@ -99,6 +102,8 @@ class PyAVEncoder:
         self._removed: list[str] = []
         self._last_pts: int | None = None
         self._end_pts = end_pts
+        self._segments = segments
+        self._segmented: SegmentedTrack | None = None
         self._complete = False
         self._lifted = False
         self._carrier: PictureDataCarrier | None = None
@@ -124,6 +129,9 @@ class PyAVEncoder:
             first = None if self._cut.start_s is None else self._shift_pts
             self._carrier = PictureDataCarrier(self._source, first)
             self._opened.callback(self._carrier.close)
+        if self._segments is not None:
+            with translated_errors(self.path):
+                self._segmented = SegmentedTrack(self._video, self._segments, self.encoder, self._shift_pts)
         decided(log, "%s: %s in %s", self.path.name, self.encoder, self._format)
 
     @property
@@ -156,6 +164,10 @@ class PyAVEncoder:
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"frame {frame.index} has pts {frame.pts} after {self._last_pts}; frames ascend")
         self._last_pts = frame.pts
+        if self._segmented is not None and self._segmented.is_kept:
+            with translated_errors(self.path):
+                self._mux(self._segmented.skip())
+            return
         planes = frame.planes
         if self._blackens is not None:
             rgb = frame.pix_fmt.startswith("gbr")
@@ -164,14 +176,14 @@ class PyAVEncoder:
         picture.pts, picture.time_base = frame.pts - self._shift_pts, self._info.time_base
         tag_colour(picture, coded_colour(frame.pix_fmt, self._choice.target, frame.colour))
         with translated_errors(self.path):
-            self._mux(self._video.encode(picture))
+            self._mux((self._segmented or self._video).encode(picture))
 
     def complete(self) -> Path:
         """Write what the encoder and the other streams hold back. Returns where the whole file lies."""
         if self._last_pts is None:
             raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
         with translated_errors(self.path):
-            self._mux(self._video.encode(None))
+            self._mux((self._segmented or self._video).encode(None))
             for other in self._others.until(None):
                 self._out.mux(other)
             self._out.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,6 +24,7 @@ from pipeline.decode.source import PictureTags, Source
 from pipeline.encode.codecs import COUNTING, Choice, counted_rate
 from pipeline.encode.container import MOV_FAMILY
 from pipeline.encode.pixel_formats import coded_colour
+from pipeline.errors import OutputError
 from pipeline.types import Colour
 
 _HOLD_SIDE_DATA = MOV_FAMILY | {"matroska", "webm"}
@@ -48,14 +49,13 @@ class VideoTrack:
     """Dolby Vision's configuration is declared, so its RPUs belong to the pictures."""
     time_base: Fraction
     """Of pictures and packets, in seconds."""
+    is_copy: bool
+    """The stream says all that the source's says beside its codec."""
+    _another: Callable[[], VideoCodecContext]
+    """Makes an encoder like ``coder``."""
     _marker: FieldFilter | None = None
     _counted: array[int] | None = None
     """Times of all pictures so far, where the encoder counts pictures instead of telling times."""
-
-    @property
-    def is_copy(self) -> bool:
-        """The stream says all that the source's says beside its codec."""
-        return self.stream.codec_context is not self.coder
 
     def encode(self, picture: VideoFrame | None) -> list[av.Packet[VideoStream]]:
         """Packets of the output's stream; None flushes the encoder."""
@@ -86,6 +86,14 @@ class VideoTrack:
         if self.is_copy:
             self.stream.codec_context.extradata = self.coder.extradata
 
+    def renew(self) -> None:
+        """A new encoder in place of one that was flushed. Raises FFmpegError and OutputError."""
+        coder = self._another()
+        coder.open()
+        if coder.extradata != self.coder.extradata:
+            raise OutputError(f"what encodes {self.codec} here cannot be opened twice; leave --resume out")
+        self.coder = coder
+
 
 def add_video(
     out: OutputContainer,
@@ -100,7 +108,8 @@ def add_video(
     pictures; else a new one."""
     info = source.info
     rate = info.rate.limit_denominator(1 << 16)
-    if _is_copy(out.format.name, choice, source):
+    is_copy = _is_copy(out.format.name, choice, source)
+    if is_copy:
         stream: Stream = out.add_stream_from_template(original, opaque=True)
         coder = av.CodecContext.create(choice.encoder, "w")
         assert isinstance(coder, VideoCodecContext)
@@ -116,22 +125,37 @@ def add_video(
         if choice.encoder == "libx265" and out.format.name in MOV_FAMILY:
             coder.codec_tag = _APPLE_TAGS[0]
     assert isinstance(stream, VideoStream)
-    coder.width, coder.height, coder.pix_fmt = info.width, info.height, choice.target.pix_fmt
     counts = choice.encoder in COUNTING
     if counts:
         coder.framerate = counted_rate(choice.encoder, info.rate)
-    coder.time_base = 1 / coder.framerate if counts else info.time_base
+    flags, bit_rate, tolerance = coder.flags, coder.bit_rate or 0, coder.bit_rate_tolerance or 0
+    framerate = coder.framerate
+
+    def described(coder: VideoCodecContext) -> VideoCodecContext:
+        coder.width, coder.height, coder.pix_fmt = info.width, info.height, choice.target.pix_fmt
+        coder.time_base = 1 / coder.framerate if counts else info.time_base
+        coder.sample_aspect_ratio = info.sample_aspect
+        coder.thread_type = "AUTO"
+        coder.field_order = tags.field_order
+        coder.options = dict(options)
+        tag_colour(coder, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
+        return coder
+
+    def another() -> VideoCodecContext:
+        made = av.CodecContext.create(choice.encoder, "w")
+        assert isinstance(made, VideoCodecContext)
+        made.flags, made.bit_rate, made.bit_rate_tolerance = flags, bit_rate, tolerance
+        made.framerate = framerate
+        return described(made)
+
     stream.time_base = info.time_base
-    coder.sample_aspect_ratio = info.sample_aspect
-    coder.thread_type = "AUTO"
-    coder.field_order = tags.field_order
-    coder.options = dict(options)
-    tag_colour(coder, coded_colour(packing(info.pix_fmt).planar, choice.target, info.colour))
+    described(coder)
     stream.set_display_matrix(tags.display_matrix)
     codec = av.Codec(choice.encoder, "w").canonical_name
-    rpu = DOLBY_VISION in source.side_data and stream.codec_context is not coder
+    rpu = DOLBY_VISION in source.side_data and is_copy
+    counted = array("q") if counts else None
     return VideoTrack(
-        stream, coder, tags.field_order, codec, rpu, info.time_base, _counted=array("q") if counts else None
+        *(stream, coder, tags.field_order, codec, rpu, info.time_base, is_copy, another), _counted=counted
     )
 
 

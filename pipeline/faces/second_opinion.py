@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.answers import answered
 from pipeline.engines.detector_runtime import compile_on_cpu
 from pipeline.faces import Face
 from pipeline.faces.centerface import CenterFace
@@ -77,15 +79,23 @@ class SecondOpinion:
     def __call__(self, frame: Frame, box: Box) -> Opinion:
         """On a box in px of the frame as coded."""
         self.asked += 1
+        close, flag = answered(f"opinion {frame.index} {box}", partial(self._opinion, frame, box))
+        return Opinion(close, flag)
+
+    def _opinion(self, frame: Frame, box: Box) -> tuple[float, bool]:
         seen = self._seen(frame, box)
         close = max((f.score for f in seen if f.box.iou(box) > _SAME_FACE_IOU), default=0.0)
         if close >= _ENOUGH:
-            return Opinion(close, flag=False)
+            return close, False
         picture = brightened(self._square(box, _FLAG_MARGIN, FLAG_PX).picture(frame))
-        return Opinion(close, float(self._flag(picture)[0].item()) > 0)
+        return close, float(self._flag(picture)[0].item()) > 0
 
     def look(self, frame: Frame, expected: Box, min_score: float) -> Face | None:
         """The face nearest to where one is expected, in px of the frame as coded; None: there is none."""
+        look = partial(self._nearest, frame, expected, min_score)
+        return answered(f"look {frame.index} {expected}", look)
+
+    def _nearest(self, frame: Frame, expected: Box, min_score: float) -> Face | None:
         (x, y), reach = expected.centre, _SEARCHED * max(expected.width, expected.height)
 
         def away(face: Face) -> float:

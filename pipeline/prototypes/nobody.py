@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pipeline.answers import answered
 from pipeline.config import MaskConfig
 from pipeline.picture.color import Conversion
 from pipeline.picture.grid_paint import measure
@@ -122,8 +123,12 @@ class NobodyColours:
         if given is None:
             if skin is None and looks_at_the_face(self._choosing):
                 skin = _skin(frame, tracked.region.box, convert)
-            prototype = choose(self._choosing, self._means, skin, scene)
-            number = self._means.prototypes.index(prototype) + 1
+            prototypes, colour = self._means.prototypes, skin
+            number = answered(
+                f"nobody {tracked.track}",
+                lambda: prototypes.index(choose(self._choosing, self._means, colour, scene)) + 1,
+            )
+            prototype = prototypes[number - 1]
             given = Given(prototype, number, told(self._choosing), int(skin is not None), tracked.person)
         self._people[person] = given
         given.tracks.append(tracked.track)

@@ -15,7 +15,9 @@ from typing import Any, cast
 
 import torch
 
+from nets.digest import sha256
 from pipeline import cuda
+from pipeline.answers import is_answering
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder
 from pipeline.encode.atomic_file import write_whole
@@ -123,15 +125,21 @@ def chosen(
 
 
 def chain(
-    decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackRecorder, masks: PaintedMasks
+    decoder: Decoder,
+    stages: Stages,
+    times: RunTimes,
+    recorder: TrackRecorder,
+    masks: PaintedMasks,
+    kept: int = 0,
 ) -> Generator[Frame]:
-    """The frames of the output, in order. Closing it stops both threads."""
+    """The frames of the output, in order. Closing it stops both threads. Frames with an index below ``kept``
+    may have any picture."""
     timed = times.clock.timed
     faces = chosen(decoder, stages, times, recorder)
     masked = timed("pixelize", "find", stages.pixelizer(faces))
     if stages.perturber is not None:
         masked = timed("perturb", "find", stages.perturber(masked))
-    painted = timed("paint", "find", cuda.to_host(paint(masks.listen(masked))))
+    painted = timed("paint", "find", cuda.to_host(paint(masks.listen(masked), kept)))
     ahead = stages.config.encode.prefetch_frames
     out = prefetch(painted, ahead, "find", times.boundary("find", "encode"))
     with closing(faces), closing(cast("Generator[Frame]", out)):
@@ -165,15 +173,18 @@ class Anonymization:
         """Frames with the faces that are to be covered."""
         return chosen(self._decoder, self.stages, self.times, self.recorder)
 
-    def frames(self) -> Generator[Frame]:
-        return chain(self._decoder, self.stages, self.times, self.recorder, self.masks)
+    def frames(self, kept: int = 0) -> Generator[Frame]:
+        return chain(self._decoder, self.stages, self.times, self.recorder, self.masks, kept)
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Looks through the output for faces that no mask covers, and for those that a mask shows."""
         begun, stages = perf_counter(), self.stages
         if self._views is not None:
             looks = frozenset(() if stages.detection is None else stages.detection.count.frames)
-            run = Run(self._decoder, self.plan.choice, stages.config, self.recorder, self.masks, looks)
+            output = sha256(made.path) if is_answering() else ""
+            run = Run(
+                self._decoder, self.plan.choice, stages.config, self.recorder, self.masks, looks, output
+            )
             self._gate = examine(made.path, made.video, run, self._views, on_checked)
             self.times.add_afterwards("gate", "encode", perf_counter() - begun)
         mask = stages.config.mask

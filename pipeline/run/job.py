@@ -25,6 +25,14 @@ class Job:
     overwrite: bool = False
     covers: bool = False
     """Whether the job may leave a gate report."""
+    resume_from_s: float | None = None
+    """A journal is kept for a file that lasts so many seconds or more, and the run goes on from one that is
+    there; None: never."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those beside the source that decide what the output is."""
+        return ()
 
     def check_names(self) -> None:
         """Raises InputError and OutputError, see `pipeline.run.names.check_run`."""
@@ -51,6 +59,10 @@ class ReconstructJob(Job):
     """Engine file with an ``EngineSpec``."""
     manual: tuple[ManualRegion, ...] = ()
     """Mosaics that a user has pointed out."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.network,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,11 @@ class AnonymizeJob(Job):
     """Of an earlier run, each with its person, none with ``only_regions``; None: they are found."""
     perturber: Path | None = None
     """Engine file of the network that ``protect.perturb`` asks for."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        perturber = () if self.perturber is None else (self.perturber,)
+        return (*perturber, *self.selection.keep_faces)
 
     def sheets(self, pages: int) -> tuple[Path, ...]:
         """The pictures of a preview: ``out.preview.png``, or ``out.preview-01.png`` and so on."""

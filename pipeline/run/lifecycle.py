@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import torch
 
 from pipeline import cuda
+from pipeline.answers import answering
 from pipeline.config import Resolved, RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.encode import Encoder
@@ -27,6 +28,7 @@ from pipeline.errors import UsageError
 from pipeline.machine import require
 from pipeline.notes import Notes, called, collecting
 from pipeline.run.job import Job
+from pipeline.run.journal import journal
 from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder, refuse_silence
 from pipeline.run.plan import Plan
 from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions
@@ -46,6 +48,8 @@ class Progress:
     stage: Literal["write", "check", "publish"] = "write"
     """write: frames are made and encoded; check: the output is looked through; publish: it is whole and gets
     its name now, which an interrupt should no longer stop."""
+    frames_kept: int | None = None
+    """Frames that the next run need not make again if this one stops; None: it would begin anew."""
 
 
 class Report(Protocol):
@@ -93,8 +97,9 @@ class Work(Protocol[ReportT_co]):
         """That it may take with one face in the picture."""
         ...
 
-    def frames(self) -> Generator[Frame]:
-        """The frames of the output, in order, on the host."""
+    def frames(self, kept: int = 0) -> Generator[Frame]:
+        """The frames of the output, in order, on the host. Those with an index below ``kept`` may have any
+        picture."""
         ...
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
@@ -214,8 +219,12 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     """
     job = mode.job
     job.check_names()
-    with ExitStack() as whole, opened(mode) as run:
+    with ExitStack() as journals, ExitStack() as whole, opened(mode) as run:
         work, source = run.work, run.decoder.source
+        kept = journals.enter_context(
+            journal(job, mode.settings, str(run.device), run.decoder.info, work.plan)
+        )
+        journals.enter_context(answering(None if kept is None else kept.answers))
         settings = encode_settings(
             source,
             mode.settings.config,
@@ -224,15 +233,17 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
             device=run.device,
             covers=mode.covers,
         )
-        encoder = make_encoder(source, job, work.plan, settings)
+        encoder = make_encoder(source, job, work.plan, settings, None if kept is None else kept.segments)
         run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         refuse_silence(encoder, job)
 
         def progress(stage: Literal["write", "check", "publish"], done: int) -> None:
-            on_frame(Progress(done, work.plan.frames, work.faces, stage))
+            frames_kept = None if kept is None else kept.frames_kept
+            on_frame(Progress(done, work.plan.frames, work.faces, stage, frames_kept))
 
-        path, written, streaming_s = _stream(work, encoder, partial(progress, "write"))
+        begin = 0 if kept is None else kept.kept
+        path, written, streaming_s = _stream(work, encoder, begin, partial(progress, "write"))
         with called(path, job.target):
             conservation, lost = compared(source, path, encoder, job, work.plan, settings)
             looked = left_to_look_at(source, settings) if mode.covers else []
@@ -250,10 +261,13 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     return report
 
 
-def _stream(work: Work[Any], encoder: Encoder, on_written: Callable[[int], None]) -> tuple[Path, int, float]:
-    """Encodes all frames. Returns where the whole file lies, its frames, and how many seconds it took."""
+def _stream(
+    work: Work[Any], encoder: Encoder, kept: int, on_written: Callable[[int], None]
+) -> tuple[Path, int, float]:
+    """Encodes the frames from index ``kept`` on. Returns where the whole file lies, its frames, and how many
+    seconds it took."""
     written, started, clock = 0, perf_counter(), work.times.clock
-    with closing(work.frames()) as frames:
+    with closing(work.frames(kept)) as frames:
         for frame in frames:
             begun = perf_counter()
             encoder.write(frame)

@@ -14,6 +14,7 @@ from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
+from pipeline.encode.segments import Segments
 from pipeline.encode.verify import compare
 from pipeline.errors import CheckError, UsageError
 from pipeline.notes import warned
@@ -64,7 +65,9 @@ def encode_settings(
     )
 
 
-def make_encoder(source: Source, job: Job, span: Plan, settings: EncodeSettings) -> Encoder:
+def make_encoder(
+    source: Source, job: Job, span: Plan, settings: EncodeSettings, segments: Segments | None = None
+) -> Encoder:
     """The output file, not opened yet."""
     return PyAVEncoder(
         source,
@@ -73,6 +76,7 @@ def make_encoder(source: Source, job: Job, span: Plan, settings: EncodeSettings)
         overwrite=job.overwrite,
         start_pts=span.start_pts,
         end_pts=span.end_pts,
+        segments=segments,
     )
 
 

@@ -78,15 +78,19 @@ class Stages:
         spec, cores = self.engine.spec, self.plan.cores_per_batch
         return window(cropped, core=spec.core, context=spec.context, cores_per_batch=cores)
 
-    def restore(self, batches: Iterator[Batch[Window]]) -> Iterator[Batch[Patch]]:
-        return restore(batches, engine=self.engine, batch_size=self.config.restore.batch_size)
+    def restore(self, batches: Iterator[Batch[Window]], kept: int = 0) -> Iterator[Batch[Patch]]:
+        batch_size = self.config.restore.batch_size
+        return restore(batches, engine=self.engine, batch_size=batch_size, kept=kept)
 
     def paste(self, batches: Iterator[Batch[Patch]]) -> Iterator[Frame]:
         return paste(batches, info=self.info)
 
 
-def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: MosaicRecorder) -> Generator[Frame]:
-    """The frames of the output, in order. Closing it stops the three threads that make them ahead."""
+def chain(
+    decoder: Decoder, stages: Stages, times: RunTimes, recorder: MosaicRecorder, kept: int = 0
+) -> Generator[Frame]:
+    """The frames of the output, in order. Closing it stops the three threads that make them ahead. Frames
+    with an index below ``kept`` may have any picture."""
     plan, config, timed = stages.plan, stages.config, times.clock.timed
     read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
     decoded = timed("decode", "decode", read)
@@ -96,7 +100,7 @@ def chain(decoder: Decoder, stages: Stages, times: RunTimes, recorder: MosaicRec
     tracked = prefetch(followed, config.crop.prefetch_frames, "find", times.boundary("find", "paint"))
     cropped = timed("crop", "paint", stages.crop(recorder.listen(tracked)))
     windows = timed("window", "paint", stages.window(recorder.listen_restored(cropped)))
-    patches = timed("restore", "paint", stages.restore(windows))
+    patches = timed("restore", "paint", stages.restore(windows, kept))
     painted = timed("paste", "paint", cuda.to_host(stages.paste(patches)))
     out = prefetch(painted, config.encode.prefetch_frames, "paint", times.boundary("paint", "encode"))
     # An error's traceback would keep the boundaries open; closed by hand they end inside out.
@@ -125,8 +129,8 @@ class Reconstruction:
     def memory_bytes(self) -> int:
         return self.plan.memory.total_bytes(faces=1)
 
-    def frames(self) -> Generator[Frame]:
-        return chain(self._decoder, self.stages, self.times, self.recorder)
+    def frames(self, kept: int = 0) -> Generator[Frame]:
+        return chain(self._decoder, self.stages, self.times, self.recorder, kept)
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Nothing beside what every run checks."""

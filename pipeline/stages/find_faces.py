@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.answers import answered
 from pipeline.config import FacesConfig, FindConfig
 from pipeline.faces import Face
 from pipeline.faces.input_picture import DetectorView
@@ -139,9 +140,10 @@ class FaceDetection:
             self.count.fine_frames.append(item.frame.index)
         else:
             self.count.quick += 1
-        return partial(self._faces, item.frame, fine=fine)
+        look = partial(self._looked, item.frame, fine=fine)
+        return partial(answered, f"faces {item.frame.index} {fine:d}", look)
 
-    def _faces(self, frame: Frame, *, fine: bool) -> list[Face]:
+    def _looked(self, frame: Frame, *, fine: bool) -> list[Face]:
         min_score = self._settings.min_score
         one_view = self._quick is self._fine
         faces: list[Face] = [] if fine and one_view else self._quick.faces(frame, min_score)
@@ -158,9 +160,16 @@ class FaceDetection:
         faces_found = [FaceRegion(f.box, f.score, f.landmarks) for f in faces]
         if self._mosaics is not None:
             expected = [] if item.cut else self._previous
-            self._previous = find_mosaics_in_picture(luma8(item.frame), self._mosaics, expected)
+            self._previous = answered(
+                f"mosaics {item.frame.index}",
+                partial(_mosaics, item.frame, self._mosaics, expected),
+            )
             return Found(item.frame, tuple(_joined(faces_found, self._previous)), item.cut)
         return Found(item.frame, tuple(faces_found), item.cut)
+
+
+def _mosaics(frame: Frame, settings: FindConfig, expected: list[MosaicRegion]) -> list[MosaicRegion]:
+    return find_mosaics_in_picture(luma8(frame), settings, expected)
 
 
 def _joined(faces: list[FaceRegion], mosaics: list[MosaicRegion]) -> list[Region]:

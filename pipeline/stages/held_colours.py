@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.answers import answered
 from pipeline.config import MaskConfig, ProtectConfig
 from pipeline.picture.color import Conversion
-from pipeline.picture.grid_paint import measure
+from pipeline.picture.grid_paint import Measured, measure
 from pipeline.picture.wanted import Cells, Wanted
 from pipeline.stages.lattices import Lattices
 from pipeline.types import Box, Frame, Region, TrackedFaces, TrackedRegion
@@ -111,13 +114,18 @@ class HeldColours:
         release.block_px = max(measured.least_pixels, 1) ** 0.5
         if self._hold.epsilon is not None:
             release.noise_levels = noise_levels(release.block_px, self._hold, convert.format.colour_planes)
-            noise = self._random.laplace(0.0, release.noise_levels / 255, tuple(samples.shape))
-            # A mean that several cells show is noised once, or they could be averaged.
-            noise = noise[:, measured.rows][:, :, measured.columns]
-            samples = (samples.clamp(0, 1) + torch.from_numpy(noise).float()).clamp(0, 1)
-            # Values of 8 bits, as the paper's: the low bits of floating-point noise tell about what it hides.
-            samples = (samples * 255).round() / 255
+            noised = partial(self._noised, measured, release.noise_levels)
+            samples = torch.from_numpy(answered(f"noised {track} {release.measured}", noised))
         return samples
+
+    def _noised(self, measured: Measured, levels: float) -> NDArray[np.float32]:
+        samples = measured.samples
+        noise = self._random.laplace(0.0, levels / 255, tuple(samples.shape))
+        # A mean that several cells show is noised once, or they could be averaged.
+        noise = noise[:, measured.rows][:, :, measured.columns]
+        samples = (samples.clamp(0, 1) + torch.from_numpy(noise).float()).clamp(0, 1)
+        # Values of 8 bits, as the paper's: the low bits of floating-point noise tell about what it hides.
+        return np.asarray((samples * 255).round() / 255, np.float32)
 
 
 def _seconds(item: TrackedFaces) -> float:

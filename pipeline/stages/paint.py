@@ -10,11 +10,14 @@ from pipeline.picture.grid_paint import paint as paint_all
 from pipeline.types import Frame, Masked
 
 
-def paint(items: Iterable[Masked]) -> Iterator[Frame]:
-    """Frames in order; those without masks pass as the same object. Of two masks the later one is seen."""
+def paint(items: Iterable[Masked], kept: int = 0) -> Iterator[Frame]:
+    """Frames in order; those without masks pass as the same object. Of two masks the later one is seen.
+
+    Frames with an index below ``kept`` pass as they are: nobody looks at their pictures.
+    """
     for item in items:
         frame = item.frame
-        if not item.masks:
+        if not item.masks or frame.index < kept:
             yield frame
             continue
         height, width = frame.planes[0].shape

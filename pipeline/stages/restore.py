@@ -26,8 +26,11 @@ _AHEAD = 1
 """Batches that are taken ahead for each that is restored at a time: they are large."""
 
 
-def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int) -> Iterator[Batch[Patch]]:
-    """Restores the core of every window; frames go on with the patches that belong to them.
+def restore(
+    batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int, kept: int = 0
+) -> Iterator[Batch[Patch]]:
+    """Restores the core of every window; frames go on with the patches that belong to them. Batches whose
+    frames all have an index below ``kept`` go on without: nobody looks at their pictures.
 
     At most ``batch_size`` windows go into one call of the engine, fewer from then on where a GPU's memory
     does not hold them. As many batches are restored at a time as the engine takes calls, each in a thread of
@@ -35,17 +38,18 @@ def restore(batches: Iterable[Batch[Window]], *, engine: Engine, batch_size: int
     ValueError. Raises InputError where the network does not give what its metadata promise, CheckError where
     it gives NaN or infinity, torch.OutOfMemoryError where there is no room for one window.
     """
-    jobs = _jobs(batches, _Restorer(engine, batch_size))
+    jobs = _jobs(batches, _Restorer(engine, batch_size), kept)
     for frames, patches in spread(jobs, engine.calls, "restore", ahead=_AHEAD):
         yield Batch(frames, tuple(patches or ()))
         del frames, patches  # else they stay alive while the next batch is made
 
 
 def _jobs(
-    batches: Iterable[Batch[Window]], restorer: _Restorer
+    batches: Iterable[Batch[Window]], restorer: _Restorer, kept: int
 ) -> Iterator[tuple[tuple[Frame, ...], Callable[[], list[Patch]] | None]]:
     for batch in batches:
-        yield batch.frames, partial(restorer, batch.items) if batch.items else None
+        is_due = batch.items and batch.frames[-1].index >= kept
+        yield batch.frames, partial(restorer, batch.items) if is_due else None
         del batch
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support import ROOT
 
 _CHILD = """
 import sys
+import time
 from pathlib import Path
 from pipeline import leftovers
 target = Path(sys.argv[1])
@@ -133,3 +135,28 @@ def test_a_process_that_must_end_at_once_leaves_what_was_there(tmp_path: Path) -
     leftovers.forget(part)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
     assert not leftovers.pending()
+
+
+def test_a_journal_stays_for_a_month_and_while_a_run_uses_it(tmp_path: Path) -> None:
+    ages = {"fresh.mp4": leftovers.STALE_DAYS - 1, "stale.mp4": leftovers.STALE_DAYS + 1, "used.mp4": 99}
+    journals = {name: leftovers.journal_name(tmp_path / name) for name in ages}
+    locks = {name: leftovers.open_journal(journal) for name, journal in journals.items()}
+    for name, days in ages.items():
+        (journals[name] / "answers").touch()
+        then = time.time() - days * 86_400
+        os.utime(journals[name], (then, then))
+        if name != "used.mp4":
+            os.close(locks[name])
+    assert leftovers.clean(tmp_path) == [journals["stale.mp4"]]
+    assert [name for name, journal in journals.items() if journal.exists()] == ["fresh.mp4", "used.mp4"]
+    assert journals["fresh.mp4"].stat().st_mode & 0o777 == 0o700
+    os.close(locks["used.mp4"])
+
+
+def test_a_link_in_a_journals_place_is_not_followed(tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir(0o700)
+    journal = leftovers.journal_name(tmp_path / "out.mp4")
+    journal.symlink_to(elsewhere)
+    with pytest.raises(FileExistsError):
+        leftovers.open_journal(journal)
+    assert not list(elsewhere.iterdir())

@@ -93,6 +93,8 @@ class Plan:
     """Outputs that no batch has made are replaced."""
     upload: str | None = None
     """URL of a folder of an object store that outputs are moved to; ``out`` keeps the ledger."""
+    resume_from_s: float | None = 60.0
+    """Files that last so many seconds or more are gone on with inside; None: none."""
 
 
 def run(
@@ -219,7 +221,11 @@ class _Batch:
         place = None
         if plan.upload is not None:
             place = f"{plan.upload.rstrip('/')}/{os.path.relpath(item.target, plan.out)}"
-        return Task(item.source, item.target, plan.mode, plan.values, config, overwrite, plan.limits, place)
+        return Task(
+            *(item.source, item.target, plan.mode, plan.values, config, overwrite, plan.limits),
+            resume_from_s=plan.resume_from_s,
+            remote=place,
+        )
 
     def _stands(self, entry: Entry) -> bool:
         """Whether an output is where it was put. Of one in an object store the ledger is believed."""

@@ -42,6 +42,8 @@ class Task:
     """A settings file under them."""
     overwrite: bool = False
     limits: Limits = Limits()
+    resume_from_s: float | None = None
+    """Of a file that lasts so many seconds or more a journal is kept, and the task goes on inside of it."""
     remote: str | None = None
     """URL that the output is uploaded to; ``target`` is where it is made."""
 
@@ -95,7 +97,7 @@ def _do_local(task: Task, told: Told) -> Any:
 
 def _do_remote(task: Task, told: Told) -> Any:
     """Downloads the input, does the task beside it, and uploads the output and its sidecar, the output
-    last."""
+    last. It does not go on inside of a file."""
     from vidpipe.batches import remote
 
     with tempfile.TemporaryDirectory(prefix="vidpipe-batch-") as folder:
@@ -107,7 +109,8 @@ def _do_remote(task: Task, told: Told) -> Any:
         if task.remote is not None:
             target = Path(folder) / "out" / target.name
         report = _do_local(
-            replace(task, source=str(source), target=str(target)), lambda _, *count: told(task.source, *count)
+            replace(task, source=str(source), target=str(target), resume_from_s=None),
+            lambda _, *count: told(task.source, *count),
         )
         if task.remote is not None:
             for suffix in (".json", ""):
@@ -144,6 +147,7 @@ def _run(task: Task, told: Told) -> Any:
     from vidpipe.jobs import anonymize_job, reconstruct_job
 
     source, target = Path(task.source), Path(task.target)
+    again: Any = {"overwrite": task.overwrite, "resume_from_s": task.resume_from_s}
     values = {name: Given(value, "batch") for name, value in task.values.items()}
     settings = resolve(values, None if task.config is None else Path(task.config))
 
@@ -152,13 +156,9 @@ def _run(task: Task, told: Told) -> Any:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     if task.mode == "reconstruct":
-        return reconstruct(
-            reconstruct_job(source, target, settings, overwrite=task.overwrite), settings, on_frame
-        )
+        return reconstruct(reconstruct_job(source, target, settings, **again), settings, on_frame)
     mode: Any = task.mode
-    return anonymize(
-        anonymize_job(source, target, settings, mode, overwrite=task.overwrite), settings, on_frame
-    )
+    return anonymize(anonymize_job(source, target, settings, mode, **again), settings, on_frame)
 
 
 def prepare(threads: int) -> None:

@@ -43,6 +43,7 @@ def anonymize(
         start_s=span_s[0],
         end_s=span_s[1],
         overwrite=asked.overwrite,
+        resume_from_s=0.0 if asked.resume else None,
     )
     if asked.explain:
         from vidpipe.explanation import explain_anonymize

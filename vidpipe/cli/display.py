@@ -35,6 +35,8 @@ class Display:
 
     def on_frame(self, progress: Progress) -> None:
         """Raises KeyboardInterrupt if a signal has come."""
+        if progress.frames_kept is not None:
+            self.context.obj.kept = progress.frames_kept, progress.frames_total
         if progress.stage == "publish":
             self.context.obj.decide()
             return

@@ -40,6 +40,14 @@ Mode = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", "-y", help="Replace an existing output.", rich_help_panel=options.FILES)
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Keep a journal beside the output until it is whole, and go on from the one that is there.",
+        rich_help_panel=options.FILES,
+    ),
+]
 Start = Annotated[
     str | None,
     typer.Option(
@@ -188,6 +196,7 @@ class RunFlags:
     source: options.Input
     output: Output = None
     overwrite: Overwrite = False
+    resume: Resume = False
     start: Start = None
     end: End = None
     region: Regions = None

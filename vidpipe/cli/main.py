@@ -45,6 +45,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self.kept: tuple[int, int] | None = None
+        """(frames that the same command will not make again, frames in all), where it keeps a journal"""
         self._installed = False
         self._decided = False
 
@@ -114,7 +116,7 @@ def main() -> None:
         interrupts.install()
         code = run_command(sys.argv[1:], interrupts)
     except KeyboardInterrupt:
-        code = _interrupted(interrupts)
+        code = _interrupted(interrupts, sys.argv[1:])
     interrupts.ignore()
     sys.exit(_flushed(code))
 
@@ -124,7 +126,7 @@ def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
     try:
         return _run(arguments, interrupts)
     except KeyboardInterrupt:
-        return _interrupted(interrupts)
+        return _interrupted(interrupts, arguments)
     except BrokenPipeError:
         # The reader of our output went away, e.g. `vidpipe doctor | head`; Python would complain at exit.
         sys.stderr.close()
@@ -132,7 +134,7 @@ def run_command(arguments: Sequence[str], interrupts: Interrupts) -> int:
     except Exception as error:
         # An interrupt during an import may surface as an ImportError, and so on.
         if interrupts.signal_number is not None:
-            return _interrupted(interrupts)
+            return _interrupted(interrupts, arguments)
         if known := _of_the_machine(error):
             return _failed(*known, arguments)
         raise
@@ -208,9 +210,28 @@ def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
     return exit_code
 
 
-def _interrupted(interrupts: Interrupts) -> int:
+def _interrupted(interrupts: Interrupts, arguments: Sequence[str]) -> int:
     _say("interrupted")
+    if interrupts.kept is not None:
+        done, total = interrupts.kept
+        command = " ".join(map(_quoted, ("vidpipe", *arguments)))
+        _say(f"kept: {done} of {total} frames; to go on: {command}")
     return 128 + (interrupts.signal_number or signal.SIGINT)
+
+
+def _quoted(argument: str) -> str:
+    """As a shell reads it back, on one line: what cannot be printed as ``$'\\xff'``, which all but the oldest
+    shells know."""
+    from shlex import quote
+
+    if argument.isprintable():
+        return quote(argument)
+    safe = (c if c.isprintable() and c not in "\\'" else _escaped(c) for c in argument)
+    return f"$'{''.join(safe)}'"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def _say(message: str) -> None:

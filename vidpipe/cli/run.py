@@ -64,8 +64,14 @@ def _protect(context: typer.Context, flags: ProtectFlags) -> None:
 
 
 def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
+    from pipeline.errors import UsageError
+
     span, target = _span(flags), flags.output or default_output(flags.source, mode)
     if flags.preview:
+        if flags.resume:
+            raise UsageError(
+                "--preview writes no video that --resume could go on with; leave one of them out"
+            )
         check_preview(flags.source, target, overwrite=flags.overwrite)
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
@@ -95,6 +101,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
         start_s=start_s,
         end_s=end_s,
         overwrite=flags.overwrite,
+        resume_from_s=0.0 if flags.resume else None,
     )
     if flags.explain:
         from vidpipe.explanation import explain_reconstruct

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
+from pipeline.answers import answered
 from pipeline.config import RunConfig
 from pipeline.decode import Decoder, open_decoder
 from pipeline.decode.open import stream_index
@@ -67,6 +68,8 @@ class Run:
     masks: PaintedMasks
     looks: frozenset[int]
     """Indices of the frames that its detector looked at."""
+    output: str = ""
+    """SHA-256 of the file that is looked through, where answers are kept: they are of that file."""
 
     @property
     def times_s(self) -> list[float]:
@@ -235,14 +238,24 @@ def _seen(
     masks: list[PaintedMask],
     due: list[tuple[int, Box]],
 ) -> Seen:
-    faces = views.whole.faces(frame, min(LEAST_SCORE, run.config.gate.min_score))
+    least = min(LEAST_SCORE, run.config.gate.min_score)
+    faces = answered(f"output {run.output} {index}", lambda: views.whole.faces(frame, least))
     left = [face for face in faces if not _is_spared(face.box, run, index, time_s)]
     uncovered = [face for face in left if not _is_under(face, masks, run)]
     close: list[MaskSight] = []
-    if views.close is not None:
+    if (view := views.close) is not None:
         by_hand = [mask for mask in masks if mask.track < 0]
         due += [(mask.track, face.box) for face in left for mask in by_hand if _is_under(face, [mask], run)]
-        close = [MaskSight(t, index, time_s, box, views.close.score(frame, box)) for t, box in due]
+        close = [
+            MaskSight(
+                t,
+                index,
+                time_s,
+                box,
+                answered(f"mask {run.output} {index} {box}", partial(view.score, frame, box)),
+            )
+            for t, box in due
+        ]
     return Seen([Uncovered(index, time_s, face) for face in uncovered], close)
 
 
