@@ -5,7 +5,7 @@
 In one run and in turn: ``alone``, one warm process that does all files; ``two``, that process beside another
 one, each with half of the files (what this machine reaches at best); ``local``, ``vidpipe.batch`` with two
 workers; ``ray``, the same on a Ray cluster that is started here, where Ray is installed. Start-up is
-left out: a pool's clock begins when its second file ends, and the files before that are left out of the count.
+left out: a clock begins when the second file ends, and the files before that are left out of the count.
 """
 
 from __future__ import annotations
