@@ -57,6 +57,16 @@ class Check:
     """What to do where it is not ok."""
 
 
+_OPTIONAL = (
+    ("decord", "train", "vidpipe pack"),
+    ("face-alignment", "faces", "--finder s3fd and blazeface"),
+    ("dlib-bin", "people", "people across shots, --keep-face"),
+    ("fsspec", "remote", "batch on object stores"),
+    ("ray", "ray", "batch on a cluster"),
+)
+"""Package, the extra that brings it, and what asks for it."""
+
+
 def examine() -> Iterator[Check]:
     """All checks, in the order in which they should be read, each as soon as it is done."""
     yield from _versions()
@@ -68,6 +78,8 @@ def examine() -> Iterator[Check]:
     yield _dali()
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
     yield _presence("TensorRT for RTX", "tensorrt_rtx", "pip install 'vidpipe[rtx]' (Linux, x86-64)")
+    for package, extra, why in _OPTIONAL:
+        yield _optional(package, extra, why)
 
 
 def works(checks: Sequence[Check]) -> bool:
@@ -238,3 +250,13 @@ def _presence(name: str, module: str, fix: str) -> Check:
         return f"version {importlib.import_module(module).__version__}"
 
     return _attempt("device", name, False, fix, load, (ImportError, OSError))
+
+
+def _optional(package: str, extra: str, why: str) -> Check:
+    """Not imported: that would take seconds."""
+
+    def ask() -> str:
+        return f"version {importlib.metadata.version(package)}, for {why}"
+
+    fix = f"only for {why}: pip install 'vidpipe[{extra}]'"
+    return _attempt("package", package, False, fix, ask, (importlib.metadata.PackageNotFoundError,))
