@@ -43,7 +43,7 @@ def test_every_shipped_network_holds_parity(name: str, shared_cache: Path, portr
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", ["idn"])  # of nar it takes half a minute
 def test_parity_on_people_that_training_never_saw(name: str, shared_cache: Path, shared: Path) -> None:
     people = faces(shared / "data" / "faces" / "test" / "faker")
     assert len(people.pictures) > 10

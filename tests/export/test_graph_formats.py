@@ -79,7 +79,7 @@ def test_the_file_says_what_it_is(exported: tuple[Network, Path]) -> None:
     assert read_onnx(path) == spec_of(net, "0" * 64)
 
 
-@pytest.mark.parametrize(("precision", "kept"), [("fp16", "FLOAT16"), ("bf16", "BFLOAT16"), ("int8", "INT8")])
+@pytest.mark.parametrize(("precision", "kept"), [("bf16", "BFLOAT16"), ("int8", "INT8")])
 def test_reduced_precision_is_in_the_graph(
     precision: str, kept: str, tmp_path: Path, portrait: Faces
 ) -> None:

@@ -344,8 +344,8 @@ def test_a_whole_run_on_a_device(
     assert cli("run", portrait_clip, "-o", here, *arguments) == 0
     painted: list[int] = []
 
-    def paint_watched(items: Iterator[Masked]) -> Iterator[Frame]:
-        for frame in paint(items):
+    def paint_watched(items: Iterator[Masked], kept: int) -> Iterator[Frame]:
+        for frame in paint(items, kept):
             assert frame.device == PRETENDED
             painted.append(len(counted.to_host))
             yield frame

@@ -85,7 +85,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("number", "after_s"),
-    [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGTERM, 0.3), (signal.SIGHUP, 0.1)],
+    [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.5), (signal.SIGHUP, 0.1)],
 )
 def test_a_signal_while_it_writes_leaves_nothing(
     start: Start, long_clip: Path, tmp_path: Path, number: signal.Signals, after_s: float
@@ -101,7 +101,7 @@ def test_a_signal_while_it_writes_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.5])
+@pytest.mark.parametrize("after_s", [0.5])
 def test_further_signals_do_not_break_into_the_closing(
     start: Start, long_clip: Path, tmp_path: Path, after_s: float
 ) -> None:
@@ -123,13 +123,13 @@ def test_further_signals_do_not_break_into_the_closing(
 def test_interrupted_at_any_moment_a_run_is_whole_or_leaves_nothing(
     start: Start, mosaic_clip: Path, tmp_path: Path
 ) -> None:
-    for step in range(4):
+    for step in range(2):
         folder = tmp_path / str(step)
         folder.mkdir()
         process = start("reconstruct", mosaic_clip, "-o", folder / "out.mp4", "-q")
         while not list(folder.iterdir()) and process.poll() is None:
             time.sleep(0.002)
-        time.sleep(0.03 + step * 0.12)
+        time.sleep(0.05 + step * 0.3)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
         left = sorted(path.name for path in folder.iterdir())

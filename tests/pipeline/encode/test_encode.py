@@ -399,7 +399,7 @@ def test_from_container_to_container(tmp_path: Path, before: str, after: str) ->
     ("pix_fmt", "codec", "suffix", "encoder"),
     [
         ("yuv420p", "ffv1", ".ts", "libx264 yuv420p"),
-        ("yuv420p", "libvpx-vp9", ".mpg", "libx264 yuv420p"),
+        ("yuv420p", "libvpx-vp9", ".mpg", "mpeg2video yuv420p"),
         ("yuv420p", "libvpx-vp9", ".mov", "libx264 yuv420p"),
     ],
 )
