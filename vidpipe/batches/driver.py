@@ -190,7 +190,7 @@ class _Batch:
             return self._written(item.source, item.target, State.FAILED, f"cannot be read: {error.strerror}")
         known = earlier is not None and earlier.content == content and earlier.recipe == self._recipe
         if earlier is not None and known:
-            if earlier.state is State.DONE and self._stands(earlier):
+            if earlier.state is State.DONE and earlier.target == item.target and self._stands(earlier):
                 if seen != earlier.seen:
                     self._ledger.put(replace(earlier, seen=seen))
                 return Result(item.source, item.target, State.DONE, BEFORE, earlier.frames, earlier.seconds)
@@ -229,7 +229,7 @@ class _Batch:
 
     def _stands(self, entry: Entry) -> bool:
         """Whether an output is where it was put. Of one in an object store the ledger is believed."""
-        return self._plan.upload is not None or os.path.exists(entry.target)  # noqa: PTH110  speed
+        return self._plan.upload is not None or _is_as_made(entry)
 
     def _end(self, outcome: Outcome) -> Result | None:
         """None: it is tried again, after a pause."""
@@ -242,9 +242,9 @@ class _Batch:
             self._again.append((due_s, Item(outcome.source, target)))
             return None
         state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
-        self._ledger.put(
-            replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, seconds=outcome.seconds)
-        )
+        made = _size(target) if outcome.ok and self._plan.upload is None else None
+        entry = replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, made_bytes=made)
+        self._ledger.put(replace(entry, seconds=outcome.seconds))
         return Result(
             outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
         )
@@ -252,6 +252,19 @@ class _Batch:
     def _written(self, source: str, target: str, state: State, reason: str) -> Result:
         self._ledger.put(Entry(source, target, None, None, self._recipe, state, reason))
         return Result(source, target, state, reason)
+
+
+def _is_as_made(entry: Entry) -> bool:
+    """Whether the output stands under its name, in its size."""
+    size = _size(entry.target)
+    return size is not None and size == (entry.made_bytes or size)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116  speed
+    except OSError:
+        return None
 
 
 def _differs(source: str, seen: Seen) -> bool:
@@ -287,12 +300,18 @@ def plan_only(plan: Plan) -> Iterator[Result]:
             continue
         entry = known.get(item.source)
         same = entry is not None and entry.recipe == made_by and not _changed(item.source, entry)
-        if entry is not None and same and entry.state is State.DONE and Path(item.target).exists():
+        if (
+            entry is not None
+            and same
+            and entry.state is State.DONE
+            and entry.target == item.target
+            and _is_as_made(entry)
+        ):
             yield Result(item.source, item.target, State.DONE, BEFORE)
         elif entry is not None and same and entry.state is State.FAILED and not plan.retry_failed:
             yield Result(item.source, item.target, State.FAILED, entry.reason)
         else:
-            yield Result(item.source, item.target, State.RUNNING, _why(entry, made_by, item.source))
+            yield Result(item.source, item.target, State.RUNNING, _why(entry, made_by, item))
 
 
 def _changed(source: str, entry: Entry) -> bool:
@@ -304,11 +323,15 @@ def _changed(source: str, entry: Entry) -> bool:
         return True
 
 
-def _why(entry: Entry | None, made_by: str, source: str) -> str:
+def _why(entry: Entry | None, made_by: str, item: Item) -> str:
     if entry is None:
         return "new"
     if entry.recipe != made_by:
         return "settings, weights or version changed"
-    if _changed(source, entry):
+    if _changed(item.source, entry):
         return "the input changed"
+    if entry.target != item.target:
+        return f"its output was at {entry.target}"
+    if entry.state is State.DONE:
+        return "its output is gone or changed"
     return "begun before and not ended" if entry.state is State.RUNNING else "again"

@@ -91,6 +91,8 @@ def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, str]]:
         return
     path = Path(given)
     if path.is_dir():
+        if path.resolve() == out.resolve():
+            raise InputError(f"{given} is the folder of the outputs; name another one with --output")
         yield from _walk(given, path.resolve().name if many else "", out.resolve(), set())
     elif path.is_file():
         if path.suffix.lower() in MANIFESTS:
@@ -149,19 +151,22 @@ def _manifest_names(path: Path) -> Iterator[str]:
     """Of a text file its lines (``#`` begins a comment), of CSV and JSON Lines the column or field
     ``path``."""
     if path.suffix.lower() == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if "path" not in (reader.fieldnames or ()):
                 raise ValueError("there is no column named path")
             yield from (row["path"] for row in reader if row["path"])
         return
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             text = line.rstrip("\n").rstrip("\r")
             if path.suffix.lower() in {".jsonl", ".ndjson"}:
                 if not text.strip():
                     continue
-                row = json.loads(text)
+                try:
+                    row = json.loads(text)
+                except ValueError as error:
+                    raise ValueError(f"line {number} is no JSON") from error
                 if not isinstance(row, dict) or not isinstance(row.get("path"), str):
                     raise ValueError(f"line {number} is no object with a string named path")
                 yield row["path"]
@@ -187,6 +192,11 @@ def _check_pattern(pattern: str) -> None:
     if unknown := fields - known:
         wanted = ", ".join("{" + name + "}" for name in sorted(known))
         raise UsageError(f"--output-pattern {pattern!r} names {{{unknown.pop()}}}; there are {wanted}")
+    if ".." in pattern.split("/"):
+        raise UsageError(f"--output-pattern {pattern!r} leads out of the output folder")
+    ends = os.path.splitext(pattern)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122
+    if not ends and not pattern.endswith("{suffix}"):
+        raise UsageError(f"--output-pattern {pattern!r} does not end as a video does; use {{stem}}{{suffix}}")
     if "stem" not in fields:
         raise UsageError(f"--output-pattern {pattern!r} gives all files one name; it needs {{stem}}")
 

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS entries (
   source BLOB PRIMARY KEY, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT,
   recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
   attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
-  changed_s REAL NOT NULL
+  made INTEGER, changed_s REAL NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -82,6 +82,8 @@ class Entry:
     frames: int = 0
     seconds: float = 0.0
     """Of the attempt that ended last."""
+    made_bytes: int | None = None
+    """Size of the output, of one that is done on this machine."""
 
 
 class Ledger:
@@ -139,10 +141,22 @@ class Ledger:
     def put_all(self, entries: Iterable[Entry]) -> None:
         """All of them or none."""
         self._database.executemany(
-            f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 11}?)",
+            f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 12}?)",
             map(_row, entries),
         )
         self._database.commit()
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a batch holds the lock of an output folder at this moment."""
+    try:
+        with (folder / _LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -162,9 +176,9 @@ def content_hash(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_COLUMNS = "source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds"
+_COLUMNS = "source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds, made"
 _STATES = {state.value: state for state in State}
-_Row = tuple[bytes, bytes, int | None, int | None, str | None, str, str, str, int, int, float]
+_Row = tuple[bytes, bytes, int | None, int | None, str | None, str, str, str, int, int, float, int | None]
 
 
 def _opened(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -200,14 +214,14 @@ def _row(entry: Entry) -> tuple[object, ...]:
         *(_bytes(entry.source), _bytes(entry.target)),
         *((None, None) if seen is None else (seen.size, seen.mtime_ns)),
         *(entry.content, entry.recipe, entry.state.value, entry.reason),
-        *(entry.attempts, entry.frames, entry.seconds, time.time()),
+        *(entry.attempts, entry.frames, entry.seconds, entry.made_bytes, time.time()),
     )
 
 
 def _entry(row: _Row) -> Entry:
-    source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds = row
+    source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds, made = row
     seen = None if size is None or mtime_ns is None else Seen(size, mtime_ns)
     return Entry(
-        *(os.fsdecode(source), os.fsdecode(target), seen, content, recipe),
-        *(_STATES[state], reason, attempts, frames, seconds),
+        *(os.fsdecode(source), os.fsdecode(target), seen, content, recipe, _STATES[state]),
+        *(reason, attempts, frames, seconds, made),
     )

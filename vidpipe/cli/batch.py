@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +20,7 @@ from vidpipe.cli.flags import BY_MODE, AllFlags
 
 if TYPE_CHECKING:
     from vidpipe.batches.driver import Plan, Result, Totals
+    from vidpipe.batches.ledger import State
 
 SOME_FAILED = 3
 """Exit code of a batch in which a file failed."""
@@ -204,7 +206,7 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
         context.obj.check()
         table.show(progress, totals)
 
-    with closing(run(plan, pool, on_progress)) as running, table:
+    with _told_of_stop(totals), closing(run(plan, pool, on_progress)) as running, table:
         for result in running:
             totals.add(result)
             if result.reason != BEFORE:
@@ -227,6 +229,15 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
         if page is not None:
             typer.echo(str(page))
     return totals
+
+
+@contextmanager
+def _told_of_stop(totals: Totals) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"{_summary(totals)}, so far; the same command goes on", err=True)
+        raise
 
 
 def _event(result: Result) -> dict[str, Any]:
@@ -276,9 +287,10 @@ def _dry_run(plan: Plan, *, as_json: bool) -> None:
 
 def _status(out: Path, *, as_json: bool) -> None:
     from pipeline.text import printable
-    from vidpipe.batches.ledger import State, entries
+    from vidpipe.batches.ledger import State, entries, is_alive
 
     counts = dict.fromkeys(State, 0)
+    running = "running" if is_alive(out) else "interrupted"
     failures = []
     for entry in entries(out):
         counts[entry.state] += 1
@@ -286,11 +298,17 @@ def _status(out: Path, *, as_json: bool) -> None:
             failures.append(entry)
     if as_json:
         failed = [{"source": e.source, "reason": e.reason, "attempts": e.attempts} for e in failures]
-        typer.echo(json.dumps({**{state.value: n for state, n in counts.items()}, "failures": failed}))
+        typer.echo(
+            json.dumps({**{_named(state, running): n for state, n in counts.items()}, "failures": failed})
+        )
         return
-    typer.echo(", ".join(f"{count} {state.value}" for state, count in counts.items()))
+    typer.echo(", ".join(f"{count} {_named(state, running)}" for state, count in counts.items()))
     for entry in failures:
         typer.echo(f"failed {printable(entry.source)}: {printable(entry.reason)}")
+
+
+def _named(state: State, running: str) -> str:
+    return running if state.value == "running" else state.value
 
 
 batch = command(

@@ -214,9 +214,17 @@ def _interrupted(interrupts: Interrupts, arguments: Sequence[str]) -> int:
     _say("interrupted")
     if interrupts.kept is not None:
         done, total = interrupts.kept
-        command = " ".join(map(_quoted, ("vidpipe", *arguments)))
+        command = " ".join(map(_quoted, (*_program(), *arguments)))
         _say(f"kept: {done} of {total} frames; to go on: {command}")
     return 128 + (interrupts.signal_number or signal.SIGINT)
+
+
+def _program() -> tuple[str, ...]:
+    """As this process was started, so that a shell finds it again."""
+    script = sys.argv[0]
+    if script.endswith("__main__.py"):
+        return sys.executable, "-m", "vidpipe"
+    return (script if os.path.basename(script) == "vidpipe" else "vidpipe",)  # noqa: PTH119  no heavy import
 
 
 def _quoted(argument: str) -> str:

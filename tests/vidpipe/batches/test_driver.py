@@ -105,6 +105,11 @@ def test_other_settings_and_lost_outputs_are_noticed(archive: Path) -> None:
     (archive.parent / "out" / "a.pixelize.mp4").unlink()
     planned = {Path(r.source).name: r for r in plan_only(_plan(archive))}
     assert [planned[n].state for n in ("a.mp4", "b.mp4")] == [State.RUNNING, State.DONE]
+    assert "gone" in planned["a.mp4"].reason
+    os.truncate(archive.parent / "out" / "b.pixelize.mp4", 100)
+    assert State.DONE not in {r.state for r in plan_only(_plan(archive))}, "half of an output is none"
+    elsewhere = {r.reason for r in plan_only(_plan(archive, pattern="{stem}{suffix}"))}
+    assert any("its output was at" in reason for reason in elsewhere)
     other = {Path(r.source).name: r.reason for r in plan_only(_plan(archive, values={"mask.blocks": 4}))}
     assert "settings" in other["b.mp4"]
 

@@ -99,7 +99,7 @@ def test_names_that_are_no_utf8_are_taken(tmp_path: Path) -> None:
     assert os.fsencode(Path(item.target).name) == b"\xff.pixelize.mp4"
 
 
-@pytest.mark.parametrize("pattern", ["{name}.mp4", "all.mp4", "{stem"])
+@pytest.mark.parametrize("pattern", ["{name}.mp4", "all.mp4", "{stem", "../{stem}{suffix}", "{stem}.txt"])
 def test_a_pattern_that_cannot_work_is_refused(tmp_path: Path, pattern: str) -> None:
     _make(tmp_path, "in/a.mp4")
     with pytest.raises(UsageError):
@@ -109,3 +109,26 @@ def test_a_pattern_that_cannot_work_is_refused(tmp_path: Path, pattern: str) -> 
 def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         _collect([tmp_path / "none"], tmp_path / "out")
+
+
+def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    for name, text in (
+        ("list.txt", "a.mp4\n"),
+        ("list.csv", "path\na.mp4\n"),
+        ("list.jsonl", '{"path": "a.mp4"}\n'),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        (item,) = collect([str(tmp_path / name)], tmp_path / "out", "pixelize")
+        assert item.source == str(tmp_path / "a.mp4")
+
+
+def test_a_bad_line_of_a_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"path": "a.mp4"}\nnone\n')
+    with pytest.raises(InputError, match="line 2"):
+        list(collect([str(tmp_path / "list.jsonl")], tmp_path / "out", "pixelize"))
+
+
+def test_the_folder_of_the_outputs_is_no_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder of the outputs"):
+        list(collect([str(tmp_path)], tmp_path, "pixelize"))
