@@ -135,6 +135,8 @@ class _Batch:
     def results(self, pool: Pool, on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         plan = self._plan
         found = list(collect(plan.inputs, plan.out, plan.mode, plan.pattern))
+        known = self._ledger.sources()
+        found.sort(key=lambda item: item.source in known)  # new ones begin before old ones are looked at
         waiting = self._with_entries(found)
         running: dict[str, tuple[int, int]] = {}
         while True:

@@ -134,6 +134,10 @@ class Ledger:
         )
         return {entry.source: entry for entry in map(_entry, rows)}
 
+    def sources(self) -> set[str]:
+        """All inputs that are known."""
+        return {os.fsdecode(source) for (source,) in self._database.execute("SELECT source FROM entries")}
+
     def put(self, entry: Entry) -> None:
         """Writes an entry so that it outlasts a power cut."""
         self.put_all([entry])
