@@ -27,7 +27,7 @@ class _Entry:
 
 
 _entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a user may be collected, and let go, while this thread compiles
 
 
 def compiled(user: object, key: Hashable, make: Callable[[], ov.CompiledModel]) -> ov.CompiledModel:
@@ -43,7 +43,7 @@ def compiled(user: object, key: Hashable, make: Callable[[], ov.CompiledModel]) 
         _entries.move_to_end(key)
         if len(_entries) > _KEPT:
             _entries.popitem(last=False)
-    weakref.finalize(user, _let_go, entry)
+    weakref.finalize(user, _let_go, entry).atexit = False
     return entry.model
 
 

@@ -61,3 +61,16 @@ def test_few_are_kept() -> None:
     for number in range(2 * module._KEPT):
         compiled(user, number, Model)  # type: ignore[arg-type]
     assert list(module._entries) == list(range(module._KEPT, 2 * module._KEPT))
+
+
+def test_a_user_may_be_collected_while_another_compiles() -> None:
+    old = User()
+    compiled(old, "old", Model)  # type: ignore[arg-type]
+    users = [old]
+    del old
+
+    def make() -> Any:
+        users.clear()
+        return Model()
+
+    assert compiled(User(), "new", make) is not None
