@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -223,3 +225,16 @@ def open_decoder_context(stream: VideoStream) -> VideoCodecContext:
         return alpha
     context.thread_type = "AUTO"
     return context
+
+
+@contextlib.contextmanager
+def parked(context: VideoCodecContext) -> Iterator[VideoCodecContext]:
+    """The same decoder, whose threads are idle at the end.
+
+    PyAV frees a decoder while it holds Python's lock. A thread of FFmpeg that is still at work then, and logs
+    a fault through Python (see ``side_data.description``), would wait for that lock, and PyAV for the thread.
+    """
+    try:
+        yield context
+    finally:
+        context.flush_buffers()

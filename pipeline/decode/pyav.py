@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.decode.clock import Clock
-from pipeline.decode.open import open_decoder_context, open_input
+from pipeline.decode.open import open_decoder_context, open_input, parked
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.source import Source, same_stream
 from pipeline.errors import InputError
@@ -137,18 +137,18 @@ class PyAVDecoder:
             counted = 0
             headless = self._packets.headless if start is None else 0
             clock = Clock(self._packets.pieces)
-            context = open_decoder_context(stream)
-            for picture in _decode(container, context, stream, headless, clock):
-                self._look_at_aspect(context, picture)
-                if self._packets.derived or picture.pts is None:
-                    index = counted
-                else:
-                    index = bisect_left(self.info.pts, picture.pts)
-                    if index < len(self.info.pts) and self.info.pts[index] != picture.pts:
-                        continue  # left out: it cannot be decoded, or the file's edits hide it
-                counted = index + 1
-                if index < len(self.info.pts):
-                    yield index, picture
+            with parked(open_decoder_context(stream)) as context:
+                for picture in _decode(container, context, stream, headless, clock):
+                    self._look_at_aspect(context, picture)
+                    if self._packets.derived or picture.pts is None:
+                        index = counted
+                    else:
+                        index = bisect_left(self.info.pts, picture.pts)
+                        if index < len(self.info.pts) and self.info.pts[index] != picture.pts:
+                            continue  # left out: it cannot be decoded, or the file's edits hide it
+                    counted = index + 1
+                    if index < len(self.info.pts):
+                        yield index, picture
 
     def _look_at_aspect(self, context: VideoCodecContext, picture: VideoFrame) -> None:
         """An output has one shape of pixels: another one in the middle of the stream is noticed once."""

@@ -6,6 +6,7 @@ PyAV gives no access to it. FFmpeg's own description of a file lists it where it
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 
 import av.logging
@@ -16,22 +17,27 @@ CROPPING = "Frame Cropping"
 DOLBY_VISION = "DOVI configuration record"
 MASTERING = "Mastering Display Metadata"
 LIGHT = "Content Light Level Metadata"
+_levels = threading.Lock()
 _OF_ENCODERS = ("CPB properties",)
 
 
 def description(container: InputContainer) -> str:
     """FFmpeg's description of the file.
 
-    The levels of its log are put back (INFO is FFmpeg's, which cannot be asked).
+    The levels of its log are put back (INFO is FFmpeg's, which cannot be asked). One thread at a time: one
+    that took the level of another for its own would leave PyAV's callback in place for ever. That callback
+    waits for Python's lock, so a decoder that is freed under the lock while its threads have something to log
+    never ends; see ``parked``.
     """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.VERBOSE)
-    av.logging.set_libav_level(av.logging.VERBOSE)
-    try:
-        text: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stub
-    finally:
-        av.logging.set_libav_level(av.logging.INFO)
-        av.logging.set_level(level)
+    with _levels:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)  # what is logged: the description, and of other threads little
+        av.logging.set_libav_level(av.logging.VERBOSE)  # what the description says
+        try:
+            text: str = container.dumps_format()  # type: ignore[attr-defined]  # missing in the stub
+        finally:
+            av.logging.set_libav_level(av.logging.INFO)
+            av.logging.set_level(level)
     return text
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av.logging
 import pytest
 
 import pipeline.decode.open as opening
 from pipeline import machine
-from pipeline.decode.open import open_input
+from pipeline.decode.open import open_decoder_context, open_input, parked
+from pipeline.decode.side_data import description
 from pipeline.decode.source import open_source
 from pipeline.errors import InputError, MissingError
 from tests.support import ROOT
@@ -78,3 +82,43 @@ def test_no_other_place_of_the_runtime_opens_a_source() -> None:
                 found.append(file.relative_to(ROOT).as_posix())
             assert name not in {"cv2.VideoCapture", "subprocess.run", "os.system"}, file
     assert found == ["pipeline/decode/open.py"]
+
+
+def test_threads_that_describe_at_once_leave_the_log_as_it_was(tmp_path: Path) -> None:
+    """A log that stays with Python costs a deadlock as soon as a decoder is freed while its threads log."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=3)
+
+    def describe(times: int) -> None:
+        for _ in range(times):
+            with open_input(clip) as container:
+                assert "Stream #0:0" in description(container)
+
+    level, interval = av.logging.get_level(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(describe, [500] * 3))
+    finally:
+        sys.setswitchinterval(interval)
+    assert av.logging.get_level() == level
+
+
+def test_a_decoder_that_is_parked_has_nothing_under_way(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=12, options={"bf": "0"})
+
+    def left(is_parked: bool) -> int:
+        with open_input(clip) as container:
+            context = open_decoder_context(container.streams.video[0])
+            context.thread_count = 4
+            packets = [packet for packet in container.demux(video=0) if packet.size][:4]
+            if is_parked:
+                with parked(context):
+                    for packet in packets:
+                        context.decode(packet)
+            else:
+                for packet in packets:
+                    context.decode(packet)
+            return len(context.decode(None))
+
+    assert left(is_parked=False) > 0
+    assert left(is_parked=True) == 0
