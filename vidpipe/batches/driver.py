@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import InputError, OutputError
+from pipeline.files import check_source
 from vidpipe.batches.inputs import PATTERN, Item, Refused, collect, is_remote
 from vidpipe.batches.ledger import Entry, Ledger, Seen, State, content_hash
 from vidpipe.batches.pool import DIED, Pool
@@ -29,6 +30,8 @@ class Progress:
     """(frames done, frames in all) by file."""
 
 
+NEW = "new"
+"""Why a file is due that no earlier batch has begun."""
 BEFORE = "done before"
 """The reason of a result whose output an earlier batch has made."""
 _WAIT_S = 0.2
@@ -53,6 +56,8 @@ class Result:
     seconds: float = 0.0
     report: str = ""
     """JSON of the sidecar, of a file that was done in this batch."""
+    why: str = ""
+    """Why it was begun in this batch: ``new``, ``the input changed``, ..."""
 
 
 @dataclass(slots=True)
@@ -131,6 +136,9 @@ class _Batch:
         """Put off until they have stopped growing."""
         self._again: deque[tuple[float, Item]] = deque()
         """When files are due again whose worker died, by the monotonic clock."""
+        self._deaths: Counter[str] = Counter()
+        self._why: dict[str, str] = {}
+        """By file, from its first attempt to its end."""
 
     def results(self, pool: Pool, on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         plan = self._plan
@@ -199,10 +207,10 @@ class _Batch:
             if earlier.state is State.FAILED and not self._plan.retry_failed:
                 return Result(item.source, item.target, State.FAILED, earlier.reason, seconds=earlier.seconds)
         ours = earlier is not None and earlier.state in {State.RUNNING, State.DONE}
-        attempts = 1 + (
-            earlier.attempts if earlier is not None and known and earlier.state is State.RUNNING else 0
-        )
+        attempts = 1 + (earlier.attempts if earlier is not None and known else 0)
         entry = Entry(item.source, item.target, seen, content, self._recipe, State.RUNNING, attempts=attempts)
+        changed = earlier is not None and earlier.content not in {None, content}
+        self._why.setdefault(item.source, _why(earlier, self._recipe, item.target, changed=changed))
         self._ledger.put(entry)
         self._under_way[item.source] = entry
         pool.submit(self._task(item, overwrite=ours or self._plan.overwrite))
@@ -239,16 +247,21 @@ class _Batch:
         target = entry.target
         if outcome.ok and entry.seen is not None and _differs(outcome.source, entry.seen):
             outcome = replace(outcome, ok=False, reason="the input changed while it was read")
-        if not outcome.ok and outcome.reason.startswith(DIED) and entry.attempts < self._plan.attempts:
-            due_s = time.monotonic() + _BACK_OFF_S * 2 ** (entry.attempts - 1)
-            self._again.append((due_s, Item(outcome.source, target)))
-            return None
+        if not outcome.ok and outcome.reason.startswith(DIED):
+            self._deaths[outcome.source] += 1
+            deaths = self._deaths[outcome.source]
+            if deaths < self._plan.attempts:
+                due_s = time.monotonic() + _BACK_OFF_S * 2 ** (deaths - 1)
+                self._again.append((due_s, Item(outcome.source, target)))
+                return None
         state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
         made = _size(target) if outcome.ok and self._plan.upload is None else None
         entry = replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, made_bytes=made)
         self._ledger.put(replace(entry, seconds=outcome.seconds))
         return Result(
-            outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds, outcome.report
+            *(outcome.source, target, state, outcome.reason, outcome.frames, outcome.seconds),
+            report=outcome.report,
+            why=self._why.pop(outcome.source, ""),
         )
 
     def _written(self, source: str, target: str, state: State, reason: str) -> Result:
@@ -291,7 +304,7 @@ def _pause() -> tuple[Outcome, ...]:
 
 
 def plan_only(plan: Plan) -> Iterator[Result]:
-    """What ``run`` would begin (as *running*), skip, or find done; nothing is written."""
+    """What ``run`` would begin (as *running*), skip, fail or find done; nothing is written."""
     from vidpipe.batches.ledger import NAME, entries
 
     made_by = recipe(plan.mode, resolved(plan.values, plan.config))
@@ -300,20 +313,25 @@ def plan_only(plan: Plan) -> Iterator[Result]:
         if isinstance(item, Refused):
             yield Result(item.source, "", State.SKIPPED, item.reason)
             continue
-        entry = known.get(item.source)
-        same = entry is not None and entry.recipe == made_by and not _changed(item.source, entry)
-        if (
-            entry is not None
-            and same
-            and entry.state is State.DONE
-            and entry.target == item.target
-            and _is_as_made(entry)
-        ):
-            yield Result(item.source, item.target, State.DONE, BEFORE)
-        elif entry is not None and same and entry.state is State.FAILED and not plan.retry_failed:
-            yield Result(item.source, item.target, State.FAILED, entry.reason)
-        else:
-            yield Result(item.source, item.target, State.RUNNING, _why(entry, made_by, item))
+        try:
+            if not is_remote(item.source):
+                check_source(Path(item.source))
+        except InputError as error:
+            yield Result(item.source, item.target, State.FAILED, str(error).removeprefix(f"{item.source} "))
+            continue
+        yield _planned(item, known.get(item.source), made_by, retry_failed=plan.retry_failed)
+
+
+def _planned(item: Item, entry: Entry | None, made_by: str, *, retry_failed: bool) -> Result:
+    changed = entry is not None and _changed(item.source, entry)
+    if entry is not None and entry.recipe == made_by and not changed:
+        if entry.state is State.DONE and entry.target == item.target and _is_as_made(entry):
+            return Result(item.source, item.target, State.DONE, BEFORE)
+        if entry.state is State.FAILED and entry.content is not None and not retry_failed:
+            return Result(item.source, item.target, State.FAILED, entry.reason)
+    return Result(
+        *(item.source, item.target, State.RUNNING), _why(entry, made_by, item.target, changed=changed)
+    )
 
 
 def _changed(source: str, entry: Entry) -> bool:
@@ -325,15 +343,19 @@ def _changed(source: str, entry: Entry) -> bool:
         return True
 
 
-def _why(entry: Entry | None, made_by: str, item: Item) -> str:
+def _why(entry: Entry | None, made_by: str, target: str, *, changed: bool) -> str:
+    """Why a file is due of which the ledger says ``entry``."""
     if entry is None:
-        return "new"
+        return NEW
+    if changed:
+        return "the input changed"
     if entry.recipe != made_by:
         return "settings, weights or version changed"
-    if _changed(item.source, entry):
-        return "the input changed"
-    if entry.target != item.target:
+    if entry.target != target:
         return f"its output was at {entry.target}"
-    if entry.state is State.DONE:
-        return "its output is gone or changed"
-    return "begun before and not ended" if entry.state is State.RUNNING else "again"
+    return {
+        State.RUNNING: "begun before and not ended",
+        State.FAILED: "it failed before",
+        State.SKIPPED: "it was skipped before",
+        State.DONE: "its output is gone or changed",
+    }[entry.state]

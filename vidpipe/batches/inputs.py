@@ -94,16 +94,15 @@ def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, str]]:
         if path.resolve() == out.resolve():
             raise InputError(f"{given} is the folder of the outputs; name another one with --output")
         yield from _walk(given, path.resolve().name if many else "", out.resolve(), set())
-    elif path.is_file():
-        if path.suffix.lower() in MANIFESTS:
-            yield from _manifest(path)
-        else:
-            yield given, ""
+    elif path.is_file() and path.suffix.lower() in MANIFESTS:
+        yield from _manifest(path)
+    elif path.exists():
+        yield given, ""
     else:
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207  strings
         if not matches:
             raise InputError(f"{given}: there is no such file or folder, and no file matches it")
-        yield from ((match, "") for match in matches if Path(match).is_file())
+        yield from ((match, "") for match in matches if not Path(match).is_dir())
 
 
 def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
@@ -122,7 +121,7 @@ def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Ite
     for entry in ordered:
         if entry.is_dir():
             yield from _walk(entry.path, f"{below}/{entry.name}" if below else entry.name, out, seen)
-        elif _is_video(entry.name) and entry.is_file():
+        elif _is_video(entry.name):  # a link that leads nowhere, too: it is counted, and fails
             yield entry.path, below
 
 

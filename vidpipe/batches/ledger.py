@@ -10,10 +10,12 @@ changed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,8 +59,10 @@ class Seen:
 
     @classmethod
     def of(cls, path: str) -> Seen:
-        """Raises OSError."""
+        """Raises OSError, also for what is no regular file: opening a named pipe would wait for ever."""
         status = os.stat(path)  # noqa: PTH116  names that are no UTF-8
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         return cls(status.st_size, status.st_mtime_ns)
 
     def is_fresh(self) -> bool:

@@ -8,17 +8,19 @@ covering modes they would show the faces that were to be covered.
 from __future__ import annotations
 
 import base64
+import heapq
 import html
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.encode.atomic_file import output_error
 from pipeline.errors import InputError
 from pipeline.text import printable
-from vidpipe.batches.driver import BEFORE, Result, Totals
+from vidpipe.batches.driver import BEFORE, NEW, Result, Totals
 from vidpipe.batches.ledger import State
 
 NAME = "vidpipe-batch.html"
@@ -47,14 +49,56 @@ figcaption { font-size: .85rem; overflow-wrap: anywhere; }
 """
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is kept of the results of a batch, of which there may be millions."""
+
+    totals: Totals = field(default_factory=Totals)
+    frames: int = 0
+    """Of this batch alone."""
+    failed: list[Result] = field(default_factory=list)
+    skipped: list[Result] = field(default_factory=list)
+    slowest: list[tuple[float, str, Result]] = field(default_factory=list)
+    """A heap of those that are done, earlier batches' among them."""
+    shown: list[Result] = field(default_factory=list)
+    """The first ones that are done; those of this batch before others."""
+    again: Counter[str] = field(default_factory=Counter)
+    """Why files were done that are not new."""
+
+    def add(self, result: Result) -> None:
+        """One more."""
+        self.totals.add(result)
+        result = replace(result, report="")
+        if result.state is State.FAILED:
+            self.failed.append(result)
+        elif result.state is State.SKIPPED:
+            self.skipped.append(result)
+        else:
+            self._add_done(result)
+
+    def _add_done(self, result: Result) -> None:
+        is_new = result.reason != BEFORE
+        self.frames += is_new * result.frames
+        if is_new and result.why != NEW:
+            self.again[result.why] += 1
+        heapq.heappush(self.slowest, (result.seconds, result.source, result))
+        if len(self.slowest) > _SLOWEST:
+            heapq.heappop(self.slowest)
+        if len(self.shown) < _PICTURES:
+            self.shown.append(result)
+        elif is_new:
+            old = next((i for i, one in enumerate(self.shown) if one.reason == BEFORE), None)
+            if old is not None:
+                self.shown[old] = result
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A batch that has ended."""
 
     mode: str
     out: Path
-    totals: Totals
-    results: Sequence[Result]
+    tally: Tally
     seconds: float
     workers: int
 
@@ -71,24 +115,31 @@ def write(batch: Finished) -> Path:
 
 def page(batch: Finished) -> str:
     """Its HTML."""
-    totals, results = batch.totals, batch.results
-    failed = [r for r in results if r.state is State.FAILED]
-    skipped = [r for r in results if r.state is State.SKIPPED]
-    new = [r for r in results if r.state is State.DONE and r.reason != BEFORE]
-    frames = sum(r.frames for r in new)
+    tally, frames = batch.tally, batch.tally.frames
+    slowest = [result for _, _, result in sorted(tally.slowest, reverse=True)]
     speed = f"{frames / batch.seconds:.1f} frames/s with {batch.workers} workers" if batch.seconds else ""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>vidpipe batch, {batch.mode}</title><style>{_STYLE}</style>",
         f"<h1>vidpipe batch, {batch.mode}</h1>",
         f"<p class=soft>{_text(str(batch.out))} · {batch.seconds:.0f} s · {frames} frames · {speed}</p>",
-        _totals(totals),
-        _table("Failed", failed, batch.out),
-        _table("Skipped by rule", skipped, batch.out),
-        _table("Slowest", sorted(new, key=lambda r: -r.seconds)[:_SLOWEST], batch.out),
-        _pictures(batch, new),
+        _totals(tally.totals),
+        *(f"<p class=soft>{_text(line)}</p>" for line in again(tally)),
+        _table("Failed", tally.failed, batch.out),
+        _table("Skipped by rule", tally.skipped, batch.out),
+        _table("Slowest", slowest, batch.out),
+        _pictures(batch),
     ]
     return "\n".join(part for part in parts if part) + "\n</html>\n"
+
+
+def again(tally: Tally) -> list[str]:
+    """A sentence per reason for which files were done that earlier batches had begun."""
+    return [f"{_files(count)} done again: {why}" for why, count in tally.again.most_common()]
+
+
+def _files(count: int) -> str:
+    return f"{count} {'file' if count == 1 else 'files'}"
 
 
 def _totals(totals: Totals) -> str:
@@ -120,16 +171,17 @@ def _table(title: str, results: Sequence[Result], out: Path) -> str:
     return f"<h2>{title}</h2><div class=scroll><table><tr>{head}{''.join(rows)}</table></div>"
 
 
-def _pictures(batch: Finished, results: Sequence[Result]) -> str:
-    if not results:
+def _pictures(batch: Finished) -> str:
+    shown, done = batch.tally.shown, batch.tally.totals.done
+    if not shown:
         return ""
     figures = []
-    for r in results[:_PICTURES]:
+    for r in shown:
         files = [r.source, r.target] if batch.mode == "reconstruct" else [r.target]
         images = "".join(f"<img alt='' src='{uri}'>" for uri in map(_picture, files) if uri)
         caption = f"{_link(r.target, batch.out)} · {_link(f'{r.target}.json', batch.out, 'report')}"
         figures.append(f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>")
-    more = f"<p class=soft>The first {_PICTURES} of {len(results)}.</p>" if len(results) > _PICTURES else ""
+    more = f"<p class=soft>{len(shown)} of {done}.</p>" if done > len(shown) else ""
     what = "before and after" if batch.mode == "reconstruct" else "of the outputs"
     return f"<h2>Pictures, {what}</h2>{more}<div class=pictures>{''.join(figures)}</div>"
 

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -188,8 +188,8 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
 
     from pipeline.text import printable
     from vidpipe.batches import make_pool
-    from vidpipe.batches.driver import BEFORE, Totals, run
-    from vidpipe.batches.report import Finished, write
+    from vidpipe.batches.driver import run
+    from vidpipe.batches.report import Finished, Tally, again, write
     from vidpipe.cli.batch_display import Table
 
     pools = []
@@ -198,7 +198,8 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
         pools.append(make_pool(flags.on, flags.workers, flags.ray_address))
         return pools[-1]
 
-    totals, results, started = Totals(), [], perf_counter()
+    tally, started = Tally(), perf_counter()
+    totals = tally.totals
     warnings: Counter[str] = Counter()
     table = Table(Console(stderr=True), shown=not (flags.quiet or flags.as_json))
 
@@ -208,10 +209,8 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
 
     with _told_of_stop(totals), closing(run(plan, pool, on_progress)) as running, table:
         for result in running:
-            totals.add(result)
-            if result.reason != BEFORE:
-                results.append(replace(result, report=""))  # of a million files they would fill the memory
-                warnings.update(json.loads(result.report or "{}").get("warnings", ()))
+            tally.add(result)
+            warnings.update(json.loads(result.report or "{}").get("warnings", ()))
             if flags.as_json:
                 typer.echo(json.dumps(_event(result)))
             table.ended(result)
@@ -219,12 +218,14 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     seconds = perf_counter() - started
     page = None
     if not flags.no_report:
-        page = write(Finished(plan.mode, plan.out, totals, results, seconds, pools[0].workers))
+        page = write(Finished(plan.mode, plan.out, tally, seconds, pools[0].workers))
     if flags.as_json:
         typer.echo(json.dumps({"event": "end", "seconds": round(seconds, 3), **_counts(totals)}))
     elif not flags.quiet:
         for warning, count in warnings.most_common():
             typer.echo(f"{count} {'file' if count == 1 else 'files'}: {printable(warning)}", err=True)
+        for sentence in again(tally):
+            typer.echo(printable(sentence), err=True)
         typer.echo(_summary(totals), err=True)
         if page is not None:
             typer.echo(str(page))
@@ -247,6 +248,7 @@ def _event(result: Result) -> dict[str, Any]:
         "target": result.target,
         "state": result.state.value,
         "reason": result.reason,
+        "why": result.why,
         "frames": result.frames,
         "seconds": round(result.seconds, 3),
     }

@@ -13,9 +13,10 @@ import pytest
 
 from pipeline.errors import OutputError
 from tests.support.clips import write_clip
-from vidpipe.batches.driver import BEFORE, Plan, Result, plan_only, run
+from vidpipe.batches.driver import BEFORE, NEW, Plan, Result, plan_only, run
 from vidpipe.batches.ledger import NAME, Ledger, State, entries
 from vidpipe.batches.pool import DIED
+from vidpipe.batches.report import Tally, again
 from vidpipe.batches.worker import Limits, Outcome, Task, do
 
 
@@ -97,7 +98,9 @@ def test_what_changed_is_done_again_and_nothing_else(archive: Path) -> None:
     pool = InlinePool()
     results = _run(_plan(archive), pool)
     assert [Path(task.source).name for task in pool.tasks] == ["a.mp4"]
-    assert results["a.mp4"].frames == 4
+    assert (results["a.mp4"].frames, results["a.mp4"].why) == (4, "the input changed")
+    other = _run(_plan(archive, values={"gate.scan": False, "mask.blocks": 4}))
+    assert {result.why for result in other.values()} == {"settings, weights or version changed"}
 
 
 def test_other_settings_and_lost_outputs_are_noticed(archive: Path) -> None:
@@ -117,8 +120,43 @@ def test_other_settings_and_lost_outputs_are_noticed(archive: Path) -> None:
 def test_failed_files_are_tried_again_when_asked(archive: Path) -> None:
     _run(_plan(archive))
     pool = InlinePool()
-    _run(_plan(archive, retry_failed=True), pool)
+    results = _run(_plan(archive, retry_failed=True), pool)
     assert [Path(task.source).name for task in pool.tasks] == ["broken.mp4"]
+    assert results["broken.mp4"].why == "it failed before"
+    attempts = {Path(entry.source).name: entry.attempts for entry in entries(archive.parent / "out")}
+    assert attempts == {"a.mp4": 1, "b.mp4": 1, "broken.mp4": 2}
+
+
+def test_what_is_no_file_is_counted_and_waited_for_by_nobody(archive: Path) -> None:
+    """Opening a named pipe would wait for a writer for ever."""
+    os.mkfifo(archive / "pipe.mp4")
+    (archive / "lost.mp4").symlink_to(archive / "nowhere.mp4")
+    (archive / "empty.mp4").touch()
+    os.utime(archive / "empty.mp4", (1e9, 1e9))
+    planned = {Path(r.source).name: r for r in plan_only(_plan(archive))}
+    results = _run(_plan(archive))
+    for name, words in {
+        "pipe.mp4": "not a regular file",
+        "lost.mp4": "No such file",
+        "empty.mp4": "empty",
+    }.items():
+        assert (planned[name].state, results[name].state) == (State.FAILED, State.FAILED)
+        assert words in results[name].reason
+    named = _run(_plan(archive, inputs=[str(archive / "pipe.mp4")]))
+    assert named["pipe.mp4"].state is State.FAILED
+
+
+def test_what_is_kept_for_the_page_is_bounded_and_counts_all() -> None:
+    tally = Tally()
+    for number in range(100):
+        reason = BEFORE if number < 60 else ""
+        why = "" if number < 60 else "the input changed" if number < 70 else NEW
+        done = Result(f"{number}", f"{number}.mp4", State.DONE, reason, 10, float(number), why=why)
+        tally.add(done)
+    assert (tally.totals.done, tally.totals.before, tally.frames) == (100, 60, 400)
+    assert sorted(seconds for seconds, _, _ in tally.slowest) == [*range(90, 100)]
+    assert {one.reason for one in tally.shown} == {""}, "pictures of this batch go first"
+    assert again(tally) == ["10 files done again: the input changed"]
 
 
 def test_what_was_begun_is_not_believed(archive: Path) -> None:
