@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from av.codec.codec import Capabilities
 from av.container import InputContainer
 from av.error import EOFError as EndOfStreamError
 from av.error import FFmpegError
@@ -208,6 +209,7 @@ def _decode(
         if other.index != stream.index:
             other.discard = Discard.all
     packets = container.demux(stream)
+    failed: set[int] = set()
     while True:
         try:
             packet: Packet[Any] = next(packets)
@@ -216,15 +218,26 @@ def _decode(
         headless = 0 if packet.is_keyframe else headless
         clock.move(packet)
         if packet.size and not headless:
-            yield from _pictures_in(decoder, packet)
-    yield from _pictures_in(decoder, None)
+            yield from _pictures_in(decoder, packet, failed)
+    yield from _pictures_in(decoder, None, failed)
 
 
-def _pictures_in(decoder: VideoCodecContext, packet: Packet[Any] | None) -> list[VideoFrame]:
+def _pictures_in(
+    decoder: VideoCodecContext, packet: Packet[Any] | None, failed: set[int]
+) -> list[VideoFrame]:
+    """Without those whose own packet broke off: MPEG-2 gives what it has of them, and does not say so.
+
+    ``failed``: times of such packets, in which this one's is noted. Decoders with a thread per frame report
+    a packet's failure with a later one, so of those nothing is noted.
+    """
     try:
-        return decoder.decode(packet)
+        pictures = decoder.decode(packet)
     except EndOfStreamError:
         return []
     except FFmpegError as error:
         log.debug("a packet cannot be decoded: %s", error)
+        at_once = not decoder.codec.capabilities & Capabilities.frame_threads
+        if at_once and packet is not None and packet.pts is not None:
+            failed.add(packet.pts)
         return []
+    return [picture for picture in pictures if picture.pts not in failed] if failed else pictures

@@ -178,6 +178,17 @@ def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
         list(decoder.frames())
 
 
+def test_a_picture_whose_packet_broke_off_is_not_passed_on(tmp_path: Path) -> None:
+    """MPEG-2 gives what it has of it, unmarked; here a slice says that it lies below the picture."""
+    options = {"g": "12", "bf": "0"}
+    clip = write_clip(tmp_path / "clip.mpg", codec="mpeg2video", time_base=Fraction(1, 25), options=options)
+    data = bytearray(clip.read_bytes())
+    data[data.index(b"\x00\x00\x01\x02") + 3] = 0x7F  # the second slice of the first picture
+    clip.write_bytes(data)
+    with open_decoder(clip) as decoder, pytest.raises(InputError, match="frame 0 of 10"):
+        next(decoder.frames())
+
+
 @pytest.mark.parametrize("size", [(64, 48), (200, 120)])
 def test_a_size_that_changes_is_refused_where_it_changes(tmp_path: Path, size: tuple[int, int]) -> None:
     paths = [
