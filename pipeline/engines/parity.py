@@ -8,7 +8,7 @@ run where it was built carries its ``Reference`` with it, and is measured when i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -34,22 +34,32 @@ class Crops:
     rows: Tensor
     """(K, T, N, S) membership in cells"""
     cols: Tensor
+    _prepared: list[tuple[EngineSpec, dict[str, Tensor], Observation]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+    """What the last spec asked for: it takes as long as a network does."""
 
     def inputs(self, spec: EngineSpec) -> dict[str, Tensor]:
         """Inputs of an engine, see ``EngineSpec``."""
-        return engine_inputs(self._observed(), spec)[0]
+        return self._for(spec)[0]
 
     def composed(self, spec: EngineSpec, residual: Tensor, trust: Tensor) -> Tensor:
         """An engine's answer as a picture: (K, C, 3, S, S), RGB in [0, 1]."""
-        observation = engine_inputs(self._observed(), spec)[1]
+        observation = self._for(spec)[1]
         image = self.image[:, spec.context : spec.context + spec.core].flatten(0, 1).float() / 255
         picture = compose(observation, image, residual.flatten(0, 1), trust.flatten())
         shaped: Tensor = picture.clamp(0, 1).unflatten(0, (self.mask.shape[0], spec.core))
         return shaped
 
-    def _observed(self) -> Observation:
-        parts = (self.image.float() / 255, self.mask.float(), self.rows.float(), self.cols.float())
-        return observe(*(x.flatten(0, 1) for x in parts))
+    def _for(self, spec: EngineSpec) -> tuple[dict[str, Tensor], Observation]:
+        if not self._prepared or self._prepared[0][0] != spec:
+            parts = (self.image.float() / 255, self.mask.float(), self.rows.float(), self.cols.float())
+            observed = observe(*(x.flatten(0, 1) for x in parts))
+            self._prepared[:] = [(spec, *engine_inputs(observed, spec))]
+        return self._prepared[0][1:]
+
+
+_TENSORS = ("image", "truth", "mask", "rows", "cols")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +74,14 @@ class Reference:
 
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
-        tensors = {f.name: getattr(self.crops, f.name).contiguous() for f in fields(Crops)}
+        tensors = {name: getattr(self.crops, name).contiguous() for name in _TENSORS}
         return save_tensors(tensors | {"residual": self.residual, "trust": self.trust})
 
     @staticmethod
     def from_bytes(content: bytes) -> Reference:
         """Raises SafetensorError or KeyError for anything else than ``to_bytes`` gave."""
         tensors = load_tensors(content)
-        crops = Crops(**{f.name: tensors[f.name] for f in fields(Crops)})
+        crops = Crops(**{name: tensors[name] for name in _TENSORS})
         return Reference(crops, tensors["residual"], tensors["trust"])
 
 
