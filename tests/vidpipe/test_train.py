@@ -51,6 +51,7 @@ def test_a_run_is_resumed_and_leaves_weights(
         (("idn", "--faces", "{faces}", "--clips", "{small}"), 1, "256 x 256"),
         (("idn", "--faces", "{faces}", "--clips", "{text}"), 1, "vidpipe pack"),
         (("idn", "--faces", "{faces}", "--vgg", "none.safetensors"), 2, "VGG16"),
+        (("idn", "--faces", "{faces}", "--style", "12"), 2, "--vgg"),
         (("pixelizer", "--faces", "{faces}", "--perturb", "noise"), 2, "block or pixel"),
         (("pixelizer", "--faces", "{faces}", "--clips", "x.npy"), 2, "--clips"),
         (("pixelizer", "--faces", "{faces}", "--against", "none.safetensors"), 2, "--against"),

@@ -85,6 +85,16 @@ Vgg = Annotated[
     Path | None,
     typer.Option("--vgg", metavar="FILE", help="VGG16 weights: adds the perceptual and style losses."),
 ]
+Style = Annotated[
+    float | None,
+    typer.Option(
+        "--style",
+        metavar="W",
+        min=0,
+        help="Weight of the style loss; default 120. Less of it keeps more PSNR.",
+        show_default=False,
+    ),
+]
 Identity = Annotated[
     Path | None,
     typer.Option("--identity", metavar="FILE", help="MobileFaceNet weights: adds the identity loss."),
@@ -113,6 +123,8 @@ class Losses:
     identity: Path | None
     adversarial: bool
     tv: bool
+    style: float | None = None
+    """Weight of the style loss, where there is one; None: the paper's."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,7 @@ def train(
     seed: Seed = 1,
     start: Start = None,
     vgg: Vgg = None,
+    style: Style = None,
     perturb: Perturb = None,
     against: Against = None,
     identity: Identity = None,
@@ -183,7 +196,7 @@ def train(
     Several processes: torchrun --nproc-per-node N --no-python vidpipe train ...
     """
     del debug  # vidpipe.cli.main reads it
-    losses = Losses(vgg, identity, adversarial, tv)
+    losses = Losses(vgg, identity, adversarial, tv, style)
     wanted = Wanted(net, faces, clips, steps, batch, rate, seed, filmed, losses, perturb, against)
     folder = output or Path("runs") / wanted.weights
     session = Session(folder, max_minutes, resume, overwrite, start, tensorboard, device)
@@ -203,6 +216,8 @@ def _check(wanted: Wanted, session: Session) -> None:
     """Refuses what cannot go together, before heavy libraries are loaded. Raises UsageError."""
     from pipeline.errors import UsageError
 
+    if wanted.losses.style is not None and wanted.losses.vgg is None:
+        raise UsageError("--style weighs a loss that needs --vgg FILE")
     if wanted.net not in NETS:
         raise UsageError(f"network is {wanted.net!r}; known are {', '.join(NETS)}")
     if not session.resume and not session.overwrite and (session.folder / "state.pt").exists():
@@ -277,7 +292,7 @@ def _restore_task(wanted: Wanted, started: bool, place: torch.device) -> Restore
         batch=wanted.batch or (3 if REGISTRY[wanted.net].windowed else 8),
         rate=wanted.rate or (RestoreRecipe.rate / 4 if started else RestoreRecipe.rate),
         perceptual=losses.PERCEPTUAL if added.vgg else 0.0,
-        style=losses.STYLE if added.vgg else 0.0,
+        style=(losses.STYLE if added.style is None else added.style) if added.vgg else 0.0,
         tv=losses.TV if added.tv else 0.0,
         identity=losses.IDENTITY if added.identity else 0.0,
         adversarial=losses.ADVERSARIAL if added.adversarial else 0.0,
