@@ -20,6 +20,7 @@ from pipeline.decode.field_order import INTERLACED_ORDERS, TOP_FIRST
 from pipeline.decode.side_data import description
 from pipeline.decode.source import PictureTags, Source
 from pipeline.encode import EncodeSettings
+from pipeline.encode.encoder_names import FAMILY, NVENC_SPEEDS, SPEEDS, encoders_named, is_in_ffmpeg
 from pipeline.encode.pixel_formats import Target, choose_format
 from pipeline.errors import OutputError, UsageError
 from pipeline.notes import decided, warned
@@ -27,22 +28,6 @@ from pipeline.types import StreamInfo
 
 log = logging.getLogger(__name__)
 
-# Encoders that continue a source's codec. MPEG-4 part 2 is left out: its encoder knows coarse clocks only,
-# and cannot keep times.
-_FAMILY = {
-    "h264": ("libx264", "libx264rgb"),
-    "hevc": ("libx265",),
-    "av1": ("libsvtav1",),
-    "libdav1d": ("libsvtav1",),
-    "vp8": ("libvpx",),
-    "vp9": ("libvpx-vp9",),
-    "prores": ("prores_ks",),
-    "mjpeg": ("mjpeg",),
-    **{
-        name: (name,)
-        for name in ("ffv1", "ffvhuff", "huffyuv", "utvideo", "magicyuv", "png", "qtrle", "rawvideo")
-    },
-}
 _NVENC = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc", "libdav1d": "av1_nvenc"}
 """Encoders on the GPU, by the source's codec. H100 and A100 have none, though FFmpeg knows all of them."""
 _ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1")
@@ -95,11 +80,6 @@ _QUICK: dict[str, dict[str, str]] = {
     "libvpx": {"cpu-used": "6"},
 }
 _PRESET_OPTION = {"libvpx": "cpu-used", "libvpx-vp9": "cpu-used"}
-# x264's names of speeds, which are everybody's, on the scales of encoders that count.
-_SPEEDS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-)  # fmt: skip
-_NVENC_SPEEDS = ("p1", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p7", "p7")
 _COUNTED_SPEEDS = {
     "libsvtav1": (12, 11, 10, 9, 9, 8, 6, 4, 2, 1),
     "libvpx-vp9": (8, 7, 6, 5, 5, 4, 3, 2, 1, 0),
@@ -134,7 +114,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
     a preset or a quality is none of the encoder's: only what an encoder cannot do leads to the next one.
     """
     if settings.codec != "auto":
-        names: tuple[str, ...] = _named(settings.codec)
+        names: tuple[str, ...] = encoders_named(settings.codec)
         if not any(_fits(name, container) for name in names):
             raise OutputError(
                 f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
@@ -143,7 +123,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         mpeg = _mpeg_video(info) if container in PROGRAM_STREAMS else ()
         on_gpu = () if mpeg else _on_gpu(info, settings.gpu)
         always = (name for name in _ALWAYS if container in _ONLY_IN.get(name, (container,)))
-        names = (*mpeg, *on_gpu, *_FAMILY.get(info.codec, ()), *always)
+        names = (*mpeg, *on_gpu, *FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
         if not is_in_ffmpeg(name) or not _fits(name, container):
@@ -212,15 +192,6 @@ def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Targ
     return choose_format(encoder, planar, info.width, info.height)
 
 
-def is_in_ffmpeg(name: str) -> bool:
-    """Whether this FFmpeg was built with the encoder."""
-    try:
-        av.Codec(name, "w")
-    except ValueError:  # av.codec.codec.UnknownCodecError
-        return False
-    return True
-
-
 def _fits(encoder: str, container: str) -> bool:
     """True where the container takes the encoder's codec, or leaves it open."""
     if container in MPEG_SYSTEMS and av.Codec(encoder, "w").canonical_name not in _IN_MPEG:
@@ -231,17 +202,6 @@ def _fits(encoder: str, container: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _named(codec: str) -> tuple[str, ...]:
-    """Encoders for what a user wrote: an encoder's name, or a codec's."""
-    names = _FAMILY.get(codec, (codec,))
-    for name in filter(is_in_ffmpeg, names):
-        if (kind := av.Codec(name, "w").type) != "video":
-            raise OutputError(f"{name} is no video encoder but one for {kind}; try auto, libx264 or libx265")
-    if not any(is_in_ffmpeg(name) for name in names):
-        raise OutputError(f"there is no encoder {codec} in this FFmpeg; try auto, libx264, libx265 or ffv1")
-    return names
 
 
 def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -275,21 +235,21 @@ def _quality(encoder: str, crf: float, bounds: tuple[float, float]) -> str:
 
 def _speed(encoder: str, preset: str, bounds: tuple[float, float]) -> str:
     """The encoder's own word for a preset. Encoders would tell of a wrong one past our log."""
-    if encoder in _COUNTED_SPEEDS and preset in _SPEEDS:
-        return str(_COUNTED_SPEEDS[encoder][_SPEEDS.index(preset)])
+    if encoder in _COUNTED_SPEEDS and preset in SPEEDS:
+        return str(_COUNTED_SPEEDS[encoder][SPEEDS.index(preset)])
     if encoder in NVENC_NAMES:
-        if preset in _SPEEDS:
-            return _NVENC_SPEEDS[_SPEEDS.index(preset)]
-        if preset in _NVENC_SPEEDS:
+        if preset in SPEEDS:
+            return NVENC_SPEEDS[SPEEDS.index(preset)]
+        if preset in NVENC_SPEEDS:
             return preset
-        raise UsageError(f"{encoder} has no preset {preset!r}; wanted p1 to p7, or {', '.join(_SPEEDS)}")
-    wanted = ", ".join(_SPEEDS)
+        raise UsageError(f"{encoder} has no preset {preset!r}; wanted p1 to p7, or {', '.join(SPEEDS)}")
+    wanted = ", ".join(SPEEDS)
     if encoder in _COUNTED_SPEEDS:
         low, high = int(bounds[0]), int(bounds[1])
         if re.fullmatch(r"-?\d{1,3}", preset) and low <= int(preset) <= high:
             return preset
         wanted = f"{low} to {high}, or {wanted}"
-    elif encoder not in _NAMED_SPEEDS or preset in _SPEEDS:
+    elif encoder not in _NAMED_SPEEDS or preset in SPEEDS:
         return preset
     raise UsageError(f"{encoder} has no preset {preset!r}; wanted {wanted}")
 

@@ -205,8 +205,28 @@ def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.Cap
 def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_imported(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
+    assert not (HEAVY - {"pydantic"}) & _imported(tmp_path, arguments)  # typer itself coerces with pydantic
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pixelize", "in.mp4"),
+        ("reconstruct", "in.mp4", "-o", "out.xyz"),
+        ("protect", "in.mp4", "--codec", "none"),
+        ("pixelize", "in.mp4", "--preset", "hasty"),
+    ],
+)
+def test_what_ffmpeg_knows_is_answered_before_pytorch_is_imported(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    assert not {"torch", "cv2", "scipy", "openvino", "onnxruntime"} & _imported(tmp_path, arguments)
+
+
+def _imported(folder: Path, arguments: tuple[str, ...]) -> set[str]:
+    """Packages that a command has imported which ends with one line."""
     for name in ("in.mp4", "there.mp4"):
-        (tmp_path / name).write_text("footage")
+        (folder / name).write_text("footage")
     program = (
         "import sys; from vidpipe.cli.main import Interrupts, run_command\n"
         "code = run_command(sys.argv[1:], Interrupts())\n"
@@ -215,7 +235,7 @@ def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_im
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -224,7 +244,7 @@ def test_what_the_names_and_options_tell_is_answered_before_anything_heavy_is_im
     code, *modules = done.stdout.split()
     assert int(code) in {1, 2}
     assert len(done.stderr.splitlines()) == 1
-    assert not (HEAVY - {"pydantic"}) & set(modules)  # typer itself coerces with pydantic
+    return set(modules)
 
 
 _HANGING = """

@@ -76,7 +76,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
     settings = _settings(flags)
-    _check_files(flags.source, None if flags.preview else target)
+    _check_files(flags.source, None if flags.preview else target, settings)
     display = _display(context, flags)  # from here on it takes longer
     anonymize(target, mode, settings, flags, span, display)
 
@@ -86,7 +86,7 @@ def _reconstruct(context: typer.Context, flags: ReconstructFlags) -> None:
     check_run(flags.source, target, overwrite=flags.overwrite, covers=False)
     of_regions = cells(flags.cell, flags.grid, flags.region or [])
     settings = _settings(flags)
-    _check_files(flags.source, target)
+    _check_files(flags.source, target, settings)
     # From here on it takes longer.
     from pipeline.run.reconstruct import reconstruct
     from vidpipe.jobs import reconstruct_job
@@ -165,10 +165,11 @@ def _settings(flags: RunFlags) -> Resolved:
     return resolve(options.given(**{name: getattr(flags, name) for name in names}), flags.config)
 
 
-def _check_files(source: Path, target: Path | None) -> None:
+def _check_files(source: Path, target: Path | None, settings: Resolved) -> None:
     from pipeline.run.early import check_files
 
-    check_files(source, target)
+    encode = settings.config.encode
+    check_files(source, target, encode.codec, encode.preset)
 
 
 def _span(flags: RunFlags) -> tuple[float | None, float | None]:

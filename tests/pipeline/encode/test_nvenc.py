@@ -10,7 +10,7 @@ import av
 import pytest
 import torch
 
-from pipeline.encode import EncodeSettings, codecs
+from pipeline.encode import EncodeSettings, codecs, encoder_names
 from pipeline.encode.codecs import choices, nvenc_refusal
 from pipeline.errors import UsageError
 from tests.support.scene import scene
@@ -38,7 +38,7 @@ def test_without_a_gpu_the_probe_says_no_and_the_cpu_encodes(caplog: pytest.LogC
 
 
 def test_a_gpu_that_encodes_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not codecs.is_in_ffmpeg("h264_nvenc"):
+    if not encoder_names.is_in_ffmpeg("h264_nvenc"):
         pytest.skip("this FFmpeg has no NVENC")
     monkeypatch.setattr(codecs, "nvenc_refusal", lambda name, gpu: "")
     choice = first(EncodeSettings(gpu=1, crf=23, preset="slow"))
