@@ -122,8 +122,6 @@ def cells(size: str | None, corner: str | None, regions: list[str]) -> Cells | N
 
     Raises UsageError for what is no size and no place, and where one is given without what it belongs to.
     """
-    from pipeline.types import Cells
-
     if size is None:
         if corner is not None:
             raise UsageError(f"--grid {corner} says where cells begin; say with --cell how large they are")
@@ -139,6 +137,8 @@ def cells(size: str | None, corner: str | None, regions: list[str]) -> Cells | N
     place = None if corner is None else _numbers(corner)
     if place is not None and len(place) != 2:
         raise UsageError(f"--grid is {corner!r}; wanted x,y in px of a corner of a cell, e.g. 412,80")
+    from pipeline.types import Cells
+
     return Cells(sides[0], sides[-1], None if place is None else (place[0], place[1]))
 
 
