@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import vidpipe
+from pipeline.config import resolve
 from tests.support.portrait import write_portrait
 from vidpipe.batches.worker import Task, do, prepare
 
@@ -34,7 +35,9 @@ def _serial(files: list[Path], out: Path, ready: Any, seconds: Any) -> None:
     prepare(1)
 
     def one(file: Path) -> None:
-        outcome = do(Task(str(file), str(out / file.name), "pixelize", overwrite=True), lambda *_: None)
+        outcome = do(
+            Task(str(file), str(out / file.name), "pixelize", resolve(), overwrite=True), lambda *_: None
+        )
         assert outcome.ok, outcome.reason
 
     out.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from pipeline.run.reconstruct import reconstruct
 from tests.support.clips import write_clip
 from tests.support.scene import CubicEngine
 from tests.vidpipe.conftest import Cli
+from vidpipe.batches.recipe import resolved
 from vidpipe.batches.worker import Task, do
 from vidpipe.cli.main import _quoted
 from vidpipe.jobs import anonymize_job, reconstruct_job
@@ -264,7 +265,8 @@ def test_a_process_that_is_stopped_says_how_to_go_on(
 
 def test_a_batch_goes_on_inside_of_a_file(portrait_clip: Path, tmp_path: Path) -> None:
     values = {"encode.segment_s": 0.4, "gate.scan": False}
-    task = Task(str(portrait_clip), str(tmp_path / "out.mp4"), "pixelize", values, resume_from_s=2.0)
+    settings = resolved(values, None)
+    task = Task(str(portrait_clip), str(tmp_path / "out.mp4"), "pixelize", settings, resume_from_s=2.0)
 
     def killed(source: str, done: int, total: int) -> None:
         if done == 25:

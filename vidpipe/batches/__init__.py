@@ -16,11 +16,13 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import UsageError
 from vidpipe.batches.driver import Plan, Result, run
 from vidpipe.batches.inputs import PATTERN
 from vidpipe.batches.pool import LocalPool, Pool
 from vidpipe.batches.worker import Limits
 
+ENGINES = ("local", "ray")
 __all__ = ["Limits", "Result", "batch", "make_pool"]
 
 
@@ -71,7 +73,9 @@ def batch(
 
 
 def make_pool(engine: str, workers: int | None, ray_address: str | None = None) -> Pool:
-    """The workers of a batch."""
+    """The workers of a batch. Raises UsageError for an engine that is not known."""
+    if engine not in ENGINES:
+        raise UsageError(f"engine is {engine!r}; wanted {' or '.join(ENGINES)}")
     gpus = _gpus()
     if engine == "ray":
         from vidpipe.batches.ray_pool import RayPool

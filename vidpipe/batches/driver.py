@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, OutputError
+from pipeline.config import Resolved
+from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.files import check_source
 from vidpipe.batches.inputs import PATTERN, Item, Refused, collect, is_remote
 from vidpipe.batches.ledger import Entry, Ledger, Seen, State, content_hash
 from vidpipe.batches.pool import DIED, Pool
 from vidpipe.batches.recipe import recipe, resolved
-from vidpipe.batches.worker import Limits, Outcome, Task
+from vidpipe.batches.worker import BeyondLimitError, Limits, Outcome, Task, check_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Progress:
     """(frames done, frames in all) by file."""
 
 
+MODES = ("reconstruct", "pixelize", "protect")
 NEW = "new"
 """Why a file is due that no earlier batch has begun."""
 BEFORE = "done before"
@@ -112,6 +114,7 @@ def run(
     ``on_progress`` is called some times a second; what it raises ends the batch. Raises UsageError,
     InputError and OutputError before the first file is begun.
     """
+    _check(plan)
     settings = resolved(plan.values, plan.config)
     made_by = recipe(plan.mode, settings)
     try:
@@ -120,15 +123,24 @@ def run(
         raise OutputError(f"{plan.out} cannot be made: {error.strerror}") from error
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(plan.out))
-        batch = _Batch(plan, made_by, ledger)
+        batch = _Batch(plan, settings, made_by, ledger)
         # The workers start while the first files are looked for.
         pool = stack.enter_context(closing(make_pool()))
         yield from batch.results(pool, on_progress)
 
 
+def _check(plan: Plan) -> None:
+    """Raises UsageError."""
+    if plan.mode not in MODES:
+        raise UsageError(f"mode is {plan.mode!r}; wanted {', '.join(MODES)}")
+    if plan.attempts < 1:
+        raise UsageError(f"attempts is {plan.attempts}; wanted 1 or more")
+
+
 class _Batch:
-    def __init__(self, plan: Plan, recipe: str, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, settings: Resolved, recipe: str, ledger: Ledger) -> None:
         self._plan = plan
+        self._settings = settings
         self._recipe = recipe
         self._ledger = ledger
         self._under_way: dict[str, Entry] = {}
@@ -172,24 +184,24 @@ class _Batch:
         for begin in range(0, len(found), _ASKED_AT_ONCE):
             items = found[begin : begin + _ASKED_AT_ONCE]
             known = self._ledger.entries([item.source for item in items])
-            yield from ((item, known.get(item.source)) for item in items)
+            yield from ((item, known.get((item.source, _target(item)))) for item in items)
 
-    def _next_put_off(self) -> tuple[Item, Entry | None] | None:
+    def _next_put_off(self) -> tuple[Item | Refused, Entry | None] | None:
         """A file whose worker died, after a pause; or one that grew, once it is still."""
         if self._again and self._again[0][0] <= time.monotonic():
             _, item = self._again.popleft()
-            return item, self._ledger.entry(item.source)
+            return next(self._with_entries([item]))
         for _ in range(len(self._growing)):
             item = self._growing.popleft()
             if not _grows(item.source):
-                return item, self._ledger.entry(item.source)
+                return next(self._with_entries([item]))
             self._growing.append(item)
         return None
 
     def _begin(self, item: Item | Refused, earlier: Entry | None, pool: Pool) -> Result | None:
         """Hands a file to a worker, or says why not. None: it is under way, or put off."""
         if isinstance(item, Refused):
-            return self._written(item.source, "", State.SKIPPED, item.reason)
+            return self._written(item.source, "", State.FAILED, item.reason)
         try:
             seen = None if is_remote(item.source) else Seen.of(item.source)
             if seen is not None and seen.is_fresh():
@@ -197,23 +209,22 @@ class _Batch:
                 return None
             content = self._content(item.source, seen, earlier)
         except OSError as error:
-            return self._written(item.source, item.target, State.FAILED, f"cannot be read: {error.strerror}")
-        known = earlier is not None and earlier.content == content and earlier.recipe == self._recipe
-        if earlier is not None and known:
-            if earlier.state is State.DONE and earlier.target == item.target and self._stands(earlier):
-                if seen != earlier.seen:
-                    self._ledger.put(replace(earlier, seen=seen))
-                return Result(item.source, item.target, State.DONE, BEFORE, earlier.frames, earlier.seconds)
-            if earlier.state is State.FAILED and not self._plan.retry_failed:
-                return Result(item.source, item.target, State.FAILED, earlier.reason, seconds=earlier.seconds)
-        ours = earlier is not None and earlier.state in {State.RUNNING, State.DONE}
-        attempts = 1 + (earlier.attempts if earlier is not None and known else 0)
-        entry = Entry(item.source, item.target, seen, content, self._recipe, State.RUNNING, attempts=attempts)
+            return self._written(item.source, item.target, State.FAILED, _unreadable(item.source, error))
         changed = earlier is not None and earlier.content not in {None, content}
-        self._why.setdefault(item.source, _why(earlier, self._recipe, item.target, changed=changed))
+        result = _before(item, earlier, self._recipe, self._plan, changed=changed)
+        if earlier is not None and result is not None:
+            if result.state is State.DONE and seen != earlier.seen:
+                self._ledger.put(replace(earlier, seen=seen))
+            return result
+        if reason := _foreign(item, earlier, self._plan):
+            return self._written(item.source, item.target, State.FAILED, reason)
+        attempts, made = (0, None) if earlier is None else (earlier.attempts, earlier.made_bytes)
+        entry = Entry(item.source, item.target, seen, content, self._recipe, State.RUNNING)
+        entry = replace(entry, attempts=1 + (0 if changed else attempts), made_bytes=made)
+        self._why.setdefault(item.source, _why(earlier, self._recipe, changed=changed))
         self._ledger.put(entry)
         self._under_way[item.source] = entry
-        pool.submit(self._task(item, overwrite=ours or self._plan.overwrite))
+        pool.submit(self._task(item, overwrite=earlier is not None or self._plan.overwrite))
         return None
 
     def _content(self, source: str, seen: Seen | None, earlier: Entry | None) -> str | None:
@@ -227,19 +238,14 @@ class _Batch:
 
     def _task(self, item: Item, *, overwrite: bool) -> Task:
         plan = self._plan
-        config = None if plan.config is None else str(plan.config)
         place = None
         if plan.upload is not None:
             place = f"{plan.upload.rstrip('/')}/{os.path.relpath(item.target, plan.out)}"
         return Task(
-            *(item.source, item.target, plan.mode, plan.values, config, overwrite, plan.limits),
+            *(item.source, item.target, plan.mode, self._settings, overwrite, plan.limits),
             resume_from_s=plan.resume_from_s,
             remote=place,
         )
-
-    def _stands(self, entry: Entry) -> bool:
-        """Whether an output is where it was put. Of one in an object store the ledger is believed."""
-        return self._plan.upload is not None or _is_as_made(entry)
 
     def _end(self, outcome: Outcome) -> Result | None:
         """None: it is tried again, after a pause."""
@@ -247,6 +253,10 @@ class _Batch:
         target = entry.target
         if outcome.ok and entry.seen is not None and _differs(outcome.source, entry.seen):
             outcome = replace(outcome, ok=False, reason="the input changed while it was read")
+        made = _size(target) if outcome.ok and self._plan.upload is None else entry.made_bytes
+        if outcome.ok and made is None and self._plan.upload is None:
+            why = f"{target} is not there, though its worker has made it: do all nodes see this folder?"
+            outcome = replace(outcome, ok=False, reason=why)
         if not outcome.ok and outcome.reason.startswith(DIED):
             self._deaths[outcome.source] += 1
             deaths = self._deaths[outcome.source]
@@ -255,7 +265,6 @@ class _Batch:
                 self._again.append((due_s, Item(outcome.source, target)))
                 return None
         state = State.DONE if outcome.ok else State.SKIPPED if outcome.by_rule else State.FAILED
-        made = _size(target) if outcome.ok and self._plan.upload is None else None
         entry = replace(entry, state=state, reason=outcome.reason, frames=outcome.frames, made_bytes=made)
         self._ledger.put(replace(entry, seconds=outcome.seconds))
         return Result(
@@ -267,6 +276,43 @@ class _Batch:
     def _written(self, source: str, target: str, state: State, reason: str) -> Result:
         self._ledger.put(Entry(source, target, None, None, self._recipe, state, reason))
         return Result(source, target, state, reason)
+
+
+def _target(item: Item | Refused) -> str:
+    return item.target if isinstance(item, Item) else ""
+
+
+def _before(item: Item, entry: Entry | None, made_by: str, plan: Plan, *, changed: bool) -> Result | None:
+    """The result of an input of which an earlier batch's counts. None: it is due."""
+    if entry is None or entry.recipe != made_by or entry.content is None or changed:
+        return None
+    if entry.state is State.DONE and (plan.upload is not None or _is_as_made(entry)):
+        return Result(item.source, item.target, State.DONE, BEFORE, entry.frames, entry.seconds)
+    if entry.state is State.FAILED and not plan.retry_failed:
+        return Result(item.source, item.target, State.FAILED, entry.reason, seconds=entry.seconds)
+    return None
+
+
+def _foreign(item: Item, entry: Entry | None, plan: Plan) -> str:
+    """Why an output may not be put where something lies; empty where nothing does, or a batch put it there.
+
+    What is *running* in the ledger was begun when nothing lay there.
+    """
+    if plan.overwrite or plan.upload is not None or not os.path.lexists(item.target):
+        return ""
+    ours = entry is not None and (
+        entry.state in {State.RUNNING, State.DONE} or entry.made_bytes == (_size(item.target) or -1)
+    )
+    return "" if ours else f"{item.target} exists, and no batch made it; move it away, or give --overwrite"
+
+
+def _unreadable(source: str, error: OSError) -> str:
+    """Why, as for a single file."""
+    try:
+        check_source(Path(source))
+    except InputError as known:
+        return str(known).removeprefix(f"{source} ")
+    return f"cannot be read: {error.strerror}"
 
 
 def _is_as_made(entry: Entry) -> bool:
@@ -307,43 +353,45 @@ def plan_only(plan: Plan) -> Iterator[Result]:
     """What ``run`` would begin (as *running*), skip, fail or find done; nothing is written."""
     from vidpipe.batches.ledger import NAME, entries
 
+    _check(plan)
     made_by = recipe(plan.mode, resolved(plan.values, plan.config))
-    known = {e.source: e for e in entries(plan.out)} if (plan.out / NAME).is_file() else {}
+    there = entries(plan.out) if (plan.out / NAME).is_file() else ()
+    known = {(entry.source, entry.target): entry for entry in there}
     for item in collect(plan.inputs, plan.out, plan.mode, plan.pattern):
         if isinstance(item, Refused):
-            yield Result(item.source, "", State.SKIPPED, item.reason)
-            continue
-        try:
-            if not is_remote(item.source):
-                check_source(Path(item.source))
-        except InputError as error:
-            yield Result(item.source, item.target, State.FAILED, str(error).removeprefix(f"{item.source} "))
-            continue
-        yield _planned(item, known.get(item.source), made_by, retry_failed=plan.retry_failed)
+            yield Result(item.source, "", State.FAILED, item.reason)
+        else:
+            yield _planned(item, known.get((item.source, item.target)), made_by, plan)
 
 
-def _planned(item: Item, entry: Entry | None, made_by: str, *, retry_failed: bool) -> Result:
-    changed = entry is not None and _changed(item.source, entry)
-    if entry is not None and entry.recipe == made_by and not changed:
-        if entry.state is State.DONE and entry.target == item.target and _is_as_made(entry):
-            return Result(item.source, item.target, State.DONE, BEFORE)
-        if entry.state is State.FAILED and entry.content is not None and not retry_failed:
-            return Result(item.source, item.target, State.FAILED, entry.reason)
-    return Result(
-        *(item.source, item.target, State.RUNNING), _why(entry, made_by, item.target, changed=changed)
-    )
-
-
-def _changed(source: str, entry: Entry) -> bool:
+def _planned(item: Item, entry: Entry | None, made_by: str, plan: Plan) -> Result:
+    here = Path(item.source)
     try:
-        return (
-            entry.seen is not None and Seen.of(source) != entry.seen and content_hash(source) != entry.content
-        )
-    except OSError:
-        return True
+        seen = None if is_remote(item.source) else Seen.of(item.source)
+        changed = seen is not None and entry is not None and _changed(item.source, seen, entry)
+        if result := _before(item, entry, made_by, plan, changed=changed):
+            return result
+        if seen is not None:
+            check_source(here)
+            check_limits(item.source, plan.limits)
+    except BeyondLimitError as error:
+        return Result(item.source, item.target, State.SKIPPED, str(error))
+    except InputError as error:
+        text = str(error).removeprefix(f"{here} ").removeprefix(f"{here}: ")
+        return Result(item.source, item.target, State.FAILED, text)
+    except OSError as error:
+        return Result(item.source, item.target, State.FAILED, _unreadable(item.source, error))
+    if reason := _foreign(item, entry, plan):
+        return Result(item.source, item.target, State.FAILED, reason)
+    return Result(item.source, item.target, State.RUNNING, _why(entry, made_by, changed=changed))
 
 
-def _why(entry: Entry | None, made_by: str, target: str, *, changed: bool) -> str:
+def _changed(source: str, seen: Seen, entry: Entry) -> bool:
+    """Whether the content is another than the one that the ledger speaks of."""
+    return entry.content is not None and seen != entry.seen and content_hash(source) != entry.content
+
+
+def _why(entry: Entry | None, made_by: str, *, changed: bool) -> str:
     """Why a file is due of which the ledger says ``entry``."""
     if entry is None:
         return NEW
@@ -351,8 +399,6 @@ def _why(entry: Entry | None, made_by: str, target: str, *, changed: bool) -> st
         return "the input changed"
     if entry.recipe != made_by:
         return "settings, weights or version changed"
-    if entry.target != target:
-        return f"its output was at {entry.target}"
     return {
         State.RUNNING: "begun before and not ended",
         State.FAILED: "it failed before",

@@ -47,7 +47,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An input that gets no output, by a rule."""
+    """An input that gets no output: its name is none, or its output's name is that of another."""
 
     source: str
     reason: str
@@ -58,14 +58,19 @@ def collect(inputs: Sequence[str], out: Path, mode: str, pattern: str = PATTERN)
 
     ``pattern`` makes an output's name below ``out`` from ``{parent}`` (folders below the input that was
     named), ``{stem}``, ``{suffix}`` and ``{mode}``. Raises UsageError for a pattern that names anything else,
-    and InputError for an input that is not there or a manifest that cannot be read.
+    and InputError for an input that is not there, a manifest that cannot be read, and where there is none.
     """
     _check_pattern(pattern)
     sources: set[str] = set()
     taken: dict[str, str] = {}
-    many, top = len(inputs) > 1, os.fspath(out)
+    many, top = len(inputs) > 1, os.path.abspath(out)  # noqa: PTH100  keeps symlinks
     for given in inputs:
         for source, below in _found(given, out, many=many):
+            if not _is_name(source):
+                shown = source.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+                yield Refused(shown, "no file can have this name")
+                sources.add(shown)
+                continue
             name = source if is_remote(source) else os.path.abspath(source)  # noqa: PTH100  keeps symlinks
             if name in sources:
                 continue
@@ -76,6 +81,15 @@ def collect(inputs: Sequence[str], out: Path, mode: str, pattern: str = PATTERN)
                 yield Refused(name, f"its output {target} is that of {first}, too; see --output-pattern")
                 continue
             yield Item(name, f"{top}/{target}")
+    if not sources:
+        raise InputError(f"{', '.join(inputs)}: no video is there; in a folder its name tells, as .mp4 does")
+
+
+def _is_name(source: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(source)
+    except UnicodeEncodeError:  # half of a character, from JSON
+        return False
 
 
 def is_remote(source: str) -> bool:
@@ -95,14 +109,27 @@ def _found(given: str, out: Path, *, many: bool) -> Iterator[tuple[str, str]]:
             raise InputError(f"{given} is the folder of the outputs; name another one with --output")
         yield from _walk(given, path.resolve().name if many else "", out.resolve(), set())
     elif path.is_file() and path.suffix.lower() in MANIFESTS:
-        yield from _manifest(path)
+        yield from _manifest(path, out.resolve())
     elif path.exists():
         yield given, ""
     else:
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207  strings
         if not matches:
             raise InputError(f"{given}: there is no such file or folder, and no file matches it")
-        yield from ((match, "") for match in matches if not Path(match).is_dir())
+        yield from _matched(given, matches, out.resolve())
+
+
+def _matched(pattern: str, matches: Sequence[str], out: Path) -> Iterator[tuple[str, str]]:
+    """Files that a pattern matches, with the folders below the part of it that is no pattern; those in the
+    folder of the outputs are left out."""
+    parts = pattern.split("/")
+    fixed = "/".join(parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
+    if Path(fixed or ("/" if pattern.startswith("/") else ".")).resolve().is_relative_to(out):
+        raise InputError(f"{pattern} matches in the folder of the outputs; name another one with --output")
+    prefix = f"{fixed}/" if fixed or pattern.startswith("/") else ""
+    for match in matches:
+        if not Path(match).is_dir() and not Path(match).resolve().is_relative_to(out):
+            yield match, match.removeprefix(prefix).rpartition("/")[0]
 
 
 def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
@@ -130,7 +157,7 @@ def _is_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")  # noqa: PTH122  speed
 
 
-def _manifest(path: Path) -> Iterator[tuple[str, str]]:
+def _manifest(path: Path, out: Path) -> Iterator[tuple[str, str]]:
     """Paths relative to the manifest's folder, which the outputs mirror; others go to the top."""
     try:
         names = list(_manifest_names(path))
@@ -143,15 +170,23 @@ def _manifest(path: Path) -> Iterator[tuple[str, str]]:
         source = os.path.join(path.parent, name)  # noqa: PTH118  an absolute one stays as it is
         folders = os.path.dirname(os.path.normpath(name))  # noqa: PTH120
         inside = not os.path.isabs(name) and ".." not in folders.split("/")  # noqa: PTH117
-        yield source, folders if inside else ""
+        below = folders if inside else ""
+        if _is_name(source) and os.path.isdir(source):  # noqa: PTH112
+            last = os.path.basename(os.path.normpath(name))  # noqa: PTH119
+            yield from _walk(source, f"{below}/{last}" if below else last, out, set())
+        else:
+            yield source, below
 
 
 def _manifest_names(path: Path) -> Iterator[str]:
     """Of a text file its lines (``#`` begins a comment), of CSV and JSON Lines the column or field
     ``path``."""
+    with path.open("rb") as head:
+        if head.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
+            raise ValueError("it is UTF-16; save it as UTF-8")
     if path.suffix.lower() == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             if "path" not in (reader.fieldnames or ()):
                 raise ValueError("there is no column named path")
             yield from (row["path"] for row in reader if row["path"])
@@ -185,9 +220,12 @@ def _remote(url: str) -> Iterator[tuple[str, str]]:
 def _check_pattern(pattern: str) -> None:
     known = {"parent", "stem", "suffix", "mode"}
     try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
+        parts = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
     except ValueError as error:
         raise UsageError(f"--output-pattern {pattern!r}: {error}") from error
+    fields = {str(name) for _, name, _, _ in parts}
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise UsageError(f"--output-pattern {pattern!r}: names stand alone in their braces, as in {{stem}}")
     if unknown := fields - known:
         wanted = ", ".join("{" + name + "}" for name in sorted(known))
         raise UsageError(f"--output-pattern {pattern!r} names {{{unknown.pop()}}}; there are {wanted}")

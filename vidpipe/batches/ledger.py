@@ -4,7 +4,7 @@ writer.
 An entry is *done* when its output stands under its name. What was begun and not ended (a kill, a power cut)
 is *running* in the file and is begun again. An entry counts for the content of its input and for the recipe,
 the hash of all that decides the output; the content is read again only where size or time of the input have
-changed.
+changed. An output is named as it lies below the folder, which may be moved or be called by another name.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pipeline.errors import OutputError
 
 NAME = "vidpipe-batch.sqlite"
 _LOCK = "vidpipe-batch.lock"
-_SCHEMA = 1
+_SCHEMA = 2
 _STILL_S = 2.0
 """Seconds without a change after which a file is believed to be whole."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries (
-  source BLOB PRIMARY KEY, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT,
+  source BLOB NOT NULL, target BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, content TEXT,
   recipe TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
   attempts INTEGER NOT NULL DEFAULT 0, frames INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
-  made INTEGER, changed_s REAL NOT NULL
+  made INTEGER, changed_s REAL NOT NULL, PRIMARY KEY (source, target)
 ) WITHOUT ROWID;
 """
 
@@ -72,10 +72,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one input."""
+    """What is known of one input and its output under one name."""
 
     source: str
     target: str
+    """Absolute; empty for an input that gets no output."""
     seen: Seen | None
     content: str | None
     """SHA-256 of the input"""
@@ -87,7 +88,7 @@ class Entry:
     seconds: float = 0.0
     """Of the attempt that ended last."""
     made_bytes: int | None = None
-    """Size of the output, of one that is done on this machine."""
+    """Size of the output that a batch has put there, of one on this machine."""
 
 
 class Ledger:
@@ -98,7 +99,11 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._lock = (folder / _LOCK).open("a")
+        self._top = os.path.abspath(folder)  # noqa: PTH100  keeps symlinks
+        try:
+            self._lock = (folder / _LOCK).open("a")
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written to: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -123,20 +128,14 @@ class Ledger:
         self._database.close()
         self._lock.close()
 
-    def entry(self, source: str) -> Entry | None:
-        """Of one input."""
-        row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM entries WHERE source = ?", (_bytes(source),)
-        ).fetchone()
-        return None if row is None else _entry(row)
-
-    def entries(self, sources: Sequence[str]) -> dict[str, Entry]:
-        """Of some inputs, thousands at most, those that are known."""
+    def entries(self, sources: Sequence[str]) -> dict[tuple[str, str], Entry]:
+        """Of some inputs, thousands at most, those that are known, by input and output."""
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM entries WHERE source IN ({', '.join('?' * len(sources))})",
             [_bytes(source) for source in sources],
         )
-        return {entry.source: entry for entry in map(_entry, rows)}
+        found = (_entry(row, self._top) for row in rows)
+        return {(entry.source, entry.target): entry for entry in found}
 
     def sources(self) -> set[str]:
         """All inputs that are known."""
@@ -147,10 +146,13 @@ class Ledger:
         self.put_all([entry])
 
     def put_all(self, entries: Iterable[Entry]) -> None:
-        """All of them or none."""
+        """All of them or none. One with an output ends what was said of its input without one."""
+        rows = [_row(entry, self._top) for entry in entries]
         self._database.executemany(
-            f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 12}?)",
-            map(_row, entries),
+            "DELETE FROM entries WHERE source = ? AND target = ''", [(row[0],) for row in rows]
+        )
+        self._database.executemany(
+            f"INSERT OR REPLACE INTO entries ({_COLUMNS}, changed_s) VALUES ({'?, ' * 12}?)", rows
         )
         self._database.commit()
 
@@ -175,7 +177,9 @@ def entries(folder: Path) -> Iterator[Entry]:
     with contextlib.closing(_opened(path, read_only=True)) as database:
         if not database.execute("PRAGMA user_version").fetchone()[0]:
             return  # a batch is making it at this moment
-        yield from map(_entry, database.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY source"))
+        top = os.path.abspath(folder)  # noqa: PTH100  keeps symlinks
+        rows = database.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY source, target")
+        yield from (_entry(row, top) for row in rows)
 
 
 def content_hash(path: str) -> str:
@@ -216,20 +220,21 @@ def _bytes(name: str) -> bytes:
     return os.fsencode(name)
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
+def _row(entry: Entry, top: str) -> tuple[object, ...]:
     seen = entry.seen
     return (
-        *(_bytes(entry.source), _bytes(entry.target)),
+        *(_bytes(entry.source), _bytes(entry.target.removeprefix(f"{top}/"))),
         *((None, None) if seen is None else (seen.size, seen.mtime_ns)),
         *(entry.content, entry.recipe, entry.state.value, entry.reason),
         *(entry.attempts, entry.frames, entry.seconds, entry.made_bytes, time.time()),
     )
 
 
-def _entry(row: _Row) -> Entry:
+def _entry(row: _Row, top: str) -> Entry:
     source, target, size, mtime_ns, content, recipe, state, reason, attempts, frames, seconds, made = row
     seen = None if size is None or mtime_ns is None else Seen(size, mtime_ns)
+    place = f"{top}/{os.fsdecode(target)}" if target else ""
     return Entry(
-        *(os.fsdecode(source), os.fsdecode(target), seen, content, recipe, _STATES[state]),
+        *(os.fsdecode(source), place, seen, content, recipe, _STATES[state]),
         *(reason, attempts, frames, seconds, made),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -21,6 +22,8 @@ from vidpipe.batches.worker import Outcome, Task, do, prepare
 
 _MEMORY = 2 << 30
 """Bytes that a task is given room for."""
+_ANSWER_S = 10.0
+"""For which an address is waited for."""
 _TELL_S = 2.0
 """Between two words of a task on its progress."""
 _LOOK_S = 5.0
@@ -40,6 +43,17 @@ def _work(task: Task, threads: int, progress: Any) -> Outcome:
     return do(task, told)
 
 
+def _check_answers(address: str | None) -> None:
+    """Ray itself waits for minutes. Raises UsageError."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto", "local"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--ray-address {address}: nothing answers there ({error})") from error
+
+
 class RayPool:
     """The cluster at ``address``, or one that is started on this machine for as long as the pool lives.
 
@@ -55,6 +69,7 @@ class RayPool:
             import ray.util.queue
         except ImportError as error:
             raise MissingError("--on ray: Ray is not installed; pip install 'vidpipe[ray]'") from error
+        _check_answers(address)
         try:
             ray.init(
                 address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from pipeline.config import Resolved
 from pipeline.errors import VidpipeError
 from pipeline.machine import OverLimitError, at_most
 
@@ -36,10 +37,8 @@ class Task:
     source: str
     target: str
     mode: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Settings by dotted name."""
-    config: str | None = None
-    """A settings file under them."""
+    settings: Resolved
+    """All of them: neither the environment nor a file of the worker's machine decides anything."""
     overwrite: bool = False
     limits: Limits = Limits()
     resume_from_s: float | None = None
@@ -69,7 +68,7 @@ def do(task: Task, told: Told) -> Outcome:
     started = perf_counter()
     try:
         report = _do_remote(task, told) if is_remote(task) else _do_local(task, told)
-    except _BeyondLimitError as error:
+    except BeyondLimitError as error:
         return Outcome(task.source, ok=False, reason=str(error), exit_code=1, by_rule=True)
     except OverLimitError as error:
         return Outcome(task.source, ok=False, reason=str(error), exit_code=5, by_rule=True)
@@ -90,7 +89,7 @@ def is_remote(task: Task) -> bool:
 
 
 def _do_local(task: Task, told: Told) -> Any:
-    _check_limits(task)
+    check_limits(task.source, task.limits)
     with at_most(task.limits.memory_bytes):
         return _run(task, told)
 
@@ -118,29 +117,30 @@ def _do_remote(task: Task, told: Told) -> Any:
         return report
 
 
-class _BeyondLimitError(Exception):
+class BeyondLimitError(Exception):
     """A file is larger than a limit."""
 
 
-def _check_limits(task: Task) -> None:
-    """From the container's headers alone. A file that says nothing passes here and is judged by the run."""
-    limits = task.limits
+def check_limits(source: str, limits: Limits) -> None:
+    """From the container's headers alone. A file that says nothing passes here and is judged by the run.
+
+    Raises BeyondLimitError, and InputError for a file that cannot be opened.
+    """
     if limits.pixels is None and limits.duration_s is None:
         return
     from pipeline.decode.open import open_input
 
-    with open_input(Path(task.source)) as container:
+    with open_input(Path(source)) as container:
         video = next(iter(container.streams.video), None)
         pixels = 0 if video is None else video.width * video.height
         duration_s = (container.duration or 0) / 1e6
     if limits.pixels is not None and pixels > limits.pixels:
-        raise _BeyondLimitError(f"{pixels} pixels a frame, more than --max-pixels {limits.pixels}")
+        raise BeyondLimitError(f"{pixels} pixels a frame, more than --max-pixels {limits.pixels}")
     if limits.duration_s is not None and duration_s > limits.duration_s:
-        raise _BeyondLimitError(f"{duration_s:.0f} s long, more than --max-duration {limits.duration_s:g}")
+        raise BeyondLimitError(f"{duration_s:.0f} s long, more than --max-duration {limits.duration_s:g}")
 
 
 def _run(task: Task, told: Told) -> Any:
-    from pipeline.config import Given, resolve
     from pipeline.run.anonymize import anonymize
     from pipeline.run.lifecycle import Progress
     from pipeline.run.reconstruct import reconstruct
@@ -148,8 +148,7 @@ def _run(task: Task, told: Told) -> Any:
 
     source, target = Path(task.source), Path(task.target)
     again: Any = {"overwrite": task.overwrite, "resume_from_s": task.resume_from_s}
-    values = {name: Given(value, "batch") for name, value in task.values.items()}
-    settings = resolve(values, None if task.config is None else Path(task.config))
+    settings = task.settings
 
     def on_frame(progress: Progress) -> None:
         told(task.source, progress.frames_written, progress.frames_total)

@@ -20,7 +20,7 @@ from vidpipe.cli.flags import BY_MODE, AllFlags
 
 if TYPE_CHECKING:
     from vidpipe.batches.driver import Plan, Result, Totals
-    from vidpipe.batches.ledger import State
+    from vidpipe.batches.ledger import Entry, State
 
 SOME_FAILED = 3
 """Exit code of a batch in which a file failed."""
@@ -293,20 +293,23 @@ def _status(out: Path, *, as_json: bool) -> None:
 
     counts = dict.fromkeys(State, 0)
     running = "running" if is_alive(out) else "interrupted"
-    failures = []
+    told: dict[State, list[Entry]] = {State.FAILED: [], State.SKIPPED: []}
     for entry in entries(out):
         counts[entry.state] += 1
-        if entry.state is State.FAILED:
-            failures.append(entry)
+        if entry.state in told:
+            told[entry.state].append(entry)
     if as_json:
-        failed = [{"source": e.source, "reason": e.reason, "attempts": e.attempts} for e in failures]
-        typer.echo(
-            json.dumps({**{_named(state, running): n for state, n in counts.items()}, "failures": failed})
+        failures, skips = (
+            [{"source": e.source, "reason": e.reason, "attempts": e.attempts} for e in told[state]]
+            for state in told
         )
+        named = {_named(state, running): n for state, n in counts.items()}
+        typer.echo(json.dumps({**named, "failures": failures, "skips": skips}))
         return
     typer.echo(", ".join(f"{count} {_named(state, running)}" for state, count in counts.items()))
-    for entry in failures:
-        typer.echo(f"failed {printable(entry.source)}: {printable(entry.reason)}")
+    for state, those in told.items():
+        for entry in those:
+            typer.echo(f"{state} {printable(entry.source)}: {printable(entry.reason)}")
 
 
 def _named(state: State, running: str) -> str:

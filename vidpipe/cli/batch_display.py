@@ -23,7 +23,8 @@ _EVERY_S = 0.5
 
 
 class Table:
-    """Does nothing where it is not shown or stderr is no terminal, but for a line per failure."""
+    """Does nothing where it is not shown or stderr is no terminal, but for a line per file that failed or was
+    skipped."""
 
     def __init__(self, console: Console, *, shown: bool) -> None:
         self._console = console
@@ -53,11 +54,14 @@ class Table:
         """A file has ended."""
         if result.reason != BEFORE:
             self._frames += result.frames
-        if result.state is not State.FAILED or not self._shown:
+        if result.state is State.DONE or not self._shown:
             return
-        self._failures.append(result)
         if self._live is None:
-            self._console.print(_failed(result), markup=False, highlight=False)
+            self._console.print(_told(result), markup=False, highlight=False)
+        elif result.state is State.FAILED:
+            self._failures.append(result)
+        else:
+            self._live.console.print(_told(result), markup=False, highlight=False)
 
     def show(self, progress: Progress, totals: Totals) -> None:
         """Draws it, some times a second at most."""
@@ -84,13 +88,13 @@ class Table:
             )
         rows: list[Text | RichTable] = [Text(head), table]
         rows += [
-            Text(_failed(result), style="red", overflow="ellipsis", no_wrap=True) for result in self._failures
+            Text(_told(result), style="red", overflow="ellipsis", no_wrap=True) for result in self._failures
         ]
         return Group(*rows)
 
 
-def _failed(result: Result) -> str:
-    return f"failed {printable(result.source)}: {printable(result.reason)}"
+def _told(result: Result) -> str:
+    return f"{result.state} {printable(result.source)}: {printable(result.reason)}"
 
 
 def _left(passed_s: float, totals: Totals, progress: Progress) -> str:

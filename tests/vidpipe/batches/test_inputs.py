@@ -77,11 +77,50 @@ def test_nothing_in_a_manifest_leads_outside(tmp_path: Path, name: str, text: st
     assert _targets(_collect([tmp_path / name], out), out) == ["b/a.pixelize.mp4", "up.pixelize.mp4"]
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.csv", "file\nx.mp4\n"), ("a.jsonl", "{"), ("a.jsonl", "[]")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", "file\nx.mp4\n"), ("a.csv", 'path\n"x.mp4\n'), ("a.jsonl", "{"), ("a.jsonl", "[]")],
+)
 def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match="manifest"):
         _collect([tmp_path / name], tmp_path / "out")
+
+
+def test_one_bad_name_in_a_manifest_costs_itself_alone(tmp_path: Path) -> None:
+    lines = ['{"path": "a\\u0000b.mp4"}', '{"path": "c\\ud800.mp4"}', '{"path": "d.mp4"}']
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    found = _collect([tmp_path / "list.jsonl"], tmp_path / "out")
+    assert [type(one) for one in found] == [Refused, Refused, Item]
+    (tmp_path / "list.txt").write_text("d.mp4\n", encoding="utf-16")
+    with pytest.raises(InputError, match="UTF-16"):
+        _collect([tmp_path / "list.txt"], tmp_path / "out")
+
+
+def test_a_folder_in_a_manifest_is_searched(tmp_path: Path) -> None:
+    _make(tmp_path, "f/x/a.mp4", "f/notes.md")
+    (tmp_path / "list.txt").write_text("f\n")
+    out = tmp_path / "out"
+    assert _targets(_collect([tmp_path / "list.txt"], out), out) == ["f/x/a.pixelize.mp4"]
+
+
+def test_a_pattern_mirrors_folders_and_leaves_the_outputs_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(tmp_path, "x/c.mp4", "y/c.mp4", "out/x/c.pixelize.mp4")
+    monkeypatch.chdir(tmp_path)
+    out, wanted = Path("out"), ["x/c.pixelize.mp4", "y/c.pixelize.mp4"]
+    for pattern in ("**/*.mp4", f"{tmp_path}/**/*.mp4"):
+        found = _collect([Path(pattern)], out)
+        assert [Path(one.target).relative_to(tmp_path / "out").as_posix() for one in found] == wanted
+    with pytest.raises(InputError, match="in the folder of the outputs"):
+        _collect([Path("**/*.mp4")], Path())
+
+
+def test_where_there_is_no_video_it_is_said(tmp_path: Path) -> None:
+    _make(tmp_path, "in/notes.md")
+    with pytest.raises(InputError, match="no video is there"):
+        _collect([tmp_path / "in"], tmp_path / "out")
 
 
 def test_a_name_of_255_bytes_leaves_room_for_the_report(tmp_path: Path) -> None:
@@ -99,7 +138,18 @@ def test_names_that_are_no_utf8_are_taken(tmp_path: Path) -> None:
     assert os.fsencode(Path(item.target).name) == b"\xff.pixelize.mp4"
 
 
-@pytest.mark.parametrize("pattern", ["{name}.mp4", "all.mp4", "{stem", "../{stem}{suffix}", "{stem}.txt"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{name}.mp4",
+        "all.mp4",
+        "{stem",
+        "../{stem}{suffix}",
+        "{stem}.txt",
+        "{stem!z}{suffix}",
+        "{stem:>99}{suffix}",
+    ],
+)
 def test_a_pattern_that_cannot_work_is_refused(tmp_path: Path, pattern: str) -> None:
     _make(tmp_path, "in/a.mp4")
     with pytest.raises(UsageError):
