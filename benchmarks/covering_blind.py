@@ -53,8 +53,9 @@ def painted(picture: NDArray[np.uint8], masks: list[Painted]) -> NDArray[np.uint
 
 
 def pair(clip: Path, a: Masks, b: Masks) -> Image.Image:
-    """Frames evenly over the clip, A on the left and B on the right."""
-    wanted = {round((i + 0.5) * len(a) / _FRAMES) for i in range(_FRAMES)}
+    """Frames evenly over what both have, A on the left and B on the right."""
+    count = min(len(a), len(b))
+    wanted = {int((i + 0.5) * count / _FRAMES) for i in range(_FRAMES)}
     rows: list[NDArray[np.uint8]] = []
     with av.open(clip) as container:
         for index, frame in enumerate(container.decode(video=0)):
