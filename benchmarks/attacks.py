@@ -38,7 +38,7 @@ from pipeline.errors import VidpipeError
 from tests.support.hostile import PLAYLISTS, listener
 
 _ONE_LINE_CODES = {1, 2, 4, 5}
-_MEMORY_GIB = (1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+_MEMORY_GIB = (1.0, 1.35, 1.45, 1.55, 1.95, 2.05, 2.15, 2.3, 2.5, 3.0, 4.0, 6.0)
 """Limits of the address space, from where nothing can be opened to where a run nearly works."""
 MODES = ("pixelize", "reconstruct")
 FAST = ("--no-progress", "--preset", "ultrafast")

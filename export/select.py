@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PRECISION: Precision = "fp16"
 """Precision of the engines that a run builds by itself: half the time and memory of fp32."""
-COMMAND = [sys.executable, "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
+COMMAND = [sys.executable, "-P", "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
 """Runs ``vidpipe`` in the background, at a lower priority than the run in the foreground."""
 
 

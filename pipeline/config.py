@@ -372,12 +372,11 @@ def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
     for name, item in given.items():
         *sections, knob = name.split(".")
         branch = tree
-        for section in sections:
+        for depth, section in enumerate(sections, start=1):
             branch = branch.setdefault(section, {})
             if not isinstance(branch, dict):
-                raise UsageError(
-                    f"{given[section].origin} sets {section} to {branch!r}; it is a section with knobs"
-                )
+                whole = ".".join(sections[:depth])
+                raise UsageError(f"{item.origin} sets {name}, but {whole} is a value, no section")
         branch[knob] = item.value
     return tree
 

@@ -69,6 +69,8 @@ class _Counts:
         self._file_bytes = file_bytes
         self._boxes = 0
         self._track = _Track()
+        self._samples = 0
+        """Of all tracks and fragments."""
         self.entries = 0
         """Of FFmpeg's index, at most."""
 
@@ -113,8 +115,11 @@ class _Counts:
         self.entries += shown - track.entries
 
     def _add(self, samples: int) -> None:
-        if samples > 2 * self._file_bytes:  # of half a byte each, at least
-            self._refuse(f"its index states {samples:,} samples in {self._file_bytes:,} bytes; it is damaged")
+        self._samples += samples
+        if self._samples > 2 * self._file_bytes:  # of half a byte each, at least
+            self._refuse(
+                f"its index states {self._samples:,} samples in {self._file_bytes:,} bytes; it is damaged"
+            )
         self.entries += samples
 
     def _refuse(self, why: str) -> None:

@@ -65,7 +65,6 @@ FORMATS = (
         "r3d",
         "cine",
         "dhav",
-        "mlv",
         "amv",
         "3g2",
         "3gp",

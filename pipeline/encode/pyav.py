@@ -51,6 +51,7 @@ from pipeline.encode.release import released_tags
 from pipeline.encode.segments import SegmentedTrack, Segments
 from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
 from pipeline.errors import OutputError
+from pipeline.machine import require_room
 from pipeline.notes import decided, warned
 from pipeline.types import Frame
 
@@ -269,6 +270,7 @@ class PyAVEncoder:
             try:
                 video.open()
             except (FFmpegError, ValueError) as error:
+                require_room(f"{self.path}: {choice.encoder} cannot be opened")
                 failures.append(f"{choice.encoder} refuses")
                 decided(log, "%s does not take this video: %s", choice.encoder, error)
                 continue

@@ -21,12 +21,41 @@ _DEVICES = (
     "make model manufacturer device serial serialnumber camera lens firmware software hostcomputer host "
     "product company umid uid identifier reel"
 )
-_PEOPLE = "artist author owner creator copyright user username contact email phone people person performer"
-_TELLING = frozenset(f"{_PLACES} {_DEVICES} {_PEOPLE} xmp exif".split())
+_PEOPLE = (
+    "artist author owner creator copyright user username contact email phone people person performer actor "
+    "actors cast director producer by presenter speaker face"
+)
+_TELLING = frozenset(f"{_PLACES} {_DEVICES} {_PEOPLE} xmp exif picture thumbnail".split())
 """Words of a tag's name that say what its value tells of."""
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _HANDLER = "handler_name"
 """Of a video or sound track: cameras write their names there."""
+_LONGEST_WORD = 400
+"""Characters of a word of a tag's value; what is longer is data: a picture, for instance."""
+_FONTS = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf", b"wOFF", b"wOF2")
+"""First bytes of TrueType, OpenType, collections and the web's fonts."""
+_OF_NOBODY = frozenset(
+    [
+        "encoder",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "creation_time",
+        "duration",
+        "language",
+        "vendor_id",
+        "bps",
+        "handler_name",
+        "alpha_mode",
+        "stereo_mode",
+        "timecode",
+        "rotate",
+        "number_of_frames",
+        "number_of_bytes",
+        "variant_bitrate",
+    ]
+)
+"""Tags that name nobody."""
 _USUAL_HANDLERS = ("VideoHandler", "SoundHandler")
 """What FFmpeg's muxer writes of itself."""
 
@@ -43,7 +72,9 @@ def released_tags(tags: Mapping[str, str], settings: EncodeSettings, kind: str =
     return {
         name: value
         for name, value in tags.items()
-        if not tells(name) and not (kind in {"video", "audio"} and _names_device(name, value))
+        if not tells(name)
+        and not (kind in {"video", "audio"} and _names_device(name, value))
+        and max(map(len, value.split()), default=0) <= _LONGEST_WORD
     }
 
 
@@ -70,6 +101,15 @@ def withheld(stream: Stream, settings: EncodeSettings) -> str | None:
 def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]:
     """What is taken along and may name or show people: sentences for a report."""
     found = []
+    of_streams = [(stream.metadata, stream.type) for stream in container.streams]
+    tags = [released_tags(of, settings, kind) for of, kind in [(container.metadata, ""), *of_streams]]
+    names = {name.lower() for released in tags for name in released}
+    if kept := sorted(name for name in names - _OF_NOBODY if not name.startswith(("_statistics", "bps-"))):
+        found.append(f"tags are as they were: {', '.join(kept)}")
+    if any(isinstance(s, VideoStream) and "a" in _components(s) for s in container.streams):
+        found.append(
+            "the alpha plane, which hides or shows what lies below, is as it was: nobody looked at it"
+        )
     for stream in container.streams:
         language = f", {stream.language}" if stream.language else ""
         if stream.type == "audio" and settings.audio != "drop":
@@ -93,6 +133,15 @@ def stream_name(stream: Stream) -> str:
     return f"{stream.type} stream {stream.index} ({', '.join(what)})"
 
 
+def _components(stream: VideoStream) -> str:
+    """``a`` where the pictures have an alpha plane."""
+    form = stream.codec_context.format if stream.codec_context is not None else None
+    has_alpha = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    return "a" if has_alpha or (form is not None and any(c.is_alpha for c in form.components)) else ""
+
+
 def _is_font(stream: AttachmentStream) -> bool:
+    if not stream.data.startswith(_FONTS):
+        return False
     kind, name = (stream.mimetype or "").lower(), (stream.name or "").lower()
     return "font" in kind or "opentype" in kind or name.endswith((".ttf", ".otf", ".ttc", ".woff", ".woff2"))

@@ -13,11 +13,10 @@ from PIL import Image, ImageDraw
 
 from pipeline.encode.atomic_file import write_whole
 from pipeline.picture.cutout import Picture, cut_out
+from pipeline.run.names import PER_PAGE
 from pipeline.run.people_records import WEAK_SCORE, PersonRecord
 from pipeline.types import Box, StreamInfo, TrackedFaces
 
-PER_PAGE = 12
-"""People on a page."""
 _CELL_PX = 176
 _GAP_PX = 4
 _SHOWN = 8
@@ -126,11 +125,6 @@ class ContactSheet:
             f"{person.seconds:.1f} s on screen, {times}\n{' to '.join(span)}\n"
             f"track{'s' * (len(person.tracks) > 1)} {tracks}{more}\n{score}{weak}\n{person.decision}{photo}"
         )
-
-
-def pages(people: int) -> int:
-    """Pages for so many people, one at least."""
-    return max(-(-people // PER_PAGE), 1)
 
 
 def _picked(shots: list[list[_Shot]]) -> list[_Shot]:

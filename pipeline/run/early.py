@@ -7,15 +7,18 @@ from pathlib import Path
 from pipeline.decode.open import choose_stream, open_input
 from pipeline.encode.container_name import container_format
 from pipeline.encode.encoder_names import check_preset, encoders_named
+from pipeline.machine import require_room
 from pipeline.notes import silent
 
 
 def check_files(source: Path, target: Path | None, codec: str = "auto", preset: str | None = None) -> None:
     """Raises OutputError for a container that is not written or an encoder that is not there, UsageError for
-    a preset that no encoder has, InputError for a file that is no video.
+    a preset that no encoder has, InputError for a file that is no video, MissingError where the process may
+    not have the memory that any run takes.
 
     A preview writes none and has no ``target``. ``codec`` and ``preset`` as in ``EncodeSettings``.
     """
+    require_room(str(source))
     if target is not None:
         container_format(target)
     if codec != "auto":

@@ -8,7 +8,7 @@ of at once.
 from __future__ import annotations
 
 import errno
-import glob
+import json
 import os
 import re
 import stat
@@ -18,6 +18,8 @@ from pathlib import Path
 from pipeline.errors import InputError, OutputError
 from pipeline.files import check_source
 
+PER_PAGE = 12
+"""People on a page of a preview."""
 _REPORT = re.compile(rb'\s*\{\s*"schema_version":\s*\d+,\s*"notice":\s*"')
 """How every report of ours begins."""
 _AGAIN = "choose another --output or add --overwrite (-y; in Python overwrite=True)"
@@ -44,6 +46,11 @@ def gate_report(target: Path) -> Path:
     return target.with_name(f"{target.name}.gate.json")
 
 
+def pages(people: int) -> int:
+    """Pages of a preview for so many people, one at least."""
+    return max(-(-people // PER_PAGE), 1)
+
+
 def sheets(target: Path, pages: int) -> tuple[Path, ...]:
     """``out.mp4`` -> ``out.preview.png``, of several pages ``out.preview-01.png`` and so on."""
     marks = [""] if pages == 1 else [f"-{page:02}" for page in range(1, pages + 1)]
@@ -51,11 +58,15 @@ def sheets(target: Path, pages: int) -> tuple[Path, ...]:
 
 
 def earlier_sheets(target: Path) -> list[Path]:
-    """Pages of a preview that lie there."""
-    (whole,) = sheets(target, 1)
-    numbered = re.compile(rf"{re.escape(whole.stem)}(-\d\d+)?\.png")
-    found = whole.parent.glob(f"{glob.escape(whole.stem)}*.png")
-    return [path for path in found if numbered.fullmatch(path.name)]
+    """Pages that the preview has written whose report lies there."""
+    report = preview_report(target)
+    if not is_report(report):
+        return []
+    try:
+        people = len(json.loads(report.read_bytes())["people"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [path for path in sheets(target, pages(people)) if path.is_file()]
 
 
 def preview_report(target: Path) -> Path:
@@ -88,6 +99,9 @@ def check_preview(source: Path, target: Path, *, overwrite: bool) -> None:
     _check_target(target)
     files = [*sheets(target, 1), preview_report(target)]
     _check_files(source, files)
+    report = preview_report(target)
+    if os.path.lexists(report) and not is_report(report):
+        raise OutputError(f"{report} is no report of vidpipe; move it away, or choose another --output")
     for path in dict.fromkeys([*files, *earlier_sheets(target)]):
         if os.path.lexists(path) and not overwrite:
             raise OutputError(f"{path} exists; {_AGAIN}")

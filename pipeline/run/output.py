@@ -12,6 +12,7 @@ from pipeline.cuda import CPU
 from pipeline.decode.open import open_input
 from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
+from pipeline.encode.items import Item, State
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
 from pipeline.encode.segments import Segments
@@ -110,11 +111,14 @@ def compared(
     sentences = [f"{i.name}: {_short(i.source)} became {_short(i.output)}" for i in result.broken]
     for sentence in sentences:
         warned(log, "%s: %s", job.target.name, sentence)
-    return [KeptRecord(name=i.name, state=i.state, source=i.source, output=i.output) for i in result.items], [
-        *encoder.lost,
-        *source.noticed,
-        *sentences,
-    ]
+    return [_record(item) for item in result.items], [*encoder.lost, *source.noticed, *sentences]
+
+
+def _record(item: Item) -> KeptRecord:
+    """What a tag said that was left behind on purpose is not told in the report either."""
+    is_secret = item.state is State.REMOVED and "tag " in item.name
+    source = "not told" if is_secret else _short(item.source)
+    return KeptRecord(name=item.name, state=item.state, source=source, output=_short(item.output))
 
 
 def left_to_look_at(source: Source, settings: EncodeSettings) -> list[str]:

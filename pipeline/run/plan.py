@@ -164,9 +164,14 @@ def _span(info: StreamInfo, start_pts: int | None, end_pts: int | None) -> tuple
     return first, len(info.pts) if end_pts is None else bisect_left(info.pts, end_pts)
 
 
+_LATEST_S = 1e9
+"""Later than any footage ends; the pts of the largest float is no number."""
+
+
 def _pts_at(info: StreamInfo, time_s: float | None) -> int | None:
     """First pts at or after ``time_s`` seconds from the first frame."""
     if time_s is None:
         return None
+    time_s = min(time_s, _LATEST_S)
     # A rounding error must not move the time past the frame that it names.
     return info.pts[0] + math.ceil(time_s / float(info.time_base) - 1e-6)

@@ -11,10 +11,10 @@ from pipeline.encode.atomic_file import all_or_nothing, write_whole
 from pipeline.errors import OutputError
 from pipeline.run.anonymize import Anonymize
 from pipeline.run.anonymize_sidecar import AnonymizeReport
-from pipeline.run.contact_sheet import ContactSheet, pages
+from pipeline.run.contact_sheet import ContactSheet
 from pipeline.run.job import AnonymizeJob
 from pipeline.run.lifecycle import Progress, opened
-from pipeline.run.names import check_preview, earlier_sheets
+from pipeline.run.names import check_preview, earlier_sheets, pages
 
 
 def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress], None]) -> AnonymizeReport:
@@ -29,7 +29,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
             on_frame(Progress(done, work.plan.frames, len(item.regions)))
         shared = run.shared_fields(perf_counter() - begun, [], [])
         report = work.report_on(None, shared)
-    written = sheets(job, report)
+    written, earlier = sheets(job, report), earlier_sheets(job.target)
     on_frame(Progress(work.plan.frames, work.plan.frames, 0, "publish"))
     try:
         with all_or_nothing(*written, job.preview_report):
@@ -39,7 +39,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
         raise OutputError(
             f"{written[0]} cannot be written: {error.strerror or error}; choose another --output"
         ) from error
-    for old in set(earlier_sheets(job.target)) - set(written):
+    for old in set(earlier) - set(written):
         old.unlink(missing_ok=True)
     return report
 

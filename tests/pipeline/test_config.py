@@ -79,6 +79,7 @@ def test_what_nobody_sets_is_left_alone_by_the_other_layers(monkeypatch: pytest.
         ("track: {max_gap_frames: 20}", ["track.max_gap_frames", "20", "track.look_ahead_frames", "8"]),
         ("encode: 5", ["encode", "5"]),
         ("[1, 2]", ["list", "sections"]),
+        ("gate: {scan: false, scan.x: 3}", ["gate.scan", "value", "settings.yaml"]),
         ("encode: {crf: [", ["settings.yaml", "YAML"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 
 import vidpipe
 from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
-from pipeline.run.contact_sheet import PER_PAGE, ContactSheet, pages
+from pipeline.run.contact_sheet import ContactSheet
 from pipeline.run.job import AnonymizeJob
+from pipeline.run.names import PER_PAGE, pages
 from pipeline.run.people_records import PersonRecord
 from tests.support.faces_scene import stream_info
 from tests.support.people import SHOT, boxes, needs_dlib, write_photo, write_two_people
@@ -74,10 +76,15 @@ def test_who_is_on_a_photo_is_left_and_the_report_tells_how_near(clip: Path, tmp
 
 def test_without_joining_people_are_tracks_and_are_put_together_by_hand(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    stale, other = tmp_path / "out.preview-02.png", tmp_path / "out.preview-before.png"
+    stale, other = tmp_path / "out.preview-02.png", tmp_path / "out.preview-07.png"
     for path in (stale, other):
         path.touch()
-    with pytest.raises(vidpipe.OutputError, match=stale.name):
+    earlier = tmp_path / "out.preview.json"
+    earlier.write_text(json.dumps({"people": [{}] * 13}))
+    with pytest.raises(vidpipe.OutputError, match=r"preview\.json is no report"):
+        vidpipe.preview(clip, target, settings={"people.recognise": "off"}, overwrite=True)
+    earlier.write_text(json.dumps({"schema_version": 1, "notice": "", "people": [{}] * 13}))
+    with pytest.raises(vidpipe.OutputError, match="exists"):
         vidpipe.preview(clip, target, settings={"people.recognise": "off"})
     seen = vidpipe.preview(clip, target, settings={"people.recognise": "off"}, overwrite=True)
     assert other.exists() and not stale.exists(), "a page of an earlier preview is no page of this one"

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from vidpipe.batches.worker import Outcome, Task, do, prepare
 
+_SAFE = "PYTHONSAFEPATH"
 DIED = "the worker died"
 """How the reason of an outcome begins whose process was killed or crashed."""
 
@@ -93,6 +94,19 @@ def _work(task: Task) -> Outcome:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _submitted(executor: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
+    """A process that it starts imports nothing from the working folder, which may be one of footage."""
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = "1"
+    try:
+        return executor.submit(_work, task)
+    finally:
+        if before is None:
+            del os.environ[_SAFE]
+        else:
+            os.environ[_SAFE] = before
+
+
 class LocalPool:
     """Processes of this machine."""
 
@@ -114,10 +128,10 @@ class LocalPool:
     def submit(self, task: Task) -> None:
         index, executor = self._free.pop()
         try:
-            future = executor.submit(_work, task)
+            future = _submitted(executor, task)
         except BrokenProcessPool:  # it died between two files
             executor = self._executor(index)
-            future = executor.submit(_work, task)
+            future = _submitted(executor, task)
         self._under_way[future] = task, index, executor
 
     def ended(self, patience_s: float) -> list[Outcome]:

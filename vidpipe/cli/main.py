@@ -204,9 +204,11 @@ def _failed(message: str, exit_code: int, arguments: Sequence[str]) -> int:
     if message:
         _say(" ".join(message.split()))
     if "--json" in arguments:
+        import contextlib
         import json
 
-        print(json.dumps({"error": message, "exit_code": exit_code}))
+        with contextlib.suppress(OSError, ValueError):  # the disk that stdout goes to may be full
+            print(json.dumps({"error": message, "exit_code": exit_code}))
     return exit_code
 
 

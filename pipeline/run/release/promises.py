@@ -85,6 +85,8 @@ def weakened(settings: Resolved, mode: str) -> list[WeakenedRecord]:
 def notice(settings: Resolved, mode: str, selection: Selection) -> str:
     """The comment in an output. It is written before it is known whether there is a face to cover."""
     chosen = selection.keep or selection.excluded or selection.during or selection.only is not None
+    if selection.only_regions:
+        return "vidpipe has covered the places of this file that it was given. It has not looked for faces."
     said = NOTICE.removesuffix(".") + (", but for those left by choice." if chosen else ".")
     weak = ", ".join(f"{record.name} {_text(record.value)}" for record in weakened(settings, mode))
     return f"{said} Weaker than by default: {weak}." if weak else said

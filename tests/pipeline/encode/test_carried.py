@@ -251,15 +251,40 @@ def test_a_covered_file_leaves_pictures_places_and_devices_behind(tmp_path: Path
 
 
 def test_attached_pictures_stay_behind_and_fonts_do_not(tmp_path: Path) -> None:
-    files = (("Arial.ttf", "font/ttf", b"font"), ("me.jpg", "image/jpeg", b"me"), ("note.bin", "x/y", b"?"))
+    files = (
+        ("Arial.ttf", "font/ttf", b"\0\1\0\0font"),
+        ("face.ttf", "font/ttf", b"\xff\xd8\xff\xe0"),
+        ("me.jpg", "image/jpeg", b"me"),
+        ("note.bin", "x/y", b"?"),
+    )
     clip = write_clip(
         tmp_path / "in.mkv", frames=3, extras=Extras(attachments=files, second_video=(64, 64)), **SMALL
     )
     _, encoder, result = through(clip, tmp_path / "out.mkv", COVERING)
     with av.open(str(tmp_path / "out.mkv")) as out:
         assert [s.type for s in out.streams] == ["video", "attachment"]
-    assert len(encoder.removed) == 3
+    assert len(encoder.removed) == 4
     assert result.broken == ()
+
+
+def test_data_in_a_tag_stays_behind_and_what_goes_along_is_named(tmp_path: Path) -> None:
+    """A picture may be written into a tag; free text may name somebody."""
+    tags = {"comment": "with Jane", "x-mark": "iVBORw0KGgo" * 50, "written_by": "Jane Roe", "title": "Film"}
+    clip = write_clip(tmp_path / "in.mkv", frames=3, extras=Extras(metadata=tags), **SMALL)
+    through(clip, tmp_path / "out.mkv", COVERING)
+    with av.open(str(tmp_path / "out.mkv")) as out:
+        assert {"COMMENT", "title"} <= out.metadata.keys()
+        assert not {"X-MARK", "WRITTEN_BY"} & {name.upper() for name in out.metadata}
+    with av.open(str(clip)) as container:
+        assert any(
+            "tags are as they were: comment, title" in told for told in to_look_at(container, COVERING)
+        )
+
+
+def test_an_alpha_plane_is_named(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mov", frames=3, codec="qtrle", pix_fmt="argb", options={}, **SMALL)
+    with av.open(str(clip)) as container:
+        assert any("alpha" in told for told in to_look_at(container, COVERING))
 
 
 @pytest.mark.parametrize(

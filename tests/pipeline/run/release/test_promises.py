@@ -78,6 +78,11 @@ def test_the_environment_and_a_file_are_named(tmp_path: Path, monkeypatch: pytes
     assert "gate.scan false" in notice(resolve(file=file), "pixelize", Selection())
 
 
+def test_a_notice_does_not_say_that_faces_were_looked_for_where_they_were_not() -> None:
+    said = notice(resolve(), "pixelize", Selection(only_regions=True))
+    assert "has not looked for faces" in said
+
+
 def test_what_has_no_effect_is_not_named() -> None:
     assert weakened(_resolved(mask__blocks=30, mask__look="solid"), "pixelize") == []
     held = _resolved(protect__hold_s=2.0)
