@@ -101,6 +101,13 @@ def architecture_of(net: Network) -> Architecture:
 
 
 def shipped_restorers() -> list[str]:
-    """Names of the restoring networks whose weights are here."""
+    """Names of the restoring networks whose weights are here: of each, what is faithful and what looks
+    natural."""
     restorers = (a.name for a in REGISTRY.values() if a.role == "restore")
-    return [name for name in restorers if (WEIGHTS / f"{name}.safetensors").is_file()]
+    names = (name for restorer in restorers for name in (restorer, natural(restorer)))
+    return [name for name in names if (WEIGHTS / f"{name}.safetensors").is_file()]
+
+
+def natural(name: str) -> str:
+    """Name of the weights of a network that were trained for how faces look."""
+    return f"{name}-natural"

@@ -71,6 +71,9 @@ class RestoreConfig(_Section):
         "auto",
         description="auto: the better one by the model cards; or a network's name or .safetensors file",
     )
+    look: Literal["faithful", "natural"] = Field(
+        "faithful", description="faithful: nearest to the truth, soft; natural: sharp, details are drawn"
+    )
     engine: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"] = Field(
         "auto", description="library that runs the net"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nets.registry import shipped_restorers
+from nets.registry import natural, shipped_restorers
 from pipeline.config import Resolved
 from pipeline.errors import InputError, UsageError
 from pipeline.run.anonymize_sidecar import Mode, read_report
@@ -25,6 +25,10 @@ def restorer_for(settings: Resolved) -> str:
     from export.select import default_net
 
     net, known = settings.config.restore.net, shipped_restorers()
+    if settings.config.restore.look == "natural" and not net.endswith(natural("")):
+        if net != "auto" and natural(net) not in known:
+            raise UsageError(f"restore.look is natural: {net} has no such weights; leave restore.net out")
+        return natural("idn" if net == "auto" else net)
     if net == "auto":
         return default_net()
     if net in known or (net.endswith(".safetensors") and find(net).architecture.role == "restore"):

@@ -19,9 +19,19 @@ def named(net: object) -> str:
     return restorer_for(resolve({"restore.net": Given(str(net), "settings.yaml")}))
 
 
-@pytest.mark.parametrize("net", ["idn", "nar", WEIGHTS / "idn.safetensors"])
+@pytest.mark.parametrize("net", ["idn", "nar", "idn-natural", WEIGHTS / "idn.safetensors"])
 def test_shipped_networks_and_files(net: object) -> None:
     assert named(net) == str(net)
+
+
+@pytest.mark.parametrize(("net", "wanted"), [("auto", "idn-natural"), ("idn", "idn-natural"), ("nar", None)])
+def test_a_natural_look_has_weights_of_its_own(net: str, wanted: str | None) -> None:
+    settings = resolve({"restore.net": Given(net, "x"), "restore.look": Given("natural", "x")})
+    if wanted is not None:
+        assert restorer_for(settings) == wanted
+        return
+    with pytest.raises(UsageError, match=r"restore\.look"):
+        restorer_for(settings)
 
 
 def test_auto_is_a_shipped_network() -> None:

@@ -224,6 +224,7 @@ class ReconstructFlags(RunFlags):
     cell: Cell = None
     grid: GridAt = None
     net: options.Net = None
+    restore_look: options.RestoreLook = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,15 @@ Net = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+RestoreLook = Annotated[
+    str | None,
+    typer.Option(
+        "--restore-look",
+        metavar="faithful|natural",
+        help="natural: sharp, with details that are drawn.",
+        show_default=False,
+    ),
+]
 EngineName = Annotated[
     str | None,
     typer.Option(
@@ -309,6 +318,7 @@ SETTINGS = {
     "device": "device",
     "decoder": "decode.decoder",
     "net": "restore.net",
+    "restore_look": "restore.look",
     "engine": "restore.engine",
     "codec": "encode.codec",
     "crf": "encode.crf",
