@@ -199,6 +199,8 @@ def test_bench_times_every_stage(cli: Cli, mosaic_clip: Path, capsys: pytest.Cap
         ("run", "in.mp4", "--mode", "blur"),
         ("pixelize", "in.mp4", "--start", "soon"),
         ("pixelize", "in.mp4", "--end", "1", "--start", "2"),
+        ("pixelize", "in.mp4", "--region", "nan,0,1,1"),
+        ("protect", "in.mp4", "--keep", "somebody"),
         ("run", "in.mp4", "--mode", "pixelize", "--net", "idn"),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
-from vidpipe.cli.parse import manual_region, people, same_people, stretch
+from vidpipe.cli.parse import manual_region, people, region, same_people, stretch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,20 @@ def anonymize(
         report = (run_preview if asked.preview else run)(job, settings, display.on_frame)
     files = (*sheets(job, report), job.preview_report) if asked.preview else (target,)
     display.done(report.model_dump_json(), _summary(report), *files)
+
+
+def check_words(asked: CoverFlags) -> None:
+    """Whether what a selection says can be read, before anything heavy is imported. Raises UsageError."""
+    people(asked.keep or [], "--keep")
+    people(asked.only or [], "--only")
+    for text in asked.same or []:
+        same_people(text)
+    for text in asked.region or []:
+        region(text)
+    for text in asked.exclude_region or []:
+        region(text, "--exclude-region")
+    for text in asked.during or []:
+        stretch(text, "--during")
 
 
 def _selection(asked: CoverFlags) -> Selection:

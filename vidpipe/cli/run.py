@@ -10,7 +10,7 @@ import typer
 
 from pipeline.run.names import check_preview, check_run, default_output
 from vidpipe.cli import options
-from vidpipe.cli.anonymize import anonymize
+from vidpipe.cli.anonymize import anonymize, check_words
 from vidpipe.cli.command import command
 from vidpipe.cli.display import Display
 from vidpipe.cli.flags import (
@@ -75,6 +75,7 @@ def _cover(context: typer.Context, flags: CoverFlags, mode: str) -> None:
         check_preview(flags.source, target, overwrite=flags.overwrite)
     else:
         check_run(flags.source, target, overwrite=flags.overwrite, covers=True)
+    check_words(flags)
     settings = _settings(flags)
     _check_files(flags.source, None if flags.preview else target, settings)
     display = _display(context, flags)  # from here on it takes longer
