@@ -30,8 +30,8 @@ _TELLING = frozenset(f"{_PLACES} {_DEVICES} {_PEOPLE} xmp exif picture thumbnail
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _HANDLER = "handler_name"
 """Of a video or sound track: cameras write their names there."""
-_LONGEST_WORD = 400
-"""Characters of a word of a tag's value; what is longer is data: a picture, for instance."""
+_DATA = re.compile(r"[A-Za-z0-9+/=_-]{400}")
+"""In a tag's value: data as text (base64), such as a picture. No language has such a word."""
 _FONTS = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf", b"wOFF", b"wOF2")
 """First bytes of TrueType, OpenType, collections and the web's fonts."""
 _OF_NOBODY = frozenset(
@@ -74,7 +74,7 @@ def released_tags(tags: Mapping[str, str], settings: EncodeSettings, kind: str =
         for name, value in tags.items()
         if not tells(name)
         and not (kind in {"video", "audio"} and _names_device(name, value))
-        and max(map(len, value.split()), default=0) <= _LONGEST_WORD
+        and not _DATA.search(value)
     }
 
 
@@ -106,10 +106,8 @@ def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]
     names = {name.lower() for released in tags for name in released}
     if kept := sorted(name for name in names - _OF_NOBODY if not name.startswith(("_statistics", "bps-"))):
         found.append(f"tags are as they were: {', '.join(kept)}")
-    if any(isinstance(s, VideoStream) and "a" in _components(s) for s in container.streams):
-        found.append(
-            "the alpha plane, which hides or shows what lies below, is as it was: nobody looked at it"
-        )
+    if any(isinstance(s, VideoStream) and not is_cover(s) and _has_alpha(s) for s in container.streams):
+        found.append("an alpha plane, where the output holds it, is as it was: nobody looked at it")
     for stream in container.streams:
         language = f", {stream.language}" if stream.language else ""
         if stream.type == "audio" and settings.audio != "drop":
@@ -133,11 +131,10 @@ def stream_name(stream: Stream) -> str:
     return f"{stream.type} stream {stream.index} ({', '.join(what)})"
 
 
-def _components(stream: VideoStream) -> str:
-    """``a`` where the pictures have an alpha plane."""
+def _has_alpha(stream: VideoStream) -> bool:
     form = stream.codec_context.format if stream.codec_context is not None else None
     has_alpha = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    return "a" if has_alpha or (form is not None and any(c.is_alpha for c in form.components)) else ""
+    return has_alpha or (form is not None and any(c.is_alpha for c in form.components))
 
 
 def _is_font(stream: AttachmentStream) -> bool:

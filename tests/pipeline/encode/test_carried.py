@@ -269,15 +269,22 @@ def test_attached_pictures_stay_behind_and_fonts_do_not(tmp_path: Path) -> None:
 
 def test_data_in_a_tag_stays_behind_and_what_goes_along_is_named(tmp_path: Path) -> None:
     """A picture may be written into a tag; free text may name somebody."""
-    tags = {"comment": "with Jane", "x-mark": "iVBORw0KGgo" * 50, "written_by": "Jane Roe", "title": "Film"}
+    tags = {
+        "comment": "with Jane",
+        "x-mark": "iVBORw0KGgo" * 50,
+        "written_by": "Jane Roe",
+        "title": "Film",
+        "synopsis": "映画" * 300,
+    }
     clip = write_clip(tmp_path / "in.mkv", frames=3, extras=Extras(metadata=tags), **SMALL)
     through(clip, tmp_path / "out.mkv", COVERING)
     with av.open(str(tmp_path / "out.mkv")) as out:
-        assert {"COMMENT", "title"} <= out.metadata.keys()
+        assert {"COMMENT", "SYNOPSIS", "title"} <= out.metadata.keys()
         assert not {"X-MARK", "WRITTEN_BY"} & {name.upper() for name in out.metadata}
     with av.open(str(clip)) as container:
         assert any(
-            "tags are as they were: comment, title" in told for told in to_look_at(container, COVERING)
+            "tags are as they were: comment, synopsis, title" in told
+            for told in to_look_at(container, COVERING)
         )
 
 
