@@ -46,7 +46,7 @@ from train.evaluation.people import (
     cover,
     write_pages,
 )
-from train.metrics import Interval
+from train.metrics import Interval, interval
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,8 @@ class Row:
     people: int
     results: dict[str, Interval]
     """``nearest, one frame, top 1`` and so on"""
+    hits: dict[str, list[float]]
+    """The same for each person: the chance that it is named."""
 
 
 def score(
@@ -229,7 +231,7 @@ def score(
     embed: Callable[[View, View], Scores] | None = None,
 ) -> Row:
     """All attackers, on the film's middle frame and on all frames; the network learns for ``steps``."""
-    results: dict[str, Interval] = {}
+    hits: dict[str, list[float]] = {}
     people, frames = filmed.pixels.shape[:2]
     attackers = {"nearest": nearest(listed, filmed), "network": network(listed, filmed, steps, seed)}
     if embed is not None:
@@ -237,8 +239,17 @@ def score(
     for attacker, scores in attackers.items():
         for what, of in (("one frame", scores[:, frames // 2]), ("all frames", scores.sum(1))):
             for top in TOPS:
-                results[f"{attacker}, {what}, top {top}"] = wilson(found(of, top).sum(), people)
-    return Row(name, people, results)
+                hits[f"{attacker}, {what}, top {top}"] = found(of, top).tolist()
+    return Row(name, people, {key: wilson(sum(of), people) for key, of in hits.items()}, hits)
+
+
+def pooled(rows: Sequence[Row]) -> Row:
+    """One row of several trials with the same people. Intervals are bootstrapped over people, each with all
+    of its trials: trials with one person are not independent of each other."""
+    if len(rows) == 1:
+        return rows[0]
+    hits = {key: np.mean([row.hits[key] for row in rows], 0).tolist() for key in rows[0].hits}
+    return Row(rows[0].name, rows[0].people, {key: interval(of) for key, of in hits.items()}, hits)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def evaluate(
     recogniser: eval_options.Recogniser = None,
     output: eval_options.Output = Path("eval"),
     seed: eval_options.Seed = 0,
+    trials: eval_options.Trials = 1,
     device: options.Device = None,
     as_json: options.Json = False,
     verbose: options.Verbose = 0,
@@ -70,6 +71,7 @@ def evaluate(
         recogniser,
         output,
         seed,
+        trials,
         device,
         as_json,
     )
@@ -93,6 +95,8 @@ def _evaluate(asked: Asked, console: Console) -> None:
 
         recognition(asked)
         return
+    if asked.trials > 1:
+        raise UsageError("--trials is an option of --table recognition")
     if asked.blocks is not None or asked.training.retrain_steps is not None:
         raise UsageError("--blocks and --retrain-steps are options of --table 5")
     chosen = _table(asked)

@@ -99,6 +99,15 @@ Output = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", metavar="N", min=0, help="Of the draw of mosaics; one seed, one test.")
 ]
+Trials = Annotated[
+    int,
+    typer.Option(
+        "--trials",
+        metavar="N",
+        min=1,
+        help="Of --table recognition: so many draws of places, light and lots, from --seed on.",
+    ),
+]
 Blocks = Annotated[
     int | None,
     typer.Option(
@@ -169,5 +178,6 @@ class Asked:
     recogniser: Path | None
     output: Path
     seed: int
+    trials: int
     device: str | None
     as_json: bool

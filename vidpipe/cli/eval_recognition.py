@@ -27,7 +27,7 @@ def recognition(asked: Asked) -> None:
     from nets.vgg import LossNetworkError
     from pipeline.errors import InputError, UsageError
     from train.evaluation.people import read_people
-    from train.evaluation.recognise import Trial, measure, page
+    from train.evaluation.recognise import Trial, measure, page, pooled
     from vidpipe import __version__
 
     if asked.faces is None or asked.clips is not None or asked.nets:
@@ -42,13 +42,17 @@ def recognition(asked: Asked) -> None:
         raise InputError(str(error)) from error
     asked.output.mkdir(parents=True, exist_ok=True)
     people = read_people(asked.faces, asked.count)
-    trial = Trial.of(people, asked.output / "pages", FRAMES, COPIES, asked.seed)
-    rows = measure(trial, chosen, seed=asked.seed, net=net)
+    made = []
+    for seed in range(asked.seed, asked.seed + asked.trials):
+        trial = Trial.of(people, asked.output / "pages", FRAMES, COPIES, seed)
+        made.append(measure(trial, chosen, seed=seed, net=net))
+    rows = [pooled(of_one) for of_one in zip(*made, strict=True)]
     text = page(rows, TITLE)
     (asked.output / "recognition.md").write_text(text)
     facts = {
         "version": __version__,
         "seed": asked.seed,
+        "trials": asked.trials,
         "people": [p.name for p in people],
         "frames": FRAMES,
         "copies": COPIES,

@@ -14,6 +14,7 @@ from pipeline.faces import Face
 from pipeline.types import Box
 from train.evaluation.people import INNER, OUTER, Covering, Cuts, Person, read_people
 from train.evaluation.recognise import (
+    Row,
     Task,
     Trial,
     View,
@@ -25,6 +26,7 @@ from train.evaluation.recognise import (
     nearest,
     network,
     page,
+    pooled,
     wilson,
 )
 
@@ -150,3 +152,15 @@ def test_people_are_folders_with_two_pictures_of_a_face(tmp_path: Path) -> None:
     assert known[0].listed_box == Box(12, 12, 36, 52)
     with pytest.raises(InputError, match="has 1 people with two pictures"):
         read_people(tmp_path, 1, Finds())  # type: ignore[arg-type]
+
+
+def test_several_trials_are_pooled_over_people() -> None:
+    key = "nearest, one frame, top 1"
+    sure, never = [1.0] * 10 + [0.0] * 10, [0.0] * 20
+    rows = [
+        Row("solid", 20, {key: wilson(sum(of), 20)}, {key: list(of)}) for of in (sure, never, sure, never)
+    ]
+    found = pooled(rows).results[key]
+    assert found.mean == 0.25
+    assert found.low < 0.2 and found.high > 0.3, "four trials of a person are no four people"
+    assert pooled(rows[:1]) is rows[0]
