@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from pipeline.errors import UsageError
+from pipeline.errors import MissingError, UsageError
 from pipeline.notes import decided
 
 if TYPE_CHECKING:  # a file is looked at (``pipeline.decode.open``) before what is heavy is imported
@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # a file is looked at (``pipeline.decode.open``) before what 
 
 log = logging.getLogger(__name__)
 
-DecoderName = Literal["auto", "pyav", "dali"]
+DecoderName = Literal["auto", "exact", "pyav", "dali"]
+OFF_BY = "luma exact, chroma off by up to 2 of 255 levels; --decoder exact keeps every sample"
+"""What decoding on a GPU changes."""
 
 
 class Decoder(Protocol):
@@ -55,8 +57,9 @@ def open_decoder(
 
     ``stream`` is an index over streams of all kinds, None for the best; it belongs to a path, a Source has
     chosen already. ``device`` is cpu or cuda:N. PyAV's frames always lie on the CPU, DALI's on the device.
-    ``auto`` is PyAV on a GPU as well: a pixel outside every region must stay as it is, and NVDEC's reader
-    enlarges chroma, which cannot be taken back to the bit (`pipeline.decode.chroma_subsample`).
+    ``auto`` on a GPU is DALI where that decodes the file right but for a level or two of chroma, which its
+    reader enlarges (`pipeline.decode.chroma_subsample`), and PyAV elsewhere. ``exact`` is who keeps every
+    sample: PyAV.
 
     Raises InputError for a file that cannot be read, UsageError for a device without a decoder, MissingError
     where DALI was asked for and is missing or does not decode the codec.
@@ -70,13 +73,29 @@ def open_decoder(
         opened = DaliDecoder(_opened(source, stream), device)
         decided(log, "decoder: DALI on %s, as asked", device)
         return opened
+    source = _opened(source, stream)
+    reason = {"pyav": "as asked", "exact": "every sample exact, as asked"}.get(decoder, "for the CPU")
+    if decoder == "auto" and device != "cpu":
+        on_device = _on_device(source, device)
+        if not isinstance(on_device, str):
+            decided(log, "decoder: DALI on %s: %s", device, OFF_BY)
+            return on_device
+        reason = f"sent to {device} from pinned memory; not DALI there: {on_device}"
     from pipeline.decode.pyav import PyAVDecoder  # noqa: PLC0415
 
-    reason = "as asked" if decoder == "pyav" else "for the CPU"
-    if decoder == "auto" and device != "cpu":
-        reason = f"every sample exact, sent to {device} from pinned memory; --decoder dali decodes there"
     decided(log, "decoder: PyAV, %s", reason)
-    return PyAVDecoder(_opened(source, stream))
+    return PyAVDecoder(source)
+
+
+def _on_device(source: Source, device: str) -> Decoder | str:
+    """DALI, or why it does not decode this file there."""
+    from pipeline.decode.dali import ADVICE, DaliDecoder, UnsuitedError, check_library  # noqa: PLC0415
+
+    try:
+        check_library()
+        return DaliDecoder(source, device)
+    except (MissingError, UnsuitedError) as error:
+        return str(error).removesuffix(ADVICE)
 
 
 def _opened(source: Source | Path | str, stream: int | None) -> Source:

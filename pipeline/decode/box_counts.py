@@ -76,7 +76,7 @@ class _Counts:
 
     def read(self, file: BinaryIO, start: int, end: int, depth: int = 0) -> None:
         """The boxes between two places."""
-        for name, at, stop in _boxes(file, start, end):
+        for name, at, stop in boxes(file, start, end):
             self._boxes += 1
             if self._boxes > _MAX_BOXES:
                 self._refuse(f"its index has more than {_MAX_BOXES:,} boxes; remux it first")
@@ -133,7 +133,7 @@ class _Counts:
         self.read(io.BytesIO(index), 0, len(index), depth + 1)
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content begins, where it ends) of boxes that follow each other."""
     while start <= end - 8:
         file.seek(start)

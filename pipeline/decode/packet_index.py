@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.decode.clock import Piece, may_restart, steps_back
+from pipeline.decode.edit_lists import Edit, several_edits
+from pipeline.decode.open import codec_name
 from pipeline.decode.picture_data import CODECS, HEAD_BYTES, PictureDataReader
+from pipeline.decode.pictures import CONCEALING
 from pipeline.decode.shown_pictures import Counter, picture_counter
+from pipeline.decode.transport_packets import incomplete
 from pipeline.errors import InputError
 from pipeline.notes import decided, warned
 
@@ -31,6 +37,8 @@ _COLUMNS = 4
 _NO_TIME = np.iinfo(np.int64).min
 _DELAY_FRAMES = 2
 """that a decoder holds back, at most"""
+_MOST_REORDERED = 16
+"""Frames that a decoder of H.264 or HEVC holds back at most."""
 _SEGMENT = b"\x18\x53\x80\x67"
 _EBML = b"\x1a\x45\xdf\xa3"
 """EBML ids of a Matroska segment, and of the head of the file"""
@@ -60,11 +68,42 @@ class PacketIndex:
     """Where the file's clock starts again, see ``pipeline.decode.clock``; ``pts`` are of one clock."""
     edited: bool = False
     """The file's edit list leaves packets out after the first one that it shows."""
+    lacking: frozenset[int] = frozenset()
+    """Where packets begin (`Packet.pos`) that lack a part, as a transport stream tells."""
+    ends_with: int | None = None
+    """Time of the picture that is the last one in the file."""
+    broken_end: int | None = None
+    """Time of the last picture in the file, where a part of it is missing and ``pts`` leaves it out."""
+    by_decoding: bool = False
+    """The file tells when frames are decoded and nothing else, so ``pts`` are those times."""
+
+    def shown_with(self, first_dts: int | None) -> PacketIndex:
+        """The index where frames are shown when they come out of the decoder: the first one once it has got
+        the packet of ``first_dts``, the last ones after the last packet."""
+        delay = 0 if first_dts is None else int(np.searchsorted(self.pts, first_dts))
+        if not self.by_decoding or not 0 < delay <= min(_MOST_REORDERED, len(self.pts) - 1):
+            return self
+        after = self.pts[-1] + max(self.last_duration, 1) * np.arange(1, delay + 1)
+        return replace(self, pts=np.concatenate([self.pts[delay:], after]))
 
     def without(self, before: int) -> PacketIndex:
         """The index of the frames from pts ``before`` on."""
         return replace(
             self, regular=False, pts=self.pts[self.pts >= before], keys=self.keys[self.keys[:, 0] >= before]
+        )
+
+    def until(self, end: int) -> PacketIndex:
+        """The index of the frames before pts ``end``, which are whole."""
+        pts = self.pts[self.pts < end]
+        keys, last = self.keys[self.keys[:, 0] < end], int(self.pts[len(pts)] - pts[-1])
+        return replace(
+            self,
+            regular=False,
+            pts=pts,
+            keys=keys,
+            last_duration=last,
+            breaks_off=None,
+            broken_end=self.ends_with,
         )
 
 
@@ -97,6 +136,10 @@ def index_packets(
             rows.add(packet)
     except FFmpegError as error:
         breaks_off = breaks_off or str(error.strerror)
+    lacking: frozenset[int] = frozenset()
+    if container.format.name == "mpegts":
+        lacking = incomplete(path, stream.id, at_end=codec_name(stream) in CONCEALING)
+        rows.ends_incomplete |= rows.last_pos in lacking
     if rows.ends_incomplete:
         breaks_off = breaks_off or "a packet is incomplete"
     if "mp4" in container.format.name and rows.read < len(stream.index_entries):
@@ -116,6 +159,7 @@ def index_packets(
         )
     if "mp4" in container.format.name:
         table = _from_zero(table)
+        table = _without_gaps(table, several_edits(path).get(stream.id, ()), stream.time_base)
     if untimed > int((table[:, 0] == _NO_TIME).sum()):
         decided(log, "%s: %d pictures lack a time; their decoding times tell it", path.name, untimed)
     index = _times(table, _unit(stream), path, breaks_off)
@@ -126,6 +170,7 @@ def index_packets(
         picture_data=rows.picture_data,
         regular=regular,
         edited=rows.edited,
+        lacking=lacking,
         pieces=pieces,
     )
 
@@ -136,7 +181,7 @@ class _Rows:
     def __init__(self, stream: VideoStream, may_restart: bool) -> None:
         self._may_restart = may_restart
         self._last_dts: int | None = None
-        self._last_pos = 0
+        self.last_pos = 0
         self._begins: list[tuple[int, int]] = []
         """Row and byte at which the clock starts again."""
         context = stream.codec_context
@@ -157,9 +202,9 @@ class _Rows:
         self._begins_with_key |= self.read == 0 and packet.is_keyframe
         self.read += 1
         self.ends_incomplete = packet.is_corrupt
-        self._last_pos = self._last_pos if packet.pos is None else packet.pos
+        self.last_pos = self.last_pos if packet.pos is None else packet.pos
         if self._may_restart and steps_back(self._last_dts, packet.dts):
-            self._begins.append((len(self._values) // _COLUMNS, self._last_pos))
+            self._begins.append((len(self._values) // _COLUMNS, self.last_pos))
         self._last_dts = self._last_dts if packet.dts is None else packet.dts
         shown = 1 if self._count is None else _shown(self._count, packet)
         if self._read_data is not None and not self.picture_data:
@@ -213,6 +258,19 @@ def _from_zero(table: NDArray[np.int64]) -> NDArray[np.int64]:
     return table if hidden.all() else table[~hidden]
 
 
+def _without_gaps(
+    table: NDArray[np.int64], edits: Sequence[Edit], unit: Fraction | None
+) -> NDArray[np.int64]:
+    """Rows without those within an edit that shows nothing: FFmpeg gives hidden pictures there."""
+    if unit is None:
+        return table
+    for edit in edits:
+        if edit.media_s is None:
+            begin, end = ceil(edit.begin_s / unit), ceil(edit.end_s / unit)
+            table = table[(table[:, 0] < begin) | (table[:, 0] >= end)]
+    return table
+
+
 def _decodable_alone(part: NDArray[np.int64], intra_only: bool) -> NDArray[np.int64]:
     """Rows from the first key frame on, without those that are shown before it."""
     if intra_only or not part[:, 3].any():
@@ -263,17 +321,19 @@ def _times(table: NDArray[np.int64], unit: int, path: Path, breaks_off: str | No
         times = pts[order]
         keys = table[order][table[order, 3] > 0, :2]
         keys[:, 1] = np.where(keys[:, 1] == _NO_TIME, keys[:, 0], keys[:, 1])
-        return PacketIndex(times, int(durations[order[-1]]), keys, derived=False, breaks_off=breaks_off)
+        last, ends_with = int(durations[order[-1]]), int(pts[-1])
+        return PacketIndex(times, last, keys, derived=False, breaks_off=breaks_off, ends_with=ends_with)
+    by_decoding = pts[order[0]] == _NO_TIME and bool((dts != _NO_TIME).all())
     if pts[order[0]] != _NO_TIME:
         what, times = "repeated times: each is moved behind the one before", pts[order]
-    elif bool((dts != _NO_TIME).all()):
+    elif by_decoding:
         what, times = "no presentation times: they are taken from the decoding times", np.sort(dts)
     else:
         what, times = "no times: they are taken from the frame rate", np.cumsum(durations) - durations[0]
     warned(log, "%s has %s", path.name, what)
     none = np.zeros((0, 2), np.int64)
     times, last = _strictly_ascending(times), int(durations[-1])
-    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off)
+    return PacketIndex(times, last, none, derived=True, breaks_off=breaks_off, by_decoding=by_decoding)
 
 
 def _filled(part: NDArray[np.int64], unit: int) -> NDArray[np.int64]:

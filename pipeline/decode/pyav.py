@@ -6,22 +6,17 @@ import logging
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
+from math import floor
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from av.codec.codec import Capabilities
-from av.container import InputContainer
-from av.error import EOFError as EndOfStreamError
-from av.error import FFmpegError
-from av.packet import Packet
-from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_decoder_context, open_input, parked
+from pipeline.decode.pictures import Pictures
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.source import Source, same_stream
 from pipeline.errors import InputError
@@ -29,6 +24,8 @@ from pipeline.notes import decided, warned
 from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
+
+_SHAPE = "the shape of pixels"
 
 
 class PyAVDecoder:
@@ -45,6 +42,8 @@ class PyAVDecoder:
         self._packets = source.packets
         self._planar = packing(source.info.pix_fmt).planar
         self._closed = False
+        self._damaged = False
+        """The picture that was given last lacks a part."""
         self._aspect: Fraction | None = None
 
     @property
@@ -68,7 +67,7 @@ class PyAVDecoder:
             if self._closed:
                 raise ValueError("the decoder is closed")
             gap = before >= 0 and index > before + 1
-            refers_to_damage = picture.is_corrupt or ((refers_to_damage or gap) and not picture.key_frame)
+            refers_to_damage = self._damaged or ((refers_to_damage or gap) and not picture.key_frame)
             before = index
             if index < due:
                 continue
@@ -139,7 +138,9 @@ class PyAVDecoder:
             headless = self._packets.headless if start is None else 0
             clock = Clock(self._packets.pieces)
             with parked(open_decoder_context(stream)) as context:
-                for picture in _decode(container, context, stream, headless, clock):
+                lacking, broken = self._packets.lacking, self._packets.broken_end
+                pictures = Pictures(container, context, stream, headless, clock, lacking, broken)
+                for picture in pictures:
                     self._look_at_aspect(context, picture)
                     if self._packets.derived or picture.pts is None:
                         index = counted
@@ -149,14 +150,16 @@ class PyAVDecoder:
                             continue  # left out: it cannot be decoded, or the file's edits hide it
                     counted = index + 1
                     if index < len(self.info.pts):
+                        self._damaged = pictures.is_damaged(picture)
                         yield index, picture
 
     def _look_at_aspect(self, context: VideoCodecContext, picture: VideoFrame) -> None:
         """An output has one shape of pixels: another one in the middle of the stream is noticed once."""
         shape = context.sample_aspect_ratio
-        if shape and self._aspect and shape != self._aspect and not self.source.noticed:
+        said = any(sentence.startswith(_SHAPE) for sentence in self.source.noticed)
+        if shape and self._aspect and shape != self._aspect and not said:
             sentence = (
-                f"the shape of pixels changes from {self._aspect} to {shape} at about "
+                f"{_SHAPE} changes from {self._aspect} to {shape} at about "
                 f"{picture.time or 0:.1f} s: {self.info.sample_aspect} is written"
             )
             self.source.noticed.append(sentence)
@@ -194,50 +197,6 @@ class PyAVDecoder:
         )
 
     def _where(self, index: int) -> str:
-        seconds = float((self.info.pts[index] - self.info.pts[0]) * self.info.time_base)
-        return f"{self.info.path}: frame {index} of {len(self.info.pts)}, at {seconds:.3f} s,"
-
-
-def _decode(
-    container: InputContainer, decoder: VideoCodecContext, stream: VideoStream, headless: int, clock: Clock
-) -> Iterator[VideoFrame]:
-    """All pictures that can be decoded; a packet that cannot is left out and shows as a gap in time.
-
-    With ``headless``, packets before the first key frame are not decoded: some decoders would give grey.
-    """
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all
-    packets = container.demux(stream)
-    failed: set[int] = set()
-    while True:
-        try:
-            packet: Packet[Any] = next(packets)
-        except (StopIteration, FFmpegError):
-            break
-        headless = 0 if packet.is_keyframe else headless
-        clock.move(packet)
-        if packet.size and not headless:
-            yield from _pictures_in(decoder, packet, failed)
-    yield from _pictures_in(decoder, None, failed)
-
-
-def _pictures_in(
-    decoder: VideoCodecContext, packet: Packet[Any] | None, failed: set[int]
-) -> list[VideoFrame]:
-    """Without those whose own packet broke off: MPEG-2 gives what it has of them, and does not say so.
-
-    ``failed``: times of such packets, in which this one's is noted. Decoders with a thread per frame report
-    a packet's failure with a later one, so of those nothing is noted.
-    """
-    try:
-        pictures = decoder.decode(packet)
-    except EndOfStreamError:
-        return []
-    except FFmpegError as error:
-        log.debug("a packet cannot be decoded: %s", error)
-        at_once = not decoder.codec.capabilities & Capabilities.frame_threads
-        if at_once and packet is not None and packet.pts is not None:
-            failed.add(packet.pts)
-        return []
-    return [picture for picture in pictures if picture.pts not in failed] if failed else pictures
+        milliseconds = floor((self.info.pts[index] - self.info.pts[0]) * self.info.time_base * 1000)
+        where = f"frame {index} of {len(self.info.pts)}, at {milliseconds / 1000:.3f} s,"
+        return f"{self.info.path}: {where}"  # rounded down: --end at that time leaves the frame out

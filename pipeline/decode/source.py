@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from pipeline.decode.clock import may_restart
 from pipeline.decode.color_tags import colour_of
+from pipeline.decode.ending import may_break_off, whole_until
 from pipeline.decode.field_order import INTERLACED_ORDERS, order_shown
 from pipeline.decode.open import choose_stream, open_decoder_context, open_input
 from pipeline.decode.packet_index import PacketIndex, index_packets, packets_of
@@ -67,7 +68,8 @@ class Source:
     """What the container says of the stream beside its codec, by FFmpeg's names; see ``side_data``."""
 
     noticed: list[str]
-    """Filled while the pictures are decoded: what changes among them and no output can follow."""
+    """What is missing at the end; while the pictures are decoded, what changes among them and no output can
+    follow."""
     stamp: tuple[int, int]
     """Size of the file in bytes and time of its last change, as it was opened."""
 
@@ -104,14 +106,17 @@ def open_source(path: Path, stream: int | None = None) -> Source:
         if packets.breaks_off:
             warned(log, "%s is damaged or cut off: %s", path.name, packets.breaks_off)
         frame = first.picture()
-        packets = _decodable(packets, frame, video, path)
+        packets = _decodable(packets.shown_with(frame.dts), frame, video, path)
+        noticed: list[str] = []
+        if may_break_off(container, packets):
+            packets = _without_broken_end(packets, video, path, noticed)
         return Source(
             info=_stream_info(container, video, frame, packets, path),
             packets=packets,
             tags=_picture_tags(frame, video.codec_context),
             metadata=dict(container.metadata),
             video_streams=len(container.streams.video),
-            noticed=[],
+            noticed=noticed,
             stamp=stamp,
             side_data=side_data(description(container), video.index),
         )
@@ -137,10 +142,27 @@ def _decodable(packets: PacketIndex, first: VideoFrame, video: VideoStream, path
         warned(
             log,
             "%s begins with %d pictures that cannot be decoded, because they refer to a picture before the "
-            "file's beginning; they are left out, the first one is at %.3f s",
+            "file's beginning; they are left out, and times count from the first whole one, at %.3f s of the "
+            "file's clock",
             *(path.name, left_out, begin),
         )
     return packets
+
+
+def _without_broken_end(
+    packets: PacketIndex, video: VideoStream, path: Path, noticed: list[str]
+) -> PacketIndex:
+    """The index without a picture at the end of which a part is missing, which is said and ``noticed``."""
+    end = whole_until(path, video.index, packets)
+    if end is None or end <= packets.pts[0]:
+        return packets
+    left_out = int((packets.pts >= end).sum())
+    time_s = float((end - packets.pts[0]) * (video.time_base or 1))
+    what = "frame is" if left_out == 1 else "frames are"
+    sentence = f"the file breaks off in a picture: {left_out} {what} left out, from {time_s:.3f} s on"
+    noticed.append(sentence)
+    warned(log, "%s: %s", path.name, sentence)
+    return packets.until(end)
 
 
 def same_stream(container: InputContainer, source: Source) -> VideoStream:

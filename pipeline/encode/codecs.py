@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
@@ -20,9 +19,10 @@ from pipeline.decode.field_order import INTERLACED_ORDERS, TOP_FIRST
 from pipeline.decode.side_data import description
 from pipeline.decode.source import PictureTags, Source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.encoder_names import FAMILY, NVENC_SPEEDS, SPEEDS, encoders_named, is_in_ffmpeg
+from pipeline.encode.encoder_names import FAMILY, NVENC_SPEEDS, SPEEDS, is_in_ffmpeg
 from pipeline.encode.pixel_formats import Target, choose_format
-from pipeline.errors import OutputError, UsageError
+from pipeline.encode.takes import PROGRAM_STREAMS, encoders_for, takes_pictures
+from pipeline.errors import UsageError
 from pipeline.notes import decided, warned
 from pipeline.types import StreamInfo
 
@@ -37,12 +37,6 @@ _ALPHA_CONTAINERS = ("matroska", "webm")
 # Where players expect what. FFV1 in MP4 or MOV is legal and hardly anything plays it: there, as in any
 # container that is not named here, samples that H.264 and HEVC cannot hold are lost, with a warning.
 _ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi")}
-
-PROGRAM_STREAMS = {"mpeg", "vob", "svcd", "dvd", "vcd"}
-"""MPEG-PS. Its players know MPEG video, and hardly one knows more."""
-MPEG_SYSTEMS = {"mpegts", *PROGRAM_STREAMS}
-_IN_MPEG = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
-"""FFmpeg writes anything into MPEG systems; what the standard has no number for nobody can read back."""
 
 COUNTING = ("mpeg1video", "mpeg2video")
 """Encoders whose clock counts frames of one rate, and nothing between."""
@@ -114,11 +108,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
     a preset or a quality is none of the encoder's: only what an encoder cannot do leads to the next one.
     """
     if settings.codec != "auto":
-        names: tuple[str, ...] = encoders_named(settings.codec)
-        if not any(_fits(name, container) for name in names):
-            raise OutputError(
-                f"{container} cannot hold {settings.codec}; write to .mkv or choose another --codec"
-            )
+        names: tuple[str, ...] = encoders_for(settings.codec, container)
     else:
         mpeg = _mpeg_video(info) if container in PROGRAM_STREAMS else ()
         on_gpu = () if mpeg else _on_gpu(info, settings.gpu)
@@ -126,7 +116,7 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         names = (*mpeg, *on_gpu, *FAMILY.get(info.codec, ()), *always)
     candidates = []
     for rank, name in enumerate(dict.fromkeys(names)):
-        if not is_in_ffmpeg(name) or not _fits(name, container):
+        if not is_in_ffmpeg(name) or not takes_pictures(name, container):
             continue
         target = _target(name, planar, info, container)
         if target is not None and info.interlaced and name not in _FIELDS:
@@ -190,18 +180,6 @@ def _target(encoder: str, planar: str, info: StreamInfo, container: str) -> Targ
         opaque = choose_format(encoder, planar.replace("yuva", "yuv"), info.width, info.height)
         return opaque and replace(opaque, losses=(*opaque.losses, "the alpha plane"))
     return choose_format(encoder, planar, info.width, info.height)
-
-
-def _fits(encoder: str, container: str) -> bool:
-    """True where the container takes the encoder's codec, or leaves it open."""
-    if container in MPEG_SYSTEMS and av.Codec(encoder, "w").canonical_name not in _IN_MPEG:
-        return False
-    try:
-        with av.open(io.BytesIO(), "w", format=container) as trial:
-            trial.add_stream(encoder)
-    except ValueError:
-        return False
-    return True
 
 
 def _options(encoder: str, settings: EncodeSettings) -> tuple[dict[str, str], tuple[str, ...]]:

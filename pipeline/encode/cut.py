@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from pipeline.types import StreamInfo
+if TYPE_CHECKING:
+    from pipeline.types import StreamInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +20,19 @@ class Cut:
     shift_s: Fraction
     """Subtracted from every time of every stream."""
 
+    @property
+    def is_part(self) -> bool:
+        """True where something is left out."""
+        return self.start_s is not None or self.end_s is not None
+
     def holds(self, time_s: Fraction) -> bool:
         return (self.start_s is None or time_s >= self.start_s) and (
             self.end_s is None or time_s < self.end_s
         )
+
+
+WHOLE = Cut(None, None, Fraction(0))
+"""Nothing is left out."""
 
 
 def cut_of(info: StreamInfo, start_pts: int | None, end_pts: int | None, shift_pts: int) -> Cut:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.stream import AttachmentStream, Discard, Stream
 from av.video.stream import VideoStream
 
 from pipeline.decode.clock import Clock
+from pipeline.decode.edit_lists import Edit, several_edits
 from pipeline.decode.open import codec_name, is_cover, open_input
 from pipeline.decode.side_data import codec_tag
 from pipeline.decode.source import Source
@@ -27,10 +29,19 @@ from pipeline.encode import EncodeSettings
 from pipeline.encode.cut import Cut
 from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.release import stream_name, withheld
-from pipeline.encode.sound import ENCODERS, OPUS_ONLY, SoundEncoder
+from pipeline.encode.shown_sound import edited_frames
+from pipeline.encode.sound import OPUS_ONLY, SoundEncoder, canonical_name, codec_anew, is_lossless
+from pipeline.encode.takes import refusal
 from pipeline.notes import warned
 
 log = logging.getLogger(__name__)
+
+_EQUAL_TIMES = 0x20000
+"""AVFMT_TS_NONSTRICT: a container that takes packets of one time."""
+_NOTABLE_S = Fraction(1, 1000)
+"""The coarsest clock among containers."""
+_PREROLL_S = 1
+"""Read before the part that is kept where sound is cut within a packet, which may lie before the pictures."""
 
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
@@ -98,6 +109,7 @@ class OtherStreams:
         self._withheld = withheld_packets(self._hidden, self.source, settings)
         self._shown = Shown(self._withheld)
         self._last_dts: dict[int, int] = {}
+        self._strict = True
         self.lost: list[str] = []
         self.removed: list[str] = []
         self._info = info
@@ -107,6 +119,7 @@ class OtherStreams:
         """Those of ``lost`` that are of audio streams."""
         self._targets: dict[int, Stream] = {}
         self._encoders: dict[int, SoundEncoder] = {}
+        self._edits = several_edits(info.path)
         self._ends: dict[int, int] = {}
         self._filler_bytes: dict[int, int] = {}
         self._packets: Iterator[Packet[Any]] | None = None
@@ -115,6 +128,7 @@ class OtherStreams:
     def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
         """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
         name = stream_name(stream)
+        self._strict = not out.format.flags & _EQUAL_TIMES
         if stream.type == "audio" and self._settings.audio == "drop":
             self.removed.append(f"{name}, as asked")
             return
@@ -129,7 +143,7 @@ class OtherStreams:
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
             self._add_cover(stream, out)
             return
-        reason = _refusal(stream, out.format.name)
+        reason = refusal(stream, out.format.name)
         if isinstance(stream, AudioStream) and (codec := self._sound_codec(stream, out, reason)):
             made = SoundEncoder(stream, out, codec, self._cut)
             made.stream.disposition = stream.disposition
@@ -161,13 +175,20 @@ class OtherStreams:
 
     def _sound_codec(self, stream: AudioStream, out: OutputContainer, reason: str | None) -> str | None:
         """The codec that a sound is encoded in anew; None where it is copied, or cannot be carried."""
-        name, asked = codec_name(stream), self._settings.audio
-        if asked in ENCODERS and asked != name:
-            return asked
-        if reason is None or out.format.name not in OPUS_ONLY or stream.codec_context is None:
+        if codec_name(stream) == "unknown codec":
             return None
-        self.lost.append(f"{out.format.name} takes no {name}: audio stream {stream.index} becomes opus")
-        return "opus"
+        name, joined = canonical_name(stream), bool(self._edits_of(stream.index))
+        codec = codec_anew(name, self._settings.audio, joined=joined, is_cut=self._cut.is_part)
+        wanted = codec or name
+        if out.format.name in OPUS_ONLY and wanted != "opus" and (reason is not None or wanted == "aac"):
+            self.lost.append(f"{out.format.name} takes no {wanted}: audio stream {stream.index} becomes opus")
+            return "opus"
+        if reason is not None and codec == name:
+            return None
+        if joined and codec is not None and not is_lossless(codec) and self._settings.audio == "copy":
+            said = f"audio stream {stream.index} is encoded anew ({codec})"
+            self.lost.append(f"edits join within packets, which cannot be parted: {said}")
+        return codec
 
     def until(self, end_s: Fraction | None) -> Iterator[Packet[Any]]:
         """Packets up to a time of the output, for the muxer; all that are left for None."""
@@ -190,7 +211,8 @@ class OtherStreams:
         if container in {"matroska", "webm"}:
             marked = "matroska" in self.source.format.name
             early = [codec for codec in early if not marked and codec != "opus"]
-        return bool(early)
+        coded = any(encoder.is_primed for encoder in self._encoders.values())
+        return bool(early) or (coded and container not in {"matroska", "webm"})
 
     def close(self) -> None:
         self._packets = None
@@ -198,35 +220,50 @@ class OtherStreams:
 
     def _next(self) -> Packet[Any] | None:
         if self._packets is None:
-            self._packets = self._demux()
+            joined = [self._joined(index) for index in self._encoders if self._edits_of(index)]
+            self._packets = heapq.merge(self._demux(), *joined, key=_seconds)
         if self._held is None:
             self._held = next(self._packets, None)
         return self._held
 
+    def _edits_of(self, index: int) -> Sequence[Edit]:
+        """Of a stream of sound with several of them."""
+        stream = self.source.streams[index]
+        return self._edits.get(stream.id, ()) if stream.type == "audio" else ()
+
+    def _joined(self, index: int) -> Iterator[Packet[Any]]:
+        """The sound of several edits, encoded anew."""
+        encoder = self._encoders[index]
+        for frame in edited_frames(self._info.path, index, self._edits_of(index)):
+            yield from encoder.encode([frame])
+        yield from encoder.flush()
+
     def _demux(self) -> Iterator[Packet[Any]]:
-        if not self._targets:
+        read = [index for index in self._targets if not (index in self._encoders and self._edits_of(index))]
+        if not read:
             return
         for stream in self.source.streams:
-            if stream.index not in self._targets:
+            if stream.index not in read:
                 stream.discard = Discard.all
         if self._cut.start_s and not self._in_pieces:
-            self.source.seek(int(self._cut.start_s * av.time_base))
+            early_s = _PREROLL_S if self._encoders else 0
+            self.source.seek(int(max(self._cut.start_s - early_s, Fraction(0)) * av.time_base))
         self._say_hidden()
-        packets = _dated(self.source.demux([s for s in self.source.streams if s.index in self._targets]))
-        read: Counter[int] = Counter()
+        packets = _dated(self.source.demux([self.source.streams[index] for index in sorted(read)]))
+        count: Counter[int] = Counter()
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                for encoder in self._encoders.values():
-                    yield from encoder.packets(None)
-                self._check_counts(read)
+                for index in self._encoders.keys() & set(read):
+                    yield from self._encoders[index].packets(None)
+                self._check_counts({index: count[index] for index in read})
                 return
             except FFmpegError as error:
                 self.lost.append(f"the other streams cannot be read to their end: {error.strerror}")
                 warned(log, "%s: %s", self._info.path.name, self.lost[-1])
                 return
-            read[packet.stream_index] += packet.size > 0
+            count[packet.stream_index] += packet.size > 0
             if packet.is_corrupt:
                 self._say_cut_off(packet.stream)
             self._clock.move(packet)
@@ -238,12 +275,18 @@ class OtherStreams:
             if not filler and self._shown(packet) and self._placed(packet):
                 yield packet
 
-    def _check_counts(self, read: Mapping[int, int]) -> None:
+    def _check_counts(self, count: Mapping[int, int]) -> None:
         """MP4's index says how many packets there should be."""
         whole = self._cut.start_s is None and self._cut.end_s is None
         for stream in self.source.streams if whole and "mp4" in self.source.format.name else ():
-            if stream.index in self._targets and read[stream.index] < len(stream.index_entries):
+            if stream.index in count and count[stream.index] < len(stream.index_entries):
                 self._say_cut_off(stream)
+
+    def leave_out(self, index: int) -> None:
+        """Says that a packet of the output's stream ``index`` was left out: the container cannot take it."""
+        for source, target in self._targets.items():
+            if target.index == index:
+                self._say_cut_off(self.source.streams[source])
 
     def _say_cut_off(self, stream: Stream) -> None:
         """Once for each stream."""
@@ -286,17 +329,22 @@ class OtherStreams:
         return True
 
     def _after_last(self, packet: Packet[Any]) -> None:
-        """Where one edit or piece ends and the next begins, packets may begin before the last one's time."""
-        last, dts = self._last_dts.get(packet.stream.index), packet.dts
+        """Where one edit or piece ends and the next begins, packets may begin before the last one's time; in
+        a file that begins within a packet of sound, several have one time."""
+        last, dts, base = self._last_dts.get(packet.stream.index), packet.dts, packet.time_base
         assert dts is not None
-        if self._in_pieces and last is not None and dts <= last:
-            self._note_overlap()
-            packet.dts = dts = last + 1
+        if last is not None and dts <= last:
+            unit = self._targets[packet.stream.index].time_base or base
+            later = last + (max(ceil(unit / base), 1) if self._strict else 1)
+            if (later - dts) * base > _NOTABLE_S:
+                self._note_overlap()
+            packet.dts = dts = later
             packet.pts = dts if packet.pts is None else max(packet.pts, dts)
         self._last_dts[packet.stream.index] = dts
 
     def _note_overlap(self) -> None:
-        sentence = "other streams overlap where the file's pieces meet: some of their packets are later"
+        pieces = "overlap where the file's pieces meet" if self._in_pieces else "have times that go back"
+        sentence = f"other streams {pieces}: some of their packets are later"
         if sentence not in self.lost:
             self.lost.append(sentence)
 
@@ -307,6 +355,12 @@ class OtherStreams:
         kind = "jpeg" if stream.codec_context.name == "mjpeg" else stream.codec_context.name
         name = stream.metadata.get("filename", "cover.jpg" if kind == "jpeg" else f"cover.{kind}")
         out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+
+def _seconds(packet: Packet[Any]) -> Fraction:
+    time = packet.dts if packet.dts is not None else packet.pts
+    assert time is not None
+    return Fraction(time * packet.time_base)
 
 
 def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
@@ -340,25 +394,3 @@ def _backdated(packets: list[Packet[Any]], next_dts: int | None) -> list[Packet[
     for packet, pts in zip(reversed(packets), reversed(times), strict=True):
         packet.dts = bound = min(bound - step, pts)
     return packets
-
-
-_MPEGTS_SOUND = {
-    "mp1", "mp2", "mp3", "mp3float", "aac", "aac_latm", "ac3", "eac3", "dts", "dca", "truehd", "opus",
-    "s302m", "pcm_bluray",
-}  # fmt: skip
-
-
-def _refusal(stream: Stream, container: str) -> str | None:
-    """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
-    if container == "mpegts" and stream.type == "audio" and codec_name(stream) not in _MPEGTS_SOUND:
-        return "no reader would know what it is"  # FFmpeg writes it as private data
-    with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
-        try:
-            target = trial.add_stream_from_template(stream, opaque=True)
-            target.disposition = stream.disposition & ~Disposition.default
-            trial.start_encoding()
-        except FFmpegError:
-            return "it has no place for it"
-        except ValueError as error:
-            return str(error).replace("'", "")
-    return None

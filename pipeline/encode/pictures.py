@@ -6,6 +6,8 @@ some of them, another picture changes most.
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from pipeline.decode.picture_data import is_encoder_note
 from pipeline.decode.pyav import PyAVDecoder
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
+from pipeline.encode.gop_codes import GopCode, compare_codes
 from pipeline.encode.items import Item, State, item
 
 _PLACES = 16
@@ -46,8 +49,9 @@ class _Seen:
     sketches: list[NDArray[np.float32]] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     data: Counter[str] = field(default_factory=Counter)
-    time_code: str = ""
-    """Of the first group of pictures, as MPEG video tells it: bytes, in hexadecimal digits."""
+    codes: list[GopCode] = field(default_factory=list)
+    shown_parts: list[str] = field(default_factory=list)
+    """What MPEG-2 says of the part of the picture that a display shows, one after the other."""
 
 
 def compare_pictures(
@@ -57,13 +61,14 @@ def compare_pictures(
     ours, theirs, wrong = _Seen(), _Seen(), 0
     for start, length in _windows(count):
         before, after = _Seen(), _Seen()
-        _look(source, first + start, length, before)
-        _look(made, start, length, after)
+        _look(source, first, start, length, before)
+        _look(made, 0, start, length, after)
         wrong += _misplaced(before.sketches, after.sketches)
         for total, part in ((ours, before), (theirs, after)):
             total.fields += part.fields
             total.data += part.data
-            total.time_code = total.time_code or part.time_code
+            total.codes += part.codes
+            total.shown_parts += part.shown_parts
     looked = sum(length for _, length in _windows(count))
     yield item("order of pictures", f"{looked} looked at", f"{looked - wrong} looked at")
     yield item("order of fields", _told(ours.fields), _told(theirs.fields))
@@ -75,7 +80,9 @@ def compare_pictures(
         if private and has < had:
             yield Item(f"picture data {name}", State.REMOVED, f"{had} pictures", f"{has} pictures")
         elif name == Type.GOP_TIMECODE.name and has:
-            yield item(f"picture data {name}", ours.time_code, theirs.time_code)
+            yield compare_codes(ours.codes, theirs.codes, max(round(source.info.rate), 1))
+        elif name == Type.PANSCAN.name:
+            yield item(f"picture data {name}", _told(ours.shown_parts), _told(theirs.shown_parts))
         else:
             yield item(f"picture data {name}", f"{had} pictures", f"{has} pictures" if has else "none")
 
@@ -87,7 +94,9 @@ def _windows(count: int) -> list[tuple[int, int]]:
     return [(0, part), ((count - part) // 2, part), (count - part, part)]
 
 
-def _look(source: Source, first: int, count: int, seen: _Seen) -> None:
+def _look(source: Source, begin: int, start: int, count: int, seen: _Seen) -> None:
+    """At ``count`` pictures from ``start`` on, of those that begin at position ``begin``."""
+    first = begin + start
     decoder = PyAVDecoder(source)
     for index, picture in decoder.pictures(first):
         if index < first:
@@ -99,8 +108,11 @@ def _look(source: Source, first: int, count: int, seen: _Seen) -> None:
             seen.fields.append(_field(picture))
         seen.data.update(_data(picture))
         for held in cast(SideDataContainer, picture.side_data):
-            if held.type is Type.GOP_TIMECODE and not seen.time_code:
-                seen.time_code = bytes(memoryview(held)).hex()
+            if held.type is Type.GOP_TIMECODE:
+                bits = int.from_bytes(bytes(memoryview(held)), sys.byteorder)
+                seen.codes.append(GopCode(index - begin, bits))
+            elif held.type is Type.PANSCAN and (part := _shown_part(picture, bytes(memoryview(held)))):
+                seen.shown_parts.append(part)
 
 
 def _sketch(picture: VideoFrame) -> NDArray[np.float32]:
@@ -125,11 +137,20 @@ def _data(picture: VideoFrame) -> set[str]:
     names = set()
     for held in cast(SideDataContainer, picture.side_data):
         content = bytes(memoryview(held))
-        empty_scan = held.type is Type.PANSCAN and not any(content[12:])
+        empty_scan = held.type is Type.PANSCAN and not _shown_part(picture, content)
         notes = held.type is Type.SEI_UNREGISTERED and is_encoder_note(content)
         if held.type not in _OWN and not empty_scan and not notes:
             names.add(held.type.name)
     return names
+
+
+def _shown_part(picture: VideoFrame, content: bytes) -> str:
+    """What FFmpeg's AVPanScan says: size and, where it is not the middle, up to three places in px, as a
+    picture may have fields that are shown anew. Empty for the whole picture."""
+    _, width, height, *places = struct.unpack("=3i6h", content[:24])
+    if (width, height) in {(0, 0), (16 * picture.width, 16 * picture.height)} and not any(places):
+        return ""
+    return f"{width / 16:g}x{height / 16:g}" + "".join(f" {place / 16:+g}" for place in places if any(places))
 
 
 def _misplaced(before: Sequence[NDArray[np.float32]], after: Sequence[NDArray[np.float32]]) -> int:

@@ -7,13 +7,14 @@ import logging
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import av
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -23,8 +24,8 @@ from pipeline.decode.side_data import hidden_edges
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import AtomicFile, translated_errors
+from pipeline.encode.avi import FrameCount, avi_losses, frame_count
 from pipeline.encode.codecs import (
-    PROGRAM_STREAMS,
     Choice,
     choices,
     chroma_place,
@@ -48,7 +49,9 @@ from pipeline.encode.passthrough import OtherStreams
 from pipeline.encode.picture_data import CARRYING, PictureDataCarrier, padded, with_picture_data
 from pipeline.encode.pixel_formats import coded_colour, to_picture
 from pipeline.encode.release import released_tags
+from pipeline.encode.reorder import may_reorder
 from pipeline.encode.segments import SegmentedTrack, Segments
+from pipeline.encode.takes import PROGRAM_STREAMS
 from pipeline.encode.video_track import VideoTrack, add_video, tag_colour, without_edges
 from pipeline.errors import OutputError
 from pipeline.machine import require_room
@@ -58,15 +61,9 @@ from pipeline.types import Frame
 log = logging.getLogger(__name__)
 
 _NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "f4v", "mpegts", "asf"}
-_NEGATIVE_TIMES = 0x40000
-"""AVFMT_TS_NEGATIVE: a container that tells times below 0."""
-_PRESENTATION_TIMES_ONLY = {"matroska", "webm", "ivf"}
-_DECODING_TIMES_ONLY = {"avi", "asf"}
 _WRITE_BYTES = 1 << 18
 _PACK_BYTES = 2048
 """A pack of MPEG-PS tells the time of the first picture that begins in it, and of no other."""
-_REORDER_FRAMES = 4
-"""Clips as short gain nothing from B-frames."""
 
 
 class PyAVEncoder:
@@ -108,10 +105,13 @@ class PyAVEncoder:
         self._complete = False
         self._lifted = False
         self._carrier: PictureDataCarrier | None = None
+        self._frame_count: FrameCount | None = None
         self._blackens: tuple[int, int, int, int] | None = None
         """Edges that the source's container hides and this one does not."""
         self._shift_pts = self._shift(start_pts)
         self._cut = cut_of(info, start_pts, end_pts, self._shift_pts)
+        if self._format == "avi" and self._positions.start < self._positions.stop:
+            self._frame_count = frame_count(info, self._positions, self._shift_pts)
         self._part = AtomicFile(path, info.path, overwrite)
         self._opened = contextlib.ExitStack()
 
@@ -185,8 +185,7 @@ class PyAVEncoder:
             raise OutputError(f"no frame was written to {self.path}; the range holds none, choose another")
         with translated_errors(self.path):
             self._mux((self._segmented or self._video).encode(None))
-            for other in self._others.until(None):
-                self._out.mux(other)
+            self._mux_others(None)
             self._out.close()
             self._part.complete()
             if self._settings.faststart and self._format in MOV_FAMILY:
@@ -225,6 +224,13 @@ class PyAVEncoder:
     ) -> None:
         self.close()
 
+    @property
+    def _positions(self) -> slice:
+        """Of the source's frames that are written."""
+        pts = self._info.pts
+        end = len(pts) if self._end_pts is None else bisect_left(pts, self._end_pts)
+        return slice(bisect_left(pts, self._shift_pts), end)
+
     def _shift(self, start_pts: int | None) -> int:
         pts = self._info.pts
         if start_pts is not None:
@@ -261,8 +267,11 @@ class PyAVEncoder:
                 if stream.index == info.stream_index:
                     assert isinstance(stream, VideoStream)
                     encoding = tag_options(choice, tags, place, lost)
-                    encoding |= {} if self._may_reorder(out) else {"bf": "0"}
+                    reorder = may_reorder(out.format, info.pts, self._positions, self._shift_pts)
+                    encoding |= {} if reorder else {"bf": "0"}
                     video = add_video(out, choice, self._source, tags, stream, encoding)
+                    if self._frame_count is not None:
+                        video.stream.time_base = 1 / self._frame_count.rate
                     video.stream.disposition = stream.disposition
                     video.stream.metadata.update(self._tags(stream.metadata, stream.type))
                 else:
@@ -311,35 +320,28 @@ class PyAVEncoder:
         self._lost += [sentence for sentence in lost if sentence not in self._lost]
         return moved
 
-    def _may_reorder(self, out: OutputContainer) -> bool:
-        """False where frames must be coded in the order of showing to keep their times.
-
-        AVI and ASF tell decoding times only. MPEG-TS, FLV and others cannot tell times below 0, where
-        decoding would begin with the two frames of delay that x264 and x265 take for B-frames; Matroska
-        tells no decoding times. Of fewer frames x265 gives decoding times that were never set.
-        """
-        pts = self._info.pts
-        first = bisect_left(pts, self._shift_pts)
-        end = len(pts) if self._end_pts is None else bisect_left(pts, self._end_pts)
-        if end - first <= _REORDER_FRAMES:
-            return False
-        delay = pts[min(first + 2, len(pts) - 1)] - pts[first]
-        early = pts[first] - self._shift_pts < delay
-        from_zero = not out.format.flags & _NEGATIVE_TIMES and self._format not in _PRESENTATION_TIMES_ONLY
-        return self._format not in _DECODING_TIMES_ONLY and not (from_zero and early)
-
     def _note(self, choice: Choice, lost: list[str]) -> None:
         self._lost += lost
         self._lost += [f"{choice.encoder} cannot hold {loss}" for loss in choice.target.losses]
         self._lost += [loss] if (loss := clock_loss(self._format, self._info)) else []
         early = self._format in _NON_NEGATIVE and self._others.has_unmarked_priming(self._format)
-        if early and self._shift_pts == 0:
+        early = early and self._shift_pts == 0
+        if self._frame_count is not None:
+            from_avi = self._others.source.format.name == "avi"
+            self._lost += avi_losses(
+                *(
+                    self._frame_count,
+                    self._info,
+                    self._positions,
+                    av.Codec(choice.encoder, "w").canonical_name,
+                    from_avi,
+                    early,
+                )
+            )
+        elif early:
             self._lost.append(
                 f"{self._format} cannot begin sound before 0: all streams are later by its priming"
             )
-        late_s = float((self._info.pts[0] - self._shift_pts) * self._info.time_base)
-        if self._format == "avi" and late_s > 0:
-            self._lost.append(f"avi begins with its first frame: the picture is {late_s:.3f} s earlier")
         if self._format in PROGRAM_STREAMS:
             self._lost.append(f"{self._format} begins with half a second of buffering: all streams are later")
         for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
@@ -355,9 +357,25 @@ class PyAVEncoder:
                 self._lifted = True
                 self._lost.append("mpegts cannot begin before 0, where decoding would: all streams are later")
             if packet.dts is not None:
-                for other in self._others.until(packet.dts * packet.time_base):
-                    self._out.mux(other)
+                self._mux_others(packet.dts * packet.time_base)
+            if self._frame_count is not None:
+                self._frame_count.place(packet)
             self._out.mux(packet)
+
+    def _mux_others(self, end_s: Fraction | None) -> None:
+        """Up to a time of the output, or to the end."""
+        for other in self._others.until(end_s):
+            if self._frame_count is not None and (loss := self._frame_count.late_sound(other)):
+                self._lost.append(loss)
+            self._mux_other(other)
+
+    def _mux_other(self, packet: Packet[Any]) -> None:
+        """A packet that the container cannot take because it is damaged is left out, which is said."""
+        index = packet.stream.index
+        try:
+            self._out.mux(packet)
+        except InvalidDataError:
+            self._others.leave_out(index)
 
     def _with_data(self, packet: Packet[Any]) -> Packet[Any]:
         """With what belongs to the picture in the source, where the codec has a place for it."""

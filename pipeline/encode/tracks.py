@@ -12,27 +12,30 @@ from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 
 from pipeline.decode.clock import Clock, Piece
+from pipeline.decode.edit_lists import Edit, several_edits
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
-from pipeline.encode.cut import Cut
+from pipeline.encode.cut import WHOLE, Cut
 from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.items import Item, State, item
 from pipeline.encode.passthrough import Shown, is_rewritten_by_muxer
 from pipeline.encode.release import stream_name, withheld
-from pipeline.encode.sound import ENCODERS
+from pipeline.encode.shown_sound import continuous, shown_sound
+from pipeline.encode.sound import canonical_name, codec_anew, is_lossless
+from pipeline.encode.waveform import compare_heard, digest_of_samples
 
 _SAME_TIME_S = 1e-3
 """Two packets belong together within the coarsest clock among containers (Matroska's millisecond)."""
 
-
-_SAME_SPAN_S = 0.1
-"""of which two packets of either codec take up to 0.07 s"""
+_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
+"""What one and two channels are where a container (AVI) does not say it."""
 
 
 @dataclass(slots=True)
@@ -69,21 +72,27 @@ def compare_tracks(
     left = _tracks(after, processed[1], None, (), {})
     hidden = {} if settings.keep_hidden else hidden_packets(Path(before.name))
     withheld_sound = withheld_packets(hidden, before, settings)
+    edits = several_edits(Path(before.name))
     for track in _tracks(before, processed[0], cut, pieces, withheld_sound):
         name = f"{track.stream.type} stream {track.stream.index}"
         reason = withheld(track.stream, settings)
         if reason is not None or (track.stream.type == "audio" and settings.audio == "drop"):
             yield Item(name, State.REMOVED, stream_name(track.stream), reason or "as asked")
             continue
+        joints = edits.get(track.stream.id, ()) if track.stream.type == "audio" else ()
+        codec = _anew(track.stream, settings, cut, joined=bool(joints))
         kind = track.stream.type, codec_name(track.stream)
         twin = next((t for t in left if (t.stream.type, codec_name(t.stream)) == kind), None)
         # Containers call one codec by several names (MPEG sound in MP4).
         twin = twin or next((t for t in left if (t.stream.type, t.label) == (kind[0], track.label)), None)
-        if twin is None and (made := _encoded_anew(track, left, settings)) is not None:
-            left.remove(made)
-            yield Item(name, State.REPLACED, track.label, f"{codec_name(made.stream)}, {made.label}")
-            yield _span(name, track, made)
-            continue
+        if track.stream.type == "audio" and (codec is not None or twin is None):
+            codecs = {codec, "opus"}  # WebM gets Opus, whatever else is asked for
+            made = next((t for t in left if t.stream.type == "audio" and _codec(t.stream) in codecs), None)
+            if made is not None:
+                left.remove(made)
+                reading = _Reading(joints, pieces, withheld_sound.get(track.stream.index), cut)
+                yield from _compare_anew(name, track, made, reading)
+                continue
         if twin is None:
             yield Item(name, State.LOST, track.label, "none")
             continue
@@ -97,22 +106,50 @@ def compare_tracks(
         yield Item(name, State.CHANGED, "none", track.label)
 
 
-def _encoded_anew(track: _Track, left: list[_Track], settings: EncodeSettings) -> _Track | None:
-    """The first sound of the output that can be this one in another codec."""
-    if track.stream.type != "audio":
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the sound of a source is read, see `shown_sound`."""
+
+    edits: Sequence[Edit]
+    pieces: Sequence[Piece]
+    hidden: Hidden | None
+    cut: Cut
+
+    def of(self, stream: Stream) -> Iterator[AudioFrame]:
+        path = Path(stream.container.name)
+        return continuous(shown_sound(path, stream.index, self.edits, self.pieces, self.hidden), self.cut)
+
+
+def _compare_anew(name: str, track: _Track, made: _Track, reading: _Reading) -> Iterator[Item]:
+    """Sound that was encoded anew: its samples where the codec keeps them, else what is heard when."""
+    codec = _codec(made.stream)
+    yield Item(name, State.REPLACED, track.label, f"{codec}, {made.label}")
+    ours, theirs = reading.of(track.stream), _Reading((), (), None, WHOLE).of(made.stream)
+    try:
+        if codec == _codec(track.stream) and is_lossless(codec):
+            (before, count, begin_s), (after, number, start_s) = map(digest_of_samples, (ours, theirs))
+            yield item(f"{name} samples", f"{count}, {before}", f"{number}, {after}")
+            off_s = abs(begin_s - start_s)
+            same, said = off_s < _SAME_TIME_S, f"off by up to {off_s * 1000:.3f} ms"
+        else:
+            heard = compare_heard(ours, theirs)
+            same, said = heard.same, f"{heard.off} of {heard.blocks} quarters of a second differ"
+            said += f", moved by up to {heard.shift_s * 1000:.0f} ms" if heard.shift_s else ""
+    except (FFmpegError, ValueError) as error:
+        same, said = False, f"not compared: {error}"
+    yield Item(f"{name} times", State.KEPT if same else State.CHANGED, "as they are", said)
+
+
+def _anew(stream: Stream, settings: EncodeSettings, cut: Cut, *, joined: bool) -> str | None:
+    """The codec in which a sound is encoded anew, see `codec_anew`."""
+    if not isinstance(stream, AudioStream) or codec_name(stream) == "unknown codec":
         return None
-    codecs = [settings.audio] if settings.audio in ENCODERS else ["opus"]
-    return next((t for t in left if t.stream.type == "audio" and codec_name(t.stream) in codecs), None)
+    return codec_anew(canonical_name(stream), settings.audio, joined=joined, is_cut=cut.is_part)
 
 
-def _span(name: str, track: _Track, made: _Track) -> Item:
-    """Sound that is encoded anew begins and ends within a few packets of the old one."""
-    ends = [(t.times_s[0], t.times_s[-1]) for t in (track, made) if t.times_s]
-    if len(ends) < 2:
-        return item(f"{name} times", len(track.times_s) > 0, len(made.times_s) > 0)
-    off = max(abs(a - b) for a, b in zip(*ends, strict=True))
-    state = State.KEPT if off < _SAME_SPAN_S else State.CHANGED
-    return Item(f"{name} times", state, "as they are", f"off by up to {off * 1000:.0f} ms")
+def _codec(stream: Stream) -> str:
+    name = codec_name(stream)
+    return canonical_name(stream) if isinstance(stream, AudioStream) and name != "unknown codec" else name
 
 
 def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:
@@ -134,24 +171,17 @@ def _form(stream: Stream) -> str:
     with open_input(Path(stream.container.name)) as container, contextlib.suppress(FFmpegError, ValueError):
         for frame in container.decode(container.streams[stream.index]):
             assert isinstance(frame, AudioFrame)
-            return f", {frame.sample_rate} Hz, {frame.layout.name}"
+            layout = _LAYOUTS.get(frame.layout.name, frame.layout.name)
+            return f", {frame.sample_rate} Hz, {layout}"
     return ""
 
 
 def _samples(path: str, index: int) -> str:
     """A digest of the decoded sound, channel by channel; of its packets where it cannot be decoded."""
-    channels: list[Any] = []
-    with open_input(Path(path)) as container:
-        try:
-            for frame in container.decode(container.streams[index]):
-                assert isinstance(frame, AudioFrame)
-                rows = frame.to_ndarray()
-                channels = channels or [hashlib.blake2b(digest_size=8) for _ in rows]
-                for digest, row in zip(channels, rows, strict=True):
-                    digest.update(np.ascontiguousarray(row))
-        except (FFmpegError, ValueError) as error:
-            return f"not decoded in {path}: {error}"
-    return "-".join(digest.hexdigest() for digest in channels)
+    try:
+        return digest_of_samples(shown_sound(Path(path), index))[0]
+    except (FFmpegError, ValueError) as error:
+        return f"not decoded in {path}: {error}"
 
 
 def _times(name: str, track: _Track, twin: _Track) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ def compare(
     with open_input(source.path) as before, open_input(output) as after:
         if start_pts is None and end_pts is None:
             items.append(item("chapters", _chapters(before), _chapters(after)))
-        items += _tags("tag", moved_tags(source.metadata, info, cut, []), made.metadata, settings)
+        tags = {k: v for k, v in source.metadata.items() if not _names_muxer(k, before, after)}
+        items += _tags("tag", moved_tags(tags, info, cut, []), made.metadata, settings)
         processed = info.stream_index, made.info.stream_index
         ours, theirs = before.streams[processed[0]].metadata, after.streams[processed[1]].metadata
         items += _stream_tags(moved_tags(ours, info, cut, []), theirs, settings)
@@ -148,7 +150,21 @@ def _tags(
         if key not in released and got.get(key.lower()) != value:
             yield Item(f"{name} {key.lower()}", State.REMOVED, value, "none")
         elif key.lower() not in excused:
-            yield item(f"{name} {key.lower()}", value, got.get(key.lower()))
+            told = got.get(key.lower())
+            yield item(
+                f"{name} {key.lower()}", value, value if told == _in_whole_seconds(key, value) else told
+            )
+
+
+def _names_muxer(name: str, before: InputContainer, after: InputContainer) -> bool:
+    """True for AVI's ISFT: of the program that wrote the file, as other containers' ``encoder``."""
+    return name.lower() == "software" and before.format.name == after.format.name == "avi"
+
+
+def _in_whole_seconds(name: str, value: str) -> str | None:
+    """A time of creation as MP4 and MOV count it, as FFmpeg writes it; None for another tag."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", value)
+    return f"{found.group(1)}.000000Z" if found and name.lower() == "creation_time" else None
 
 
 def _stream_tags(

@@ -47,6 +47,10 @@ class Audio:
     hertz: float = 440.0
     start_s: float = 0.0
     seconds: float | None = None
+    rise: float = 0.0
+    """Hertz per second: a tone that rises tells when it was."""
+    layout: str = "mono"
+    """The tone is in each channel."""
 
 
 @dataclass(frozen=True)
@@ -232,19 +236,27 @@ def _video(stream: Any, times: Iterable[int], draw: Picture, order: int = 0) -> 
 
 def _audio(out: Any, track: Audio, seconds: float) -> list[av.Packet[Any]]:
     stream = out.add_stream(track.codec, rate=AUDIO_RATE)
-    stream.codec_context.layout = "mono"
+    stream.codec_context.layout = track.layout
     stream.metadata["language"] = track.language
     count = round(AUDIO_RATE * (seconds if track.seconds is None else track.seconds))
-    tone = np.sin(2 * np.pi * track.hertz * np.arange(count) / AUDIO_RATE).astype(np.float32) * 0.3
-    resampler = AudioResampler(format=stream.codec_context.format.name, layout="mono", rate=AUDIO_RATE)
+    tone = tone_of(track, count)
+    resampler = AudioResampler(format=stream.codec_context.format.name, layout=track.layout, rate=AUDIO_RATE)
     packets = []
     for first in range(0, count, 1024):
-        frame = av.AudioFrame.from_ndarray(tone[None, first : first + 1024], format="fltp", layout="mono")
+        part = np.repeat(tone[None, first : first + 1024], stream.codec_context.layout.nb_channels, axis=0)
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=track.layout)
         frame.sample_rate, frame.time_base = AUDIO_RATE, Fraction(1, AUDIO_RATE)
         frame.pts = first + round(track.start_s * AUDIO_RATE)
         for converted in resampler.resample(frame):
             packets += stream.encode(converted)
     return packets + list(stream.encode())
+
+
+def tone_of(track: Audio, count: int) -> NDArray[np.float32]:
+    """The samples that a track is made of, from -1 to 1."""
+    time_s = np.arange(count) / AUDIO_RATE
+    turns = track.hertz * time_s + track.rise / 2 * time_s**2
+    return np.sin(2 * np.pi * turns).astype(np.float32) * np.float32(0.3)
 
 
 def _subtitles(out: Any, subtitle: Subtitle, codec: str) -> list[av.Packet[Any]]:

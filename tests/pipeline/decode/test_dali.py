@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.decode import open_decoder
+from pipeline.decode import OFF_BY, DecoderName, open_decoder
 from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
 from pipeline.decode.dali import DaliDecoder
 from pipeline.decode.planes import unpack
@@ -154,7 +154,7 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.webm", frames=40, **VP9).read_bytes()  # type: ignore[arg-type]
     cut = tmp_path / "cut.webm"
     cut.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(InputError, match=r"damaged or cut off.*; use --decoder pyav"):
+    with pytest.raises(InputError, match=r"not one picture each.*; use --decoder pyav"):
         open_decoder(cut, decoder="dali")
 
 
@@ -226,15 +226,59 @@ def test_without_dali_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         open_decoder(clip, decoder="dali")
 
 
-def test_auto_is_exact_on_a_gpu_too(
+@pytest.mark.parametrize("decoder", ["exact", "pyav"])
+def test_who_asks_for_every_sample_gets_it_on_a_gpu_too(
+    decoder: DecoderName, tmp_path: Path, pretended: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    pretended(0)
+    clip = write_clip(tmp_path / "clip.mp4")
+    with caplog.at_level(logging.INFO), open_decoder(clip, device="cuda:0", decoder=decoder) as opened:
+        assert opened.name == "PyAV"
+    assert "as asked" in caplog.text
+
+
+@DALI
+def test_auto_is_dali_on_a_gpu_where_it_decodes_the_file(
     tmp_path: Path, pretended: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though DALI is there: what it does to chroma is not what was filmed."""
+    """And what it changes is said in levels."""
     pretended(0)
+    clip = write_clip(tmp_path / "clip.webm", codec="libvpx-vp9", options=FAST)
+    with open_decoder(clip) as exact:
+        wanted = list(exact.frames())
+    with caplog.at_level(logging.INFO), open_decoder(clip, device="cuda:0") as decoder:
+        assert decoder.name == "DALI"
+        frames = list(decoder.frames())
+    assert f"decoder: DALI on cuda:0: {OFF_BY}" in caplog.text
+    assert [f.pts for f in frames] == [f.pts for f in wanted]
+    for ours, theirs in zip(frames, wanted, strict=True):
+        off = [
+            int((a.short() - b.short()).abs().max()) for a, b in zip(ours.planes, theirs.planes, strict=True)
+        ]
+        assert off[0] == 0
+        assert max(off) <= 2
+
+
+@DALI
+def test_auto_is_pyav_on_a_gpu_where_dali_says_other_things(
+    tmp_path: Path, pretended: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    pretended(9)
+    clip = write_clip(tmp_path / "clip.webm", codec="libvpx-vp9", options=FAST)
+    with caplog.at_level(logging.INFO), open_decoder(clip, device="cuda:0") as decoder:
+        assert decoder.name == "PyAV"
+    assert "not DALI there" in caplog.text
+    assert "DALI's first picture differs from FFmpeg's, chroma by up to" in caplog.text
+
+
+def test_auto_is_pyav_on_a_gpu_without_dali(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     clip = write_clip(tmp_path / "clip.mp4")
     with caplog.at_level(logging.INFO), open_decoder(clip, device="cuda:0") as decoder:
         assert decoder.name == "PyAV"
-    assert "decoder: PyAV, every sample exact, sent to cuda:0 from pinned memory" in caplog.text
+    assert "cannot be imported" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.decode import open_decoder
+from pipeline.decode import open_decoder, transport_packets
 from pipeline.decode.source import probe
 from pipeline.encode import EncodeSettings
 from pipeline.encode.pyav import PyAVEncoder
@@ -132,30 +132,135 @@ def test_one_frame(tmp_path: Path) -> None:
         assert decoder.info.duration_s == pytest.approx(1 / 25)
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
-def test_a_truncated_file_gives_its_frames_and_then_says_where_it_ends(tmp_path: Path, suffix: str) -> None:
-    options = {"movflags": "+faststart"} if suffix == ".mp4" else None
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *(
+            (".mkv", "libx264"),
+            (".mp4", "libx264"),
+            (".avi", "mpeg4"),
+            (".flv", "libx264"),
+            (".ts", "libx264"),
+        ),
+        *((".ts", "mpeg2video"), (".m2ts", "libx264"), (".ts", "libx265"), (".mpg", "mpeg2video")),
+    ],
+)
+@pytest.mark.parametrize("share", [0.4, 0.61, 0.83])
+def test_a_truncated_file_is_read_up_to_its_last_whole_picture(
+    tmp_path: Path, suffix: str, codec: str, share: float
+) -> None:
     whole = write_clip(
         tmp_path / f"whole{suffix}",
         frames=30,
-        pts=range(30),
-        time_base=Fraction(1, 25),
-        container_options=options,
+        codec=codec,
+        time_base=Fraction(1, 1000) if suffix == ".flv" else Fraction(1, 25),
+        options={"x265-params": "log-level=none"} if codec == "libx265" else {"g": "12"},
+        container_options={"movflags": "+faststart"} if suffix == ".mp4" else None,
     )
     content = whole.read_bytes()
     cut = tmp_path / f"cut{suffix}"
-    cut.write_bytes(content[: len(content) * 6 // 10])
-    read: list[int] = []
-    with (
-        open_decoder(cut) as decoder,
-        pytest.raises(InputError, match=r"frame \d+ of \d+, at \d\.\d+ s") as caught,
-    ):
-        read = []
+    cut.write_bytes(content[: round(len(content) * share)])
+    with open_decoder(whole) as decoder:
+        expected = [frame.planes[0].numpy() for frame in decoder.frames()]
+    with open_decoder(cut) as decoder:
+        frames = list(decoder.frames())
+        said = list(decoder.source.noticed)
+        count = len(decoder.info.pts)
+    assert len(frames) == count and 2 < count < 28
+    numbers = [number_in(frame.planes[0].numpy()) for frame in frames]
+    assert numbers == sorted(set(numbers))
+    for number, frame in zip(numbers, frames, strict=True):
+        assert (frame.planes[0].numpy() == expected[number]).all()
+    assert all("left out" in sentence for sentence in said) and len(said) <= 1
+
+
+def test_damage_before_the_last_picture_is_no_end(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=30, options={"g": "30"}, time_base=Fraction(1, 25))
+    data = clip.read_bytes()
+    at = inner_packets(clip)[-12]
+    clip.write_bytes(data[:at] + data[at + 188 :])
+    with open_decoder(clip) as decoder, pytest.raises(InputError, match=r"frame \d+ of 30"):
+        list(decoder.frames())
+
+
+def inner_packets(clip: Path) -> list[int]:
+    """Where the packets of a transport stream begin that hold video alone, the middle of a picture."""
+    data = clip.read_bytes()
+    with av.open(str(clip)) as container:
+        pid = container.streams.video[0].id
+    packets = [at for at in range(0, len(data), 188) if (data[at + 1] & 31) << 8 | data[at + 2] == pid]
+    return [at for at in packets if not data[at + 1] & 0x40 and not data[at + 3] & 0x20]
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.01, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("libx265", ".ts"), ("libx264", ".ts"), ("libx264", ".m2ts"), ("mpeg2video", ".ts")]
+)
+def test_a_lost_transport_packet_never_gives_a_damaged_picture(
+    tmp_path: Path, codec: str, suffix: str, lost: float
+) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"g": "12", "bf": "2"}
+    clip = write_clip(
+        tmp_path / f"clip{suffix}",
+        frames=30,
+        codec=codec,
+        options=options,
+        time_base=Fraction(1, 25),
+        width=320,
+        height=192,
+    )
+    with open_decoder(clip) as decoder:
+        whole = {frame.pts: frame.planes[0].numpy() for frame in decoder.frames()}
+        assert not decoder.source.packets.lacking
+    with av.open(str(clip)) as container:
+        pid = container.streams.video[0].id
+    data, size = clip.read_bytes(), 192 if suffix == ".m2ts" else 188
+    heads = range(size - 188, len(data), size)
+    ours = [at for at in heads if (data[at + 1] & 31) << 8 | data[at + 2] == pid]
+    at = ours[round((len(ours) - 8) * lost) + 1] - (size - 188)
+    clip.write_bytes(data[:at] + data[at + size :])
+    given = []
+    with open_decoder(clip) as decoder, pytest.raises(InputError, match="frame") as caught:
         for frame in decoder.frames():
-            read.append(number_in(frame.planes[0].numpy()))
-    assert "\n" not in str(caught.value)
-    assert 5 < len(read) < 25
-    assert read == list(range(len(read)))
+            assert (frame.planes[0].numpy() == whole[frame.pts]).all()
+            given.append(frame.pts)
+    assert len(given) < 30 and "damaged" in str(caught.value)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 18])
+def test_transport_packets_are_told_alike_in_parts_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(transport_packets, "_AT_ONCE", at_once)
+    clip = write_clip(tmp_path / "clip.ts", frames=20, time_base=Fraction(1, 25))
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        pid, begins = video.id, [p.pos for p in container.demux(video) if p.size]
+    data, inner = clip.read_bytes(), inner_packets(clip)
+    lost = inner[len(inner) // 2]
+    owner = max(begin for begin in begins if begin is not None and begin < lost)
+    assert transport_packets.incomplete(clip, pid, at_end=True) == frozenset()
+    clip.write_bytes(data[:lost] + data[lost + 188 :])
+    assert transport_packets.incomplete(clip, pid, at_end=True) == {owner}
+    clip.write_bytes(data[:lost] + bytes(100) + data[lost + 188 :])  # out of step, too
+    assert transport_packets.incomplete(clip, pid, at_end=True) == {owner}
+    clip.write_bytes(b"")
+    assert transport_packets.incomplete(clip, pid, at_end=True) == frozenset()
+
+
+def test_lost_packets_between_whole_pictures_are_no_damage(tmp_path: Path) -> None:
+    clip = write_clip(
+        tmp_path / "clip.ts", frames=20, options={"g": "1", "bf": "0"}, time_base=Fraction(1, 25)
+    )
+    data = clip.read_bytes()
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        pid, begins = video.id, [p.pos for p in container.demux(video) if p.size and p.pos is not None]
+    lost = [at for at in range(begins[9], begins[10], 188) if (data[at + 1] & 31) << 8 | data[at + 2] == pid]
+    clip.write_bytes(b"".join(data[at : at + 188] for at in range(0, len(data), 188) if at not in lost))
+    with open_decoder(clip) as decoder:
+        numbers = [number_in(frame.planes[0].numpy()) for frame in decoder.frames()]
+    assert numbers == [n for n in range(20) if n != 9]
 
 
 def test_a_whole_range_of_a_truncated_file_can_be_read(tmp_path: Path) -> None:

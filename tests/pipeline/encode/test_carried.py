@@ -7,7 +7,6 @@ import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -25,11 +24,9 @@ from pipeline.encode.faststart import index_first
 from pipeline.encode.picture_data import with_picture_data
 from pipeline.encode.release import tells, to_look_at
 from pipeline.encode.verify import compare
-from pipeline.errors import OutputError, UsageError
-from pipeline.run.job import Job
-from pipeline.run.output import refuse_silence
-from tests.support.boxes import appended, edited
-from tests.support.clips import Audio, Chapter, Extras, Subtitle, number_in, picture, video_frame, write_clip
+from pipeline.errors import OutputError
+from tests.support.boxes import appended
+from tests.support.clips import Audio, Chapter, Extras, Subtitle, picture, video_frame, write_clip
 from tests.support.remux import FAST, remuxed, states, through
 
 pytestmark = pytest.mark.slow
@@ -355,69 +352,6 @@ def test_data_of_cameras_is_carried_or_named_and_never_with_covered_faces(
     assert states(result)["data stream 1"] == "removed"
 
 
-@pytest.mark.parametrize(
-    "edits", [((200, 0), (200, 10)), ((200, 10), (200, 0)), ((120, -1), (200, 4), (160, 12))]
-)
-@pytest.mark.parametrize("start", [None, 6])
-def test_several_edits_of_each_track_are_carried(
-    tmp_path: Path, edits: tuple[tuple[int, int], ...], start: int | None
-) -> None:
-    clip = write_clip(
-        tmp_path / "in.mp4",
-        frames=20,
-        options={"bf": "0", "g": "5"},
-        extras=Extras(audio=(Audio(),)),
-        **SMALL,
-    )
-    for track, unit, first in ((0, 512, 0), (1, 1920, 1024)):
-        edited(clip, [(length, -1 if k < 0 else first + k * unit) for length, k in edits], track)
-    source = open_source(clip)
-    expected = [k + n for length, k in edits if k >= 0 for n in range(length // 40)]
-    cut = {} if start is None else {"start_pts": source.info.pts[start]}
-    frames, _, result = through(clip, tmp_path / "out.mp4", **cut)
-    assert [number_in(frame.planes[0].numpy()) for frame in frames] == expected[start or 0 :]
-    assert {"audio stream 1", "frames", "times"}.isdisjoint(states(result))
-
-
-@pytest.mark.parametrize(
-    ("codec", "suffix"),
-    [
-        *(("pcm_s16le", ".mov"), ("adpcm_ima_wav", ".avi"), ("pcm_s24le", ".mkv"), ("pcm_s16be", ".mov")),
-        *(("pcm_bluray", ".m2ts"), ("pcm_u8", ".avi")),
-    ],
-)
-def test_pcm_is_compared_as_samples_and_decodes(tmp_path: Path, codec: str, suffix: str) -> None:
-    clip = write_clip(
-        tmp_path / f"in{suffix}",
-        frames=10,
-        extras=Extras(audio=(Audio(codec=codec),)),
-        time_base=Fraction(1, 25),
-        options={"bf": "0"},
-        **SMALL,
-    )
-    _, _, result = through(clip, tmp_path / f"out{suffix}")
-    assert result.broken == ()
-
-    def samples(path: Path) -> bytes:
-        with av.open(str(path)) as container:
-            return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
-
-    assert samples(tmp_path / f"out{suffix}") == samples(clip) != b""
-
-
-def test_sound_that_no_reader_of_mpegts_would_know_is_lost_before_the_run(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(audio=(Audio(codec="flac"),)), **SMALL)
-    _, encoder, result = through(clip, tmp_path / "out.ts")
-    assert len(encoder.lost_sound) == 1
-    assert states(result)["audio stream 1"] == "lost"
-
-
-def test_mpeg_sound_has_another_name_in_mp4(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "in.mp4", frames=5, extras=Extras(audio=(Audio(codec="mp2"),)), **SMALL)
-    _, _, result = through(clip, tmp_path / "out.mpg")
-    assert "audio stream 1" not in states(result)
-
-
 @pytest.mark.parametrize("suffix", [".flv", ".avi", ".asf", ".ts"])
 def test_containers_without_times_below_zero_begin_at_zero(tmp_path: Path, suffix: str) -> None:
     """Without B-frames in, none out: decoding would begin before 0."""
@@ -485,42 +419,6 @@ def test_the_index_stands_in_front_unless_told(tmp_path: Path, suffix: str, firs
     assert (data.index(b"moov") < data.index(b"mdat")) == first
     assert result.broken == ()
     assert not index_first(output) or not first
-
-
-@pytest.mark.parametrize(
-    ("audio", "suffix", "codec"),
-    [("opus", ".mkv", "opus"), ("aac", ".mp4", "aac"), ("opus", ".mp4", "opus"), ("copy", ".webm", "opus")],
-)
-@pytest.mark.parametrize("start", [None, 10])
-def test_sound_is_encoded_anew_where_it_is_asked_for_or_nothing_else_fits(
-    tmp_path: Path, audio: Literal["copy", "aac", "opus"], suffix: str, codec: str, start: int | None
-) -> None:
-    extras = Extras(audio=(Audio(codec="flac", language="eng"),))
-    clip = write_clip(tmp_path / "in.mkv", frames=25, extras=extras, time_base=Fraction(1, 1000), **SMALL)
-    settings = EncodeSettings(preset="ultrafast" if suffix != ".webm" else "8", audio=audio)
-    cut = {} if start is None else {"start_pts": open_source(clip).info.pts[start]}
-    _, encoder, result = through(clip, tmp_path / f"out{suffix}", settings, **cut)
-    assert encoder.lost_sound == ()
-    found = states(result)
-    assert found.pop("audio stream 1") == "replaced"
-    assert not any(name.startswith("audio") for name in found)
-    with av.open(str(tmp_path / f"out{suffix}")) as out:
-        (stream,) = out.streams.audio
-        assert (stream.name, stream.language) == (codec, "eng")
-        frames = list(out.decode(stream))
-        seconds = sum(frame.samples for frame in frames) / stream.rate
-        middle = frames[len(frames) // 2].to_ndarray().astype(float).ravel()
-    assert abs(seconds - (1.0 if start is None else 0.6)) < 0.15
-    assert abs(middle).max() > 0.1
-
-
-def test_lost_sound_is_told_apart(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "in.mkv", frames=5, extras=Extras(audio=(Audio(codec="flac"),)), **SMALL)
-    _, encoder, _ = through(clip, tmp_path / "out.3gp")
-    assert len(encoder.lost_sound) == 1
-    job = Job(clip, tmp_path / "out.3gp")
-    with pytest.raises(UsageError, match="--audio aac, opus or drop"):
-        refuse_silence(encoder, job)
 
 
 @pytest.mark.parametrize(

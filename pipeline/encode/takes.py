@@ -1,0 +1,122 @@
+"""What containers take, tried on files in memory, and where sound can go that a container does not take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
+
+from pipeline.decode.edit_lists import several_edits
+from pipeline.decode.open import codec_name
+from pipeline.encode.container_name import container_format
+from pipeline.encode.encoder_names import encoders_named
+from pipeline.encode.release import stream_name
+from pipeline.encode.sound import ASKED, OPUS_ONLY, canonical_name, encoder_of
+from pipeline.errors import OutputError
+
+PROGRAM_STREAMS = {"mpeg", "vob", "svcd", "dvd", "vcd"}
+"""MPEG-PS. Its players know MPEG video, and hardly one knows more."""
+MPEG_SYSTEMS = {"mpegts", *PROGRAM_STREAMS}
+_IN_MPEG = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+"""FFmpeg writes anything into MPEG systems; what the standard has no number for nobody can read back."""
+_MPEGTS_SOUND = {
+    "mp1", "mp2", "mp3", "mp3float", "aac", "aac_latm", "ac3", "eac3", "dts", "dca", "truehd", "opus",
+    "s302m", "pcm_bluray",
+}  # fmt: skip
+_ELSEWHERE = (".mkv", ".mov", ".mp4", ".avi", ".m2ts", ".mpg")
+"""Containers that are named to users, in this order."""
+
+
+def refusal(stream: Stream, container: str) -> str | None:
+    """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
+    if container == "mpegts" and stream.type == "audio" and codec_name(stream) not in _MPEGTS_SOUND:
+        return "no reader would know what it is"  # FFmpeg writes it as private data
+    with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
+        try:
+            target = trial.add_stream_from_template(stream, opaque=True)
+            target.disposition = stream.disposition & ~Disposition.default
+            trial.start_encoding()
+        except FFmpegError:
+            return "it has no place for it"
+        except ValueError as error:
+            return str(error).replace("'", "")
+    return None
+
+
+def takes_anew(codec: str, container: str) -> bool:
+    """Whether a container takes sound in one of the codecs that users ask for."""
+    trying = contextlib.suppress(FFmpegError, ValueError)
+    with trying, av.open(io.BytesIO(), "w", format=container) as trial:
+        trial.add_stream(ASKED[codec], rate=48_000)
+        trial.start_encoding()
+        return True
+    return False
+
+
+def takes_pictures(encoder: str, container: str) -> bool:
+    """True where the container takes the encoder's codec, or leaves it open."""
+    if container in MPEG_SYSTEMS and av.Codec(encoder, "w").canonical_name not in _IN_MPEG:
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            trial.add_stream(encoder)
+    except ValueError:
+        return False
+    return True
+
+
+def encoders_for(codec: str, container: str) -> tuple[str, ...]:
+    """Encoders for what a user wrote. Raises OutputError where there are none or none fits the container."""
+    names = encoders_named(codec)
+    if any(takes_pictures(name, container) for name in names):
+        return names
+    fit = [s for s in _ELSEWHERE if any(takes_pictures(n, container_format(Path(f"x{s}"))) for n in names)]
+    told = f"write to {fit[0]} or " if fit else ""
+    raise OutputError(f"{container} cannot hold {codec}; {told}choose another --codec")
+
+
+def lost_sound(source: InputContainer, container: str, audio: str) -> Iterator[str]:
+    """A sentence for each sound of a file that an output would lose, whatever else it is.
+
+    ``audio`` as in ``EncodeSettings``. Sound that edits join may be encoded in a codec that fits.
+    """
+    for stream in source.streams.audio if audio != "drop" else ():
+        name = codec_name(stream)
+        if audio in ASKED and name != "unknown codec" and audio != canonical_name(stream):
+            if not takes_anew(audio, container):
+                yield f"{container} takes no {audio}"
+            continue
+        reason = refusal(stream, container)
+        may_fit = name != "unknown codec" and (container in OPUS_ONLY or _may_be_joined(source, stream))
+        if reason is not None and not may_fit:
+            yield f"{container} cannot carry {stream_name(stream)}: {reason}"
+
+
+def ways_out(source: InputContainer, container: str) -> str:
+    """What to do where ``container`` would lose sound: settings that help, and a container that takes it."""
+    words = [*(codec for codec in ASKED if takes_anew(codec, container)), "drop"]
+    told = f"add --audio {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}"
+    elsewhere = _elsewhere(source, container)
+    return f"{told}, or write to {elsewhere}" if elsewhere else told
+
+
+def _elsewhere(source: InputContainer, container: str) -> str | None:
+    """The first container that takes sound and subtitles as they are, else the sound alone."""
+    sound = list(source.streams.audio)
+    for streams in ([*sound, *source.streams.subtitles], sound):
+        for suffix in _ELSEWHERE:
+            other = container_format(Path(f"x{suffix}"))
+            if other != container and not any(refusal(stream, other) for stream in streams):
+                return suffix
+    return None
+
+
+def _may_be_joined(source: InputContainer, stream: AudioStream) -> bool:
+    return encoder_of(canonical_name(stream)) is None and bool(several_edits(Path(source.name)))

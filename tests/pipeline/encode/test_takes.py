@@ -1,0 +1,100 @@
+"""Sound that a container does not take is told of before anything runs, with a way out that works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from pipeline.encode.takes import encoders_for
+from pipeline.errors import OutputError, UsageError
+from pipeline.run.early import check_files, check_sound
+from tests.support.clips import Audio, Extras, Subtitle, write_clip
+from tests.support.remux import FAST, through
+
+SMALL = {"width": 64, "height": 64}
+
+
+def clip_with(folder: Path, suffix: str, *codecs: str, subtitles: tuple[Subtitle, ...] = ()) -> Path:
+    return write_clip(
+        folder / f"in{suffix}",
+        frames=6,
+        codec="mpeg2video" if suffix == ".mpg" else "libx264",
+        options={"bf": "0"},
+        time_base=Fraction(1, 25),
+        extras=Extras(audio=tuple(Audio(codec=codec) for codec in codecs), subtitles=subtitles),
+        **SMALL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("codecs", "source", "target", "ways"),
+    [
+        (("pcm_bluray",), ".m2ts", ".mp4", "add --audio aac, opus or drop, or write to .m2ts"),
+        (("pcm_dvd",), ".mpg", ".mp4", "add --audio aac, opus or drop, or write to .mpg"),
+        (("adpcm_ms",), ".avi", ".mkv", "add --audio aac, opus or drop, or write to .avi"),
+        (("adpcm_ms", "libopus"), ".nut", ".mkv", "add --audio aac, opus or drop"),
+        (("flac",), ".mkv", ".3gp", "add --audio aac or drop, or write to .mkv"),
+        (("pcm_s16le",), ".mov", ".mpg", "add --audio drop, or write to .mkv"),
+        (("adpcm_ima_qt",), ".mov", ".mov", None),
+        (("adpcm_ima_qt",), ".mov", ".webm", None),
+    ],
+)
+def test_the_way_out_works(
+    tmp_path: Path, codecs: tuple[str, ...], source: str, target: str, ways: str | None
+) -> None:
+    clip, output = clip_with(tmp_path, source, *codecs), tmp_path / f"out{target}"
+    if ways is None:
+        check_sound(clip, output, "copy")
+        return
+    with pytest.raises(UsageError) as told:
+        check_files(clip, output)
+    assert str(told.value).endswith(f"; {ways}")
+    check_sound(clip, output, "drop")
+    for audio in {"aac", "opus"} & set(ways.replace(",", "").split()):
+        check_sound(clip, output, audio)
+    if "write to " in ways:
+        elsewhere = tmp_path / f"elsewhere.{ways.rpartition('.')[2]}"
+        check_sound(clip, elsewhere, "copy")
+        _, encoder, _ = through(clip, elsewhere, FAST)
+        assert encoder.lost_sound == ()
+        with av.open(str(elsewhere)) as out:
+            assert [stream.codec_context.name for stream in out.streams.audio] == list(codecs)
+
+
+def test_a_codec_that_the_container_does_not_take_is_no_way_out(tmp_path: Path) -> None:
+    clip = clip_with(tmp_path, ".mov", "pcm_s16le")
+    with pytest.raises(UsageError, match=r"avi takes no opus; add --audio aac or drop, or write to \.mkv"):
+        check_sound(clip, tmp_path / "out.avi", "opus")
+    check_sound(clip, tmp_path / "out.avi", "aac")
+
+
+def test_a_container_that_takes_subtitles_too_is_named_first(tmp_path: Path) -> None:
+    clip = clip_with(tmp_path, ".mov", "alac", subtitles=(Subtitle(((0, 0.1, "a"),)),))
+    with pytest.raises(UsageError, match=r"or write to \.mov"):
+        check_sound(clip, tmp_path / "out.avi", "copy")
+
+
+def test_an_encoder_that_no_container_fits_is_told_of_early(tmp_path: Path) -> None:
+    clip = clip_with(tmp_path, ".mov", "pcm_s16le")
+    with pytest.raises(OutputError, match=r"webm cannot hold ffv1; write to \.mkv or choose another"):
+        check_files(clip, tmp_path / "out.webm", codec="ffv1")
+    assert encoders_for("h264", "mp4")[0] == "libx264"
+
+
+def test_it_is_told_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    clip = clip_with(tmp_path, ".mov", "pcm_s16le")
+    program = (
+        "import sys; from vidpipe.cli.main import main\n"
+        f"sys.argv = ['vidpipe', 'pixelize', {str(clip)!r}, '-o', {str(tmp_path / 'out.mpg')!r}]\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules, 'onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.strip() == "False False"
+    assert "add --audio drop, or write to .mkv" in done.stderr.replace("\n", " ")
