@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nets.registry import natural, shipped_restorers
 from pipeline.config import Resolved
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, MissingError, UsageError
 from pipeline.run.anonymize_sidecar import Mode, read_report
 from pipeline.run.job import AnonymizeJob, ReconstructJob, Selection
 from pipeline.run.people_records import of_people, put_together
@@ -16,13 +16,14 @@ from pipeline.types import ManualRegion
 
 
 def restorer_for(settings: Resolved) -> str:
-    """The restoring network that ``restore.net`` names: a shipped one, or the path of a .safetensors file.
+    """The restoring network that ``restore.net`` names: a shipped one, or the path of a .safetensors file or
+    of what ``vidpipe export`` made of one.
 
     Raises UsageError for anything else, MissingError for a file that is not there, InputError for one that
     cannot be read.
     """
     from export.networks import find
-    from export.select import default_net
+    from export.select import ENGINE_FILES, default_net
 
     net, known = settings.config.restore.net, shipped_restorers()
     if settings.config.restore.look == "natural" and not net.endswith(natural("")):
@@ -33,11 +34,25 @@ def restorer_for(settings: Resolved) -> str:
         return default_net()
     if net in known or (net.endswith(".safetensors") and find(net).architecture.role == "restore"):
         return net
+    if net.endswith(ENGINE_FILES) and _is_restorer(Path(net)):
+        return net
     wanted, origin = ", ".join(map(repr, ("auto", *known))), settings.origins.get("restore.net", "default")
     raise UsageError(
-        f"restore.net is {net!r} (from {origin}); it should be {wanted} or a .safetensors file of a "
-        "restoring network"
+        f"restore.net is {net!r} (from {origin}); it should be {wanted} or a .safetensors, .onnx or "
+        ".engine file of a restoring network"
     )
+
+
+def _is_restorer(path: Path) -> bool:
+    """Whether what ``vidpipe export`` made is of a restoring network."""
+    from nets.registry import REGISTRY
+    from pipeline.engines import engine_file
+    from pipeline.engines.spec import read_onnx
+
+    if not path.is_file():
+        raise MissingError(f"{path} does not exist; wanted a file that vidpipe export made")
+    spec = read_onnx(path) if path.suffix == ".onnx" else engine_file.read(path).header.spec
+    return any(a.role == "restore" and a.name == spec.net for a in REGISTRY.values())
 
 
 def reconstruct_job(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, cast
@@ -32,6 +32,7 @@ from pipeline.people.photos import MOST_HELD_S
 from pipeline.run.anonymize_sidecar import (
     AnonymizeReport,
     DetectionsRecord,
+    FewerBlocksRecord,
     GateRecord,
 )
 from pipeline.run.job import AnonymizeJob
@@ -42,6 +43,7 @@ from pipeline.run.people_records import numbered
 from pipeline.run.plan import AnonymizePlan, anonymize_plan
 from pipeline.run.recognise import NAME, NOBODY, People, open_people
 from pipeline.run.recognition import recognised
+from pipeline.run.release import fewer_blocks
 from pipeline.run.release.check import Run, Views, examine
 from pipeline.run.release.looks import longest_unseen
 from pipeline.run.release.painted import PaintedMasks
@@ -58,7 +60,7 @@ from pipeline.stages.paint import paint
 from pipeline.stages.perturb import Perturber
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.track.faces import track_faces
-from pipeline.track.select import select
+from pipeline.track.select import Choice, select
 from pipeline.types import Frame, StreamInfo, TrackedFaces
 
 log = logging.getLogger(__name__)
@@ -108,34 +110,45 @@ class Stages:
         return tracked if recognition is None else timed("people", "find", recognition(tracked))
 
 
+def decoded(decoder: Decoder, stages: Stages, times: RunTimes) -> Generator[Frame]:
+    """Frames from a thread of their own, which closing it stops."""
+    plan, config = stages.plan, stages.config
+    read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
+    timed = times.clock.timed("decode", "decode", read)
+    waits = times.boundary("decode", "find")
+    return cast("Generator[Frame]", prefetch(timed, config.decode.prefetch_frames, "decode", waits))
+
+
 def chosen(
     decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackRecorder
 ) -> Generator[TrackedFaces]:
     """Frames with the faces that are to be covered. Closing it stops the decoder's thread."""
-    plan, config = stages.plan, stages.config
-    read = cuda.to_device(decoder.frames(plan.start_pts, plan.end_pts), stages.device)
-    decoded = times.clock.timed("decode", "decode", read)
-    waits = times.boundary("decode", "find")
-    frames = prefetch(decoded, config.decode.prefetch_frames, "decode", waits)
-    with closing(cast("Generator[Frame]", frames)):
+    with closing(decoded(decoder, stages, times)) as frames:
         tracked = recorder.listen(stages.tracked(frames, times))
         if stages.people.photos is not None:
             tracked = times.clock.timed("photos", "find", stages.people.photos(tracked))
-        yield from recorder.listen_covered(select(tracked, plan.choice))
+        yield from recorder.listen_covered(select(tracked, stages.plan.choice))
+
+
+def chosen_before(
+    decoder: Decoder, stages: Stages, times: RunTimes, recorder: TrackRecorder
+) -> Generator[TrackedFaces]:
+    """The same of frames that have all passed before: nothing is detected, nobody is looked for again."""
+    with closing(decoded(decoder, stages, times)) as frames:
+        known = times.clock.timed("replay", "find", replay(frames, recorder.records(stages.info)))
+        yield from select(recorder.as_covered(known), Choice(regions=stages.plan.choice.regions))
 
 
 def chain(
-    decoder: Decoder,
+    faces: Generator[TrackedFaces],
     stages: Stages,
     times: RunTimes,
-    recorder: TrackRecorder,
     masks: PaintedMasks,
     kept: int = 0,
 ) -> Generator[Frame]:
-    """The frames of the output, in order. Closing it stops both threads. Frames with an index below ``kept``
-    may have any picture."""
+    """The frames of the output, in order, from those with ``faces``. Closing it stops both threads. Frames
+    with an index below ``kept`` may have any picture."""
     timed = times.clock.timed
-    faces = chosen(decoder, stages, times, recorder)
     masked = timed("pixelize", "find", stages.pixelizer(faces))
     if stages.perturber is not None:
         masked = timed("perturb", "find", stages.perturber(masked))
@@ -149,16 +162,27 @@ def chain(
 class Anonymization:
     """An opened run of this mode, see ``pipeline.run.lifecycle.Work``."""
 
-    def __init__(self, decoder: Decoder, stages: Stages, views: Views | None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        stages: Stages,
+        views: Views | None,
+        before: Anonymization | None = None,
+        fewer: Sequence[FewerBlocksRecord] = (),
+    ) -> None:
+        """``before``: the same run, whose masks have shown faces. Its tracks are covered once more, those in
+        ``fewer`` with fewer blocks."""
         self.plan = stages.plan
         self.stages = stages
-        self.times = RunTimes()
-        self.recorder = TrackRecorder()
+        self.times: RunTimes = RunTimes(None if before is None else before.times)
+        self.recorder: TrackRecorder = TrackRecorder() if before is None else before.recorder
         config = stages.config
         of_nobody = stages.job.mode == "protect" and config.protect.values == "nobody"
         self.masks = PaintedMasks(of_faces=not of_nobody)
         self._decoder = decoder
         self._views = views
+        self._repeats: int = 0 if before is None else before._repeats + 1
+        self._fewer = list(fewer)
         self._gate: GateRecord | None = None
 
     @property
@@ -174,7 +198,9 @@ class Anonymization:
         return chosen(self._decoder, self.stages, self.times, self.recorder)
 
     def frames(self, kept: int = 0) -> Generator[Frame]:
-        return chain(self._decoder, self.stages, self.times, self.recorder, self.masks, kept)
+        choose = chosen_before if self._repeats else chosen
+        faces = choose(self._decoder, self.stages, self.times, self.recorder)
+        return chain(faces, self.stages, self.times, self.masks, kept)
 
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Looks through the output for faces that no mask covers, and for those that a mask shows."""
@@ -191,12 +217,24 @@ class Anonymization:
         if stages.job.mode == "pixelize" and mask.look != "solid" and (not self._gate or self._gate.passed):
             warned(log, "%s", recognised(mask.blocks))
 
+    def again(self) -> Anonymization | None:
+        """Where masks have shown faces and nobody chose a number of blocks, the run with fewer of them."""
+        stages, gate = self.stages, self._gate
+        if gate is None or not fewer_blocks.may_help(stages.job.mode, stages.settings, gate, self._repeats):
+            return None
+        blocks = stages.config.mask.blocks
+        records = fewer_blocks.fewer(gate, blocks, self._fewer)
+        warned(log, "%s", fewer_blocks.told(records))
+        fewer = [*self._fewer, *records]
+        pixelizer = Pixelizer(stages.info, stages.config.mask, None, {r.track: r.blocks for r in fewer})
+        return Anonymization(self._decoder, replace(stages, pixelizer=pixelizer), self._views, self, fewer)
+
     def report(self, made: Made, shared: dict[str, Any]) -> AnonymizeReport:
         job, failed = self.stages.job, self._gate is not None and not self._gate.passed
         report = self.report_on(made if not failed else None, shared)
         if self._gate is not None and failed:
             write_whole(job.gate_report, report.as_json())
-            raise ReleaseCheckError(refusal(job, self._gate), self._gate)
+            raise ReleaseCheckError(refusal(job, self._gate, self._fewer), self._gate)
         return report
 
     def report_on(self, made: Made | None, shared: dict[str, Any]) -> AnonymizeReport:
@@ -234,6 +272,7 @@ class Anonymization:
             releases=releases,
             bits_of_faces=bits_of_faces(releases),
             gate=self._gate,
+            fewer_blocks=self._fewer,
             removed=[] if made is None else made.removed,
             look_at=[] if made is None else [*made.look_at, *fleeting(looks, self._gate)],
         )

@@ -70,6 +70,17 @@ class SeenThroughRecord(_Record):
     score: float
 
 
+class FewerBlocksRecord(_Record):
+    """A track that was covered once more with fewer blocks, since a face was seen through the first ones."""
+
+    track: int
+    before: int
+    """Blocks across its face, through which it was seen."""
+    blocks: int
+    """That it got then."""
+    seen: SeenThroughRecord
+
+
 class WeakenedRecord(_Record):
     """A setting that covers, hides or checks less than its default does."""
 
@@ -187,6 +198,8 @@ class AnonymizeReport(_Record):
     """Sum over ``releases`` of what is told of faces, in mode protect with values nobody."""
     gate: GateRecord | None
     """None: not asked for."""
+    fewer_blocks: list[FewerBlocksRecord] = []
+    """In the order in which they were decided: the last one of a track tells how it is covered."""
     weakened: list[WeakenedRecord] = []
     """Settings that are weaker than the defaults."""
     stages: list[StageRecord]

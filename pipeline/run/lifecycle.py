@@ -27,8 +27,9 @@ from pipeline.encode.atomic_file import all_or_nothing, write_whole
 from pipeline.errors import UsageError
 from pipeline.machine import require
 from pipeline.notes import Notes, called, collecting
+from pipeline.run.early import check_sound
 from pipeline.run.job import Job
-from pipeline.run.journal import journal
+from pipeline.run.journal import Journal, journal
 from pipeline.run.output import compared, encode_settings, left_to_look_at, make_encoder, refuse_silence
 from pipeline.run.plan import Plan
 from pipeline.run.sidecar import KeptRecord, StageRecord, file_record, setting_records, versions
@@ -106,6 +107,11 @@ class Work(Protocol[ReportT_co]):
         """Judges the output. ``on_checked`` gets the number of frames looked through."""
         ...
 
+    def again(self) -> Work[ReportT_co] | None:
+        """The same run with other masks, where ``check`` has found that the output should have others; it
+        takes the place of this one. None: the output stays as it is, fit or not."""
+        ...
+
     def report(self, made: Made, shared: dict[str, Any]) -> ReportT_co:
         """``shared`` are the fields that all reports have. Raises CheckError where ``check`` found the output
         unfit."""
@@ -169,16 +175,16 @@ class OpenRun(Generic[WorkT]):
     started: float
 
     def shared_fields(
-        self, streaming_s: float, conservation: list[KeptRecord], lost: list[str]
+        self, work: Work[Any], streaming_s: float, conservation: list[KeptRecord], lost: list[str]
     ) -> dict[str, Any]:
-        """The fields that every report has."""
-        times = self.work.times.times()
+        """The fields that every report has. ``work`` is the run's, or the one that took its place."""
+        times = work.times.times()
         return {
             "versions": versions(),
             "settings": setting_records(self.mode.settings),
             "input": file_record(self.mode.job.source),
             "stages": [StageRecord(stage=t.stage, seconds=t.seconds, thread=t.thread) for t in times],
-            "waits_s": self.work.times.waits_s(),
+            "waits_s": work.times.waits_s(),
             "bottleneck": bottleneck(times),
             "streaming_s": streaming_s,
             "elapsed_s": perf_counter() - self.started,
@@ -219,12 +225,51 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
     """
     job = mode.job
     job.check_names()
+    check_sound(job.source, job.target, mode.settings.config.encode.audio)
     with ExitStack() as journals, ExitStack() as whole, opened(mode) as run:
-        work, source = run.work, run.decoder.source
+        work: Work[ReportT] = run.work
         kept = journals.enter_context(
             journal(job, mode.settings, str(run.device), run.decoder.info, work.plan)
         )
         journals.enter_context(answering(None if kept is None else kept.answers))
+        output = _Output(run, kept, on_frame)
+        encoder, made, streaming_s = output.made_by(work)
+        while (other := work.again()) is not None:
+            encoder.close()
+            work = other
+            encoder, made, more_s = output.made_by(work, begins_anew=True)
+            streaming_s += more_s
+        shared = run.shared_fields(work, streaming_s, made.conservation, made.lost)
+        report = work.report(made, shared)
+        output.progress(work, "publish", made.frames)
+        # It outlasts the closing of the others: an interrupt in there counts, too.
+        whole.enter_context(all_or_nothing(job.target, job.sidecar))
+        encoder.finish()
+        write_whole(job.sidecar, report.as_json())
+        work.published()
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What becomes of an open run's frames: a file that is whole, compared with its source and checked."""
+
+    run: OpenRun[Any]
+    kept: Journal | None
+    on_frame: Callable[[Progress], None]
+
+    def progress(
+        self, work: Work[Any], stage: Literal["write", "check", "publish"], done: int, anew: bool = False
+    ) -> None:
+        frames_kept = None if self.kept is None else 0 if anew else self.kept.frames_kept
+        self.on_frame(Progress(done, work.plan.frames, work.faces, stage, frames_kept))
+
+    def made_by(self, work: Work[ReportT], *, begins_anew: bool = False) -> tuple[Encoder, Made, float]:
+        """The open encoder, the file, and how many seconds it took. ``begins_anew``: the journal's segments
+        are of other masks."""
+        run, kept = self.run, None if begins_anew else self.kept
+        mode, source = run.mode, run.decoder.source
+        job = mode.job
         settings = encode_settings(
             source,
             mode.settings.config,
@@ -237,28 +282,17 @@ def run_job(mode: Mode[Work[ReportT]], on_frame: Callable[[Progress], None]) -> 
         run.stack.push(encoder)  # before it is opened: an interrupt comes between any two steps
         encoder.open()
         refuse_silence(encoder, job)
-
-        def progress(stage: Literal["write", "check", "publish"], done: int) -> None:
-            frames_kept = None if kept is None else kept.frames_kept
-            on_frame(Progress(done, work.plan.frames, work.faces, stage, frames_kept))
-
         begin = 0 if kept is None else kept.kept
-        path, written, streaming_s = _stream(work, encoder, begin, partial(progress, "write"))
+        written_on = partial(self.progress, work, "write", anew=begins_anew)
+        path, written, streaming_s = _stream(work, encoder, begin, written_on)
         with called(path, job.target):
             conservation, lost = compared(source, path, encoder, job, work.plan, settings)
             looked = left_to_look_at(source, settings) if mode.covers else []
             made = Made(path, encoder.video, written, conservation, lost, list(encoder.removed), looked)
             checking = perf_counter()
-            work.check(made, partial(progress, "check"))
+            work.check(made, partial(self.progress, work, "check", anew=begins_anew))
             streaming_s += perf_counter() - checking
-        report = work.report(made, run.shared_fields(streaming_s, conservation, made.lost))
-        progress("publish", written)
-        # It outlasts the closing of the others: an interrupt in there counts, too.
-        whole.enter_context(all_or_nothing(job.target, job.sidecar))
-        encoder.finish()
-        write_whole(job.sidecar, report.as_json())
-        work.published()
-    return report
+        return encoder, made, streaming_s
 
 
 def _stream(

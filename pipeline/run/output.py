@@ -12,10 +12,12 @@ from pipeline.cuda import CPU
 from pipeline.decode.open import open_input
 from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
+from pipeline.encode.container_name import container_format
 from pipeline.encode.items import Item, State
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
 from pipeline.encode.segments import Segments
+from pipeline.encode.takes import ways_out
 from pipeline.encode.verify import compare
 from pipeline.errors import CheckError, UsageError
 from pipeline.notes import warned
@@ -84,9 +86,9 @@ def make_encoder(
 def refuse_silence(encoder: Encoder, job: Job) -> None:
     """Raises UsageError where the output would lose sound that nobody asked to lose."""
     if encoder.lost_sound:
-        raise UsageError(
-            f"{job.target.name}: {encoder.lost_sound[0]}; add --audio aac, opus or drop, or write to .mkv"
-        )
+        with open_input(job.source) as source:
+            ways = ways_out(source, container_format(job.target))
+        raise UsageError(f"{job.target.name}: {encoder.lost_sound[0]}; {ways}")
 
 
 def compared(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Annotated, Literal, TypeVar
 
@@ -127,6 +127,18 @@ class TrackRecorder:
                 rows = self._rows_of(tracked, item)
                 rows.set(item.frame.index, tracked.region.box, _COVERED + tracked.seen)
             yield item
+
+    def as_covered(self, items: Iterable[TrackedFaces]) -> Iterator[TrackedFaces]:
+        """Of the same frames, passing once more with all their tracks, the regions that were covered."""
+        for item in items:
+            frame = item.frame.index
+            covered = tuple(t for t in item.regions if self._was_covered(t.track, frame))
+            self.living = len(covered)
+            yield replace(item, regions=covered)
+
+    def _was_covered(self, track: int, frame: int) -> bool:
+        row = None if track not in self._tracks else self._tracks[track].at(frame)
+        return row is not None and bool(row[1] & _COVERED)
 
     def _rows_of(self, tracked: TrackedRegion[Region], item: TrackedFaces) -> _Rows:
         rows = self._tracks.get(tracked.track)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from nets.pixelation import Operator
 from pipeline.config import TrackConfig
@@ -134,6 +133,8 @@ def _associate(
             [[_pitch_gap(t.seen[t.last], r) for r in regions] for t in living]
         )
         cost[iou < settings.min_iou] = 1e3
+        from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  heavy
+
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
             if iou[i, j] >= settings.min_iou:
                 living[i].seen[position] = regions[j]

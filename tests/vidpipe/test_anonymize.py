@@ -19,9 +19,10 @@ from export.select import engine_for
 from pipeline.decode import open_decoder
 from pipeline.faces import Face
 from pipeline.faces.centerface_cuda import FETCHED_CELLS
+from pipeline.picture.grid_paint import cells_across
 from pipeline.run.anonymize_sidecar import AnonymizeReport, read_report
 from pipeline.stages.paint import paint
-from pipeline.types import Frame, Masked
+from pipeline.types import Box, Frame, Masked
 from tests.support.fixtures import MOSAIC_BOX
 from tests.support.portrait import FRAMES, SIZE, face_box, read_clip
 from tests.support.pretend import PRETENDED, pretended_device
@@ -239,6 +240,72 @@ def test_a_face_that_its_mask_shows_is_not_released(
     assert gate.seen_through[0].score > 0.5
 
 
+def _show_more(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Masks of these numbers of blocks have 16 instead, through which the face is seen."""
+
+    def across(box: Box, blocks: int, *more: float) -> tuple[int, int]:
+        return cells_across(box, 16 if blocks in numbers else blocks, *more)
+
+    monkeypatch.setattr("pipeline.stages.lattices.cells_across", across)
+
+
+@pytest.mark.parametrize(("shown", "steps"), [((6,), [(6, 4)]), ((6, 4), [(6, 4), (4, 3)])])
+def test_a_track_that_is_seen_through_gets_fewer_blocks_by_itself(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shown: tuple[int, ...],
+    steps: list[tuple[int, int]],
+) -> None:
+    _show_more(monkeypatch, *shown)
+    output, times = tmp_path / "out.mp4", ("--end", "0.8", "--during", "0.2-")
+    corner = ("--region", "0,200,64,64")
+    assert cli("run", portrait_clip, "-o", output, "--mode", "pixelize", *times, *corner) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "covered again" in line]
+    assert len(told) == len(steps)
+    assert "through 6 blocks (track 1, frame " in told[0] and told[0].endswith(
+        "one track covered again with 4"
+    )
+    report = _report(output)
+    assert [(r.track, r.before, r.blocks) for r in report.fewer_blocks] == [(1, *step) for step in steps]
+    assert report.gate is not None and report.gate.passed and report.gate.masks_examined == 1
+    assert report.looks is not None and report.finder is not None
+    assert (report.frames, report.frames_covered) == (20, 20)
+    by_hand, track = report.tracks
+    assert (by_hand.track, by_hand.decision) == (-1, "covered")
+    assert (track.track, track.decision, track.frames_covered) == (1, "covered in part", 15)
+    assert _left(tmp_path) == ["out.mp4", "out.mp4.json"]
+    assert _change(portrait_clip, output, 2)[0] < 3, "what was left by choice still is"
+    assert _change(portrait_clip, output, 10)[0] > 6
+    ((picture,), (before,)) = read_clip(output, [10]), read_clip(portrait_clip, [10])
+    assert np.abs(picture[204:260, 4:60].astype(float) - before[204:260, 4:60]).mean() > 3
+    stages = [stage.stage for stage in report.stages]
+    assert "find" in stages and "replay" in stages and len(stages) == len(set(stages))
+
+
+def test_a_track_that_fewer_blocks_show_as_well_is_refused(
+    cli: Cli,
+    portrait_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _show_more(monkeypatch, 6, 4, 3)
+    output = tmp_path / "out.mp4"
+    arguments = ("run", portrait_clip, "-o", output, "--mode", "pixelize", "--end", "0.4")
+    assert cli(*arguments, "--blocks", "6") == 4
+    assert read_report(tmp_path / "out.mp4.gate.json").fewer_blocks == [], "what was asked for is not changed"
+    capsys.readouterr()
+    assert cli(*arguments) == 4
+    assert "), with 3 blocks, too; nothing was released" in capsys.readouterr().err
+    assert _left(tmp_path) == ["out.mp4.gate.json"]
+    report = read_report(tmp_path / "out.mp4.gate.json")
+    assert [record.blocks for record in report.fewer_blocks] == [4, 3]
+    assert report.gate is not None and [sight.track for sight in report.gate.seen_through] == [1]
+
+
 def test_half_a_face_beside_its_mask_is_not_released(
     cli: Cli, portrait_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,12 +426,13 @@ def test_a_whole_run_on_a_device(
     monkeypatch.setattr("pipeline.run.anonymize.paint", paint_watched)
     with pretended_device() as counted:
         assert cli("run", portrait_clip, "-o", there, "--mode", mode) == 0
-    # Luma of each frame when it is painted; else places of faces at most, in protect what may be a mosaic.
-    luma, places = SIZE[0] * SIZE[1], 4 * 16 * FETCHED_CELLS
-    most = {"pixelize": places, "protect": luma - 1}[mode]
+    # Each frame when it is painted; else places of faces or a thumbnail, in protect what may be a mosaic.
+    whole, places = SIZE[0] * SIZE[1] * 3 // 2, 4 * 16 * FETCHED_CELLS
+    thumbnail = 3 * 128 * round(128 * SIZE[1] / SIZE[0])
+    most = {"pixelize": max(places, thumbnail), "protect": whole - 1}[mode]
     large = [at for at, size in enumerate(counted.to_host) if size > most]
     assert large == painted
-    assert [counted.to_host[at] for at in large] == FRAMES * [luma]
+    assert [counted.to_host[at] for at in large] == FRAMES * [whole]
     assert 0 < counted.to_host.count(places) < 2 * FRAMES
     one, two = _report(here), _report(there)
     assert two.finder is not None and f"torch {PRETENDED}" in two.finder

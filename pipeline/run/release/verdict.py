@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.errors import CheckError
 from pipeline.run.anonymize_sidecar import (
     DetectionsRecord,
+    FewerBlocksRecord,
     GateRecord,
     SeenThroughRecord,
     UncoveredRecord,
@@ -26,17 +27,21 @@ class ReleaseCheckError(CheckError):
         self.report = report
 
 
-def refusal(job: AnonymizeJob, gate: GateRecord) -> str:
-    """One line for the faces that were seen, with what to do."""
+def refusal(job: AnonymizeJob, gate: GateRecord, fewer: Sequence[FewerBlocksRecord] = ()) -> str:
+    """One line for the faces that were seen, with what to do. ``fewer``: tracks that have fewer blocks
+    already."""
     frames = len({(face.stream, face.frame) for face in gate.uncovered})
     said, do = [], []
     if gate.uncovered:
-        said.append(f"would show a face on {frames} frames ({_some(gate.uncovered)})")
+        said.append(f"would show a face on {frames} frames ({some(gate.uncovered)})")
         do.append("--region for what must be covered")
     if gate.seen_through:
         tracks = len(gate.seen_through)
         of = "one track" if tracks == 1 else f"{tracks} tracks"
-        said.append(f"shows faces through the masks of {of} ({_some(gate.seen_through)})")
+        have = {record.track: record.blocks for record in fewer}
+        least = [have[sight.track] for sight in gate.seen_through if sight.track in have]
+        tried = f", with {min(least)} blocks, too" if least else ""
+        said.append(f"shows faces through the masks of {of} ({some(gate.seen_through)}){tried}")
         do.append("fewer --blocks or --look solid")
     return (
         f"{job.target.name} {' and '.join(said)}; nothing was released. "
@@ -45,7 +50,7 @@ def refusal(job: AnonymizeJob, gate: GateRecord) -> str:
     )
 
 
-def _some(places: Sequence[UncoveredRecord] | Sequence[SeenThroughRecord]) -> str:
+def some(places: Sequence[UncoveredRecord] | Sequence[SeenThroughRecord]) -> str:
     named = "; ".join(_place(place) for place in places[:_NAMED])
     more = len(places) - _NAMED
     return f"{named} and {more} more" if more > 0 else named
