@@ -75,7 +75,7 @@ def two_runs() -> dict[str, Any]:
     runs = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [run.communicate()[0] for run in runs]
     answers = [_answer(run.returncode, out, "") for run, out in zip(runs, said, strict=True)]
-    kept = ("fps_without_encoding", "fps_without_encoding_dali", "error", "trace")
+    kept = ("fps_without_encoding", "fps_without_encoding_exact", "error", "trace")
     return {"runs": [{key: answer[key] for key in kept if key in answer} for answer in answers]}
 
 
@@ -126,6 +126,13 @@ def _ended(command: list[str], limit_s: float) -> tuple[int, str, str]:
     return process.returncode, said, wrong
 
 
+def _write(out: Path, whole: dict[str, Any]) -> None:
+    """All or nothing: who cuts this script keeps what the pieces before have found."""
+    part = out.with_name(f"{out.name}.part")
+    part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    part.replace(out)
+
+
 def main() -> None:
     """All pieces, or some, into one JSON; or one piece of it in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -143,7 +150,7 @@ def main() -> None:
     whole: dict[str, Any] = {}
     for name in arguments.only:
         whole[name] = run_piece(name)
-        arguments.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        _write(arguments.out, whole)
         told = "; ".join(errors_in(whole[name])) or "done"
         print(f"{name}: {told} ({whole[name]['took_s']} s)", flush=True)
     if errors_in(whole):

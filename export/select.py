@@ -1,18 +1,21 @@
 """Selects the network and the engine file of a run, and starts the build of a better one.
 
 On a CPU it is the network's ONNX file. On an NVIDIA GPU it is a TensorRT engine of this user, if there is
-one for these weights, this GPU and this library. If there is none, one is built in the background, and the
-run goes on with the next best engine to its end: one file is made by one engine, and its sidecar names it.
+one for these weights, this GPU and this library. If there is none, one is built; where that takes no longer
+than BUILD_FIRST_S the run waits for it. Else the build goes on in the background and the run with the next
+best engine, to its end: one file is made by one engine, and its sidecar names it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import torch
 
@@ -33,6 +36,14 @@ PRECISION: Precision = "fp16"
 """Precision of the engines that a run builds by itself: half the time and memory of fp32."""
 COMMAND = [sys.executable, "-P", "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
 """Runs ``vidpipe`` in the background, at a lower priority than the run in the foreground."""
+
+
+ENGINE_FILES = (".onnx", ".engine")
+"""What ``vidpipe export --output`` makes and a run takes as its network."""
+BUILD_FIRST_S = 30.0
+"""A run waits so long for an engine that is not in the cache; TensorRT-RTX builds one in seconds. What takes
+longer goes on in the background."""
+_BUILDING = "it is being built in the background"
 
 
 CHOICE = WEIGHTS / "default.json"
@@ -67,8 +78,10 @@ def engine_file(net: str, weights: Path | None = None) -> Path:
 
 def engine_for(net: str, engine: str, device: str) -> Path:
     """The file to open for a network, for the settings ``engine`` and ``device`` of a run; what was chosen is
-    logged. ``tensorrt`` and ``tensorrt-rtx`` are built now if need be, which may take minutes. Raises the
-    errors of ``export.convert.export``."""
+    logged. A file that vidpipe export made (`ENGINE_FILES`) is itself. ``tensorrt`` and ``tensorrt-rtx`` are
+    built now if need be, which may take minutes. Raises the errors of ``export.convert.export``."""
+    if Path(net).suffix in ENGINE_FILES:
+        return Path(net)
     asked: dict[str, Target] = {"torch": "torch", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
     if engine in asked:
         if engine != "torch" and not _capability(device):
@@ -86,7 +99,21 @@ def engine_for(net: str, engine: str, device: str) -> Path:
     if kept is not None:
         decided(log, "%s: its %s engine is in the cache: %s", net, target, kept.file)
         return kept.file
+    begun = perf_counter()
     state = _build_meanwhile(net, target, cache.key_of(identity))
+    if isinstance(state, subprocess.Popen):
+        what = "%s: building its %s engine for this GPU, once; this run waits for up to %g s"
+        log.warning(what, net, target, BUILD_FIRST_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            state.wait(BUILD_FIRST_S)
+        built = cache.find(identity)
+        if built is not None:
+            took_s = perf_counter() - begun
+            decided(log, "%s: its %s engine was built in %.0f s: %s", net, target, took_s, built.file)
+            return built.file
+        state = _build_meanwhile(net, target, cache.key_of(identity))
+        if isinstance(state, subprocess.Popen):  # it ended without a word
+            state = _BUILDING
     warned(
         log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, state
     )
@@ -123,8 +150,8 @@ def _target(capability: str) -> Target | None:
     return None
 
 
-def _build_meanwhile(net: str, target: Target, key: str) -> str:
-    """Starts ``vidpipe export`` for this key unless it runs or has failed before; says which."""
+def _build_meanwhile(net: str, target: Target, key: str) -> str | subprocess.Popen[bytes]:
+    """Starts ``vidpipe export`` for this key, or says that it runs or has failed before."""
     try:
         import fcntl  # noqa: PLC0415  not on Windows
     except ImportError:
@@ -136,11 +163,11 @@ def _build_meanwhile(net: str, target: Target, key: str) -> str:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return "it is being built in the background"
+            return _BUILDING
         if output := file.read().decode("utf-8", "replace").strip():
             return f"building it failed: {output.splitlines()[-1]} (to try again, delete {note})"
         arguments = ["export", net, "--to", target, "--precision", PRECISION, "--no-progress", "-q"]
-        subprocess.Popen(
+        return subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -148,4 +175,3 @@ def _build_meanwhile(net: str, target: Target, key: str) -> str:
             pass_fds=(file.fileno(),),
             start_new_session=True,
         )
-    return "it is being built in the background from now on"

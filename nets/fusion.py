@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nets.measurement import MeasurementOperator
+from nets.measurement import MeasurementOperator, Part
 from nets.observation import Observation, take
 from nets.registration import sample
 
@@ -55,10 +55,10 @@ class Fusion:
     """(B, T, 1, H, W) in [0, 1]: how near a pixel lies to a cell's centre in any frame"""
 
 
-def fuse(obs: Observation, window: int) -> Fusion:
+def fuse(obs: Observation, window: int, part: Part | None = None) -> Fusion:
     """The common picture of each window. ``obs`` holds (B * T, ...) frames, one window after the other; T is
-    ``window``."""
-    operator = MeasurementOperator(obs, window)
+    ``window``. With ``part``, which holds all mosaics, a GPU is never waited for."""
+    operator = MeasurementOperator(obs, window, part)
     trust = _frame_trust(
         operator.misfit(operator.by_window(operator.own)[:, operator.reference]), operator.is_whole, window
     )
@@ -83,8 +83,8 @@ def fuse(obs: Observation, window: int) -> Fusion:
     ).sum(1)
     planes = sample(torch.cat([picture, common], dim=1).repeat_interleave(window, 0), operator.in_reference)
     frames, others = obs.base.clone(), torch.zeros_like(obs.base)
-    frames[..., operator.part[0], operator.part[1]] = operator.held_to_samples(planes[:, :3], trust)
-    others[..., operator.part[0], operator.part[1]] = torch.cat([own, planes[:, 3:]], dim=1) * operator.weight
+    operator.put(frames, operator.held_to_samples(planes[:, :3], trust))
+    operator.put(others, torch.cat([own, planes[:, 3:]], dim=1) * operator.weight)
     return Fusion(
         operator.by_window(frames), operator.by_window(others[:, :2]), operator.by_window(others[:, 2:])
     )
@@ -107,17 +107,18 @@ def _frame_trust(misfit: Tensor, whole: Tensor, window: int) -> Tensor:
     return (trust / trust.amax(1, keepdim=True)).flatten().view(-1, 1, 1, 1)
 
 
-def support(obs: Observation, window: int, frames: list[int]) -> Observation:
+def support(obs: Observation, window: int, frames: list[int], part: Part | None = None) -> Observation:
     """What a NAR reads of some ``frames`` of each window: (B * T, ...) -> (B * len(frames), ...).
 
     ``features`` are an IDN's, then SUPPORT channels: the common picture less ``base``, the misfit, the
-    density of samples. The latter are 0 for windows of one frame, which have nothing to add.
+    density of samples. The latter are 0 for windows of one frame, which have nothing to add. ``part`` as in
+    ``fuse``.
     """
     picked = obs.pick(window, frames)
     if window == 1:
         zeros = torch.zeros_like(picked.features[:, :SUPPORT])
         return replace(picked, features=torch.cat([picked.features, zeros], dim=1))
-    fusion = fuse(obs, window)
+    fusion = fuse(obs, window, part)
     picture, misfit, density = (
         take(x, frames).flatten(0, 1) for x in (fusion.picture, fusion.misfit, fusion.density)
     )

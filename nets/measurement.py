@@ -11,13 +11,15 @@ in use; coordinates are those of nets.registration.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nets import pixelation
 from nets.observation import HALF_STEP, Observation
-from nets.registration import DAMPING, grid_of, invert, register, sample, similarity
+from nets.registration import DAMPING, grid_of, invert, register, sample, similarity, solve
 
 CELL_DOUBT = 0.02
 """Misfit of a cell outside the reference frame, 5 grey levels, at which it counts half (Cauchy weights)."""
@@ -65,9 +67,21 @@ MARGIN_PX = 4
 """Border about the mosaics of a batch; what lies farther out is not computed."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What mosaics span, known before they are looked at: sizes that do not follow what tensors hold, as a
+    CUDA graph wants them."""
+
+    rows: Tensor
+    cols: Tensor
+    """(h,) and (w,) int64, ascending: rows and columns of the picture; even numbers of each"""
+    cells: int
+    """n, at least as many as any frame uses on an axis"""
+
+
 class MeasurementOperator:
     """The operator of the (M, ...) frames of an observation: windows of ``window`` frames, one after the
-    other.
+    other. ``part`` holds all mosaics; without it what they span is looked up, which a GPU is waited for.
 
     Attributes, all over the part of the picture that mosaics span: ``own`` (M, 3, h, w) each frame's
     interpolated cells, ``weight`` (M, 1, h, w) its mosaic, ``samples`` (M, 3, n, n), ``is_whole`` (M, 1, n,
@@ -78,14 +92,16 @@ class MeasurementOperator:
     the reference; ``uncovered`` (M, 1, h, w), where it shows it clean.
     """
 
-    def __init__(self, obs: Observation, window: int) -> None:
+    def __init__(self, obs: Observation, window: int, part: Part | None = None) -> None:
         self.window, self.reference = window, window // 2
-        self.part, used = _part(obs.weight), max(_used(obs.rows), _used(obs.cols))
-        planes = (obs.base, obs.weight, _sharpness(obs))
-        base, weight, sharp = (x[..., self.part[0], self.part[1]] for x in planes)
+        self.part = _part(obs.weight) if part is None else (part.rows, part.cols)
+        used = max(_used(obs.rows), _used(obs.cols)) if part is None else part.cells
+        base, weight, sharp = (self.cut(x) for x in (obs.base, obs.weight, _sharpness(obs)))
         self.own, self.weight, self.own_sharpness = base, weight, sharp
         self.samples = obs.samples[..., :used, :used]
-        rows, cols = obs.rows[..., :used, self.part[0]], obs.cols[..., :used, self.part[1]]
+        rows, cols = (
+            _along(m[..., :used, :], a, -1) for m, a in ((obs.rows, self.part[0]), (obs.cols, self.part[1]))
+        )
         cover = pixelation.coverage(rows, cols, weight)
         self.is_whole, present = (cover >= WHOLE_CELL).to(cover.dtype), (cover > 0).to(cover.dtype)
         self.is_point = points = (obs.means <= 0).view(-1, 1, 1, 1)
@@ -99,7 +115,7 @@ class MeasurementOperator:
         across = pixelation.interpolation(cols, (present.sum(-2) > 0).to(cover.dtype).squeeze(-2))
         self.interpolation = up, across.unsqueeze(-3).transpose(-1, -2)
         self.replication = rows.unsqueeze(-3).transpose(-1, -2), cols.unsqueeze(-3)
-        place = obs.features[:, PLACE, self.part[0], self.part[1]] * torch.pi
+        place = self.cut(obs.features[:, PLACE]) * torch.pi
         self.phase = torch.cat([place.cos() * weight, place.sin() * weight, weight], dim=1)
         self.diversity = torch.zeros_like(weight)
         self.control_weights = _control_weights(base.shape[-2], base), _control_weights(base.shape[-1], base)
@@ -136,13 +152,13 @@ class MeasurementOperator:
         linear = torch.stack([x * slope[:, 0] + y * slope[:, 1], x * slope[:, 1] - y * slope[:, 0]], dim=1)
         normal, right = _equations(torch.cat([linear, slope], dim=1), misfit, trust)
         diagonal = torch.diagonal(normal, dim1=-2, dim2=-1)
-        step = torch.linalg.solve(normal + torch.diag_embed(DAMPING * diagonal + 1e-4), right)
+        step = solve(normal + torch.diag_embed(DAMPING * diagonal + 1e-4), right)
         given = torch.einsum("machw,mih,mjw->maijchw", slope, *self.at_cells).flatten(1, 3)
         normal, right = _equations(given, misfit, trust)
         held = STIFFNESS * torch.diagonal(normal, dim1=-2, dim2=-1).mean(-1) + 1e-4
         held = held[:, None, None] * _stiffness(picture)
         right = right - (held @ self.displacement.flatten(1).unsqueeze(-1)).squeeze(-1)
-        moved_points = torch.linalg.solve(normal + held, right)
+        moved_points = solve(normal + held, right)
         still = torch.arange(len(step), device=step.device) % self.window == self.reference
         fixed = (still | self.is_point.flatten())[:, None]
         step, moved_points = (
@@ -169,6 +185,18 @@ class MeasurementOperator:
         at = (torch.arange(size, device=member.device, dtype=member.dtype) * 2 + 1) / size - 1
         centres = (member * at).sum(-1) / member.sum(-1).clamp_min(1)
         return centres[:, None, :, None] if axis == 0 else centres[:, None, None, :]
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(..., H, W) -> (..., h, w)."""
+        return _along(_along(x, self.part[0], -2), self.part[1], -1)
+
+    def put(self, x: Tensor, part: Tensor) -> None:
+        """Writes ``part`` (..., h, w) where it lies in ``x`` (..., H, W)."""
+        rows, cols = self.part
+        if isinstance(rows, Tensor):
+            x[..., rows.unsqueeze(-1), cols] = part
+        else:
+            x[..., rows, cols] = part
 
     def by_window(self, x: Tensor) -> Tensor:
         """(M, ...) -> (B, T, ...)."""
@@ -291,6 +319,13 @@ def _control_weights(size: int, like: Tensor) -> Tensor:
     points = torch.eye(CONTROL_POINTS, device=like.device)[:, None, :, None]
     weights: Tensor = F.interpolate(points, (size, 1), mode="bicubic", align_corners=True)[:, 0, :, 0]
     return weights
+
+
+def _along(x: Tensor, part: slice | Tensor, dim: int) -> Tensor:
+    """Some entries of the last dimension, -1, or of the one before it."""
+    if isinstance(part, Tensor):
+        return x.index_select(dim, part)
+    return x[..., part] if dim == -1 else x[..., part, :]
 
 
 def _used(member: Tensor) -> int:

@@ -54,7 +54,7 @@ def register(pictures: Tensor, weight: Tensor, reference: int) -> Tensor:
             right = torch.einsum("bichw,btchw,bthw->bti", slope, error, trust)
             diagonal = torch.diagonal(normal, dim1=-2, dim2=-1)
             normal = normal + torch.diag_embed(DAMPING * diagonal + 1e-4)
-            step = torch.linalg.solve(normal, right).flatten(0, 1)
+            step = solve(normal, right).flatten(0, 1)
             parameters = (parameters - step).clamp(-MAX_PARAMETER, MAX_PARAMETER)
     theta: Tensor = similarity(parameters).unflatten(0, (B, T))
     return theta
@@ -75,6 +75,13 @@ def similarity(parameters: Tensor) -> Tensor:
     """(..., 4): zoom - 1 and turn as a complex number, shift in x and y -> maps (..., 2, 3)."""
     a, b, x, y = parameters.unbind(-1)
     return torch.stack([torch.stack([1 + a, -b, x], -1), torch.stack([b, 1 + a, y], -1)], -2)
+
+
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solutions of (..., P, P) @ x = (..., P), of matrices that damping keeps from being singular: a GPU is
+    not asked whether one was, it would be waited for."""
+    solved: Tensor = torch.linalg.solve_ex(matrix, right, check_errors=False).result
+    return solved
 
 
 def invert(theta: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class _Section(BaseModel):
 
 
 class DecodeConfig(_Section):
-    decoder: Literal["auto", "pyav", "dali"] = Field("auto", description="library that decodes")
+    decoder: Literal["auto", "exact", "pyav", "dali"] = Field("auto", description="library that decodes")
     prefetch_frames: int = Field(4, ge=1, le=256, description="frames decoded ahead, in a thread")
 
 
@@ -69,7 +69,7 @@ class CropConfig(_Section):
 class RestoreConfig(_Section):
     net: str = Field(
         "auto",
-        description="auto: the better one by the model cards; or a network's name or .safetensors file",
+        description="auto: the better one by the cards; or a name or a .safetensors, .onnx or .engine file",
     )
     look: Literal["faithful", "natural"] = Field(
         "faithful", description="faithful: nearest to the truth, soft; natural: sharp, details are drawn"
@@ -311,13 +311,19 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def settings_file() -> Path:
+    """The pipeline.yaml of this version, with every setting and its default: packaged, or in the checkout."""
+    packaged = Path(__file__).with_name("pipeline.yaml")
+    return packaged if packaged.is_file() else Path(__file__).resolve().parents[1] / "pipeline.yaml"
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:
             raise UsageError(
-                f"{file} has more than {MAX_FILE_BYTES:,} bytes; wanted settings as in pipeline.yaml"
+                f"{file} has more than {MAX_FILE_BYTES:,} bytes; wanted settings as in {settings_file()}"
             )
         content = yaml.load(text.decode("utf-8-sig"), _Loader)
     except OSError as error:
@@ -327,7 +333,7 @@ def _read(file: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UsageError(f"{file} holds a {type(content).__name__}; wanted sections as in pipeline.yaml")
+        raise UsageError(f"{file} holds a {type(content).__name__}; wanted sections as in {settings_file()}")
     return content
 
 
@@ -392,7 +398,8 @@ def _one_line(error: ValidationError, given: Mapping[str, Given]) -> str:
         known = [knob for knob, _ in _leaves(RunConfig().model_dump())]
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
         return (
-            f"{origin} sets {name}, which is not a setting; the nearest is {nearest}, pipeline.yaml lists all"
+            f"{origin} sets {name}, which is not a setting; the nearest is {nearest}, "
+            f"{settings_file()} lists all"
         )
     if name == "device":
         return f"device is {first['input']!r} (from {origin}); wanted auto, cpu, cuda or cuda:N"

@@ -128,7 +128,10 @@ def let_go() -> None:
 
 def captured(call: Callable[[], T], device: torch.device, name: str) -> Callable[[], T]:
     """``call``, whose tensors stay where they are, as a CUDA graph: it fills the tensors of its first answer
-    again and again. Where it cannot be captured, it is called each time, with a warning."""
+    again and again. Where it cannot be captured, it is called each time, with a warning; on a device that
+    is no GPU, without."""
+    if device.type != "cuda":
+        return call
     with torch.cuda.device(device):
         side, compute = torch.cuda.Stream(device), torch.cuda.default_stream(device)
         side.wait_stream(compute)
@@ -242,7 +245,7 @@ class _Lane:
     def down(self, planes: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], torch.cuda.Event | None]:
         """Planes in pinned memory, and what tells that they have arrived."""
         if self._stream is None:
-            return tuple(plane.cpu() for plane in planes), None
+            return _in_one_copy(planes), None
         self._stream.wait_stream(torch.cuda.default_stream(self.device))
         with torch.cuda.stream(self._stream):
             pinned = tuple(torch.empty(p.shape, dtype=p.dtype, pin_memory=True) for p in planes)
@@ -252,6 +255,13 @@ class _Lane:
             event = torch.cuda.Event()
             event.record(self._stream)
         return pinned, event
+
+
+def _in_one_copy(planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Planes of one dtype on the host, waited for once."""
+    host = torch.cat([plane.flatten() for plane in planes]).cpu()
+    parts = host.split([plane.numel() for plane in planes])
+    return tuple(part.view(plane.shape) for part, plane in zip(parts, planes, strict=True))
 
 
 def sent(frame: Frame, device: torch.device) -> Frame:
@@ -265,7 +275,8 @@ def pinned_to(x: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device; from the host through pinned memory, without waiting for it."""
     if x.device == device:
         return x
-    return (x.pin_memory() if x.device.type == "cpu" else x).to(device, non_blocking=True)
+    pinned = x.pin_memory() if x.device.type == "cpu" and device.type == "cuda" else x
+    return pinned.to(device, non_blocking=True)
 
 
 def to_device(frames: Iterable[Frame], device: torch.device) -> Iterator[Frame]:

@@ -367,6 +367,19 @@ class Masked:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """What a mosaic spans of a crop, as the host knows it: nobody has to ask a device."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    """Canonical px, half-open; all pixels of the mosaic lie within."""
+    cells: int
+    """At least as many as it has along either axis."""
+
+
+@dataclass(frozen=True, slots=True)
 class Crop:
     """A mosaic and its surroundings in canonical coordinates: S x S px, upright, RGB."""
 
@@ -384,6 +397,8 @@ class Crop:
     """Read from the frame, not from ``image``; what a patch is held to."""
     to_frame: NDArray[np.float64]
     """(2, 3): canonical px -> px of the coded picture; continuous coordinates, pixel i spans [i, i + 1)."""
+    extent: Extent | None = None
+    """None: not known; it may be all of the crop."""
 
 
 @dataclass(frozen=True, slots=True)

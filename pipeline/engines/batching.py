@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nets.fusion import support
+from nets.measurement import Part
 from nets.observation import Observation
 from pipeline.engines import EngineSpec
 
@@ -19,11 +20,14 @@ _first_call = threading.Lock()
 _called: set[str] = set()
 
 
-def engine_inputs(obs: Observation, spec: EngineSpec) -> tuple[dict[str, Tensor], Observation]:
+def engine_inputs(
+    obs: Observation, spec: EngineSpec, part: Part | None = None
+) -> tuple[dict[str, Tensor], Observation]:
     """``obs`` of the (B * T, ...) frames of windows -> the engine's inputs, and the observation of the
-    (B * C, ...) core frames that its answer is composed with."""
+    (B * C, ...) core frames that its answer is composed with. With ``part``, which holds all mosaics, a GPU
+    is never waited for."""
     core = list(range(spec.context, spec.context + spec.core))
-    of_core = support(obs, spec.window, core) if spec.fused else obs.pick(spec.window, core)
+    of_core = support(obs, spec.window, core, part) if spec.fused else obs.pick(spec.window, core)
     read = of_core if spec.fused else obs
     frames = (-1, spec.frames)
     return {

@@ -23,13 +23,14 @@ from pipeline.mosaic.rejection import Reject, Rejection, Rule, ignore
 from pipeline.mosaic.score import RISE, codec_axes, is_clean_at_scale, rise_and_rest
 from pipeline.mosaic.single_scale import (
     SURE_SCORE,
-    find_at_scale,
+    Look,
     keep_apart,
+    look_ahead,
     overlap,
     read_grid_at_scale,
     redetect_at_scale,
 )
-from pipeline.picture.resize import Luma, shrunk
+from pipeline.picture.resize import DeviceLuma, Luma, shrunk
 from pipeline.types import Axis, Box, Grid, MosaicRegion, Shape, Strips
 
 _SCALES = (2, 3)
@@ -61,22 +62,56 @@ def find_mosaics_in_picture(
     ``luma`` is (H, W) uint8, C-contiguous, or on a device.
     """
     at_full_size = [e for e in expected if e.scale == 1]
-    found = find_at_scale(luma, settings, at_full_size, accumulator, reject=reject)
+    look = Look(luma, settings, at_full_size, accumulator)
+    looks: dict[int, tuple[list[Box], Look]] = {}
+    if smaller and isinstance(luma, DeviceLuma):
+        # As a rule nothing is sure but what was expected: then all pictures are looked at in the same copies.
+        sure = _sure(look.found)
+        looks = {k: (_boxes(sure), _smaller_look(luma, settings, expected, sure, k)) for k in _scales(luma)}
+    look_ahead([look, *(small for _, small in looks.values())])
+    found = look.regions(reject)
     for scale in _scales(luma):
-        sure = [r for r in found if r.score >= SURE_SCORE and codec_axes(r) == 0]
-        known = [e for e in expected if e.scale == scale and _is_free(e, sure)]
-        if not (smaller or known):
-            continue
-        small = shrunk(luma, scale)
-        scaled = [_shrunk_region(e, scale) for e in known]
+        sure = _sure(found)
         if smaller:
-            without = [_scaled_box(r.box, 1 / scale) for r in sure]
-            reject_small = _in_picture(reject, scale)
-            regions = find_at_scale(small, _settings_at(settings, scale), scaled, None, without, reject_small)
+            boxes, at_scale = looks.get(scale, (None, None))
+            if at_scale is None or boxes != _boxes(sure):
+                at_scale = _smaller_look(luma, settings, expected, sure, scale)
+                look_ahead([at_scale])
+            regions = at_scale.regions(_in_picture(reject, scale))
+        elif scaled := _known_at(expected, sure, scale):
+            regions = list(_redetected(shrunk(luma, scale), scaled, _settings_at(settings, scale)))
         else:
-            regions = list(_redetected(small, scaled, _settings_at(settings, scale)))
+            continue
         found += _back_in_picture(luma, regions, scale, reject)
     return keep_apart(found, lambda r: 1.0 if r.scale == 1 else _SMALLER_WEIGHT, reject)
+
+
+def _sure(found: Sequence[MosaicRegion]) -> list[MosaicRegion]:
+    """Those whose places need no other look."""
+    return [r for r in found if r.score >= SURE_SCORE and codec_axes(r) == 0]
+
+
+def _boxes(regions: Sequence[MosaicRegion]) -> list[Box]:
+    return sorted((r.box for r in regions), key=lambda box: (box.x0, box.y0, box.x1, box.y1))
+
+
+def _known_at(
+    expected: Sequence[MosaicRegion], sure: Sequence[MosaicRegion], scale: int
+) -> list[MosaicRegion]:
+    """Those expected at a scale where nothing else is sure, in px of the smaller picture."""
+    return [_shrunk_region(e, scale) for e in expected if e.scale == scale and _is_free(e, sure)]
+
+
+def _smaller_look(
+    luma: Luma,
+    settings: FindConfig,
+    expected: Sequence[MosaicRegion],
+    sure: Sequence[MosaicRegion],
+    scale: int,
+) -> Look:
+    without = [_scaled_box(r.box, 1 / scale) for r in sure]
+    known = _known_at(expected, sure, scale)
+    return Look(shrunk(luma, scale), _settings_at(settings, scale), known, None, without)
 
 
 def _redetected(luma: Luma, expected: Sequence[MosaicRegion], settings: FindConfig) -> Iterator[MosaicRegion]:

@@ -18,7 +18,8 @@ from nets.pixelation import Operator
 from pipeline.mosaic.edges import PixelBox
 from pipeline.mosaic.grid_fit import LineGrid, fit_line_grid, fit_near, span
 from pipeline.mosaic.periodicity import periodic_grids
-from pipeline.mosaic.screening import STRIDE_PX, SampledEdges, accumulated_candidates
+from pipeline.mosaic.screening import STRIDE_PX, SampledEdges, accumulated_candidates, want_candidates
+from pipeline.picture.fetch import Fetch
 from pipeline.types import Axis, Box, Grid
 
 _FRAMES = 4
@@ -32,6 +33,8 @@ _MARGIN_PX = 32
 """px around a candidate of the screening that are searched with it."""
 _TRIES = (_FRAMES, 1, 2)
 """Frames on which a grid is looked for: that of the search, the next and the one after."""
+_SMALL = 0.125
+"""Of the picture: of larger parts a device gives profiles one by one, and not the edges at once."""
 _SAME_PLACE = 0.5
 """IoU from which two hints are in one place."""
 _SAME_PITCH = 0.02
@@ -67,17 +70,36 @@ class EdgeAccumulator:
             self._new.add(edges)
         self._frames += 1
         self._last = edges
+        if self._frames == _FRAMES and self._old is not None:
+            self._old.add(self._new)
+
+    def pending(self) -> list[tuple[Box, Grid]]:
+        """The hints of the next frame, where they are known before it is added."""
+        return self._found if self._frames % _FRAMES + 1 in _TRIES[1:] else []
+
+    def want(self, fetch: Fetch) -> None:
+        """What ``hints`` asks for at once comes with ``fetch``."""
+        is_due = self._frames == _FRAMES
+        if self._last is not None and (is_due or (self._frames == 1 and self._old is None)):
+            self._last.want(fetch, None, bands=True)
+        if is_due and self._turns + 1 > min(self._vain, _MOST_SKIPPED):
+            edges, frames = self._sums()
+            want_candidates(edges, fetch, frames)
+
+    def _sums(self) -> tuple[SampledEdges, int]:
+        """Edges summed up for a search, and over how many frames."""
+        edges = self._old or self._new
+        assert edges is not None
+        return edges, _FRAMES * (2 if self._old else 1)
 
     def hints(self) -> list[tuple[Box, Grid]]:
         """What to look for on the frame added last: place and grid, its sampling unknown. Often empty."""
         if self._frames == _FRAMES and self._new is not None and self._last is not None:
-            if self._old is not None:
-                self._old.add(self._new)
             # A picture's own periods are looked for each time: that is quick, and few pictures have any.
             self._found = periodic_grids(self._last)
             self._turns += 1
             if self._turns > min(self._vain, _MOST_SKIPPED):
-                self._search(self._old or self._new, _FRAMES * (2 if self._old else 1))
+                self._search(*self._sums())
                 self._turns = 0
         elif self._frames == 1 and self._old is None and self._last is not None:
             # The first picture of a shot is coded by itself as a rule, and shows most.
@@ -94,9 +116,19 @@ class EdgeAccumulator:
         parts = accumulated_candidates(edges, frames)[:_MOST_PARTS]
         found = self._found
         self._vain = self._vain + 1 if parts else 0
-        for x0, y0, x1, y1 in parts:
-            left, top = max(x0 - _MARGIN_PX, 0), max(y0 - _MARGIN_PX, 0)
-            part = (left, top, min(x1 + _MARGIN_PX, width), min(y1 + _MARGIN_PX, height))
+        wide = [
+            (
+                max(x0 - _MARGIN_PX, 0),
+                max(y0 - _MARGIN_PX, 0),
+                min(x1 + _MARGIN_PX, width),
+                min(y1 + _MARGIN_PX, height),
+            )
+            for x0, y0, x1, y1 in parts
+        ]
+        fetch = Fetch()
+        edges.want_parts(fetch, [p for p in wide if (p[2] - p[0]) * (p[3] - p[1]) <= _SMALL * height * width])
+        fetch.now()
+        for part in wide:
             for x, y in self._line_grids(edges, part, frames):
                 box = Box(x.origin, y.origin, x.end, y.end)
                 if all(box.iou(b) < _SAME_PLACE or not _has_pitches(g, x, y) for b, g in found):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from pipeline.mosaic.bounds import find_bounds
-from pipeline.mosaic.edges import soft_edges
+from pipeline.mosaic.edges import PixelBox, soft_edges
 from pipeline.mosaic.evidence import Evidence, PartGrid
 from pipeline.mosaic.grid_fit import LINE_LIMIT, NEAR_WEIGHTS, SQUARE, LineGrid, fit_near, refit, subdivide
 from pipeline.mosaic.outline import outline
@@ -48,15 +48,22 @@ def locate_mosaic(luma: Luma, box: Box, grid: Grid) -> MosaicRegion | None:
     return _redetect(luma, box, grid, same=False)
 
 
+def looked_at(box: Box, grid: Grid, width: int, height: int) -> PixelBox:
+    """The part of a picture in which a mosaic of a box and a grid is looked for."""
+    reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
+    x0, y0, x1, y1 = box.pixels(width, height)
+    left, top = (max(v, 0) // _CODEC_PX * _CODEC_PX for v in (x0 - reach_x, y0 - reach_y))
+    return left, top, min(x1 + reach_x, width), min(y1 + reach_y, height)
+
+
 def _redetect(luma: Luma, box: Box, grid: Grid, *, same: bool) -> MosaicRegion | None:
     """``locate_mosaic``; ``same``: one axis may show too little of its lines, which are where they were."""
     height, width = luma.shape
-    reach_x, reach_y = (_REACH_PX + round(a.pitch) for a in (grid.x, grid.y))
     x0, y0, x1, y1 = box.pixels(width, height)
     if x0 >= x1 or y0 >= y1:
         return None
-    left, top = (max(v, 0) // _CODEC_PX * _CODEC_PX for v in (x0 - reach_x, y0 - reach_y))
-    evidence = Evidence.from_luma(luma[top : min(y1 + reach_y, height), left : min(x1 + reach_x, width)])
+    left, top, right, bottom = looked_at(box, grid, width, height)
+    evidence = Evidence.from_luma(luma[top:bottom, left:right])
     across, down = evidence.profiles((x0 - left, y0 - top, x1 - left, y1 - top))
     rows, cols = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     x = fit_near(across, y1 - y0, grid.x, lambda: _soft_profile(evidence.luma[rows], 1))

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import cv2
@@ -25,6 +27,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from pipeline.mosaic.edges import MIN_EDGE, PixelBox, isolated_edges, transposed
+from pipeline.picture.fetch import Fetch, covering, holds
 from pipeline.picture.resize import DeviceLuma, Luma
 
 BLOCK_PX = 16
@@ -57,6 +60,8 @@ class SampledEdges(ABC):
     """(W / STRIDE_PX, H) uint8: along columns, turned to lie along rows"""
     size: tuple[int, int]
     """H and W in px"""
+    came: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Of a device: what has come to the host already, of the edges as they are."""
 
     _count_type: ClassVar[Any]
     """Integers that sums over a band fit into."""
@@ -66,53 +71,54 @@ class SampledEdges(ABC):
     @abstractmethod
     def copy(self) -> Self: ...
 
-    @staticmethod
     @abstractmethod
-    def _profile(edges: Any) -> NDArray[np.float64]:
-        """Sums of edges (rows, n) over rows: (n,), on the host."""
+    def across(self, box: PixelBox) -> NDArray[np.float64]:
+        """(x1 - x0,): edges of the box per column, in the rows that are looked at."""
+
+    @abstractmethod
+    def down(self, box: PixelBox) -> NDArray[np.float64]:
+        """(y1 - y0,): the same per row."""
+
+    @abstractmethod
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(H / 16, W) and (W / 16, H): edges per column of each 16 px band of rows, per row of each of
+        columns, whole bands only."""
+
+    @abstractmethod
+    def strength(self, need: int) -> NDArray[np.float32]:
+        """Segments, of ``need`` edges each, around each block of 16 px over those needed, of the axis with
+        fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
 
     @staticmethod
     @abstractmethod
-    def _on_host(counts: Any) -> NDArray[np.uint8]: ...
-
-    @staticmethod
-    @abstractmethod
-    def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
+    def _fulfilled(across: Any, down: Any) -> Any:
         """(rows, cols): segments of both axes, (rows, cols) each, in windows around each block over those
         needed, of the axis with fewer; of the window with most."""
 
+    @abstractmethod
+    def want(self, fetch: Fetch, need: int | None, *, bands: bool = False) -> None:
+        """``strength(need)``, and ``bands`` if that is set, come with ``fetch``."""
+
+    @abstractmethod
+    def want_parts(self, fetch: Fetch, parts: Iterable[PixelBox]) -> None:
+        """What ``across`` and ``down`` say of boxes within these parts comes with ``fetch``."""
+
     def add(self, other: Self) -> None:
         """Sums up, into this one."""
+        self.came.clear()
         vertical, horizontal = self.vertical, self.horizontal
         vertical += other.vertical
         horizontal += other.horizontal
 
     def erase(self, box: PixelBox) -> None:
         """Forgets the edges of a region and of its right and lower sides."""
+        self.came.clear()
         x0, y0, x1, y1 = box
         self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX + 1, x0 : x1 + 1] = 0
         self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX + 1, y0 : y1 + 1] = 0
 
-    def across(self, box: PixelBox) -> NDArray[np.float64]:
-        """(x1 - x0,): edges of the box per column, in the rows that are looked at."""
-        x0, y0, x1, y1 = box
-        return self._profile(self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX, x0:x1])
-
-    def down(self, box: PixelBox) -> NDArray[np.float64]:
-        """(y1 - y0,): the same per row."""
-        x0, y0, x1, y1 = box
-        return self._profile(self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX, y0:y1])
-
-    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """(H / 16, W) and (W / 16, H): edges per column of each 16 px band of rows, per row of each of
-        columns, whole bands only."""
-        return self._on_host(self._bands(self.vertical)), self._on_host(self._bands(self.horizontal))
-
-    def strength(self, need: int) -> NDArray[np.float32]:
-        """Segments, of ``need`` edges each, around each block of 16 px over those needed, of the axis with
-        fewer: (H / 16 - 1, W / 16 - 1). Empty below 32 px."""
-        if min(self.size) < 2 * BLOCK_PX:
-            return np.zeros((0, 0), dtype=np.float32)
+    def _strength(self, need: int) -> Any:
+        """``strength`` where the edges lie, of 32 px and more."""
         across, down = self._segments(self.vertical, need), self._segments(self.horizontal, need).T
         rows, cols = min(across.shape[0], down.shape[0]), min(across.shape[1], down.shape[1])
         return self._fulfilled(across[:rows, :cols], down[:rows, :cols])
@@ -152,13 +158,27 @@ class HostSampledEdges(SampledEdges):
     def copy(self) -> HostSampledEdges:
         return HostSampledEdges(self.vertical.copy(), self.horizontal.copy(), self.size)
 
-    @staticmethod
-    def _profile(edges: Any) -> NDArray[np.float64]:
-        return np.asarray(edges.sum(axis=0, dtype=np.float64))
+    def want(self, fetch: Fetch, need: int | None, *, bands: bool = False) -> None:
+        pass
 
-    @staticmethod
-    def _on_host(counts: Any) -> NDArray[np.uint8]:
-        return np.asarray(counts)
+    def want_parts(self, fetch: Fetch, parts: Iterable[PixelBox]) -> None:
+        pass
+
+    def across(self, box: PixelBox) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return _profile(self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX, x0:x1])
+
+    def down(self, box: PixelBox) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        return _profile(self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX, y0:y1])
+
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return np.asarray(self._bands(self.vertical)), np.asarray(self._bands(self.horizontal))
+
+    def strength(self, need: int) -> NDArray[np.float32]:
+        if min(self.size) < 2 * BLOCK_PX:
+            return np.zeros((0, 0), dtype=np.float32)
+        return np.asarray(self._strength(need))
 
     @staticmethod
     def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
@@ -189,16 +209,61 @@ class DeviceSampledEdges(SampledEdges):
     def copy(self) -> DeviceSampledEdges:
         return DeviceSampledEdges(self.vertical.clone(), self.horizontal.clone(), self.size)
 
-    @staticmethod
-    def _profile(edges: Any) -> NDArray[np.float64]:
+    def want(self, fetch: Fetch, need: int | None, *, bands: bool = False) -> None:
+        if need is not None and need not in self.came and min(self.size) >= 2 * BLOCK_PX:
+            fetch.want(self._strength(need), partial(self.came.__setitem__, need))
+        if bands and "bands" not in self.came:
+            both: dict[int, NDArray[np.uint8]] = {}
+            for at, edges in enumerate((self.vertical, self.horizontal)):
+                fetch.want(self._bands(edges).to(torch.uint8), partial(both.__setitem__, at))
+            self.came["bands"] = both
+
+    def want_parts(self, fetch: Fetch, parts: Iterable[PixelBox]) -> None:
+        came = self.came.setdefault("parts", [])
+        for box in covering(list(parts)):
+            x0, y0, x1, y1 = box
+            two: dict[int, NDArray[np.uint8]] = {}
+            lines = self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX, x0:x1]
+            fetch.want(lines, partial(two.__setitem__, 0))
+            columns = self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX, y0:y1]
+            fetch.want(columns, partial(two.__setitem__, 1))
+            came.append((box, two))
+
+    def across(self, box: PixelBox) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        for part, two in self.came.get("parts", ()):
+            if holds(part, box):
+                rows = slice(y0 // STRIDE_PX - part[1] // STRIDE_PX, y1 // STRIDE_PX - part[1] // STRIDE_PX)
+                return _profile(two[0][rows, x0 - part[0] : x1 - part[0]])
+        edges = self.vertical[y0 // STRIDE_PX : y1 // STRIDE_PX, x0:x1]
         return np.asarray(edges.sum(0).cpu().numpy().astype(np.float64))
 
-    @staticmethod
-    def _on_host(counts: Any) -> NDArray[np.uint8]:
-        return np.asarray(counts.to(torch.uint8).cpu().numpy())
+    def down(self, box: PixelBox) -> NDArray[np.float64]:
+        x0, y0, x1, y1 = box
+        for part, two in self.came.get("parts", ()):
+            if holds(part, box):
+                rows = slice(x0 // STRIDE_PX - part[0] // STRIDE_PX, x1 // STRIDE_PX - part[0] // STRIDE_PX)
+                return _profile(two[1][rows, y0 - part[1] : y1 - part[1]])
+        edges = self.horizontal[x0 // STRIDE_PX : x1 // STRIDE_PX, y0:y1]
+        return np.asarray(edges.sum(0).cpu().numpy().astype(np.float64))
+
+    def bands(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        fetch = Fetch()
+        self.want(fetch, None, bands=True)
+        fetch.now()
+        both = self.came["bands"]
+        return both[0], both[1]
+
+    def strength(self, need: int) -> NDArray[np.float32]:
+        if min(self.size) < 2 * BLOCK_PX:
+            return np.zeros((0, 0), dtype=np.float32)
+        fetch = Fetch()
+        self.want(fetch, need)
+        fetch.now()
+        return np.asarray(self.came[need], np.float32)
 
     @staticmethod
-    def _fulfilled(across: Any, down: Any) -> NDArray[np.float32]:
+    def _fulfilled(across: Any, down: Any) -> Tensor:
         both = torch.stack([across, down]).unsqueeze(1)
         out = torch.zeros(across.shape, device=both.device)
         for size, segments in _NEEDED_SEGMENTS:
@@ -206,7 +271,12 @@ class DeviceSampledEdges(SampledEdges):
             padded = F.pad(both, (before, size - 1 - before, before, size - 1 - before))
             sums = F.conv2d(padded, torch.ones(1, 1, size, size, device=both.device))
             out = torch.maximum(out, sums.amin(0)[0] / segments)
-        return np.asarray(out.cpu().numpy(), np.float32)
+        return out
+
+
+def _profile(edges: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Sums of edges (rows, n) over rows: (n,)."""
+    return np.asarray(edges.sum(axis=0, dtype=np.float64))
 
 
 def isolated_edges_on_device(luma: Tensor) -> Tensor:
@@ -241,9 +311,19 @@ def candidate_strength(edges: SampledEdges) -> NDArray[np.float32]:
     return edges.strength(_SEGMENT_EDGES)
 
 
+def want_candidates(edges: SampledEdges, fetch: Fetch, frames: int | None = None) -> None:
+    """What ``candidates``, or ``accumulated_candidates`` of so many frames, are made of comes with
+    ``fetch``."""
+    edges.want(fetch, _SEGMENT_EDGES if frames is None else _needed(frames))
+
+
+def _needed(frames: int) -> int:
+    return math.ceil(_ACCUMULATED_SEGMENT_EDGES * frames)
+
+
 def accumulated_candidates(edges: SampledEdges, frames: int) -> list[PixelBox]:
     """The same from edges that are sums over ``frames`` pictures, up to MAX_FRAMES."""
-    return _boxes(edges.strength(math.ceil(_ACCUMULATED_SEGMENT_EDGES * frames)), edges.size)
+    return _boxes(edges.strength(_needed(frames)), edges.size)
 
 
 def remaining_candidates(vertical: NDArray[np.uint8], horizontal: NDArray[np.uint8]) -> list[PixelBox]:

@@ -12,12 +12,13 @@ from pipeline.mosaic.evidence import Evidence
 from pipeline.mosaic.grid_fit import MIN_PITCH_PX
 from pipeline.mosaic.multi_frame import EdgeAccumulator
 from pipeline.mosaic.outline import outline
-from pipeline.mosaic.redetect import locate_mosaic, verify_mosaic
+from pipeline.mosaic.redetect import locate_mosaic, looked_at, verify_mosaic
 from pipeline.mosaic.region import RegionFit, axis_in_box, describe_region, fit_region, grid_in_picture
 from pipeline.mosaic.rejection import Reject, Rejection, Rule, ignore
 from pipeline.mosaic.score import is_blocking, is_on_codec_grid, judge_region, score_region
-from pipeline.mosaic.screening import candidates, remaining_candidates, sample_edges
-from pipeline.picture.resize import Luma
+from pipeline.mosaic.screening import candidates, remaining_candidates, sample_edges, want_candidates
+from pipeline.picture.fetch import Fetch
+from pipeline.picture.resize import DeviceLuma, Luma
 from pipeline.types import Box, Grid, MosaicRegion
 
 MARGIN_PX = 32
@@ -55,37 +56,100 @@ def find_at_scale(
     _EXPECTED_SHARE of ``min_score`` is enough then. What lies in ``without`` is not looked at. Boxes do not
     overlap by more than a tenth of the smaller one. ``reject`` is told why candidates are left out.
     """
-    height, width = luma.shape
-    found = [r for e in expected if (r := redetect_at_scale(luma, e, settings)) is not None]
-    # A weak one may be something else in truth: its place is searched as well.
-    known = [b.pixels(width, height) for b in (*without, *(r.box for r in found if r.score >= SURE_SCORE))]
-    edges = sample_edges(luma)
-    for box in known:
-        edges.erase(box)
-    if accumulator is not None:
-        accumulator.add(edges)
-        hinted = [r for box, grid in accumulator.hints() if (r := _hinted(luma, box, grid, settings))]
-        if hinted:
-            accumulator.confirm()
-        found += hinted
-    for x0, y0, x1, y1 in candidates(edges):
-        left, top = max(x0 - MARGIN_PX, 0), max(y0 - MARGIN_PX, 0)
-        right, bottom = min(x1 + MARGIN_PX, width), min(y1 + MARGIN_PX, height)
-        evidence = Evidence.from_luma(luma[top:bottom, left:right])
-        for a, b, c, d in known:
-            evidence.erase((max(a - left, 0), max(b - top, 0), max(c - left, 0), max(d - top, 0)))
-        part, picture = (left, top, right, bottom), (0, 0, width, height)
-        regions = [
-            _grown(luma, r, settings) if _is_cut(r.box, part, picture) else r
-            for r in regions_of_part(evidence, (left, top), settings, reject=reject)
+    look = Look(luma, settings, expected, accumulator, without)
+    look_ahead([look])
+    return look.regions(reject)
+
+
+def look_ahead(looks: Sequence[Look]) -> None:
+    """Brings what several looks ask a device for, in two copies."""
+    fetch = Fetch()
+    for look in looks:
+        look.want_screening(fetch)
+    fetch.now()
+    for look in looks:
+        look.want_parts(fetch)
+    fetch.now()
+
+
+class Look:
+    """``find_at_scale`` in steps, so that what it asks a device for can come with what others do."""
+
+    def __init__(
+        self,
+        luma: Luma,
+        settings: FindConfig,
+        expected: Sequence[MosaicRegion] = (),
+        accumulator: EdgeAccumulator | None = None,
+        without: Sequence[Box] = (),
+    ) -> None:
+        self._luma, self._settings, self._accumulator = luma, settings, accumulator
+        self.size = height, width = luma.shape
+        self.found = [r for e in expected if (r := redetect_at_scale(luma, e, settings)) is not None]
+        """Those that were expected."""
+        # A weak one may be something else in truth: its place is searched as well.
+        sure = (r.box for r in self.found if r.score >= SURE_SCORE)
+        self._known = [b.pixels(width, height) for b in (*without, *sure)]
+        self._edges = sample_edges(luma)
+        for box in self._known:
+            self._edges.erase(box)
+        if accumulator is not None:
+            accumulator.add(self._edges)
+        self._hints: list[tuple[Box, Grid]] = []
+        self._parts: list[PixelBox] = []
+
+    def want_screening(self, fetch: Fetch) -> None:
+        want_candidates(self._edges, fetch)
+        if self._accumulator is not None:
+            self._accumulator.want(fetch)
+
+    def want_parts(self, fetch: Fetch) -> None:
+        """To be called once, after ``want_screening``."""
+        height, width = self.size
+        if self._accumulator is not None:
+            self._hints = self._accumulator.hints()
+        self._parts = [
+            (
+                max(x0 - MARGIN_PX, 0),
+                max(y0 - MARGIN_PX, 0),
+                min(x1 + MARGIN_PX, width),
+                min(y1 + MARGIN_PX, height),
+            )
+            for x0, y0, x1, y1 in candidates(self._edges)
         ]
-        regions = [r for r in regions if _is_accepted(r, settings, reject)]
-        found += regions
-        known += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
-    blocking = [r for r in found if is_blocking(r, height, width)]
-    for r in blocking:
-        reject(Rejection(r.box, Rule.CODEC_GRID, "most of the picture lies on it"))
-    return keep_apart([r for r in found if r not in blocking], reject=reject)
+        if isinstance(self._luma, DeviceLuma):
+            self._luma.want(fetch, [*hinted_parts(self._hints, width, height), *self._parts])
+
+    def regions(self, reject: Reject = ignore) -> list[MosaicRegion]:
+        luma, settings, found, known = self._luma, self._settings, self.found.copy(), self._known
+        height, width = self.size
+        hinted = [r for box, grid in self._hints if (r := _hinted(luma, box, grid, settings))]
+        if hinted and self._accumulator is not None:
+            self._accumulator.confirm()
+        found += hinted
+        for part in self._parts:
+            left, top, right, bottom = part
+            evidence = Evidence.from_luma(luma[top:bottom, left:right])
+            for a, b, c, d in known:
+                evidence.erase((max(a - left, 0), max(b - top, 0), max(c - left, 0), max(d - top, 0)))
+            picture = (0, 0, width, height)
+            regions = [
+                _grown(luma, r, settings) if _is_cut(r.box, part, picture) else r
+                for r in regions_of_part(evidence, (left, top), settings, reject=reject)
+            ]
+            regions = [r for r in regions if _is_accepted(r, settings, reject)]
+            found += regions
+            known += [r.box.pixels(width, height) for r in regions if not _is_cut(r.box, part, picture)]
+        blocking = [r for r in found if is_blocking(r, height, width)]
+        for r in blocking:
+            reject(Rejection(r.box, Rule.CODEC_GRID, "most of the picture lies on it"))
+        return keep_apart([r for r in found if r not in blocking], reject=reject)
+
+
+def hinted_parts(hints: Sequence[tuple[Box, Grid]], width: int, height: int) -> list[PixelBox]:
+    """Parts of a picture in which hints are looked for, with room for a second look around what is found."""
+    parts = (looked_at(box, grid, width, height) for box, grid in hints)
+    return [(a - MARGIN_PX, b - MARGIN_PX, c + MARGIN_PX, d + MARGIN_PX) for a, b, c, d in parts]
 
 
 def keep_apart(

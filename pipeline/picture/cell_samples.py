@@ -1,11 +1,13 @@
-"""The mosaic of one region on one frame: which pixels, which cells, and what value each cell has.
+"""Mosaics on frames: which pixels, which cells, and what value each cell has.
 
 Nothing else reads mosaics: ``crop`` renders the cells into canonical coordinates, ``paste`` holds the
-restored pixels to them, so both use one grid and one set of samples.
+restored pixels to them, so both use one grid and one set of samples. Where a mosaic lies is worked out on the
+host; what its frame holds is read where the frame lies, for K frames, a mosaic of each, in the calls of one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nets.pixelation import axis_index, coverage, membership, replicate
-from pipeline.cuda import CPU
+from pipeline.cuda import pinned_to
 from pipeline.picture.color import Conversion
-from pipeline.types import Axis, Frame, Grid, MosaicRegion, Samples, Shape
+from pipeline.types import Axis, Frame, Grid, MosaicRegion, Shape
 
 _BORDER_PX = ((8.0, 2), (4.0, 1))
 """(pitch, border) in px: a codec rings at the edges of cells, so pixels this near to one are left out in
@@ -27,28 +29,52 @@ _ROUNDING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """Rectangle of the picture, x0 <= x < x1, on whole chroma blocks, around all pixels of a mosaic."""
+class Place:
+    """A mosaic in the picture, as the host knows it.
+
+    The rectangle x0 <= x < x1, y0 <= y < y1 lies on whole chroma blocks (or ends with the picture) around all
+    pixels of the mosaic. Vectors are float64, over its columns and rows.
+    """
 
     x0: int
     y0: int
     x1: int
     y1: int
-    mask: Tensor
-    """(1, H, W) float32, 1 in the mosaic."""
-    rows: Tensor
-    """(R, H) float32 one-hot membership in the R rows of cells that the mosaic touches."""
-    cols: Tensor
-    """(Q, W) float32, the same for columns."""
     first: tuple[int, int]
-    """Row and column, counted on the region's grid, of the first cell; 0 where the box begins in cell 0."""
+    """Row and column, counted on the region's grid, of the first cell that the mosaic touches; 0 where
+    the box begins in cell 0."""
+    counts: tuple[int, int]
+    """Rows and columns of cells that it touches."""
+    across: Tensor
+    down: Tensor
+    """How far columns and rows lie out: pixels of which both sum to 1 at most belong to the mosaic."""
+    rows: Tensor
+    cols: Tensor
+    """Cell of each, from 0; -1 where it lies in none of those."""
     inner_rows: Tensor
-    """(H,) float32, 1 on rows of pixels away from the edges of cells."""
     inner_cols: Tensor
-    """(W,) float32, the same for columns."""
+    """1 away from the edges of cells."""
 
 
-def _outside(region: MosaicRegion, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """K mosaics where their frames lie, in rectangles of one size. What they have less than others is 0."""
+
+    corners: tuple[tuple[int, int], ...]
+    """x0 and y0 of each rectangle, on a chroma block"""
+    mask: Tensor
+    """(K, 1, H, W) float32, 1 in the mosaic."""
+    rows: Tensor
+    """(K, R, H) float32 one-hot membership in the rows of cells that the mosaic touches, R at most."""
+    cols: Tensor
+    """(K, Q, W) float32, the same for columns."""
+    inner_rows: Tensor
+    """(K, H) float32, 1 on rows of pixels away from the edges of cells."""
+    inner_cols: Tensor
+    """(K, W) float32, the same for columns."""
+
+
+def outside(region: MosaicRegion, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """How far columns and rows of pixels lie out, (size,) float64 each: pixels of which both sum to 1 at
     most belong to the region."""
     box = region.box
@@ -66,16 +92,8 @@ def index_from(axis: Axis, start: int, size: int) -> Tensor:
     return axis_index(size, axis.pitch, axis.origin - start)
 
 
-def cells_of(
-    region: MosaicRegion,
-    grid: Grid,
-    convert: Conversion,
-    width: int,
-    height: int,
-    device: torch.device = CPU,
-) -> Cells | None:
-    """Where a mosaic lies in a picture of ``width`` x ``height`` px, with tensors on ``device``; None where
-    none of its pixels lies in it."""
+def place_of(region: MosaicRegion, grid: Grid, convert: Conversion, width: int, height: int) -> Place | None:
+    """Where a mosaic lies in a picture of ``width`` x ``height`` px; None where none of its pixels does."""
     x0, y0, x1, y1 = region.box.pixels(width, height)
     step_x, step_y = convert.format.step_x, convert.format.step_y
     # One pixel of margin, as box.pixels rounds halves up, then out to whole blocks.
@@ -83,33 +101,89 @@ def cells_of(
     x1, y1 = min(-(-(x1 + 1) // step_x) * step_x, width), min(-(-(y1 + 1) // step_y) * step_y, height)
     if x1 <= x0 or y1 <= y0:
         return None
-    # On the host, where asking costs nothing: a column has pixels in the mosaic if its best row has.
-    across, down = _outside(region, torch.arange(x0, x1), torch.arange(y0, y1))
+    # A column has pixels in the mosaic if its best row has.
+    across, down = outside(region, torch.arange(x0, x1), torch.arange(y0, y1))
     in_cols, in_rows = across + down.min() <= 1, across.min() + down <= 1
     if not bool(in_cols.any()):
         return None
-    cols, inner_cols, first_col = _axis(grid.x, x0, x1, in_cols)
-    rows, inner_rows, first_row = _axis(grid.y, y0, y1, in_rows)
-    across, down, rows, cols, inner_rows, inner_cols = sent(
-        (across, down, rows, cols, inner_rows, inner_cols), device
+    cols, inner_cols, first_col, count_cols = _axis(grid.x, x0, x1, in_cols)
+    rows, inner_rows, first_row, count_rows = _axis(grid.y, y0, y1, in_rows)
+    first, counts = (first_row, first_col), (count_rows, count_cols)
+    return Place(x0, y0, x1, y1, first, counts, across, down, rows, cols, inner_rows, inner_cols)
+
+
+def together(place: Place, convert: Conversion) -> bool:
+    """Whether its rectangle may be laid with others: one that ends within a chroma block, with a picture
+    of an odd size, is laid alone."""
+    return place.x1 % convert.format.step_x == 0 and place.y1 % convert.format.step_y == 0
+
+
+def laid(
+    places: Sequence[Place],
+    picture: tuple[int, int],
+    convert: Conversion,
+    device: torch.device,
+    further: Sequence[Sequence[Tensor]] | None = None,
+) -> tuple[Cells, tuple[Tensor, ...]]:
+    """Mosaics of pictures of a size (width, height) on a device, and ``further`` vectors of the host of each,
+    float64 and as long for one as for another, there: (K, n). One copy brings all."""
+    width, height = max(p.x1 - p.x0 for p in places), max(p.y1 - p.y0 for p in places)
+    step_x, step_y = convert.format.step_x, convert.format.step_y
+    most_x, most_y = (picture[0] - width) // step_x * step_x, (picture[1] - height) // step_y * step_y
+    corners = tuple((min(p.x0, most_x), min(p.y0, most_y)) for p in places)
+    vectors = []
+    for place, (x0, y0), own in zip(places, corners, further or [()] * len(places), strict=True):
+        x, y = place.x0 - x0, place.y0 - y0
+        vectors.append(
+            [
+                _widened(place.across, x, width, 2.0),
+                _widened(place.down, y, height, 2.0),
+                _widened(place.cols, x, width, -1.0),
+                _widened(place.rows, y, height, -1.0),
+                _widened(place.inner_cols, x, width, 0.0),
+                _widened(place.inner_rows, y, height, 0.0),
+                *own,
+            ]
+        )
+    across, down, cols, rows, inner_cols, inner_rows, *rest = _packed(vectors, device)
+    cells = Cells(
+        corners,
+        within(across, down),
+        membership(rows, max(p.counts[0] for p in places)),
+        membership(cols, max(p.counts[1] for p in places)),
+        inner_rows.to(torch.float32),
+        inner_cols.to(torch.float32),
     )
-    mask = (across.unsqueeze(0) + down.unsqueeze(1) <= 1).to(torch.float32)
-    first = (first_row, first_col)
-    return Cells(x0, y0, x1, y1, mask.unsqueeze(0), rows, cols, first, inner_rows, inner_cols)
+    return cells, tuple(rest)
 
 
-def sent(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-    """Copies small tensors of the host to a device, without waiting for it."""
-    return tuple(x.to(device, non_blocking=True) for x in tensors)
+def within(across: Tensor, down: Tensor) -> Tensor:
+    """(K, W) and (K, H), how far columns and rows lie out -> (K, 1, H, W) float32, 1 in the mosaic."""
+    return (across.unsqueeze(1) + down.unsqueeze(2) <= 1).to(torch.float32).unsqueeze(1)
 
 
-def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
-    """Reads the value of every cell."""
+def _widened(x: Tensor, before: int, size: int, value: float) -> Tensor:
+    after = size - before - x.shape[0]
+    return F.pad(x, (before, after), value=value) if before or after else x
+
+
+def _packed(vectors: list[list[Tensor]], device: torch.device) -> tuple[Tensor, ...]:
+    """K lists of vectors, alike in their lengths -> (K, n) of each, on a device."""
+    sizes = [len(x) for x in vectors[0]]
+    packed = torch.stack([torch.cat(row) for row in vectors])
+    there: tuple[Tensor, ...] = pinned_to(packed, device).split(sizes, dim=1)
+    return there
+
+
+def read_samples(frames: Sequence[Frame], cells: Cells, convert: Conversion) -> tuple[Tensor, Tensor]:
+    """Reads the value of every cell of the mosaics of some frames, one of each: values (K, 3, R, Q) and noise
+    (K,), see ``Samples``."""
     step_x, step_y = convert.format.step_x, convert.format.step_y
     down, across, mask = cells.rows, cells.cols, cells.mask
-    inner = mask * (cells.inner_rows.unsqueeze(1) * cells.inner_cols)
-    planes = [p.to(torch.float32) for p in cut_planes(frame, convert, cells.x0, cells.y0, cells.x1, cells.y1)]
-    luma, deviation = _robust_means(planes[0].unsqueeze(0), down, across, (inner, mask))
+    inner = mask * (cells.inner_rows.unsqueeze(2) * cells.inner_cols.unsqueeze(1)).unsqueeze(1)
+    height, width = mask.shape[-2:]
+    planes = stacked_planes(frames, convert, cells.corners, width, height)
+    luma, deviation = _robust_means(planes[0].unsqueeze(1), down, across, (inner, mask))
     native = luma
     if len(planes) > 1:
         if step_x == step_y == 1:
@@ -119,14 +193,33 @@ def read_samples(frame: Frame, cells: Cells, convert: Conversion) -> Samples:
             inner_down, down = _pooled(cells.inner_rows, step_y), _pooled(down, step_y)
             inner_across, across = _pooled(cells.inner_cols, step_x), _pooled(across, step_x)
             whole = (covered == 1).to(torch.float32)
-            deep = (inner_down == 1).unsqueeze(1) & (inner_across == 1)
+            deep = ((inner_down == 1).unsqueeze(2) & (inner_across == 1).unsqueeze(1)).unsqueeze(1)
             tiers = (whole * deep, whole, (covered > 0).to(torch.float32))
-        chroma, _ = _robust_means(torch.stack(planes[1:]), down, across, tiers)
-        native = torch.cat([luma, chroma])
+        chroma, _ = _robust_means(torch.stack(planes[1:], dim=1), down, across, tiers)
+        native = torch.cat([luma, chroma], dim=1)
     present = (coverage(cells.rows, cells.cols, mask) > 0).to(torch.float32)
-    values = convert.samples_to_rgb(native).clamp_(0, 1) * present
+    values = convert.samples_to_rgb(native.transpose(0, 1)).transpose(0, 1).clamp_(0, 1) * present
     known = torch.where(present > 0, deviation, float("nan"))
-    return Samples(values, known.nanmedian() * convert.step)
+    return values, known.flatten(1).nanmedian(1).values * convert.step
+
+
+def stacked_planes(
+    frames: Sequence[Frame],
+    convert: Conversion,
+    corners: Sequence[tuple[int, int]],
+    width: int,
+    height: int,
+) -> list[Tensor]:
+    """The colour planes of rectangles of one size: (K, h, w) float32 each, see ``cut_planes``."""
+    cuts = [
+        cut_planes(frame, convert, x0, y0, x0 + width, y0 + height)
+        for frame, (x0, y0) in zip(frames, corners, strict=True)
+    ]
+    if len(cuts) == 1:
+        return [plane.to(torch.float32).unsqueeze(0) for plane in cuts[0]]
+    if cuts[0][0].dtype != torch.uint8:  # uint16 has few operations on a GPU
+        cuts = [[plane.to(torch.float32) for plane in cut] for cut in cuts]
+    return [torch.stack(list(planes)).to(torch.float32) for planes in zip(*cuts, strict=True)]
 
 
 def cut_planes(frame: Frame, convert: Conversion, x0: int, y0: int, x1: int, y1: int) -> list[Tensor]:
@@ -150,8 +243,9 @@ def _pooled(x: Tensor, step: int) -> Tensor:
     return F.avg_pool1d(flat, step, ceil_mode=True).view(*x.shape[:-1], -1)
 
 
-def _axis(axis: Axis, start: int, stop: int, touched: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Membership (n, size) in the touched cells, which pixels are inner ones (size,), the first cell."""
+def _axis(axis: Axis, start: int, stop: int, touched: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    """Of each pixel its cell among the touched ones, -1 where in none, and whether it is an inner one,
+    (size,) float64; the first cell and how many."""
     size = stop - start
     border = next((px for pitch, px in _BORDER_PX if axis.pitch >= pitch), 0)
     wide = index_from(axis, start - border, size + 2 * border)
@@ -159,7 +253,12 @@ def _axis(axis: Axis, start: int, stop: int, touched: Tensor) -> tuple[Tensor, T
     inner = (wide[:size] == index) & (wide[2 * border :] == index)
     used = index[touched]
     first, last = int(used[0]), int(used[-1])
-    return membership(index - first, last - first + 1), inner.to(torch.float32), first
+    return among(index - first, last - first + 1), inner.double(), first, last - first + 1
+
+
+def among(index: Tensor, count: int) -> Tensor:
+    """Cells from 0 below ``count``, float64; -1 where it is none of them."""
+    return torch.where((index >= 0) & (index < count), index, -1).double()
 
 
 def _robust_means(
@@ -167,13 +266,13 @@ def _robust_means(
 ) -> tuple[Tensor, Tensor]:
     """Trimmed mean of each cell over the first tier of pixels of which the cell has any.
 
-    ``values`` (C, H, W); ``tiers`` weights (1, H, W). Returns the means (C, R, Q) and the standard
-    deviation of the first channel before trimming (1, R, Q).
+    ``values`` (K, C, H, W); ``tiers`` weights (K, 1, H, W). Returns the means (K, C, R, Q) and the standard
+    deviation of the first channel before trimming (K, 1, R, Q).
     """
-    into_cols = cols.T.contiguous()
+    from_rows, into_cols = rows.unsqueeze(1), cols.transpose(-1, -2).contiguous().unsqueeze(1)
 
     def sums(x: Tensor) -> Tensor:
-        return rows @ x @ into_cols
+        return from_rows @ x @ into_cols
 
     weight = tiers[0]
     count = sums(weight)
@@ -188,8 +287,8 @@ def _robust_means(
     off = (values - replicate(mean, rows, cols)).square_()
     variance = sums(off * weight) / count
     limit = (_TRIM * variance.sqrt() + _ROUNDING).square_()
-    near = (off <= replicate(limit, rows, cols)).all(0, keepdim=True)
+    near = (off <= replicate(limit, rows, cols)).all(1, keepdim=True)
     keep = weight * near
     count = sums(keep)
     trimmed = sums(values * keep) / count.clamp_min(1e-6)
-    return torch.where(count > 0, trimmed, mean), variance[:1].sqrt()
+    return torch.where(count > 0, trimmed, mean), variance[:, :1].sqrt()

@@ -89,7 +89,8 @@ class Conversion:
     full_range: bool
 
     def to_rgb(self, planes: Sequence[Tensor]) -> Tensor:
-        """Planes of one rectangle, as in ``Frame``, -> (3, H, W) float32.
+        """Planes of one rectangle, as in ``Frame``, -> (3, H, W) float32; of K of them, (K, h, w), ->
+        (3, K, H, W).
 
         The rectangle starts on a chroma block; H and W are those of the first plane.
         """
@@ -97,10 +98,10 @@ class Conversion:
         samples = torch.empty(len(colours), *planes[0].shape, device=planes[0].device)
         samples[0] = planes[0]
         if self.format.model is Model.YUV:
-            height, width = planes[0].shape
+            height, width = planes[0].shape[-2:]
             chroma = torch.stack([p.to(torch.float32) for p in colours[1:]])
             chroma = _spread_rows(_spread_columns(chroma, self.format.step_x), self.format.step_y)
-            samples[1:] = chroma[:, :height, :width]
+            samples[1:] = chroma[..., :height, :width]
         else:
             for place, plane in zip(samples[1:], colours[1:], strict=True):
                 place.copy_(plane)
@@ -119,7 +120,8 @@ class Conversion:
         return self._quantise(flat.view(-1, *rgb.shape[1:]))
 
     def from_rgb(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format.
+        """(3, H, W) float32 -> one int32 tensor per colour plane, rounded and clamped to the format;
+        (3, K, H, W) -> those of K rectangles.
 
         Chroma planes are ceil(H / step_y) x ceil(W / step_x); the rectangle starts on a chroma block.
         """

@@ -78,19 +78,19 @@ def pixels_under(start: int, length: int, size_px: int) -> Tensor:
     return torch.floor(centres).long() + start
 
 
-def upright_membership(
+def upright_cells(
     rows: Tensor, cols: Tensor, counts: tuple[int, int], rotation: int, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Memberships (N, S) of a crop in coded orientation -> of the same crop turned upright.
+    """The cell of each row and column, (S,), below 0 where there is none, of a crop in coded orientation ->
+    of the same crop turned upright.
 
     ``counts`` are the cells in use, of rows and of columns. Where an axis turns round its cells are
     numbered from the other end, so that cell 0 is the upper or left one as displayed.
     """
 
-    def reverse(member: Tensor, count: int) -> Tensor:
-        turned = torch.zeros_like(member)
-        turned[:count] = member[:count].flip(0, 1)
-        return turned
+    def reverse(cell: Tensor, count: int) -> Tensor:
+        turned = cell.flip(0)
+        return torch.where(turned >= 0, count - 1 - turned, turned)
 
     down, across = counts
     if rotation in (180, 270):

@@ -7,7 +7,8 @@ others take tensors and leave the result where they lie. Also here: the luma tha
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import cv2
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.picture.color import Model, pixel_format
+from pipeline.picture.fetch import Fetch, PixelBox, covering, holds
 from pipeline.types import Frame
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -32,14 +34,30 @@ class Luma(Protocol):
 
 
 class DeviceLuma:
-    """(H, W) uint8 on a device; indexing copies a part to the host."""
+    """(H, W) uint8 on a device; indexing by two slices copies a part to the host, unless that has come."""
 
     def __init__(self, plane: Tensor) -> None:
         self.plane = plane
         self.shape = tuple(plane.shape)
+        self._came: list[tuple[PixelBox, NDArray[np.uint8]]] = []
+
+    def want(self, fetch: Fetch, boxes: Iterable[PixelBox]) -> None:
+        """Parts that will be asked for come with ``fetch``; what of them lies outside does not count."""
+        height, width = self.shape
+        inside = [(max(a, 0), max(b, 0), min(c, width), min(d, height)) for a, b, c, d in boxes]
+        for box in covering([b for b in inside if not any(holds(came, b) for came, _ in self._came)]):
+            x0, y0, x1, y1 = box
+            fetch.want(self.plane[y0:y1, x0:x1], partial(self._keep, box))
+
+    def _keep(self, box: PixelBox, part: NDArray[np.uint8]) -> None:
+        self._came.append((box, part))
 
     def __getitem__(self, part: Any, /) -> NDArray[np.uint8]:
-        return np.asarray(self.plane[part].contiguous().cpu().numpy(), np.uint8)
+        (y0, y1, _), (x0, x1, _) = (s.indices(size) for s, size in zip(part, self.shape, strict=True))
+        for (left, top, right, bottom), came in self._came:
+            if holds((left, top, right, bottom), (x0, y0, x1, y1)):
+                return came[y0 - top : y1 - top, x0 - left : x1 - left]
+        return np.asarray(self.plane[y0:y1, x0:x1].contiguous().cpu().numpy(), np.uint8)
 
 
 def luma8(frame: Frame) -> Luma:

@@ -27,7 +27,7 @@ def preview(job: AnonymizeJob, settings: Resolved, on_frame: Callable[[Progress]
         begun = perf_counter()
         for done, item in enumerate(sheet.watch(work.chosen()), start=1):
             on_frame(Progress(done, work.plan.frames, len(item.regions)))
-        shared = run.shared_fields(perf_counter() - begun, [], [])
+        shared = run.shared_fields(work, perf_counter() - begun, [], [])
         report = work.report_on(None, shared)
     written, earlier = sheets(job, report), earlier_sheets(job.target)
     on_frame(Progress(work.plan.frames, work.plan.frames, 0, "publish"))

@@ -135,6 +135,9 @@ class Reconstruction:
     def check(self, made: Made, on_checked: Callable[[int], None]) -> None:
         """Nothing beside what every run checks."""
 
+    def again(self) -> None:
+        """Nothing here depends on a check."""
+
     def report(self, made: Made, shared: dict[str, Any]) -> ReconstructReport:
         spec = self.stages.engine.spec
         return ReconstructReport(

@@ -27,20 +27,15 @@ class StageTime:
 class StageClock:
     """Times the ``next`` calls of chained generators.
 
-    A call includes everything upstream in the same thread, so stages are timed in the order of the chain and
-    each is charged what its predecessor was not.
+    A call includes everything upstream in the same thread, so each stage is charged what its predecessor was
+    not. Stages have the order in which their first items came, upstream first.
     """
 
     def __init__(self) -> None:
         self._inclusive: dict[tuple[Thread, str], float] = {}
 
     def timed(self, stage: str, thread: Thread, items: Iterator[T]) -> Iterator[T]:
-        """The same items; call it once per stage, upstream first."""
-        key = (thread, stage)
-        self._inclusive[key] = 0.0
-        return self._run(key, items)
-
-    def _run(self, key: tuple[Thread, str], items: Iterator[T]) -> Iterator[T]:
+        """The same items; call it once per stage."""
         while True:
             started = perf_counter()
             try:
@@ -48,12 +43,12 @@ class StageClock:
             except StopIteration:
                 return
             finally:
-                self._inclusive[key] += perf_counter() - started
+                self.add(stage, thread, perf_counter() - started)
             yield item
             del item  # else this frame stays alive while the next one is made
 
     def add(self, stage: str, thread: Thread, seconds: float) -> None:
-        """Charges a stage that is no generator."""
+        """Charges a stage."""
         key = (thread, stage)
         self._inclusive[key] = self._inclusive.get(key, 0.0) + seconds
 
@@ -76,10 +71,12 @@ class _Boundary:
 
 
 class RunTimes:
-    """The clock of a run, and the waits at the boundaries between its threads."""
+    """The clock of a run, and the waits at the boundaries between its threads. ``before``: of the same run,
+    when it painted other masks; all is added up."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: RunTimes | None = None) -> None:
         self.clock = StageClock()
+        self._before = before
         self._boundaries: list[_Boundary] = []
         self._afterwards: list[StageTime] = []
 
@@ -95,7 +92,12 @@ class RunTimes:
         waited: dict[Thread, float] = {
             b.after: b.waits.get_s for b in self._boundaries if b.after != "encode"
         }
-        return self.clock.times(waited) + self._afterwards
+        seconds: dict[tuple[str, Thread], float] = {}
+        earlier = [] if self._before is None else self._before.times()
+        for time in [*earlier, *self.clock.times(waited), *self._afterwards]:
+            key = (time.stage, time.thread)
+            seconds[key] = seconds.get(key, 0.0) + time.seconds
+        return [StageTime(stage, thread, spent) for (stage, thread), spent in seconds.items()]
 
     def add_afterwards(self, stage: str, thread: Thread, seconds: float) -> None:
         """Charges a stage that ran when the frames had all been written."""
@@ -103,10 +105,13 @@ class RunTimes:
 
     def waits_s(self) -> dict[str, float]:
         """Seconds that a thread stood still, by the thread and what it waited for."""
-        waits = {}
+        waits = {} if self._before is None else self._before.waits_s()
         for boundary in self._boundaries:
-            waits[f"{boundary.before} thread, for room"] = boundary.waits.put_s
-            waits[f"{boundary.after} thread, for frames"] = boundary.waits.get_s
+            for name, spent in (
+                (f"{boundary.before} thread, for room", boundary.waits.put_s),
+                (f"{boundary.after} thread, for frames", boundary.waits.get_s),
+            ):
+                waits[name] = waits.get(name, 0.0) + spent
         return waits
 
 

@@ -14,8 +14,11 @@ from pipeline.mosaic.finder import (
 )
 from pipeline.mosaic.given_grid import GivenGrid
 from pipeline.mosaic.multi_frame import EdgeAccumulator
-from pipeline.picture.resize import luma8
-from pipeline.stages.shot_cuts import Cuts
+from pipeline.mosaic.redetect import looked_at
+from pipeline.mosaic.single_scale import hinted_parts
+from pipeline.picture.fetch import Fetch, PixelBox
+from pipeline.picture.resize import DeviceLuma, luma8
+from pipeline.stages.shot_cuts import Cuts, coming_thumbnail
 from pipeline.types import Found, Frame, ManualRegion, MosaicRegion, Shape
 
 _MEMORY_FRAMES = 6
@@ -46,7 +49,12 @@ def find_mosaics(
     in_shot = 0
     for frame in frames:
         luma = luma8(frame)
-        cut = cuts.before(frame)
+        fetch = Fetch()
+        coming = coming_thumbnail(frame, fetch)
+        if isinstance(luma, DeviceLuma):
+            luma.want(fetch, _expected_parts(luma, _latest(recent), accumulator))
+        fetch.now()
+        cut = cuts.before_thumbnail(coming())
         if cut:
             measured = _measured(manual)
             recent.clear()
@@ -68,6 +76,16 @@ def find_mosaics(
         found = [r for r in found if all(r.box.iou(g.box) < _SAME_PLACE for g in given)]
         recent.appendleft(found)
         yield Found(frame, (*given, *found), cut)
+
+
+def _expected_parts(
+    luma: DeviceLuma, expected: list[MosaicRegion], accumulator: EdgeAccumulator
+) -> list[PixelBox]:
+    """Parts of a picture that will be looked at whatever it shows, unless a shot begins with it."""
+    height, width = luma.shape
+    known = [(r.box, r.grid) for r in expected if r.scale == 1 and r.grid is not None]
+    parts = [looked_at(box, grid, width, height) for box, grid in known]
+    return [*parts, *hinted_parts(accumulator.pending(), width, height)]
 
 
 def redetect_with(settings: FindConfig) -> Callable[[Frame, MosaicRegion], MosaicRegion | None]:

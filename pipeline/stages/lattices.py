@@ -4,6 +4,7 @@ much too coarse for the face's size."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.config import MaskConfig
@@ -43,10 +44,14 @@ class _Kept:
 
 
 class Lattices:
-    """Of all tracks of a run."""
+    """Of all tracks of a run. ``fewer``: blocks across the faces of tracks that get others than the settings
+    say."""
 
-    def __init__(self, info: StreamInfo, settings: MaskConfig) -> None:
+    def __init__(
+        self, info: StreamInfo, settings: MaskConfig, fewer: Mapping[int, int] | None = None
+    ) -> None:
         self._settings = settings
+        self._fewer = fewer or {}
         self._aspect = float(info.sample_aspect)
         height = info.width * self._aspect if info.rotation % 180 else info.height
         self._least_px = least_cell_px(height)
@@ -85,7 +90,7 @@ class Lattices:
         return Box(x - w, y - h, x + w, y + h)
 
     def _wanted(self, tracked: TrackedRegion[Region], face: Box) -> Cells:
-        blocks, region = self._settings.blocks, tracked.region
+        blocks, region = self._fewer.get(tracked.track, self._settings.blocks), tracked.region
         if self._settings.look == "blur":
             blocks = max(1, int(blocks * _OF_A_BLUR))
         if isinstance(region, MosaicRegion) and region.grid is not None:

@@ -14,7 +14,7 @@ against a network (``pipeline.stages.perturb``) lies between this stage and ``pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -56,12 +56,19 @@ class _Lattice:
 
 
 class Pixelizer:
-    """The stage, with the record of what it chose or measured, in ``colours``."""
+    """The stage, with the record of what it chose or measured, in ``colours``. ``fewer``: blocks across the
+    faces of single tracks, see ``Lattices``."""
 
-    def __init__(self, info: StreamInfo, settings: MaskConfig, hold: ProtectConfig | None = None) -> None:
+    def __init__(
+        self,
+        info: StreamInfo,
+        settings: MaskConfig,
+        hold: ProtectConfig | None = None,
+        fewer: Mapping[int, int] | None = None,
+    ) -> None:
         self._settings = settings
         self._shape = Shape.ELLIPSE if settings.shape == "ellipse" else Shape.RECTANGLE
-        self._lattices = Lattices(info, settings)
+        self._lattices = Lattices(info, settings, fewer)
         self._overlaps = Overlaps()
         self._unsure: set[int] = set()
         self.colours: NobodyColours | HeldColours | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.picture.color import Model, pixel_format
-from pipeline.picture.resize import area_on_host
+from pipeline.picture.color import Model, PixelFormat, pixel_format
+from pipeline.picture.fetch import Fetch
+from pipeline.picture.resize import area, area_on_host, to8
 from pipeline.types import Frame
 
 _WIDTH_PX = 128
@@ -35,10 +39,28 @@ class Cuts:
 
 def thumbnail(frame: Frame) -> NDArray[np.uint8]:
     """(h, 128, 3) uint8 BGR, about right in colour."""
+    fetch = Fetch()
+    coming = coming_thumbnail(frame, fetch)
+    fetch.now()
+    return coming()
+
+
+def coming_thumbnail(frame: Frame, fetch: Fetch) -> Callable[[], NDArray[np.uint8]]:
+    """Gives the ``thumbnail`` once ``fetch`` has brought what it is made of."""
     fmt = pixel_format(frame.pix_fmt)
     height, width = frame.planes[0].shape
-    size = (_WIDTH_PX, max(1, round(_WIDTH_PX * height / width)))
-    small = [area_on_host(p, fmt.bits, *size) for p in frame.planes[: fmt.colour_planes]]
+    small_width, small_height = size = (_WIDTH_PX, max(1, round(_WIDTH_PX * height / width)))
+    small: dict[int, NDArray[np.uint8]] = {}
+    for at, plane in enumerate(frame.planes[: fmt.colour_planes]):
+        rows, cols = plane.shape
+        if plane.device.type != "cpu" and rows >= small_height and cols >= small_width:
+            fetch.want(area(to8(plane, fmt.bits), *size), partial(small.__setitem__, at))
+        else:
+            small[at] = area_on_host(plane, fmt.bits, *size)
+    return lambda: _as_bgr(fmt, [small[at] for at in range(fmt.colour_planes)])
+
+
+def _as_bgr(fmt: PixelFormat, small: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     match fmt.model:
         case Model.GRAY:
             return np.asarray(cv2.merge([small[0]] * 3), dtype=np.uint8)

@@ -266,3 +266,18 @@ def test_floors_follow_the_graph() -> None:
     assert [w.what for w in stages(1920, 1080, 300, 128, 10)][-1] == "download"
     # A pixelizer reads a lattice of its own size, whatever the picture's is.
     assert network("pixelizer-block", 128, 1) == network("pixelizer-block", 256, 1)
+
+
+def test_who_cuts_the_script_keeps_the_pieces_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(name: str) -> dict[str, object]:
+        if name == "decode":
+            raise KeyboardInterrupt
+        return {"took_s": 1.0}
+
+    monkeypatch.setattr(gpu, "run_piece", cut)
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(out), "--only", "machine", "transfer", "decode"])
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main()
+    assert list(json.loads(out.read_text())) == ["machine", "transfer"]
+    assert list(tmp_path.iterdir()) == [out]

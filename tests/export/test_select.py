@@ -48,13 +48,29 @@ def test_on_a_cpu_it_is_the_onnx_file(tiny: Path, cache_folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.trt
 @pytest.mark.usefixtures("gpu")
+def test_the_first_run_waits_for_an_engine_that_is_built_in_seconds(
+    tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says how long it took."""
+    tensorrt_library.load("tensorrt_rtx")
+    monkeypatch.setattr(select, "BUILD_FIRST_S", 250.0)
+    with caplog.at_level(logging.INFO):
+        assert engine_for(str(tiny), "auto", "auto").suffix == ".engine"
+    assert "building its tensorrt-rtx engine for this GPU, once; this run waits" in caplog.text
+    assert "engine was built in" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.trt
+@pytest.mark.usefixtures("gpu")
 def test_meanwhile_the_next_best_runs_and_the_next_run_takes_the_engine(
-    tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture
+    tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensorrt_library.load("tensorrt_rtx")
+    monkeypatch.setattr(select, "BUILD_FIRST_S", 0.0)
     with caplog.at_level(logging.WARNING):
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
-        assert "being built in the background from now on; this run uses the next best" in caplog.text
+        assert "being built in the background; this run uses the next best" in caplog.text
         caplog.clear()
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
         assert "it is being built in the background; this run" in caplog.text

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nets import pixelation as px
 from nets.fusion import SUPPORT, fuse, support
+from nets.measurement import MeasurementOperator, Part
 from nets.observation import CHANNELS, Observation, observe
 from nets.pixelation import Operator
 from nets.registration import grid_of, similarity
@@ -174,3 +175,20 @@ def test_a_frame_that_shows_more_than_the_reference_keeps_its_own_there() -> Non
     side = (slice(None), slice(24, 72), slice(20, 28))
     beside = [float((x[side] - truth[0][side]).abs().max()) for x in (fused, obs.base[0])]
     assert beside[0] < 1.2 * beside[1]
+
+
+def test_a_part_known_beforehand_gives_what_one_looked_up_gives() -> None:
+    """A larger one, too, in which sizes are rounded up: what is fused differs by less than a level."""
+    _, obs = filmed(PATH)
+    found = MeasurementOperator(obs, 5)
+    rows, cols = (torch.arange(SIZE)[part] for part in found.part)
+    alike = fuse(obs, 5, Part(rows, cols, found.samples.shape[-1]))
+    whole = fuse(obs, 5)
+    assert torch.allclose(alike.picture, whole.picture, atol=1e-5)
+    assert torch.allclose(alike.density, whole.density, atol=1e-5)
+    wider = torch.arange(int(rows[0]) - 6, int(rows[-1]) + 7)
+    rounded = fuse(obs, 5, Part(wider, wider, 16))
+    apart = (rounded.picture - whole.picture).abs() * obs.weight.unsqueeze(0)
+    assert apart.mean() < 1 / 255
+    for at in range(5):
+        assert gain_db(rounded.picture[0, at], filmed(PATH)[0], obs, at) > 2.5

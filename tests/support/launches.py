@@ -15,6 +15,7 @@ from export.networks import find, spec_of
 from pipeline.config import resolve
 from pipeline.cuda import to_device, to_host
 from pipeline.decode import open_decoder
+from pipeline.engines import EngineSpec
 from pipeline.faces import Face, Picture
 from pipeline.faces.centerface_cuda import FETCHED_CELLS
 from pipeline.faces.input_picture import DetectorView, scales
@@ -43,8 +44,11 @@ def counted_per_frame(
     ``net``'s shapes that does nothing: a network is one launch where it is a graph. ``batch_frames`` is
     ``window.batch_frames``. On a real device it is only run."""
 
+    checkpoint = find(net)
+    spec = spec_of(checkpoint.net, checkpoint.sha256)
+
     def stages(through: Through, there: list[Frame], info: StreamInfo) -> list[Frame]:
-        return _reconstructed(through, there, info, net, batch_frames)
+        return _reconstructed(through, there, info, spec, batch_frames)
 
     return _counted(clip, device, frames, stages)
 
@@ -83,11 +87,9 @@ def _counted(
 
 
 def _reconstructed(
-    through: Through, there: list[Frame], info: StreamInfo, net: str, batch_frames: int | None
+    through: Through, there: list[Frame], info: StreamInfo, spec: EngineSpec, batch_frames: int | None
 ) -> list[Frame]:
     config = resolve().config
-    checkpoint = find(net)
-    spec = spec_of(checkpoint.net, checkpoint.sha256)
     engine = CubicEngine(spec.window, spec.context, spec.size_px, spec.cells, spec.fused)
     settings = config.find
     with closing(engine):

@@ -2,25 +2,32 @@
 
 They lie on the device ``PRETENDED``, refuse to meet tensors of the host (but scalars, as CUDA's do), have no
 ``numpy()``, and every copy to the host is counted. What runs here runs on a GPU but for what is CUDA's own:
-kernels, streams, memory. The device's name is ``meta`` because PyTorch lets that be made anywhere.
+kernels, streams, memory. A CUDA graph (``pipeline.cuda.captured``) is one launch of what must not wait for
+the host. The device's name is ``meta`` because PyTorch lets that be made anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pipeline import cuda
 from pipeline.types import Frame
+
+T = TypeVar("T")
 
 PRETENDED = torch.device("meta")
 _CPU = torch.device("cpu")
+_here = threading.local()
+"""``device``: the one that this thread is on"""
 _ASKING = ("aten::_local_scalar_dense", "aten::_linalg_check_errors")
 """Within, the host waits for a number."""
 _VIEWS_OF_NOTHING = ("aten::view", "aten::detach", "aten::alias", "aten::_unsafe_view", "aten::unsqueeze")
@@ -69,6 +76,32 @@ class _Device(TorchDispatchMode):
     def __init__(self, counted: Counted) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._counted = counted
+        self._in_graph = ""
+
+    def captured(self, call: Callable[[], T], name: str) -> Callable[[], T]:
+        """``call`` as a graph: it launches once, may not wait for the host or copy, and fills the tensors of
+        its first answer again and again."""
+
+        def run() -> T:
+            before, self._in_graph = self._counted.launches, name
+            try:
+                return call()
+            finally:
+                self._counted.launches, self._in_graph = before + 1, ""
+
+        answer = run()
+
+        def replay() -> T:
+            for kept, new in zip(tree_leaves(answer), tree_leaves(run()), strict=True):
+                kept.inner.copy_(new.inner)
+            return answer
+
+        return replay
+
+    def _crossed(self, copies: list[int], nbytes: int) -> None:
+        if self._in_graph:
+            raise RuntimeError(f"{self._in_graph}: a graph copies nothing from or to the host")
+        copies.append(nbytes)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -81,9 +114,9 @@ class _Device(TorchDispatchMode):
         out = func(*args, **kwargs)
         on_device = asked == PRETENDED if asked is not None else bool(there)
         if name == "aten::_to_copy" and asked is not None and on_device != bool(there):
-            (self._counted.to_host if there else self._counted.to_device).append(out.nbytes)
+            self._crossed(self._counted.to_host if there else self._counted.to_device, out.nbytes)
         elif name in _ASKING and there:
-            self._counted.to_host.append(there[0].inner.element_size())
+            self._crossed(self._counted.to_host, there[0].inner.element_size())
         elif on_device and not func.is_view and name not in _VIEWS_OF_NOTHING:
             self._counted.launches += 1
         if not on_device:
@@ -104,10 +137,11 @@ class _Device(TorchDispatchMode):
         if name == "aten::copy_":
             counted = self._counted
             copies = counted.to_device if isinstance(args[0], PretendedTensor) else counted.to_host
-            copies.append(args[1].nbytes)
+            self._crossed(copies, args[1].nbytes)
             return
         if name == "aten::index" and isinstance(args[0], PretendedTensor):  # PyTorch sends the indices
-            self._counted.to_device += [x.nbytes for x in here]
+            for x in here:
+                self._crossed(self._counted.to_device, x.nbytes)
             return
         raise RuntimeError(f"{name}: tensors on two devices, {PRETENDED} and cpu")
 
@@ -122,8 +156,24 @@ def _inner(x: Any) -> Any:
 def pretended_device() -> Iterator[Counted]:
     """Within, ``x.to(PRETENDED)`` and ``torch.zeros(..., device=PRETENDED)`` work, in this thread."""
     counted = Counted()
-    with _Device(counted):
-        yield counted
+    before = getattr(_here, "device", None)
+    _here.device = device = _Device(counted)
+    try:
+        with device:
+            yield counted
+    finally:
+        _here.device = before
+
+
+def _captured(call: Callable[[], T], device: torch.device, name: str) -> Callable[[], T]:
+    if device != PRETENDED:
+        return _really_captured(call, device, name)
+    pretended: _Device = _here.device
+    return pretended.captured(call, name)
+
+
+_really_captured = cuda.captured
+cuda.captured = _captured  # for good: by its device it is told which one is meant
 
 
 def sent(frame: Frame) -> Frame:

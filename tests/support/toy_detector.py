@@ -8,8 +8,20 @@ import numpy as np
 from pipeline.cuda import CPU
 from pipeline.faces import DetectorKind, Face, Picture
 from pipeline.types import Box
+from tests.support.clips import Planes
 
 SIDE_PX = 16
+
+
+def bright_square(index: int, width: int, height: int, pix_fmt: str) -> Planes:
+    """A bright square that moves two pixels a frame, before a striped dark wall."""
+    luma = np.full((height, width), 40, np.uint8)
+    luma[:, ::4] = 60
+    x = 20 + 2 * index
+    luma[40 : 40 + SIDE_PX, x : x + SIDE_PX] = 220
+    luma[44:50, x + 4 : x + 8] = 120
+    chroma = np.full((height // 2, width // 2), 128, np.uint8)
+    return [luma, chroma, chroma]
 
 
 class BrightestSquare:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.config import Given, Resolved, resolve
@@ -15,8 +14,8 @@ from pipeline.errors import UsageError
 from pipeline.faces import DETECTORS, names, open_detector, register
 from pipeline.run.anonymize import anonymize
 from pipeline.run.job import AnonymizeJob
-from tests.support.clips import Planes, write_clip
-from tests.support.toy_detector import KIND, SIDE_PX
+from tests.support.clips import write_clip
+from tests.support.toy_detector import KIND, SIDE_PX, bright_square
 
 WIDTH, HEIGHT, FRAMES = 160, 96, 12
 
@@ -27,17 +26,6 @@ def toy() -> Iterator[None]:
     register(KIND)
     yield
     del DETECTORS[KIND.name]
-
-
-def bright_square(index: int, width: int, height: int, pix_fmt: str) -> Planes:
-    """A bright square that moves two pixels a frame, before a striped dark wall."""
-    luma = np.full((height, width), 40, np.uint8)
-    luma[:, ::4] = 60
-    x = 20 + 2 * index
-    luma[40 : 40 + SIDE_PX, x : x + SIDE_PX] = 220
-    luma[44:50, x + 4 : x + 8] = 120
-    chroma = np.full((height // 2, width // 2), 128, np.uint8)
-    return [luma, chroma, chroma]
 
 
 def settings(name: str) -> Resolved:

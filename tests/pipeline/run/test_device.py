@@ -180,8 +180,9 @@ def test_a_clip_from_decoder_to_encoder(device: str, mosaic_clip: Path) -> None:
         there = run(to_device(frames, place), "device")
         if counted is not None:
             assert all(f.device == place for f in there)
-            # The mosaic's neighbourhood is all of this small picture: its luma is the most that is asked for.
-            assert max(counted.to_host) <= frames[0].planes[0].nbytes
+            # The mosaic's neighbourhood is all of this small picture: its luma is the most that is asked for,
+            # and with it may come that of two smaller pictures.
+            assert max(counted.to_host) <= 1.5 * frames[0].planes[0].nbytes
         back = list(to_host(there))
     assert found["host"] == found["device"] != []
     changed = 0

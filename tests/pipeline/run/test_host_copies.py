@@ -87,7 +87,7 @@ def test_reconstructing_fetches_what_it_examines_and_nothing_else() -> None:
         back = list(to_host(painted))
         assert sum(counted.to_host) == FRAMES * (LUMA + 2 * CHROMA)  # the counter counts
     assert there == here
-    assert max(copies) < LUMA // 3, sorted(copies)[-5:]  # what is examined, no plane
+    assert max(copies) < 0.75 * LUMA, sorted(copies)[-5:]  # what is examined on a frame, no plane
     assert sum(copies) < FRAMES * LUMA, sum(copies) / FRAMES
     for a, b in zip(wanted, back, strict=True):
         assert all((x.int() - y.int()).abs().max() <= 1 for x, y in zip(a.planes, b.planes, strict=True))
@@ -132,8 +132,9 @@ def test_covering_fetches_thumbnails_colours_and_places(mode: Mode, look: str) -
         back = list(to_host(painted))
         assert sum(counted.to_host) == FRAMES * (LUMA + 2 * CHROMA)  # the counter counts
     places = 4 * 16 * FETCHED_CELLS
-    assert max(copies) == places < CHROMA
-    assert copies.count(THUMBNAIL) == 3 * FRAMES
+    assert max(copies) == 3 * THUMBNAIL < CHROMA
+    assert places < CHROMA
+    assert copies.count(3 * THUMBNAIL) == FRAMES
     looks = copies.count(places)
     assert 0 < looks < FRAMES
     assert sum(copies) - looks * places < FRAMES * (3 * THUMBNAIL + 8192)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.run import timing as clock_module
-from pipeline.run.timing import StageClock, StageTime, bottleneck
+from pipeline.run.timing import RunTimes, StageClock, StageTime, bottleneck
 
 
 class FakeTime:
@@ -41,6 +41,37 @@ def test_every_stage_is_charged_what_it_took_itself(costs: list[float], count: i
         times = clock.times({})
     assert [time.stage for time in times] == [f"stage {position}" for position in range(len(costs))]
     assert [time.seconds for time in times] == pytest.approx([cost * count for cost in costs], abs=1e-6)
+
+
+def test_a_stage_that_is_opened_late_is_charged_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = FakeTime()
+    monkeypatch.setattr(clock_module, "perf_counter", time)
+    clock = StageClock()
+
+    def found() -> Iterator[int]:
+        yield from clock.timed("find", "find", _stage(iter(range(3)), time, 2.0))
+
+    assert list(clock.timed("paint", "find", _stage(found(), time, 1.0))) == [0, 1, 2]
+    assert clock.times({}) == [StageTime("find", "find", 6.0), StageTime("paint", "find", 3.0)]
+
+
+def test_times_of_a_file_that_is_covered_again_add_up() -> None:
+    first = RunTimes()
+    first.clock.add("find", "find", 3.0)
+    first.clock.add("paint", "find", 4.0)
+    first.boundary("decode", "find").get_s = 2.0
+    second = RunTimes(first)
+    second.clock.add("replay", "find", 1.0)
+    second.clock.add("paint", "find", 2.0)
+    second.boundary("decode", "find").get_s = 0.5
+    second.add_afterwards("gate", "encode", 1.0)
+    assert second.times() == [
+        StageTime("find", "find", 1.0),
+        StageTime("paint", "find", 2.0),
+        StageTime("replay", "find", 0.5),
+        StageTime("gate", "encode", 1.0),
+    ]
+    assert second.waits_s()["find thread, for frames"] == 2.5
 
 
 def test_waiting_for_the_decoder_is_not_work() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nets.pixelation import axis_index, block_means, replicate
-from pipeline.picture.cell_samples import cells_of, read_samples
+from pipeline.cuda import CPU
+from pipeline.picture.cell_samples import laid, place_of, read_samples
 from pipeline.stages.crop import crop
 from pipeline.types import Box, Crop, MosaicRegion, Shape, Tracked, TrackedRegion
 from tests.support.scene import Scene, scene
@@ -94,15 +95,16 @@ def test_outliers_and_ringing_do_not_move_a_sample() -> None:
     shot = scene(pix_fmt="yuv444p")
     grid = shot.region.grid
     assert grid is not None
-    mosaic = cells_of(shot.region, grid, shot.convert, shot.info.width, shot.info.height)
-    assert mosaic is not None
-    before = read_samples(shot.frame, mosaic, shot.convert)
+    place = place_of(shot.region, grid, shot.convert, shot.info.width, shot.info.height)
+    assert place is not None
+    mosaic, _ = laid([place], (shot.info.width, shot.info.height), shot.convert, CPU)
+    before, _ = read_samples([shot.frame], mosaic, shot.convert)
     luma = shot.frame.planes[0].clone()
     luma[30:126:12, 37:133] ^= 15  # the first row of each cell
     luma[36:126:12, 43:133:12] = 255  # one pixel in the middle of each cell
     dirty = replace(shot.frame, planes=(luma, *shot.frame.planes[1:]))
-    after = read_samples(dirty, mosaic, shot.convert)
-    assert (before.values - after.values).abs().max() < 0.5 / 255
+    after, _ = read_samples([dirty], mosaic, shot.convert)
+    assert (before - after).abs().max() < 0.5 / 255
 
 
 def test_surroundings_have_no_share_of_the_mosaic() -> None:

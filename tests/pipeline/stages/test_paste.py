@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nets.pixelation import block_means
-from pipeline.picture.cell_samples import Cells, cells_of, read_samples
+from pipeline.cuda import CPU
+from pipeline.picture.cell_samples import Cells, laid, place_of, read_samples
 from pipeline.picture.geometry import upright, view_of
 from pipeline.stages.crop import crop
 from pipeline.stages.paste import consistent, paste
 from pipeline.stages.restore import restore
 from pipeline.stages.window import frames_held, window
-from pipeline.types import Batch, Frame, Patch, Samples, Shape, Tracked
+from pipeline.types import Batch, Frame, Patch, Shape, Tracked
 from tests.support.scene import CubicEngine, Scene, scene
 
 FORMATS = [
@@ -47,12 +48,14 @@ def pasted(shot: Scene, batches: Iterable[Batch[Patch]]) -> Frame:
     return frame
 
 
-def read(shot: Scene) -> tuple[Cells, Samples]:
+def read(shot: Scene) -> tuple[Cells, Tensor, Tensor]:
+    """Its mosaic, and the values and the noise of its cells."""
     grid = shot.region.grid
     assert grid is not None
-    mosaic = cells_of(shot.region, grid, shot.convert, shot.info.width, shot.info.height)
-    assert mosaic is not None
-    return mosaic, read_samples(shot.frame, mosaic, shot.convert)
+    place = place_of(shot.region, grid, shot.convert, shot.info.width, shot.info.height)
+    assert place is not None
+    mosaic, _ = laid([place], (shot.info.width, shot.info.height), shot.convert, CPU)
+    return mosaic, *read_samples([shot.frame], mosaic, shot.convert)
 
 
 @settings(deadline=None, max_examples=25)
@@ -144,28 +147,31 @@ def test_a_perfect_network_gives_the_clean_picture_back(rotation: int) -> None:
 @settings(deadline=None, max_examples=20)
 def test_trust_scales_the_projection(trust: float, seed: int) -> None:
     shot = scene()
-    mosaic, samples = read(shot)
-    noise = torch.rand(3, *mosaic.mask.shape[1:], generator=torch.Generator().manual_seed(seed))
+    mosaic, values, deviation = read(shot)
+    noise = torch.rand(1, 3, *mosaic.mask.shape[2:], generator=torch.Generator().manual_seed(seed))
     start = (0.4 * noise + 0.3) * mosaic.mask
 
-    def off(x: Tensor) -> Tensor:
-        return (block_means(x, mosaic.rows, mosaic.cols, mosaic.mask) - samples.values).abs()
+    def held(trust: float) -> Tensor:
+        return consistent(start, mosaic, values, deviation, torch.full((1, 1), trust))
 
-    slack = 0.5 / 255 + samples.noise
-    assert off(consistent(start, mosaic, samples, 1.0)).max() <= slack + 0.02  # 0.02: clamped to [0, 1]
-    assert off(consistent(start, mosaic, samples, trust)).sum() <= off(start).sum() + 1e-3
-    assert torch.equal(consistent(start, mosaic, samples, 0.0), start)
+    def off(x: Tensor) -> Tensor:
+        return (block_means(x, mosaic.rows, mosaic.cols, mosaic.mask) - values).abs()
+
+    slack = 0.5 / 255 + deviation
+    assert off(held(1.0)).max() <= slack + 0.02  # 0.02: clamped to [0, 1]
+    assert off(held(trust)).sum() <= off(start).sum() + 1e-3
+    assert torch.equal(held(0.0), start)
 
 
 def test_projection_draws_no_grid() -> None:
     """A smooth picture stays smooth where cells meet."""
     shot = scene(pix_fmt="gbrp")
-    mosaic, samples = read(shot)
-    flat = torch.full((3, *mosaic.mask.shape[1:]), 0.5)
-    moved = consistent(flat, mosaic, samples, 1.0)[:, 3:-3, 3:-3]
+    mosaic, values, noise = read(shot)
+    flat = torch.full((1, 3, *mosaic.mask.shape[2:]), 0.5)
+    moved = consistent(flat, mosaic, values, noise, torch.ones(1, 1))[0, :, 3:-3, 3:-3]
     step = moved.diff(dim=-1).abs().mean((0, 1))
     at_edges = step[torch.arange(step.shape[0]) % 12 == 9].mean()
-    assert mosaic.x0 == 36  # so that columns of cells begin at 1, 13, ... of the rectangle
+    assert mosaic.corners[0][0] == 36  # so that columns of cells begin at 1, 13, ... of the rectangle
     assert at_edges < 2 * step.mean()
 
 
