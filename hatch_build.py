@@ -69,6 +69,7 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]  # generic over 
         bundle = package / "_bundled"
         for name in BUNDLED:
             shutil.copytree(root / name, bundle / name, ignore=_NOT_SHIPPED)
+        shutil.copy(root / "pipeline.yaml", bundle / "pipeline" / "pipeline.yaml")
         (bundle / "__init__.py").write_text(
             '"""The packages that vidpipe consists of."""\n', encoding="utf-8"
         )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ from tests.support import SHARED
 from tests.support.fixtures import mosaic_clip, network, plain_clip
 from tests.support.needs import NEEDS
 from vidpipe.cli.log import OURS
+
+hypothesis.settings.register_profile("any load", deadline=None)  # no test asserts a wall-clock time
+hypothesis.settings.load_profile("any load")
 
 __all__ = ["mosaic_clip", "network", "plain_clip"]
 

@@ -103,7 +103,7 @@ def test_the_wheel_holds_one_package_and_all_its_files(wheel: Path) -> None:
     tracked = _done("git", "ls-files", "vidpipe", *BUNDLED).splitlines()
     ours = {x if x.startswith("vidpipe/") else f"vidpipe/_bundled/{x}" for x in tracked}
     shipped = {name for name in names if name.startswith("vidpipe/")}
-    assert shipped == ours | {"vidpipe/_bundled/__init__.py"}
+    assert shipped == ours | {"vidpipe/_bundled/__init__.py", "vidpipe/_bundled/pipeline/pipeline.yaml"}
     assert "vidpipe/py.typed" in shipped
 
 

@@ -161,7 +161,8 @@ def pixelize(
 
     Args:
         target: the output; by default ``{stem}.pixelize{ext}`` beside the source.
-        blocks: cells across the shorter side of a face.
+        blocks: cells across the shorter side of a face; None: 6, and 4 or 3 where the release check sees a
+            face through them.
         look: ``mosaic``, ``blur`` (fewer cells, interpolated) or ``solid`` (black).
         shape: ``ellipse`` or ``box``.
         scale: of the mask over the face's box.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
+from export.select import engine_file, engine_for
 from nets.checkpoint import save
 from nets.pixelizer import Pixelizer, PixelizerConfig
 from nets.reference.baselines import SRResNet, SRResNetConfig
 from nets.registry import WEIGHTS
 from pipeline.config import Given, resolve
 from pipeline.errors import InputError, MissingError, UsageError
+from vidpipe.batches.recipe import recipe
 from vidpipe.jobs import restorer_for
 
 
@@ -63,3 +66,24 @@ def test_files_that_cannot_be_run(tmp_path: Path) -> None:
     save(path, Pixelizer(PixelizerConfig(width=16, blocks=1)))
     with pytest.raises(UsageError, match="restoring network"):
         named(path)
+
+
+def test_what_export_made_is_a_network(tmp_path: Path) -> None:
+    made = tmp_path / "mine.onnx"
+    with pytest.raises(MissingError, match="vidpipe export"):
+        named(made)
+    made.write_bytes(b"a text")
+    with pytest.raises(InputError, match="not a readable ONNX file"):
+        named(made)
+    made.write_bytes(engine_file("idn").read_bytes())
+    assert named(made) == str(made)
+    assert engine_for(str(made), "auto", "cpu") == made
+    settings = resolve({"restore.net": Given(str(made), "x")})
+    before = recipe("reconstruct", settings)
+    model = onnx.load(made)
+    model.doc_string = "another one"
+    onnx.save(model, made)
+    assert recipe("reconstruct", settings) != before
+    made.write_bytes(engine_file("pixelizer-block").read_bytes())
+    with pytest.raises(UsageError, match="restoring network"):
+        named(made)

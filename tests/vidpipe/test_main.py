@@ -265,7 +265,8 @@ words = iter(("ready", "once"))
 while True:  # as a library that takes no notice
     try:
         print(next(words), flush=True)
-        lock.acquire()
+        while not lock.acquire(timeout=0.1):  # Python may note a signal and block all the same
+            pass
     except KeyboardInterrupt:
         pass
 """

@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, settings_file
 from pipeline.decode import open_decoder
 from pipeline.encode.atomic_file import AtomicFile
 from pipeline.run import reconstruct
@@ -121,7 +121,7 @@ def test_a_whole_run_on_a_device(
     luma = MOSAIC_SIZE[0] * MOSAIC_SIZE[1]
     assert found_on == 30 * [PRETENDED]
     assert counted.to_device.count(luma) == 30
-    assert [counted.to_host[at] for at in pasted] == 30 * [luma], "fetched once pasted"
+    assert [counted.to_host[at] for at in pasted] == 30 * [luma * 3 // 2], "fetched once pasted"
     for ours, theirs in zip(*encoded, strict=True):
         for a, b in zip(ours.planes, theirs.planes, strict=True):
             assert b.device.type == "cpu"
@@ -294,10 +294,10 @@ def test_bad_inputs_are_one_line_and_leave_nothing(
 ) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no film")
-    whole = write_clip(tmp_path / "whole.mkv", frames=40)
-    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    whole = write_clip(tmp_path / "whole.mp4", frames=40)
+    (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     before = _left(tmp_path)
-    for name in ("missing.mp4", "empty.mp4", "text.mp4", "cut.mkv", "."):
+    for name in ("missing.mp4", "empty.mp4", "text.mp4", "cut.mp4", "."):
         assert cli("reconstruct", tmp_path / name, "-o", tmp_path / "out.mp4", "-q") == 1, name
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
         assert _left(tmp_path) == before
@@ -442,6 +442,28 @@ def test_explain_does_nothing_and_names_every_setting_with_its_origin(
     assert _left(tmp_path) == []
     assert cli("reconstruct", plain_clip, "-o", output, "--explain") == 0
     assert "MiB" in capsys.readouterr().out
+
+
+def test_explain_and_a_run_agree_on_a_file_of_settings(
+    cli: Cli, plain_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is the packaged one with a few values changed; a flag beats it."""
+    text = settings_file().read_text(encoding="utf-8")
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        text.replace("margin: 1.6", "margin: 1.7").replace("crf: null", "crf: 30"), encoding="utf-8"
+    )
+    output = tmp_path / "out.mp4"
+    command = ("run", plain_clip, "--mode", "reconstruct", "-o", output, "--config", config, "--crf", "21")
+    assert cli(*command, "--explain", "--json") == 0
+    told = {s["name"]: s for s in json.loads(capsys.readouterr().out)["settings"]}
+    assert cli(*command) == 0
+    written = {s.name: s for s in _report(output).settings}
+    assert written.keys() == told.keys()
+    for name, setting in written.items():
+        assert (setting.value, setting.origin) == (told[name]["value"], told[name]["origin"])
+    assert (written["crop.margin"].value, written["crop.margin"].origin) == (1.7, str(config))
+    assert (written["encode.crf"].value, written["encode.crf"].origin) == (21, "--crf")
 
 
 def test_quiet_says_nothing(

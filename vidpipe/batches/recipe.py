@@ -38,11 +38,16 @@ def recipe(mode: str, settings: Resolved) -> str:
 
 def _weights(mode: str, settings: Resolved) -> str:
     from export.networks import find
+    from export.select import ENGINE_FILES
     from vidpipe.jobs import restorer_for
 
     config = settings.config
     if mode == "reconstruct":
-        return find(restorer_for(settings)).sha256
+        net = restorer_for(settings)
+        if net.endswith(ENGINE_FILES):
+            with Path(net).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return find(net).sha256
     if mode == "protect" and config.protect.perturb != "none":
         return find(f"pixelizer-{config.protect.perturb}").sha256
     return ""

@@ -47,7 +47,7 @@ Decoder = Annotated[
     str | None,
     typer.Option(
         "--decoder",
-        metavar="auto|pyav|dali",
+        metavar="auto|exact|pyav|dali",
         help="Library that decodes.",
         show_default=False,
         rich_help_panel=MACHINE,
@@ -229,7 +229,7 @@ Blocks = Annotated[
     typer.Option(
         "--blocks",
         metavar="N",
-        help="Blocks across a face; default 6.",
+        help="Blocks across a face; default 6, fewer where pixelize shows a face.",
         show_default=False,
         rich_help_panel=MASKS,
     ),

@@ -170,7 +170,7 @@ def _check_files(source: Path, target: Path | None, settings: Resolved) -> None:
     from pipeline.run.early import check_files
 
     encode = settings.config.encode
-    check_files(source, target, encode.codec, encode.preset)
+    check_files(source, target, encode.codec, encode.preset, encode.audio)
 
 
 def _span(flags: RunFlags) -> tuple[float | None, float | None]:
