@@ -15,7 +15,7 @@ from nets.checkpoint import CheckpointError, Net, load
 from nets.fusion import support
 from nets.idn import IDN, IDNConfig
 from nets.nar import NAR
-from nets.observation import Observation
+from nets.observation import CHANNELS, Observation
 from nets.reference.nar_seed import SeedNAR
 from nets.registry import architecture_of
 from train.data.degrade import Example
@@ -43,6 +43,8 @@ class Answer:
     trust: Tensor
     """(M,) in [0, 1]"""
     losses: dict[str, Tensor] = field(default_factory=dict)
+    common: Tensor | None = None
+    """(M, 3, S, S) RGB: the common picture of several frames that the network was given beside ``obs.base``"""
 
 
 class PerFrame:
@@ -94,7 +96,7 @@ class FusedWindows(PerFrame):
         with torch.autocast(obs.features.device.type, enabled=False):
             obs = support(obs, batch.example.image.shape[1], kept)
         residual, trust = self.net.restorer.body(channels_last(obs.features), 1 - obs.weight)
-        return Answer(obs, residual, trust)
+        return Answer(obs, residual, trust, common=obs.base + obs.features[:, CHANNELS : CHANNELS + 3])
 
 
 class AlignedWindows(PerFrame):

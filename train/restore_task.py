@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -103,7 +104,8 @@ class RestoreTask:
         truth = picked.truth.flatten(0, 1)
         restored = compose(obs, image, answer.residual.float(), answer.trust.float())
         restored = restored * (1 - mask) + truth * mask
-        weight = base_weight(obs.base, truth, mask) if recipe.relative else 1.0
+        given = [obs.base] if answer.common is None else [obs.base, answer.common]
+        weight = given_weight(given, truth, mask) if recipe.relative else 1.0
         terms["pixelized"] = recipe.pixelized * losses.pixelized(restored, truth, mask, weight)
         if recipe.tv:
             terms["tv"] = recipe.tv * losses.total_variation(restored)
@@ -141,13 +143,16 @@ class RestoreTask:
 
 
 @torch.no_grad()
-def base_weight(base: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """(B, 1, 1, 1), mean about 1: the inverse of each picture's L1 error in the mosaic before the network.
+def given_weight(given: Sequence[Tensor], truth: Tensor, mask: Tensor) -> Tensor:
+    """(B, 1, 1, 1), mean about 1: the inverse of the L1 error in the mosaic of what the network was given, of
+    several pictures the best one's.
 
-    base, truth (B, 3, S, S), mask (B, 1, S, S), 1 clean. A picture weighs at most three times the mean and
+    given, truth (B, 3, S, S), mask (B, 1, S, S), 1 clean. A picture weighs at most three times the mean and
     at least a third of it.
     """
     hidden = 1 - mask
-    error = ((base.clamp(0, 1) - truth).abs() * hidden).sum((1, 2, 3)) / hidden.sum((1, 2, 3)).clamp_min(1)
+    area = hidden.sum((1, 2, 3)).clamp_min(1)
+    errors = [((x.clamp(0, 1) - truth).abs() * hidden).sum((1, 2, 3)) / area for x in given]
+    error = torch.stack(errors).amin(0)
     weight = error.mean() / error.clamp_min(1e-3)
     return weight.clamp(1 / 3, 3)[:, None, None, None]

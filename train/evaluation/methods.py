@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nets import pixelation
 from nets.checkpoint import WEIGHTS, CheckpointError, Net, load, sha256
-from nets.fusion import support
+from nets.fusion import fuse, support
 from nets.nar import NAR
 from nets.observation import HALF_STEP, compose, observe
 from nets.pixelizer import Pixelizer
@@ -58,6 +58,27 @@ class Trivial:
 
 NEAREST, BICUBIC, PROJECTED = Trivial("nearest"), Trivial("bicubic"), Trivial("bicubic + projection")
 TRIVIAL = (NEAREST, BICUBIC, PROJECTED)
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The common picture of ``frames`` frames about each judged one (``nets.fusion``), without any network: what
+    a NAR reads and must not lose to."""
+
+    frames: int
+
+    @property
+    def name(self) -> str:
+        return f"fusion alone, {self.frames} frames"
+
+    @torch.no_grad()
+    def __call__(self, scene: Scene) -> Tensor:
+        return torch.stack([self._restore(scene, frame) for frame in scene.judged])
+
+    def _restore(self, scene: Scene, frame: int) -> Tensor:
+        seen = list(scene.around(frame, self.frames))
+        obs = observe(*(x[seen] for x in (scene.image, scene.mask, scene.rows, scene.cols, scene.means)))
+        return fuse(obs, len(seen)).picture[0, seen.index(frame)]
 
 
 @dataclass(frozen=True)

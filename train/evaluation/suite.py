@@ -20,7 +20,7 @@ from train.evaluation import report
 from train.evaluation.conditions import Condition
 from train.evaluation.evaluate import Judges, Outcome, evaluate
 from train.evaluation.inversion import invert
-from train.evaluation.methods import TRIVIAL, Method, Network
+from train.evaluation.methods import TRIVIAL, Fused, Method, Network, fuses
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ class Suite:
         # A still holds one frame, however many a method may look at.
         windows = self.windows if moves else [1]
         networks = [n for n in self.networks if moves or n.frames == (min(self.windows) if n.windowed else 1)]
-        return [*TRIVIAL, *(invert(windows) if self.inversion else ()), *networks]
+        fused = [Fused(n) for n in windows if n > 1] if any(fuses(n.net) for n in networks) else ()
+        return [*TRIVIAL, *fused, *(invert(windows) if self.inversion else ()), *networks]
 
 
 def write(
