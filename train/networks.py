@@ -44,7 +44,7 @@ class Answer:
     """(M,) in [0, 1]"""
     losses: dict[str, Tensor] = field(default_factory=dict)
     common: Tensor | None = None
-    """(M, 3, S, S) RGB: the common picture of several frames that the network was given beside ``obs.base``"""
+    """(M, 3, S, S) RGB: the common picture of its window, which the network was given beside ``obs.base``"""
 
 
 class PerFrame:

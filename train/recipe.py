@@ -52,8 +52,9 @@ class RestoreRecipe(Recipe):
     """share of clips that come from real footage; the others are stills under a moving camera"""
     pixelized: float = losses.PIXELIZED
     relative: bool = True
-    """Whether each picture's L1 is divided by that of its bicubic interpolation, so that dark and smooth
-    faces, whose errors are small in grey levels, count as much as others"""
+    """Whether each picture's L1 is divided by that of the better picture that the network was given (bicubic
+    interpolation, the window's common picture), so that dark and smooth faces, and windows that show much,
+    count as much as others although their errors are small in grey levels"""
     tv: float = 0.0
     """weight of the total variation, eq. (9) of the IDN paper, where it is 0.1; it lowers PSNR"""
     perceptual: float = 0.0

@@ -15,7 +15,7 @@ from nets.vgg import VGG16
 from tests.train.test_training import SMALL, stills
 from train.loop import train
 from train.recipe import RestoreRecipe
-from train.restore_task import LossNetworks, RestoreTask
+from train.restore_task import LossNetworks, RestoreTask, given_weight
 from train.state import State
 
 pytestmark = pytest.mark.slow
@@ -67,6 +67,15 @@ def test_each_loss_changes_the_step(
     other = one_step(net, tmp_path / "other", loss_networks, **losses)
     pairs = zip(plain.net.parameters(), other.net.parameters(), strict=True)
     assert plain.step == other.step == 1 and any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_picture_weighs_by_the_better_one_that_was_given() -> None:
+    truth, mask = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, 1, 8, 8)
+    base = truth + 0.1
+    common = truth + torch.tensor([0.05, 0.2])[:, None, None, None]
+    alone, both = given_weight([base], truth, mask), given_weight([base, common], truth, mask)
+    assert torch.allclose(alone.flatten(), torch.ones(2))
+    assert torch.allclose(both.flatten(), torch.tensor([1.5, 0.75]))
 
 
 def test_losses_are_logged_and_the_adversary_comes_when_it_should(

@@ -62,8 +62,8 @@ TRIVIAL = (NEAREST, BICUBIC, PROJECTED)
 
 @dataclass(frozen=True)
 class Fused:
-    """The common picture of ``frames`` frames about each judged one (``nets.fusion``), without any network: what
-    a NAR reads and must not lose to."""
+    """The common picture of ``frames`` frames about each judged one (``nets.fusion``), without any network:
+    what a NAR reads and must not lose to."""
 
     frames: int
 

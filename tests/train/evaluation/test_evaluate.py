@@ -12,12 +12,14 @@ import torch.nn.functional as F
 
 from nets import pixelation
 from nets.checkpoint import build, save
+from nets.nar import NAR
 from pipeline.errors import InputError, UsageError
 from train.data.pictures import Segments, Stills
 from train.evaluation import report
 from train.evaluation.conditions import LONGEST, TRAVEL, Condition, Scene, scenes, travel, travelled
 from train.evaluation.evaluate import Judges, evaluate
-from train.evaluation.methods import BICUBIC, PROJECTED, TRIVIAL, labels, read_networks
+from train.evaluation.methods import BICUBIC, PROJECTED, TRIVIAL, Fused, labels, read_networks
+from train.evaluation.suite import Suite
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +161,27 @@ def test_a_window_shows_only_the_frames_that_may_be_seen(tmp_path: Path) -> None
     judged = scene.judged[0]
     assert all(torch.equal(f, scene.image[judged]) for f in seen[0][0])
     assert torch.equal(seen[1][0], scene.image[judged - 2 : judged + 2])
+
+
+def test_fusion_alone_is_what_an_open_gate_lets_through(tmp_path: Path) -> None:
+    net = build("nar", {**SMALL, "core": 2, "context": 1})
+    assert isinstance(net, NAR)
+    restorer = net.restorer
+    with torch.no_grad():
+        restorer.tail_last.weight.zero_()
+        restorer.tail_last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 30.0]))
+        restorer.trust.bias.fill_(-30.0)
+    save(tmp_path / "nar.safetensors", net)
+    (open_gate,) = read_networks([str(tmp_path / "nar.safetensors")], [5], CPU)
+    scene = draw("clean-10-moving", judged=2)[0]
+    fused, hidden = Fused(5)(scene), scene.weight[list(scene.judged)]
+    assert torch.allclose(fused, open_gate(scene), atol=1e-5)
+    error = [((m(scene) - scene.truth[list(scene.judged)]) ** 2 * hidden).sum() for m in (BICUBIC, Fused(5))]
+    assert error[1] < error[0]
+    moving = [Condition.parse("clean-10-moving")]
+    suite = Suite({"faces": stills()}, moving, [open_gate], Judges(), [1, 5], count=1)
+    (_, outcome), *_ = suite.outcomes()
+    assert "fusion alone, 5 frames" in outcome.scores and "fusion alone, 1 frames" not in outcome.scores
 
 
 def test_files_are_told_apart() -> None:
