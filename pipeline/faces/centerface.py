@@ -60,24 +60,46 @@ def decoded(
 ) -> list[Face]:
     """The faces of n cells of the maps, best first, none twice.
 
-    ``values`` (14, n): log height and width in cells, offset in y and x, five landmarks as (y, x) in units of
-    the box from its corner.
+    A face is a cell whose score no neighbour exceeds, as in CenterNet (Zhou et al., arXiv 1904.07850, section
+    3); its place and size are the means of what it and its eight neighbours say, weighted by their scores, so
+    that a small face lies more exactly than a cell. ``values`` (14, n): log height and width in cells, offset
+    in y and x, five landmarks as (y, x) in units of the box from its corner.
     """
     if not len(scores):
         return []
     h, w = np.exp(values[:2]) * STRIDE
     top = (ys + values[2] + 0.5) * STRIDE - h / 2
     left = (xs + values[3] + 0.5) * STRIDE - w / 2
-    boxes = np.stack([left, top, w, h], 1)
-    kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, SAME_FACE_IOU), int).ravel()
     points = values[4:].reshape(5, 2, -1)
+    marks = np.stack([points[:, 1] * w + left, points[:, 0] * h + top], 1).reshape(10, -1)
+    is_peak, mean = _of_neighbours(scores, ys, xs, np.concatenate([[left, top, w, h], marks]))
+    scores, mean = scores[is_peak], mean[:, is_peak]
+    kept = np.asarray(cv2.dnn.NMSBoxes(mean[:4].T.tolist(), scores.tolist(), 0.0, SAME_FACE_IOU), int).ravel()
     faces = []
     for i in kept:
-        x0, y0, width, height = (float(v) for v in boxes[i])
-        spots = np.stack([points[:, 1, i] * width + x0, points[:, 0, i] * height + y0], 1)
+        x0, y0, width, height = (float(v) for v in mean[:4, i])
         box = Box(x0, y0, x0 + width, y0 + height)
-        faces.append(Face(float(scores[i]), box, spots.astype(np.float32)))
+        faces.append(Face(float(scores[i]), box, mean[4:, i].reshape(5, 2).astype(np.float32)))
     return sorted(faces, key=lambda face: -face.score)
+
+
+def _of_neighbours(
+    scores: NDArray[np.float32], ys: NDArray[np.int64], xs: NDArray[np.int64], said: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Of each of n cells: (n,) whether no neighbour has a higher score; (k, n) the mean of what it and its
+    neighbours have ``said`` (k, n), weighted by their scores."""
+    number = np.full((ys.max() + 3, xs.max() + 3), -1)
+    number[ys + 1, xs + 1] = np.arange(len(scores))
+    is_peak = np.ones(len(scores), bool)
+    weights, total = np.zeros_like(scores), np.zeros_like(said)
+    for dy in range(3):
+        for dx in range(3):
+            other = number[ys + dy, xs + dx]
+            weight = np.where(other >= 0, scores[other], 0)
+            is_peak &= weight <= scores
+            weights += weight
+            total += weight * said[:, other]
+    return is_peak, total / weights
 
 
 @cache
