@@ -59,6 +59,11 @@ class SmallPicture:
         return -(-w // _MULTIPLE) * _MULTIPLE, -(-h // _MULTIPLE) * _MULTIPLE
 
     @property
+    def sure_face_px(self) -> float:
+        """Height of a face, in px of the frame as coded, from which the detectors find it for sure."""
+        return NET_FACE_PX * self.frame_height / self.height
+
+    @property
     def _is_flipped(self) -> bool:
         """Against the picture as coded, once it is turned."""
         return self.mirrored != self.shown_mirrored

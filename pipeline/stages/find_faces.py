@@ -145,13 +145,17 @@ class FaceDetection:
 
     def _looked(self, frame: Frame, *, fine: bool) -> list[Face]:
         min_score = self._settings.min_score
-        one_view = self._quick is self._fine
-        faces: list[Face] = [] if fine and one_view else self._quick.faces(frame, min_score)
-        if fine:
-            # A face found in both views keeps the quick one's box, whose scale its other detections have.
-            all_faces = self._fine.faces(frame, min_score)
-            faces += [f for f in all_faces if all(f.box.iou(g.box) < _SAME_FACE_IOU for g in faces)]
-        return faces
+        if self._quick is self._fine:
+            return self._fine.faces(frame, min_score)
+        quick = self._quick.faces(frame, min_score)
+        if not fine:
+            return quick
+        # Of a face found in both views the quick one's box is kept, whose scale its other detections have,
+        # unless the face is too small for that view, which puts it beside its place then.
+        sure_px, all_faces = self._quick.picture.sure_face_px, self._fine.faces(frame, min_score)
+        small = [f for f in all_faces if max(f.box.width, f.box.height) < sure_px]
+        faces = [f for f in quick if not _is_among(f, small)]
+        return faces + [f for f in all_faces if not _is_among(f, faces)]
 
     def _found(self, item: _Waiting, faces: list[Face] | None) -> Found[Region]:
         """``faces`` None: the detector did not run."""
@@ -166,6 +170,10 @@ class FaceDetection:
             )
             return Found(item.frame, tuple(_joined(faces_found, self._previous)), item.cut)
         return Found(item.frame, tuple(faces_found), item.cut)
+
+
+def _is_among(face: Face, others: list[Face]) -> bool:
+    return any(face.box.iou(other.box) >= _SAME_FACE_IOU for other in others)
 
 
 def _mosaics(frame: Frame, settings: FindConfig, expected: list[MosaicRegion]) -> list[MosaicRegion]:

@@ -149,6 +149,20 @@ def test_a_face_that_both_eyes_see_is_one_and_has_the_quick_one_s_box() -> None:
     assert found.regions[0].box == back
 
 
+def test_a_face_too_small_for_the_quick_eye_has_the_fine_one_s_box() -> None:
+    coarse = small_picture(stream_info(1), 60)
+    assert coarse.sure_face_px == pytest.approx(60, rel=0.1)
+    seen = [coarse.back(_face(Box(10, 10, 15, 16), 0.9)).box, coarse.back(_face(Box(20, 8, 44, 38), 0.4)).box]
+    fine = _Finder([_face(b) for b in (Box(32, 30, 46, 46), replace(seen[1], x0=seen[1].x0 - 4))])
+    quick = _Finder([_face(Box(10, 10, 15, 16), 0.9), _face(Box(20, 8, 44, 38), 0.4)])
+    views = DetectorView(fine, small_picture(stream_info(1), 20)), DetectorView(quick, coarse)
+    assert all(a.iou(b.box) > 0.3 for a, b in zip(seen, fine.faces, strict=True))
+    ((found),) = FaceDetection(*views, EVERY)(_frames([90]))
+    assert sorted(r.box.x0 for r in found.regions) == pytest.approx(
+        sorted([fine.faces[0].box.x0, seen[1].x0])
+    )
+
+
 class _Slow(_Finder):
     """Sees a face whose width tells the picture's level; darker pictures take longer than brighter ones."""
 
