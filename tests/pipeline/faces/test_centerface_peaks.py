@@ -10,7 +10,7 @@ from pipeline.faces.centerface import STRIDE, decoded
 
 
 def faces_of(cells: dict[tuple[int, int], float], side_px: float, spread_px: float = 0.0) -> list[Face]:
-    """Faces of a map whose ``cells`` (y, x) have these scores; each cell says that the face is ``side_px`` and
+    """Faces of a map whose ``cells`` (y, x) have these scores; each says that the face is ``side_px`` and
     lies in its own middle, moved right by ``spread_px`` times its score."""
     scores = np.array(list(cells.values()), np.float32)
     ys, xs = (np.array(x) for x in zip(*cells, strict=True))
