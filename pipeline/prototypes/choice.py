@@ -9,6 +9,7 @@ get one of its means by lot.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,8 +45,11 @@ def told(choosing: str) -> tuple[Told, ...]:
     return (Told("dark or not", 1.0), *SCENE)
 
 
-def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene) -> Prototype:
-    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``."""
+def choose(
+    choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene, others: Sequence[Prototype] = ()
+) -> Prototype:
+    """``skin`` (3,) RGB of 0..1 of the face, for ``nearest``. By lot among those that the fewest ``others``
+    have, so that two people of a scene differ."""
     prototypes = means.prototypes
     if choosing.isdecimal():
         return prototypes[int(choosing) - 1]
@@ -54,5 +58,6 @@ def choose(choosing: str, means: PrototypeSet, skin: Tensor | None, scene: Scene
         lit = torch.stack([scene.on(p.skin) for p in prototypes]).clamp(1 / 255).log()
         darkest = len(TONES) - 1
         is_dark = prototypes[int((lit - skin.clamp(1 / 255).log()).square().sum(1).argmin())].tone == darkest
-        return secrets.choice([p for p in prototypes if (p.tone == darkest) == is_dark])
-    return secrets.choice(prototypes)
+        prototypes = tuple(p for p in prototypes if (p.tone == darkest) == is_dark)
+    given = [sum(p is other for other in others) for p in prototypes]
+    return secrets.choice([p for p, n in zip(prototypes, given, strict=True) if n == min(given)])

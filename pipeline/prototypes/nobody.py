@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import secrets
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -14,8 +16,9 @@ from pipeline.picture.grid_paint import measure
 from pipeline.picture.wanted import Wanted
 from pipeline.prototypes.choice import Told, choose, looks_at_the_face, told
 from pipeline.prototypes.pose import roll
-from pipeline.prototypes.prototype import SKIN_CELLS, SKIN_PART, Prototype, shipped, skin_colour
+from pipeline.prototypes.prototype import SKIN_CELLS, SKIN_PART, TONES, Prototype, shipped, skin_colour
 from pipeline.prototypes.scene import Scene, read_scene
+from pipeline.prototypes.variation import PLAIN, Variation
 from pipeline.types import Box, FaceRegion, Frame, Region, StreamInfo, TrackedFaces, TrackedRegion
 
 _TURN = 15.0
@@ -46,6 +49,7 @@ class Given:
     measured: int
     """times that the face's colour was measured"""
     person: int
+    variation: Variation
     tracks: list[int] = field(default_factory=list)
 
 
@@ -61,8 +65,6 @@ class _Track:
     """degrees that are shown"""
     last_s: float = 0.0
     box: Box | None = None
-    lit: tuple[Tensor, Tensor] | None = None
-    """a lattice and what it is in this light, so that a track that stays is the same tensor"""
 
 
 class NobodyColours:
@@ -98,19 +100,17 @@ class NobodyColours:
                 self._skin[tracked.track] = _skin(reference.frame, reference.box, convert)
 
     def samples(self, wanted: Wanted) -> Tensor:
-        """(3, R, C)"""
+        """(3, R, C): the head of nobody."""
         tracked, now_s = wanted.tracked, _seconds(wanted)
         track = self._tracks.get(tracked.track)
         if track is None:
             track = self._tracks[tracked.track] = self._begun(wanted)
         track.last_s, track.box = now_s, tracked.region.box
         self._turn(track, tracked.region)
-        lattice = track.given.prototype.lattice(
-            wanted.cells, self._settings.scale, self._upright + track.step
-        )
-        if track.lit is None or track.lit[0] is not lattice:
-            track.lit = lattice, track.scene.on(lattice)
-        return track.lit[1]
+        given, turn = track.given, self._upright + track.step
+        place = given.variation.place(now_s)
+        head = given.prototype.head(wanted.cells, self._settings.scale, turn, given.variation, place)
+        return track.scene.on(head)
 
     def _begun(self, wanted: Wanted) -> _Track:
         frame, tracked, convert = wanted.item.frame, wanted.tracked, wanted.convert
@@ -123,19 +123,27 @@ class NobodyColours:
         if given is None:
             if skin is None and looks_at_the_face(self._choosing):
                 skin = _skin(frame, tracked.region.box, convert)
-            prototypes, colour = self._means.prototypes, skin
-            number = answered(
-                f"nobody {tracked.track}",
-                lambda: prototypes.index(choose(self._choosing, self._means, colour, scene)) + 1,
-            )
-            prototype = prototypes[number - 1]
-            given = Given(prototype, number, told(self._choosing), int(skin is not None), tracked.person)
+            given = self._drawn(tracked, skin, scene)
         self._people[person] = given
         given.tracks.append(tracked.track)
         turned = _Track(given, scene)
         if before is not None:
             turned.turn, turned.step = before.turn, before.step
         return turned
+
+    def _drawn(self, tracked: TrackedRegion[Region], skin: Tensor | None, scene: Scene) -> Given:
+        prototypes = self._means.prototypes
+        others = [g.prototype for g in self.given]
+        number = answered(
+            f"nobody {tracked.track}",
+            lambda: prototypes.index(choose(self._choosing, self._means, skin, scene, others)) + 1,
+        )
+        prototype, variation = prototypes[number - 1], PLAIN
+        if not self._choosing.isdecimal():
+            seed = answered(f"variation {tracked.track}", partial(secrets.randbits, 32))
+            variation = Variation.drawn(seed, dark=prototype.tone == len(TONES) - 1)
+        measured = int(skin is not None)
+        return Given(prototype, number, told(self._choosing), measured, tracked.person, variation)
 
     def _read(self, wanted: Wanted) -> Scene:
         """The scene of a frame, read once."""

@@ -33,8 +33,9 @@ _WARM, _COOL = 0.4, -0.06
 same clips skin follows the mean (correlation 0.33) a little, and not the brightest pixels (-0.03)."""
 _DARK = 0.08
 """Luma below which pixels tell nothing of tint."""
-_GRAY = 0.07
-"""Difference of channels, of 0..1, below which nearly all of a picture lies that has no colours."""
+_GRAY, _FAINT = 0.1, 0.25
+"""Difference of channels as a share of the largest, which counts as 0.25 at least, below which nearly all of a
+picture lies that has no colours."""
 _POINTS = (36, 48)
 """Rows and columns of pixels that are read."""
 _FEW = 40
@@ -118,7 +119,10 @@ def _tint(rgb: NDArray[np.float32]) -> tuple[int, bool]:
     mean = np.maximum(rgb[:, seen].mean(1), 0.02) if seen.sum() >= _FEW else np.ones(3)
     octaves = math.log2(mean[0] / mean[2])
     cast = 1 if octaves > _WARM else 2 if octaves < _COOL else 0
+    if seen.sum() < _FEW:
+        return cast, False
     white = np.maximum(rgb[:, luma >= np.quantile(luma, 0.97)].mean(1), 0.02)
-    even = rgb / white[:, None] * white.max()
-    gray = float(np.quantile(even.max(0) - even.min(0), 0.97)) < _GRAY
+    even = rgb[:, seen] / white[:, None] * white.max()
+    most = even.max(0)
+    gray = float(np.quantile((most - even.min(0)) / np.maximum(most, _FAINT), 0.97)) < _GRAY
     return cast, gray

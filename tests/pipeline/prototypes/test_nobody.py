@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ from pipeline.picture.color import conversion
 from pipeline.prototypes.pose import UPRIGHT, WIDTH, roll
 from pipeline.prototypes.prototype import SHIPPED, TONES, load, shipped
 from pipeline.prototypes.scene import DAYLIGHT, Scene, read_scene
+from pipeline.prototypes.variation import Variation
 from pipeline.stages.pixelize import Pixelizer
 from pipeline.stages.surroundings import from_around
 from pipeline.types import Box, FaceRegion, Frame, Mask, Reference, TrackedFaces, TrackedRegion
@@ -79,6 +82,49 @@ def test_the_nearest_asks_whether_skin_is_dark_and_the_rest_is_by_lot() -> None:
 
     assert tones(40) == {2}
     assert tones(200) == {0, 1}
+
+
+def _lots(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Makes the lots come out alike."""
+    monkeypatch.setattr(secrets, "randbits", lambda bits: seed)
+    monkeypatch.setattr(secrets, "choice", lambda among: among[0])
+
+
+def test_what_differs_by_lot_and_moves_depends_on_nothing_that_is_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _lots(monkeypatch, 5)
+    count, painted = 100, []
+    for inside in ((60, 120, 140), (190, 110, 150)):
+        frames = [_flat(i, inside) for i in range(count)]
+        painted.append(_masks(frames, [_region(1)] * count, ProtectConfig(nobody="random")))
+    one, other = ([mask.samples for mask in masks] for masks in painted)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    steps = [float((b - a).abs().max()) * 255 for a, b in itertools.pairwise(one)]
+    assert 0 < max(steps) < 4, "calm from frame to frame"
+    assert float((one[0] - one[40]).abs().max()) * 255 > 4, "and not frozen"
+    _lots(monkeypatch, 6)
+    (differs,) = _masks([_flat(0, (60, 120, 140))], [_region(1)], ProtectConfig(nobody="random"))
+    assert float((differs.samples - one[0]).abs().max()) * 255 > 10
+
+
+def test_two_people_of_a_scene_get_two_means() -> None:
+    beside = Box(BOX.x0 + 60, BOX.y0, BOX.x1 + 60, BOX.y1)
+    for _ in range(8):
+        pixelizer = Pixelizer(stream_info(1), MaskConfig(), ProtectConfig(nobody="nearest"))
+        list(pixelizer([TrackedFaces(_flat(0, (190, 118, 140)), (_region(1), _region(2, beside)), {})]))
+        one, two = pixelizer.colours.given
+        assert one.prototype is not two.prototype
+
+
+def test_a_head_fills_its_mask() -> None:
+    """Hair lies above the face and neck below, and the grey border of the mean nowhere."""
+    mean = shipped().prototypes[0]
+    light = mean.head((9, 9), 1.3, 0.0, Variation(hair=(150, 124, 94)))
+    dark = mean.head((9, 9), 1.3, 0.0, Variation(hair=(42, 36, 33)))
+    assert (light - dark)[:, 0].min() > 0.1
+    assert torch.equal(light[:, 2:7, 4], dark[:, 2:7, 4]) and torch.equal(light[:, 8], dark[:, 8])
+    assert float((light[0] - light[2]).min()) > 0.02, "red is above blue everywhere, as in skin and hair"
 
 
 def test_a_track_that_is_lost_and_found_keeps_its_mean_and_people_keep_theirs_in_other_shots() -> None:
@@ -178,7 +224,8 @@ def test_the_roll_changes_in_steps_and_not_for_little() -> None:
     def shown(turns: Sequence[float]) -> int:
         frames = [_flat(i, (90, 120, 140)) for i in range(len(turns))]
         regions = [replace(_region(1), region=at(turn)) for turn in turns]
-        return len({mask.samples.numpy().tobytes() for mask in _masks(frames, regions)})
+        masks = _masks(frames, regions, ProtectConfig(nobody="2"))
+        return len({mask.samples.numpy().tobytes() for mask in masks})
 
     assert shown([0, 6, -6, 8, -8, 5] * 2) == 1
     assert shown([0, 30, 30, 30, 30, 30]) == 3  # by way of one step
@@ -196,5 +243,6 @@ def test_light_and_tint_are_the_scenes_and_not_the_faces() -> None:
     assert bright.light < scene((230, 128, 128), (50, 128, 128)).light
     assert bright.cast == 0 and scene((60, 128, 128), (150, 90, 160)).cast == 1
     assert bright.gray
+    assert not scene((60, 90, 180), (18, 126, 127)).gray, "what is dark tells nothing of colours"
     everything = [Box(-10, -10, W + 10, H + 10)]
     assert read_scene(_flat(0, (60, 90, 180)), everything, convert) == DAYLIGHT
