@@ -34,8 +34,8 @@ same clips skin follows the mean (correlation 0.33) a little, and not the bright
 _DARK = 0.08
 """Luma below which pixels tell nothing of tint."""
 _GRAY, _FAINT = 0.1, 0.25
-"""Difference of channels as a share of the largest, which counts as 0.25 at least, below which nearly all of a
-picture lies that has no colours."""
+"""Difference of channels as a share of the largest, which counts as 0.25 at least, below which nearly all of
+a picture lies that has no colours."""
 _POINTS = (36, 48)
 """Rows and columns of pixels that are read."""
 _FEW = 40
