@@ -76,6 +76,10 @@ class PacketIndex:
     """Time of the last picture in the file, where a part of it is missing and ``pts`` leaves it out."""
     by_decoding: bool = False
     """The file tells when frames are decoded and nothing else, so ``pts`` are those times."""
+    last_dts: int | None = None
+    """Decoding time of the last packet in the file."""
+    broken_dts: int | None = None
+    """The same of a packet that is not decoded, because a part of it is missing and it has no other time."""
 
     def shown_with(self, first_dts: int | None) -> PacketIndex:
         """The index where frames are shown when they come out of the decoder: the first one once it has got
@@ -103,7 +107,8 @@ class PacketIndex:
             keys=keys,
             last_duration=last,
             breaks_off=None,
-            broken_end=self.ends_with,
+            broken_end=end,
+            broken_dts=self.last_dts if self.by_decoding else None,
         )
 
 
@@ -172,6 +177,7 @@ def index_packets(
         edited=rows.edited,
         lacking=lacking,
         pieces=pieces,
+        last_dts=rows.last_dts,
     )
 
 
@@ -180,7 +186,7 @@ class _Rows:
 
     def __init__(self, stream: VideoStream, may_restart: bool) -> None:
         self._may_restart = may_restart
-        self._last_dts: int | None = None
+        self.last_dts: int | None = None
         self.last_pos = 0
         self._begins: list[tuple[int, int]] = []
         """Row and byte at which the clock starts again."""
@@ -203,9 +209,9 @@ class _Rows:
         self.read += 1
         self.ends_incomplete = packet.is_corrupt
         self.last_pos = self.last_pos if packet.pos is None else packet.pos
-        if self._may_restart and steps_back(self._last_dts, packet.dts):
+        if self._may_restart and steps_back(self.last_dts, packet.dts):
             self._begins.append((len(self._values) // _COLUMNS, self.last_pos))
-        self._last_dts = self._last_dts if packet.dts is None else packet.dts
+        self.last_dts = self.last_dts if packet.dts is None else packet.dts
         shown = 1 if self._count is None else _shown(self._count, packet)
         if self._read_data is not None and not self.picture_data:
             self.picture_data = bool(self._read_data(bytes(memoryview(packet)[:HEAD_BYTES])))

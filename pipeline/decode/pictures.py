@@ -37,17 +37,19 @@ class Pictures:
         clock: Clock,
         lacking: frozenset[int] = frozenset(),
         broken: int | None = None,
+        broken_dts: int | None = None,
     ) -> None:
         """With ``headless``, packets before the first key frame are not decoded: some decoders would give
         grey. ``lacking``: where packets begin that lack a part. ``broken``: time of a packet that is not
-        decoded, since a decoder with a thread per frame would lose whole pictures by it."""
+        decoded, since a decoder with a thread per frame would lose whole pictures by it; ``broken_dts``: its
+        decoding time where it has no other."""
         self._container = container
         self._decoder = decoder
         self._stream = stream
         self._headless = headless
         self._clock = clock
         self._lacking = lacking
-        self._broken = broken
+        self._broken, self._broken_dts = broken, broken_dts
         self._failed: set[int] = set()
         """Times of packets that broke off."""
         self._doubtful: set[int] = set()
@@ -66,12 +68,17 @@ class Pictures:
                 break
             headless = 0 if packet.is_keyframe else headless
             self._clock.move(packet)
-            if packet.size and not headless and (packet.pts is None or packet.pts != self._broken):
+            if packet.size and not headless and not self._is_broken(packet):
                 doubtful = packet.pos in self._lacking or (doubtful and not packet.is_keyframe)
                 if doubtful and packet.pts is not None:
                     self._doubtful.add(packet.pts)
                 yield from self._decoded(packet)
         yield from self._decoded(None)
+
+    def _is_broken(self, packet: Packet[Any]) -> bool:
+        if self._broken_dts is not None:
+            return packet.dts == self._broken_dts
+        return self._broken is not None and packet.pts == self._broken
 
     def is_damaged(self, picture: VideoFrame) -> bool:
         """True for a picture of this stream that lacks a part, or refers to one that does."""

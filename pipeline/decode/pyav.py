@@ -138,8 +138,8 @@ class PyAVDecoder:
             headless = self._packets.headless if start is None else 0
             clock = Clock(self._packets.pieces)
             with parked(open_decoder_context(stream)) as context:
-                lacking, broken = self._packets.lacking, self._packets.broken_end
-                pictures = Pictures(container, context, stream, headless, clock, lacking, broken)
+                lacking, *broken = self._packets.lacking, self._packets.broken_end, self._packets.broken_dts
+                pictures = Pictures(container, context, stream, headless, clock, lacking, *broken)
                 for picture in pictures:
                     self._look_at_aspect(context, picture)
                     if self._packets.derived or picture.pts is None:

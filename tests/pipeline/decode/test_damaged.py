@@ -174,6 +174,40 @@ def test_a_truncated_file_is_read_up_to_its_last_whole_picture(
     assert all("left out" in sentence for sentence in said) and len(said) <= 1
 
 
+@pytest.mark.parametrize("share", [0.4, 0.57, 0.66, 0.83, 0.9])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".avi", "libx264"),
+        (".avi", "mpeg4"),
+        (".mpg", "mpeg2video"),
+        (".mpg", "mpeg1video"),
+        (".ts", "mpeg2video"),
+    ],
+)
+def test_a_recording_with_b_frames_that_breaks_off_is_read_as_far_as_all_is_there(
+    tmp_path: Path, suffix: str, codec: str, share: float
+) -> None:
+    whole = write_clip(
+        tmp_path / f"whole{suffix}",
+        frames=40,
+        width=320,
+        height=192,
+        codec=codec,
+        time_base=Fraction(1, 25),
+        options={"g": "15", "bf": "2"},
+    )
+    content = whole.read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(content[: round(len(content) * share)])
+    with open_decoder(whole) as decoder:
+        expected = [frame.planes[0].numpy() for frame in decoder.frames()]
+    with open_decoder(cut) as decoder:
+        frames = [frame.planes[0].numpy() for frame in decoder.frames()]
+        assert len(frames) == len(decoder.info.pts) and share * 40 - 16 < len(frames) <= 40
+    assert all((frame == whole).all() for frame, whole in zip(frames, expected[: len(frames)], strict=True))
+
+
 def test_damage_before_the_last_picture_is_no_end(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.ts", frames=30, options={"g": "30"}, time_base=Fraction(1, 25))
     data = clip.read_bytes()
