@@ -5,6 +5,10 @@
 its own, under a limit of its own: one that fails leaves its error in the JSON, and the others go on. The JSON
 is written after each; the exit code is 1 if there is an error in it, of a piece or within one. Without a GPU
 the pieces run on the CPU and the JSON says so: its figures say nothing about a GPU then.
+
+``--train NET --faces FOLDER --clips NPY`` trains first (`benchmarks.gpu_train`), for ``--max-minutes``;
+options that this program does not know, such as ``--batch`` and ``--steps``, go to ``vidpipe train``.
+``--only`` chooses among the pieces after it, and may name none.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any
 
 from benchmarks.gpu_profile import as_error, decode, end_to_end, engines, faces, profile, transfer
 from benchmarks.gpu_tests import tests
+from benchmarks.gpu_train import NO_DATA, RUNS, train
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = {"tests": 400, "engines": 400}
@@ -133,13 +138,44 @@ def _write(out: Path, whole: dict[str, Any]) -> None:
     part.replace(out)
 
 
-def main() -> None:
-    """All pieces, or some, into one JSON; or one piece of it in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def _report(name: str, out: Path, whole: dict[str, Any]) -> None:
+    """Writes the JSON and tells in one line how the piece went that was done last."""
+    _write(out, whole)
+    skipped = f"skipped, {whole[name]['skipped']}" if "skipped" in whole[name] else "done"
+    print(f"{name}: {'; '.join(errors_in(whole[name])) or skipped} ({whole[name]['took_s']} s)", flush=True)
+
+
+def _trained(arguments: argparse.Namespace, further: list[str]) -> dict[str, Any]:
+    """The training, or why there was none."""
+    if not (arguments.train and arguments.faces):
+        return {"skipped": NO_DATA}
+    given = ["--faces", str(arguments.faces), *further]
+    out = arguments.out.resolve().parent
+    try:
+        return train(arguments.train, arguments.runs, out, given, arguments.max_minutes)
+    except Exception as error:  # noqa: BLE001  recorded; the pieces go on
+        return {**as_error(error), "trace": traceback.format_exc()[-1500:]}
+
+
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
+    """And what goes to ``vidpipe train``."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--only", nargs="*", choices=PIECES, default=list(PIECES))
     parser.add_argument("--piece", choices=PIECES)
-    arguments = parser.parse_args()
+    parser.add_argument("--train", metavar="NET")
+    parser.add_argument("--faces", type=Path)
+    parser.add_argument("--max-minutes", type=float, default=9.0)
+    parser.add_argument("--runs", type=Path, default=RUNS, help="of trainings that may go on")
+    arguments, further = parser.parse_known_args()
+    if further and not arguments.train:
+        parser.error(f"without --train nobody knows {' '.join(further)}")
+    return arguments, further
+
+
+def main() -> None:
+    """The training, then all pieces, or some, into one JSON; or one piece of it in this process."""
+    arguments, further = _arguments()
     if arguments.piece:
         try:
             answer = PIECES[arguments.piece]()
@@ -148,11 +184,12 @@ def main() -> None:
         print(json.dumps(answer))
         return
     whole: dict[str, Any] = {}
+    begun = perf_counter()
+    whole["train"] = {**_trained(arguments, further), "took_s": round(perf_counter() - begun, 1)}
+    _report("train", arguments.out, whole)
     for name in arguments.only:
         whole[name] = run_piece(name)
-        _write(arguments.out, whole)
-        told = "; ".join(errors_in(whole[name])) or "done"
-        print(f"{name}: {told} ({whole[name]['took_s']} s)", flush=True)
+        _report(name, arguments.out, whole)
     if errors_in(whole):
         sys.exit(1)
 

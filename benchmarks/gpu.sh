@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# bash benchmarks/gpu.sh WHEELS OUT [ARGUMENTS of benchmarks.gpu]
-# On a machine with a GPU and no network: puts the wheels of a folder beside the Python that has PyTorch, runs the tests
-# that need a GPU and the benchmark, and writes OUT/gpu.json. A wheel that cannot be installed is named and left out.
+# bash benchmarks/gpu.sh WHEELS OUT [--train NET --faces FOLDER --clips NPY --max-minutes 9] [ARGUMENTS of benchmarks.gpu]
+# On a machine with a GPU and no network: puts the wheels of a folder beside the Python that has PyTorch, trains a network
+# if it is given data, runs the tests that need a GPU and the benchmark, and writes OUT/gpu.json after each step. The
+# weights and the state of the training lie in OUT, too. A wheel that cannot be installed is named and left out.
+# On a machine that ends a command after ten minutes: one with --train ... --only, then one without --train.
 # The wheels, fetched where there is a network, for the GPU machine's Python (here 3.12):
 #   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d WHEELS \
@@ -22,9 +24,10 @@ for wheel in "$wheels"/*.whl; do
     2>>"$out/wheels.log"; then cp -a "$one/." "$site/"; else echo "left out: $(basename "$wheel") (see wheels.log)" >&2; fi
   rm -rf "$one"
 done
+[ -s "$out/wheels.log" ] || rm -f "$out/wheels.log"
 # vidpipe runs from its checkout; its version is what importlib.metadata is asked for.
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$root/vidpipe/__init__.py")
 mkdir -p "$site/vidpipe-$version.dist-info"
 printf 'Metadata-Version: 2.1\nName: vidpipe\nVersion: %s\n' "$version" >"$site/vidpipe-$version.dist-info/METADATA"
 export PYTHONPATH="$site:$root${PYTHONPATH:+:$PYTHONPATH}" VIDPIPE_CACHE="${VIDPIPE_CACHE:-$site/cache}"
-cd "$root" && "$python" -m benchmarks.gpu --out "$out/gpu.json" "$@"
+"$python" -m benchmarks.gpu --out "$out/gpu.json" "$@"

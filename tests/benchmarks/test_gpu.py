@@ -279,5 +279,5 @@ def test_who_cuts_the_script_keeps_the_pieces_before(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(out), "--only", "machine", "transfer", "decode"])
     with pytest.raises(KeyboardInterrupt):
         gpu.main()
-    assert list(json.loads(out.read_text())) == ["machine", "transfer"]
+    assert list(json.loads(out.read_text())) == ["train", "machine", "transfer"]
     assert list(tmp_path.iterdir()) == [out]
