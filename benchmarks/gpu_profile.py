@@ -56,29 +56,27 @@ def transfer() -> dict[str, Any]:
 
 def decode() -> dict[str, Any]:
     """Decoding alone, every way that is here; the fastest one on a GPU is what a run is compared with."""
-    import av
     import torch
 
     from pipeline.cuda import place, to_device
     from pipeline.decode import DecoderName, open_decoder
+    from pipeline.decode.nvdec import NvdecDecoder
+    from pipeline.decode.source import open_source
 
     clip, device = make_clip(), str(place("auto"))
     ways: dict[str, Callable[[], Iterator[Any]]] = {}
-
-    def pyav_nvdec() -> Iterator[Any]:
-        from av.codec.hwaccel import HWAccel
-
-        accel = HWAccel(device_type="cuda", allow_software_fallback=False)
-        with av.open(clip, hwaccel=accel) as container:
-            yield from container.decode(video=0)
 
     def ours(where: str, name: DecoderName) -> Iterator[Any]:
         with open_decoder(clip, where, decoder=name) as decoder:
             yield from to_device(decoder.frames(), torch.device(where))
 
+    def nvdec() -> Iterator[Any]:
+        with NvdecDecoder(open_source(clip), device) as decoder:
+            yield from decoder.frames()
+
     ways["pyav, CPU"] = lambda: ours("cpu", "pyav")
     if device != "cpu":
-        ways["pyav, NVDEC"] = pyav_nvdec
+        ways["pyav, NVDEC"] = nvdec
         ways[f"pyav, sent to {device}"] = lambda: ours(device, "pyav")
         ways[f"dali, {device}"] = lambda: ours(device, "dali")
     results: dict[str, Any] = {}

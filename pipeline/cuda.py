@@ -217,6 +217,11 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def make_current(device: torch.device) -> None:
+    """Makes the GPU's context that of this thread, for a library that takes the one that it finds."""
+    torch.cuda.synchronize(device)
+
+
 def settle(device: torch.device) -> None:
     """Waits until the device has computed all that it was given, so that what it read may be written to."""
     if device.type == "cuda":

@@ -12,7 +12,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,7 @@ def examine() -> Iterator[Check]:
     yield from _faces()
     yield _cuda()
     yield _dali()
+    yield _nvdec()
     yield _presence("TensorRT", "tensorrt", "pip install 'vidpipe[trt]' (a machine with an NVIDIA GPU)")
     yield _presence("TensorRT for RTX", "tensorrt_rtx", "pip install 'vidpipe[rtx]' (Linux, x86-64)")
     for package, extra, why in _OPTIONAL:
@@ -188,6 +189,24 @@ def _cuda() -> Check:
     return _attempt("device", "cuda", False, fix, ask, (RuntimeError, OSError))
 
 
+def _one_frame(folder: str, encoder: str, suffix: str) -> Path:
+    """A gray clip of one frame."""
+    import av
+
+    clip = Path(folder) / f"one{suffix}"
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream(encoder, rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width = stream.height = _SIZE_PX
+        stream.pix_fmt = "yuv420p"
+        grey = av.VideoFrame(_SIZE_PX, _SIZE_PX, "yuv420p")
+        for plane in grey.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        grey.pts = 0
+        out.mux(stream.encode(grey) + stream.encode(None))
+    return clip
+
+
 def _dali() -> Check:
     """A VP9 frame through the decoder on the CPU, which compares it with FFmpeg's."""
     import av
@@ -197,25 +216,37 @@ def _dali() -> Check:
 
         from pipeline.decode import open_decoder
 
-        with tempfile.TemporaryDirectory() as folder:
-            clip = Path(folder) / "one.webm"
-            with av.open(str(clip), "w") as out:
-                stream = out.add_stream("libvpx-vp9", rate=25, options={"deadline": "realtime"})
-                assert isinstance(stream, av.VideoStream)
-                stream.width = stream.height = _SIZE_PX
-                stream.pix_fmt = "yuv420p"
-                grey = av.VideoFrame(_SIZE_PX, _SIZE_PX, "yuv420p")
-                for plane in grey.planes:
-                    plane.update(bytes([128]) * plane.buffer_size)
-                grey.pts = 0
-                out.mux(stream.encode(grey) + stream.encode(None))
-            with open_decoder(clip, decoder="dali") as decoder:
-                seen = sum(1 for _ in decoder.frames())
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_decoder(_one_frame(folder, "libvpx-vp9", ".webm"), decoder="dali") as decoder,
+        ):
+            seen = sum(1 for _ in decoder.frames())
         return f"version {version('nvidia-dali-cuda120')}, {seen} VP9 frame decoded on the CPU as FFmpeg does"
 
     fix = "not needed; for one: pip install 'vidpipe[dali]' (Linux, x86-64)"
     known = (VidpipeError, RuntimeError, OSError, av.FFmpegError)
     return _attempt("device", "DALI", False, fix, decode, known)
+
+
+def _nvdec() -> Check:
+    """An H.264 frame through NVDEC by PyAV, which compares it with FFmpeg's: what ``--decoder exact`` is."""
+    import av
+
+    def decode() -> str:
+        from pipeline.decode.nvdec import NvdecDecoder
+        from pipeline.decode.source import open_source
+
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            NvdecDecoder(open_source(_one_frame(folder, "libx264", ".mp4")), "cuda:0") as decoder,
+        ):
+            seen = sum(1 for _ in decoder.frames())
+        return f"{seen} H.264 frame decoded on cuda:0 as FFmpeg does"
+
+    fix = "not needed; for one: an NVIDIA driver (in a container with NVIDIA_DRIVER_CAPABILITIES=video)"
+    known = (VidpipeError, RuntimeError, OSError, av.FFmpegError)
+    check = _attempt("device", "NVDEC through PyAV", False, fix, decode, known)
+    return check if check.ok else replace(check, detail=check.detail.rpartition(".mp4: ")[2])
 
 
 def _faces() -> Iterator[Check]:

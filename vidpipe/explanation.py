@@ -153,7 +153,7 @@ def _reconstruct_stages(
     quality = [f"{name} {value}" for name, value in asked if value is not None]
     return [
         f"device    {device}: where frames lie from decoder to encoder",
-        f"decode    {decoder}, {info.codec}; at most {memory.decoded_frames} frames ahead of the next stage",
+        f"{_decode(decoder, info)}; at most {memory.decoded_frames} frames ahead of the next stage",
         f"find      mosaics of {config.find.min_cells} cells and more",
         f"track     looks {config.track.look_ahead_frames} frames ahead; "
         f"at most {memory.tracked_frames} frames ahead of the next stage",
@@ -201,12 +201,18 @@ def _anonymize_stages(
         )
     form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
     return [
-        f"decode    {decoder}, {info.codec}",
+        _decode(decoder, info),
         *find,
         f"mask      {form}; {colours}",
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
         gate,
     ]
+
+
+def _decode(decoder: str, info: StreamInfo) -> str:
+    """Who decodes; PyAV alone does it on the CPU."""
+    unit = "" if decoder == "PyAV" else ", one NVDEC unit of the GPU; vidpipe batch does several files on one"
+    return f"decode    {decoder}, {info.codec}{unit}"
 
 
 def _people(job: AnonymizeJob, config: RunConfig) -> list[str]:

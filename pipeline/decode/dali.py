@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pipeline import cuda
+from pipeline.decode import ADVICE, UnsuitedError
 from pipeline.decode.chroma_subsample import clipped, planes_of_rgb, planes_of_ycbcr
 from pipeline.decode.planes import packing, unpack
 from pipeline.decode.source import Source, first_picture
@@ -40,7 +41,6 @@ from pipeline.types import Frame, StreamInfo
 
 log = logging.getLogger(__name__)
 
-ADVICE = "; use --decoder pyav"
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
 GPU_CODECS = CPU_CODECS | {"h264", "hevc", "av1", "mpeg4"}
 _TOLERANCE = {"mjpeg": 2, "mpeg4": 2}
@@ -63,10 +63,6 @@ SEQUENCE = {"cpu": 2, "cuda": 4}
 """Frames that DALI gives at a time."""
 _SECOND_DECIMALS = 1e-6
 """DALI gives times as seconds in doubles."""
-
-
-class UnsuitedError(InputError):
-    """A file that another decoder can read."""
 
 
 class DaliDecoder:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
@@ -91,10 +92,11 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
-def open_input(path: Path, *, edits: bool = True) -> InputContainer:
+def open_input(path: Path, *, edits: bool = True, hwaccel: HWAccel | None = None) -> InputContainer:
     """Open a local file: the only place where a source is opened. No other file is read and no host asked.
 
-    Without ``edits`` the edit lists of an MP4 or MOV are ignored: all packets in it are given.
+    Without ``edits`` the edit lists of an MP4 or MOV are ignored: all packets in it are given. ``hwaccel``:
+    what its video is decoded on.
 
     Raises InputError, in one line, for whatever a user may hand in instead, MissingError where this machine
     has too little memory for the file's index.
@@ -108,6 +110,7 @@ def open_input(path: Path, *, edits: bool = True) -> InputContainer:
             "r",
             metadata_errors="replace",
             container_options=_GUARD if edits else {**_GUARD, "ignore_editlist": "1"},
+            hwaccel=hwaccel,
         )
     except (FFmpegError, ValueError) as error:
         if _is_text(head):

@@ -11,8 +11,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
 
 from pipeline.decode.clock import Clock
 from pipeline.decode.open import open_decoder_context, open_input, parked
@@ -129,15 +132,21 @@ class PyAVDecoder:
         # Frames of an open group may precede its key frame: the first group needs no seek at all.
         return int(keys[before, 1]) if before > 0 and not self._packets.pieces else None
 
+    def _container(self) -> InputContainer:
+        return open_input(self.info.path)
+
+    def _context(self, stream: VideoStream) -> VideoCodecContext:
+        return open_decoder_context(stream)
+
     def _numbered(self, start: int | None) -> Iterator[tuple[int, VideoFrame]]:
-        with open_input(self.info.path) as container:
+        with self._container() as container:
             stream = same_stream(container, self.source)
             if start is not None:
                 container.seek(start, stream=stream)
             counted = 0
             headless = self._packets.headless if start is None else 0
             clock = Clock(self._packets.pieces)
-            with parked(open_decoder_context(stream)) as context:
+            with parked(self._context(stream)) as context:
                 lacking, *broken = self._packets.lacking, self._packets.broken_end, self._packets.broken_dts
                 pictures = Pictures(container, context, stream, headless, clock, lacking, *broken)
                 for picture in pictures:
@@ -167,16 +176,24 @@ class PyAVDecoder:
         self._aspect = self._aspect or shape
 
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
+        self._check_format(index, (picture.width, picture.height, picture.format.name))
+        return self._made(index, picture, unpack(picture))
+
+    def _check_format(self, index: int, got: tuple[int, int, str]) -> None:
+        """Width, height and pixel format. Raises InputError where they change."""
         info = self.info
-        if (picture.width, picture.height, picture.format.name) != (info.width, info.height, info.pix_fmt):
+        if got != (info.width, info.height, info.pix_fmt):
             raise InputError(
-                f"{self._where(index)} is {picture.width}x{picture.height} {picture.format.name}, "
+                f"{self._where(index)} is {got[0]}x{got[1]} {got[2]}, "
                 f"not {info.width}x{info.height} {info.pix_fmt}; split the file where its format changes"
             )
+
+    def _made(self, index: int, picture: VideoFrame, planes: tuple[Tensor, ...]) -> Frame:
+        info = self.info
         return Frame(
             index=index,
             pts=info.pts[index],
-            planes=unpack(picture),
+            planes=planes,
             pix_fmt=self._planar,
             colour=info.colour,
             time_base=info.time_base,

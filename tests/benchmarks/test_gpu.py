@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import psutil
 import pytest
@@ -187,74 +183,6 @@ def test_the_tests_find_all_that_they_import_there() -> None:
     )
     assert ended.returncode == 0, ended.stdout[-2000:]
     assert "tests/pipeline/run/test_device.py" in ended.stdout
-
-
-def several_gpus(tmp_path: Path, files: int, stub: str) -> tuple[list[str], dict[str, str]]:
-    """The command of docs/roofline.md over an archive, and its environment, a stub in vidpipe's place."""
-    command = next(x for x in (ROOT / "docs/roofline.md").read_text().splitlines() if "process-slot-var" in x)
-    (tmp_path / "archive").mkdir()
-    for i in range(files):
-        (tmp_path / f"archive/clip {i}.mp4").touch()
-    program = tmp_path / "vidpipe"
-    program.write_text(stub)
-    program.chmod(0o755)
-    return ["bash", "-c", command], {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-
-
-def test_several_gpus_have_a_process_each(tmp_path: Path) -> None:
-    """Every file once, no GPU with two at a time, a failure seen."""
-    # A folder can be made by one at a time; the file's name is the last of the log's words.
-    stub = """#!/bin/sh
-mkdir "busy $4" || echo clash >>log
-sleep 0.2
-echo "$1 $3 $4 $2" >>log
-rmdir "busy $4"
-case "$2" in *2.mp4) exit 1;; esac
-"""
-    command, environment = several_gpus(tmp_path, 6, stub)
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False)
-    lines = [line.split(" ", 3) for line in (tmp_path / "log").read_text().splitlines()]
-    assert sorted(line[-1] for line in lines) == [f"archive/clip {i}.mp4" for i in range(6)]
-    assert {tuple(line[:2]) for line in lines} == {("reconstruct", "--device")}
-    assert {line[2] for line in lines} == {"cuda:0", "cuda:1"}
-    assert ended.returncode == 123
-
-
-def test_ctrl_c_ends_the_runs_on_all_gpus(tmp_path: Path) -> None:
-    """What is at hand is ended by its own means, and nothing else begins."""
-    stub = """#!/bin/sh
-trap 'sleep 0.3; echo "ended $4" >>log; exit 130' INT
-echo "begun $4" >>log
-sleep 60 & wait
-"""
-    command, environment = several_gpus(tmp_path, 6, stub)
-    log = tmp_path / "log"
-    log.touch()
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        start_new_session=True,
-        # pytest-xdist may ignore it, and what a shell begins ignoring it cannot trap
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread forks
-    )
-    try:
-        _until(lambda: len(log.read_text().splitlines()) == 2)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.wait(30) != 0
-        _until(lambda: len(log.read_text().splitlines()) == 4)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    lines = sorted(log.read_text().splitlines())
-    assert lines == ["begun cuda:0", "begun cuda:1", "ended cuda:0", "ended cuda:1"]
-
-
-def _until(holds: Callable[[], bool], limit_s: float = 20) -> None:
-    end = monotonic() + limit_s
-    while not holds():
-        assert monotonic() < end
-        sleep(0.02)
 
 
 def test_floors_follow_the_graph() -> None:

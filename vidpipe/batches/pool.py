@@ -58,7 +58,8 @@ def _begin(progress: Any, driver: int, threads: int, gpu: int | None) -> None:
     global _tell  # noqa: PLW0603  an executor's initializer has no other place
     _tell = progress
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")  # the user's: numbers count among those
+        os.environ["CUDA_VISIBLE_DEVICES"] = named.split(",")[gpu] if named else str(gpu)
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the driver ends its workers

@@ -54,7 +54,7 @@ Workers = Annotated[
         "--workers",
         min=1,
         max=4096,
-        help="Files at a time; default: one per GPU, else per core.",
+        help="Files at a time; default: up to four per GPU, else one per core.",
         show_default=False,
     ),
 ]
@@ -139,7 +139,7 @@ def _batch(context: typer.Context, flags: Any) -> None:
         return
     plan = _plan(flags)
     if flags.dry_run:
-        _dry_run(plan, as_json=flags.as_json)
+        _dry_run(plan, flags)
         return
     totals = _run(context, flags, plan)
     if totals.failed:
@@ -187,7 +187,7 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     from rich.console import Console
 
     from pipeline.text import printable
-    from vidpipe.batches import make_pool
+    from vidpipe.batches import device_of, make_pool
     from vidpipe.batches.driver import run
     from vidpipe.batches.report import Finished, Tally, again, write
     from vidpipe.cli.batch_display import Table
@@ -195,7 +195,7 @@ def _run(context: typer.Context, flags: Any, plan: Plan) -> Totals:
     pools = []
 
     def pool() -> Any:
-        pools.append(make_pool(flags.on, flags.workers, flags.ray_address))
+        pools.append(make_pool(flags.on, flags.workers, flags.ray_address, device_of(plan)))
         return pools[-1]
 
     tally, started = Tally(), perf_counter()
@@ -270,21 +270,27 @@ def _summary(totals: Totals) -> str:
     return f"{totals.inputs} inputs = {counts}"
 
 
-def _dry_run(plan: Plan, *, as_json: bool) -> None:
+def _dry_run(plan: Plan, flags: Any) -> None:
     from pipeline.text import printable
+    from vidpipe.batches import device_of
     from vidpipe.batches.driver import plan_only
     from vidpipe.batches.ledger import State
+    from vidpipe.batches.room import room_for
 
     count = 0
     for result in plan_only(plan):
         count += result.state is State.RUNNING
-        if as_json:
+        if flags.as_json:
             typer.echo(json.dumps({**_event(result), "event": "planned"}))
         else:
             word = "would do" if result.state is State.RUNNING else result.state.value
             typer.echo(f"{word:9} {printable(result.source)} ({printable(result.reason)})")
-    if not as_json:
-        typer.echo(f"{count} files would be done; nothing was", err=True)
+    if flags.as_json:
+        return
+    typer.echo(f"{count} files would be done; nothing was", err=True)
+    if flags.on == "local":
+        here = room_for(device_of(plan), flags.workers)
+        typer.echo(f"{here.workers} at a time: {here.why}", err=True)
 
 
 def _status(out: Path, *, as_json: bool) -> None:
