@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import tempfile
@@ -39,6 +40,11 @@ _CODECS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("hevc_nvenc", "hevc", "yuv420p", {}),
 )
 _LIBRARIES = ("torch", "av", "numpy", "onnx", "onnxruntime", "openvino", "opencv-python-headless")
+_EITHER = {
+    "onnxruntime": "not needed beside OpenVINO; pip install 'vidpipe[cpu]' for it",
+    "openvino": "not needed beside ONNX Runtime; pip install openvino for it (x86-64)",
+}
+"""Of these one is enough: ``works`` asks for an engine that runs. What to do where one is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def examine() -> Iterator[Check]:
 
 def works(checks: Sequence[Check]) -> bool:
     """Whether ``vidpipe run`` can work here: everything needed is there, and one engine runs."""
-    engines = [check for check in checks if check.group == "engine"]
+    engines = [check for check in checks if check.group == "engine" and check.name in _EITHER]
     return all(check.ok for check in checks if check.needed) and any(check.ok for check in engines)
 
 
@@ -98,8 +104,8 @@ def _versions() -> Iterator[Check]:
         try:
             yield Check("system", library, ok=True, needed=True, detail=importlib.metadata.version(library))
         except importlib.metadata.PackageNotFoundError:
-            needed = library not in {"openvino", "opencv-python-headless"}
-            fix = f"pip install {library}"
+            needed = library not in {*_EITHER, "opencv-python-headless"}
+            fix = _EITHER.get(library, f"pip install {library}")
             yield Check("system", library, ok=False, needed=needed, detail="not installed", fix=fix)
 
 
@@ -172,7 +178,8 @@ def _engines() -> Iterator[Check]:
     known = (VidpipeError, RuntimeError, ValueError, OSError)
     libraries: tuple[Library, ...] = ("openvino", "onnxruntime")
     for library in libraries:
-        fix = f"pip install --upgrade {library}"
+        there = importlib.util.find_spec(library) is not None
+        fix = f"pip install --upgrade {library}" if there else _EITHER[library]
         yield _attempt("engine", library, False, fix, partial(infer, library), known)
 
 

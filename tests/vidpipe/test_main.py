@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -10,10 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pipeline.engines
 import vidpipe
+from pipeline.errors import MissingError
 from tests.support import ROOT
 from tests.vidpipe.conftest import Cli
 from vidpipe.cli.main import Interrupts, run_command
@@ -153,11 +157,42 @@ def test_the_doctor_tries_and_tells(
     assert all(check["fix"] for check in told["checks"] if not check["ok"])
 
 
+@pytest.mark.parametrize(("missing", "code"), [({"onnxruntime"}, 0), ({"onnxruntime", "openvino"}, 5)])
+def test_the_doctor_asks_for_one_library_that_runs_networks(
+    cli: Cli,
+    network: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: set[str],
+    code: int,
+) -> None:
+    version, opens = importlib.metadata.version, pipeline.engines.open_engine
+
+    def installed(library: str) -> str:
+        if library in missing:
+            raise importlib.metadata.PackageNotFoundError(library)
+        return version(library)
+
+    def opened(path: Path, *, library: str, **how: Any) -> Any:
+        if library in missing:
+            raise MissingError(f"{library} is not installed")
+        return opens(path, library=library, **how)
+
+    monkeypatch.setattr("importlib.metadata.version", installed)
+    monkeypatch.setattr("pipeline.engines.open_engine", opened)
+    monkeypatch.setattr("export.select.default_net", lambda: "idn")
+    monkeypatch.setattr("export.select.engine_file", lambda net: network)
+    assert cli("doctor", "--json") == code
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    told = next(check for check in checks if (check["group"], check["name"]) == ("system", "onnxruntime"))
+    assert not told["ok"]
+    assert not told["needed"]
+    assert "vidpipe[cpu]" in told["fix"]
+
+
 def test_the_doctor_says_5_where_run_could_not_work(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.errors import MissingError  # noqa: PLC0415
-
     def missing(net: str) -> Path:
         raise MissingError(f"no weights of {net}")
 
