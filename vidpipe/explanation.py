@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from pipeline.config import Resolved, RunConfig
+from pipeline.config import Resolved, RunConfig, meanings, settings_file
 from pipeline.engines import EngineSpec
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting, silent
@@ -49,6 +49,8 @@ class Explanation(BaseModel):
     def as_text(self) -> str:
         """For people: one block per question."""
         width = max(len(setting.name) for setting in self.settings)
+        origin_width = max(len(setting.origin) for setting in self.settings)
+        does = meanings()
         lines = [
             f"input     {self.input}",
             f"output    {self.output}{' (exists, would be replaced)' if self.exists else ''}",
@@ -60,12 +62,21 @@ class Explanation(BaseModel):
             "",
             f"memory    at most {self.memory_formula}",
             "",
+            f"settings  {_of_files(self.settings)}",
             *(
-                f"setting   {setting.name:<{width}}  {setting.value!s:<10}  {setting.origin}"
-                for setting in self.settings
+                f"setting   {s.name:<{width}}  {s.value!s:<10}  {s.origin:<{origin_width}}  {does[s.name]}"
+                for s in self.settings
             ),
         ]
         return "\n".join(lines)
+
+
+def _of_files(settings: list[SettingRecord]) -> str:
+    """Where settings come from, and what is not read."""
+    here = Path("pipeline.yaml")
+    named = any(s.origin.endswith((".yaml", ".yml")) for s in settings)
+    unread = f"; {here} of this folder is not" if here.is_file() and not named else ""
+    return f"a file is read if --config names it{unread}; {settings_file()} lists all with their defaults"
 
 
 def explain_reconstruct(make_job: Callable[[], ReconstructJob], settings: Resolved) -> Explanation:
