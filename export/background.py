@@ -27,7 +27,9 @@ from pipeline.errors import VidpipeError
 
 log = logging.getLogger(__name__)
 
-COMMAND = [sys.executable, "-P", "-m", "export.background"]
+COMMAND = [sys.executable, "-m", f"{__package__}.background"]
+_ROOT = Path(__file__).resolve().parents[__package__.count(".") + 1]
+"""The folder that this package is imported from."""
 TELL_S = 5.0
 """Between two lines of a run that waits."""
 _LOOK_S = 0.1
@@ -94,6 +96,7 @@ def begin(net: str, target: Target, precision: Precision, key: str) -> Building 
         _progress(note).unlink(missing_ok=True)
         process = subprocess.Popen(
             [*COMMAND, net, target, precision, str(_progress(note))],
+            cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=file,
