@@ -3,30 +3,27 @@
 On a CPU it is the network's ONNX file. On an NVIDIA GPU it is a TensorRT engine of this user, if there is
 one for these weights, this GPU and this library. If there is none, one is built; where that takes no longer
 than BUILD_FIRST_S the run waits for it. Else the build goes on in the background and the run with the next
-best engine, to its end: one file is made by one engine, and its sidecar names it.
+best engine, to its end: one file is made by one engine, and its sidecar names it. The next run, or a
+batch's next file, asks the cache again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
 from export import cache
+from export.background import Building, begin
 from export.calibration import faces_or_noise
 from export.convert import export, identity_of
 from export.networks import find
 from export.spec import RTX_CAPABILITIES, Request, Target
 from nets.registry import WEIGHTS, shipped_restorers
 from pipeline.engines import Precision, onnxruntime_has_gpu, tensorrt_library
-from pipeline.engines.engine_file import folder
 from pipeline.errors import MissingError
 from pipeline.notes import decided, warned
 
@@ -34,16 +31,12 @@ log = logging.getLogger(__name__)
 
 PRECISION: Precision = "fp16"
 """Precision of the engines that a run builds by itself: half the time and memory of fp32."""
-COMMAND = [sys.executable, "-P", "-c", "import os; os.nice(10); from vidpipe.cli.main import main; main()"]
-"""Runs ``vidpipe`` in the background, at a lower priority than the run in the foreground."""
-
 
 ENGINE_FILES = (".onnx", ".engine")
 """What ``vidpipe export --output`` makes and a run takes as its network."""
 BUILD_FIRST_S = 30.0
 """A run waits so long for an engine that is not in the cache; TensorRT-RTX builds one in seconds. What takes
 longer goes on in the background."""
-_BUILDING = "it is being built in the background"
 
 
 CHOICE = WEIGHTS / "default.json"
@@ -100,23 +93,18 @@ def engine_for(net: str, engine: str, device: str) -> Path:
         decided(log, "%s: its %s engine is in the cache: %s", net, target, kept.file)
         return kept.file
     begun = perf_counter()
-    state = _build_meanwhile(net, target, cache.key_of(identity))
-    if isinstance(state, subprocess.Popen):
-        what = "%s: building its %s engine for this GPU, once; this run waits for up to %g s"
+    building = begin(net, target, PRECISION, cache.key_of(identity))
+    if isinstance(building, Building):
+        what = "%s: building its %s engine for this GPU, once; a run waits for up to %g s"
         log.warning(what, net, target, BUILD_FIRST_S)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            state.wait(BUILD_FIRST_S)
-        built = cache.find(identity)
-        if built is not None:
+        building.wait(BUILD_FIRST_S)
+        if built := cache.find(identity):
             took_s = perf_counter() - begun
             decided(log, "%s: its %s engine was built in %.0f s: %s", net, target, took_s, built.file)
             return built.file
-        state = _build_meanwhile(net, target, cache.key_of(identity))
-        if isinstance(state, subprocess.Popen):  # it ended without a word
-            state = _BUILDING
-    warned(
-        log, "%s: no %s engine for this GPU yet; %s; this run uses the next best engine", net, target, state
-    )
+        building = building.progress()
+    why = "%s: no %s engine for this GPU yet: %s; this run uses the next best engine, the next asks again"
+    warned(log, why, net, target, building)
     return _next_best(net, capability)
 
 
@@ -148,30 +136,3 @@ def _target(capability: str) -> Target | None:
     if capability in RTX_CAPABILITIES and tensorrt_library.is_installed("tensorrt_rtx"):
         return "tensorrt-rtx"
     return None
-
-
-def _build_meanwhile(net: str, target: Target, key: str) -> str | subprocess.Popen[bytes]:
-    """Starts ``vidpipe export`` for this key, or says that it runs or has failed before."""
-    try:
-        import fcntl  # noqa: PLC0415  not on Windows
-    except ImportError:
-        return f"build one with: vidpipe export {net} --to {target} --precision {PRECISION}"
-    note = folder() / f"building-{key}.log"
-    note.parent.mkdir(parents=True, exist_ok=True)
-    # The builder inherits the open file and with it the lock, which ends with it however it ends.
-    with os.fdopen(os.open(note, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _BUILDING
-        if output := file.read().decode("utf-8", "replace").strip():
-            return f"building it failed: {output.splitlines()[-1]} (to try again, delete {note})"
-        arguments = ["export", net, "--to", target, "--precision", PRECISION, "--no-progress", "-q"]
-        return subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-            pass_fds=(file.fileno(),),
-            start_new_session=True,
-        )

@@ -1,7 +1,8 @@
 """Settings of a run: one small model per stage, in the order of the stages.
 
 A value comes from a flag, else the environment (``VIDPIPE_ENCODE__CRF=20``), else a file shaped like
-``pipeline.yaml``, else the default below; where each came from is kept for ``--explain`` and the sidecar.
+``pipeline.yaml`` that ``--config`` names, else the default below; where each came from is kept for
+``--explain`` and the sidecar. No file is read that nobody named.
 """
 
 from __future__ import annotations
@@ -309,6 +310,18 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it has aliases (*name), which settings do not need")
         return super().compose_node(parent, index)
+
+
+def meanings() -> dict[str, str]:
+    """What each setting does, by its dotted name, in the order of the stages."""
+    said: dict[str, str] = {}
+    for section, outer in RunConfig.model_fields.items():
+        knobs = getattr(outer.annotation, "model_fields", None)
+        if knobs is None:
+            said[section] = outer.description or ""
+        else:
+            said |= {f"{section}.{name}": knob.description or "" for name, knob in knobs.items()}
+    return said
 
 
 def settings_file() -> Path:

@@ -156,6 +156,18 @@ assert not {"nets", "export"} & set(sys.modules)
     assert (user.folder / "api.mp4").stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_the_builder_of_engines_is_found_from_any_folder(user: User) -> None:
+    program = """
+import subprocess
+from vidpipe._bundled.export import background
+asked = [*background.COMMAND, "none", "onnx", "fp32", "progress"]
+done = subprocess.run(asked, cwd=background._ROOT, capture_output=True, text=True)
+assert done.returncode == 1 and done.stderr.startswith("vidpipe: ") and "none" in done.stderr, done
+"""
+    user.run("-c", program)
+
+
 @pytest.fixture
 def rewritten() -> Callable[[str], str]:
     from hatch_build import rewritten  # noqa: PLC0415  it needs hatchling, which a machine of gpu.sh lacks

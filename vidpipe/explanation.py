@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from pipeline.config import Resolved, RunConfig
+from pipeline.config import Resolved, RunConfig, meanings, settings_file
 from pipeline.engines import EngineSpec
 from pipeline.faces.input_picture import NET_FACE_PX, Scales, SmallPicture
 from pipeline.notes import collecting, silent
@@ -49,6 +49,8 @@ class Explanation(BaseModel):
     def as_text(self) -> str:
         """For people: one block per question."""
         width = max(len(setting.name) for setting in self.settings)
+        origin_width = max(len(setting.origin) for setting in self.settings)
+        does = meanings()
         lines = [
             f"input     {self.input}",
             f"output    {self.output}{' (exists, would be replaced)' if self.exists else ''}",
@@ -60,12 +62,21 @@ class Explanation(BaseModel):
             "",
             f"memory    at most {self.memory_formula}",
             "",
+            f"settings  {_of_files(self.settings)}",
             *(
-                f"setting   {setting.name:<{width}}  {setting.value!s:<10}  {setting.origin}"
-                for setting in self.settings
+                f"setting   {s.name:<{width}}  {s.value!s:<10}  {s.origin:<{origin_width}}  {does[s.name]}"
+                for s in self.settings
             ),
         ]
         return "\n".join(lines)
+
+
+def _of_files(settings: list[SettingRecord]) -> str:
+    """Where settings come from, and what is not read."""
+    here = Path("pipeline.yaml")
+    named = any(s.origin.endswith((".yaml", ".yml")) for s in settings)
+    unread = f"; {here} of this folder is not" if here.is_file() and not named else ""
+    return f"a file is read if --config names it{unread}; {settings_file()} lists all with their defaults"
 
 
 def explain_reconstruct(make_job: Callable[[], ReconstructJob], settings: Resolved) -> Explanation:
@@ -95,7 +106,7 @@ def explain_anonymize(make_job: Callable[[], AnonymizeJob], settings: Resolved) 
         _try_output(run, config)
         info, plan = run.decoder.info, run.work.plan
         bound = memory_bound(run.work.stages)
-        stages = _anonymize_stages(job, info, run.decoder.name, plan, settings, bound.held_frames)
+        stages = _anonymize_stages(job, info, run.decoder.name, plan, settings, bound.held_frames, run.device)
     memory = bound.total_bytes(FACES), bound.formula(FACES)
     return _explanation(job, info, plan.frames, stages, notes.all + run.notes.all, settings, memory)
 
@@ -153,7 +164,7 @@ def _reconstruct_stages(
     quality = [f"{name} {value}" for name, value in asked if value is not None]
     return [
         f"device    {device}: where frames lie from decoder to encoder",
-        f"{_decode(decoder, info)}; at most {memory.decoded_frames} frames ahead of the next stage",
+        f"{_decode(decoder, info, device)}; at most {memory.decoded_frames} frames ahead of the next stage",
         f"find      mosaics of {config.find.min_cells} cells and more",
         f"track     looks {config.track.look_ahead_frames} frames ahead; "
         f"at most {memory.tracked_frames} frames ahead of the next stage",
@@ -166,7 +177,13 @@ def _reconstruct_stages(
 
 
 def _anonymize_stages(
-    job: AnonymizeJob, info: StreamInfo, decoder: str, plan: AnonymizePlan, settings: Resolved, held: int
+    job: AnonymizeJob,
+    info: StreamInfo,
+    decoder: str,
+    plan: AnonymizePlan,
+    settings: Resolved,
+    held: int,
+    device: torch.device,
 ) -> list[str]:
     config = settings.config
     faces, mask, protect = config.faces, config.mask, config.protect
@@ -201,7 +218,7 @@ def _anonymize_stages(
         )
     form = f"{mask.look}, {mask.shape} of {mask.scale:g} x the face, {mask.blocks} blocks across"
     return [
-        _decode(decoder, info),
+        _decode(decoder, info, device),
         *find,
         f"mask      {form}; {colours}",
         f"encode    PyAV, {config.encode.codec}{quality}, audio {config.encode.audio}",
@@ -209,9 +226,10 @@ def _anonymize_stages(
     ]
 
 
-def _decode(decoder: str, info: StreamInfo) -> str:
-    """Who decodes; PyAV alone does it on the CPU."""
-    unit = "" if decoder == "PyAV" else ", one NVDEC unit of the GPU; vidpipe batch does several files on one"
+def _decode(decoder: str, info: StreamInfo, device: torch.device) -> str:
+    """Who decodes, and on a GPU by what of it."""
+    on_cpu = device.type == "cpu" or decoder == "PyAV"
+    unit = "" if on_cpu else ", one NVDEC unit of the GPU; vidpipe batch does several files on one"
     return f"decode    {decoder}, {info.codec}{unit}"
 
 

@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import cv2
@@ -202,8 +202,7 @@ class DeviceSampledEdges(SampledEdges):
     def from_luma(luma: DeviceLuma) -> DeviceSampledEdges:
         """Measures ``luma``, on its device."""
         height, width = luma.shape
-        vertical = isolated_edges_on_device(luma.plane[::STRIDE_PX])
-        horizontal = isolated_edges_on_device(luma.plane[:, ::STRIDE_PX].T)
+        vertical, horizontal = isolated_edges_on_device(luma.plane)
         return DeviceSampledEdges(vertical, horizontal, (height, width))
 
     def copy(self) -> DeviceSampledEdges:
@@ -265,13 +264,22 @@ class DeviceSampledEdges(SampledEdges):
     @staticmethod
     def _fulfilled(across: Any, down: Any) -> Tensor:
         both = torch.stack([across, down]).unsqueeze(1)
-        out = torch.zeros(across.shape, device=both.device)
-        for size, segments in _NEEDED_SEGMENTS:
-            before = size // 2  # where OpenCV has the middle of a kernel of even size
-            padded = F.pad(both, (before, size - 1 - before, before, size - 1 - before))
-            sums = F.conv2d(padded, torch.ones(1, 1, size, size, device=both.device))
-            out = torch.maximum(out, sums.amin(0)[0] / segments)
-        return out
+        kernels, needed = _windows(both.device)
+        sums = F.conv2d(both, kernels, padding=kernels.shape[-1] // 2)[:, :, : both.shape[2], : both.shape[3]]
+        return (sums.amin(0) / needed).amax(0)
+
+
+@lru_cache(maxsize=8)
+def _windows(device: torch.device) -> tuple[Tensor, Tensor]:
+    """_NEEDED_SEGMENTS as kernels (n, 1, S, S) of ones, each with its middle where OpenCV has a kernel's of
+    even size, and the segments (n, 1, 1)."""
+    largest = max(size for size, _ in _NEEDED_SEGMENTS)
+    kernels = torch.zeros(len(_NEEDED_SEGMENTS), 1, largest, largest)
+    for kernel, (size, _) in zip(kernels, _NEEDED_SEGMENTS, strict=True):
+        first = largest // 2 - size // 2
+        kernel[0, first : first + size, first : first + size] = 1
+    needed = torch.tensor([float(segments) for _, segments in _NEEDED_SEGMENTS])[:, None, None]
+    return kernels.to(device), needed.to(device)
 
 
 def _profile(edges: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -279,15 +287,32 @@ def _profile(edges: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(edges.sum(axis=0, dtype=np.float64))
 
 
-def isolated_edges_on_device(luma: Tensor) -> Tensor:
-    """``edges.isolated_edges`` along rows: (H, W) uint8 -> (H, W) uint8, 0 or 1."""
-    out = torch.zeros(luma.shape, dtype=torch.uint8, device=luma.device)
-    if luma.shape[1] >= 4:
-        wide = luma.to(torch.int16)
-        d = (wide[:, 1:] - wide[:, :-1]).abs_()
-        here, flank = d[:, 1:-1], torch.maximum(d[:, :-2], d[:, 2:])
-        out[:, 2:-1] = (here >= MIN_EDGE) & (here > 2 * flank)
-    return out
+def isolated_edges_on_device(luma: Tensor) -> tuple[Tensor, Tensor]:
+    """``edges.isolated_edges`` of every second row and column of (H, W) uint8: (H / STRIDE_PX, W) and
+    (W / STRIDE_PX, H) uint8, 0 or 1. Both lie one behind the other, so that they are computed as one."""
+    parts = luma[::STRIDE_PX], luma[:, ::STRIDE_PX].T
+    sizes = [part.numel() for part in parts]
+    lines = torch.empty(sum(sizes), dtype=torch.int16, device=luma.device)
+    for part, laid in zip(parts, lines.split(sizes), strict=True):
+        laid.view(part.shape).copy_(part)
+    d = (lines[1:] - lines[:-1]).abs_()
+    least = torch.maximum(d[:-2], d[2:]).mul_(2).clamp_min_(MIN_EDGE - 1)
+    out = _inside(tuple(luma.shape), luma.device).clone()
+    out[2:-1].mul_(d[1:-1] > least)
+    vertical, horizontal = (x.view(part.shape) for x, part in zip(out.split(sizes), parts, strict=True))
+    return vertical, horizontal
+
+
+@lru_cache(maxsize=8)
+def _inside(size: tuple[int, ...], device: torch.device) -> Tensor:
+    """Of a picture's (H, W) lines, laid as by ``isolated_edges_on_device``, uint8: 1 where a pixel has two
+    before it and one behind it in its line."""
+    marked = []
+    for count, length in ((size[0], size[1]), (size[1], size[0])):
+        line = torch.zeros(length, dtype=torch.uint8)
+        line[2:-1] = 1
+        marked.append(line.repeat(-(-count // STRIDE_PX)))
+    return torch.cat(marked).to(device)
 
 
 def sample_edges(luma: Luma) -> SampledEdges:

@@ -170,10 +170,11 @@ def to8(plane: Tensor, bits: int) -> Tensor:
 
 
 def area(plane: Tensor, width: int, height: int) -> Tensor:
-    """(H, W) uint8 -> (height, width) uint8, each the mean over its share of the plane; only to smaller."""
-    rows, cols = plane.shape
+    """(..., H, W) uint8 -> (..., height, width) uint8, each the mean over its share of the plane; only to
+    smaller."""
+    rows, cols = plane.shape[-2:]
     down, across = _shares(rows, height, plane.device), _shares(cols, width, plane.device)
-    return (down @ plane.to(torch.float32) @ across.T).round_().clamp_(0, 255).to(torch.uint8)
+    return (down @ plane.to(torch.float32) @ across.T).round_().to(torch.uint8)
 
 
 def linear(plane: Tensor, bits: int, width: int, height: int) -> Tensor:

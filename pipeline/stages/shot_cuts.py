@@ -7,6 +7,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.picture.color import Model, PixelFormat, pixel_format
@@ -51,13 +52,23 @@ def coming_thumbnail(frame: Frame, fetch: Fetch) -> Callable[[], NDArray[np.uint
     height, width = frame.planes[0].shape
     small_width, small_height = size = (_WIDTH_PX, max(1, round(_WIDTH_PX * height / width)))
     small: dict[int, NDArray[np.uint8]] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
     for at, plane in enumerate(frame.planes[: fmt.colour_planes]):
         rows, cols = plane.shape
         if plane.device.type != "cpu" and rows >= small_height and cols >= small_width:
-            fetch.want(area(to8(plane, fmt.bits), *size), partial(small.__setitem__, at))
+            alike.setdefault((rows, cols), []).append(at)
         else:
             small[at] = area_on_host(plane, fmt.bits, *size)
+    for places in alike.values():
+        planes = [to8(frame.planes[at], fmt.bits) for at in places]
+        means = area(torch.stack(planes) if len(planes) > 1 else planes[0][None], *size)
+        fetch.want(means, partial(_keep, small, places))
     return lambda: _as_bgr(fmt, [small[at] for at in range(fmt.colour_planes)])
+
+
+def _keep(small: dict[int, NDArray[np.uint8]], places: list[int], came: NDArray[np.uint8]) -> None:
+    """Planes (n, h, w) by their places."""
+    small.update(zip(places, came, strict=True))
 
 
 def _as_bgr(fmt: PixelFormat, small: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

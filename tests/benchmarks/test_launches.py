@@ -14,7 +14,7 @@ from tests.support.pretend import PRETENDED, pretended_device
 
 pytestmark = pytest.mark.slow
 
-MOST_LAUNCHES, MOST_WAITS = 250, 5
+MOST_LAUNCHES, MOST_WAITS = 170, 5
 """Per frame, the network itself one launch."""
 WITHOUT_WAITING = ("upload", "track", "crop", "window", "paste")
 FRAMES, WINDOWS = 16, 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export import select
+from export import background, select
 from export.select import engine_for
 from pipeline.engines import tensorrt_library
 from pipeline.errors import MissingError
@@ -56,7 +56,7 @@ def test_the_first_run_waits_for_an_engine_that_is_built_in_seconds(
     monkeypatch.setattr(select, "BUILD_FIRST_S", 250.0)
     with caplog.at_level(logging.INFO):
         assert engine_for(str(tiny), "auto", "auto").suffix == ".engine"
-    assert "building its tensorrt-rtx engine for this GPU, once; this run waits" in caplog.text
+    assert "building its tensorrt-rtx engine for this GPU, once; a run waits" in caplog.text
     assert "engine was built in" in caplog.text
 
 
@@ -70,11 +70,12 @@ def test_meanwhile_the_next_best_runs_and_the_next_run_takes_the_engine(
     monkeypatch.setattr(select, "BUILD_FIRST_S", 0.0)
     with caplog.at_level(logging.WARNING):
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
-        assert "being built in the background; this run uses the next best" in caplog.text
+        assert "it is being built in the background, 0% after 0 s; this run uses the next best" in caplog.text
         caplog.clear()
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
-        assert "it is being built in the background; this run" in caplog.text
+        assert "it is being built in the background, " in caplog.text, "and not a second time"
         _until_free(cache_folder)
+        assert not list(cache_folder.glob("*.progress"))
         caplog.clear()
         path = engine_for(str(tiny), "auto", "auto")
     assert path.suffix == ".engine"
@@ -90,15 +91,57 @@ def test_a_build_that_fails_is_told_and_not_repeated(
     tiny: Path, cache_folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import sys; print('vidpipe: no luck', file=sys.stderr)"
-    monkeypatch.setattr(select, "COMMAND", [sys.executable, "-c", program])
-    engine_for(str(tiny), "auto", "auto")
-    _until_free(cache_folder)
+    monkeypatch.setattr(background, "COMMAND", [sys.executable, "-c", program])
+    with caplog.at_level(logging.WARNING):
+        engine_for(str(tiny), "auto", "auto")
+    assert "building it failed: vidpipe: no luck" in caplog.text
+    caplog.clear()
     (note,) = cache_folder.glob("building-*.log")
     before = note.read_text()
     with caplog.at_level(logging.WARNING):
         assert engine_for(str(tiny), "auto", "auto").suffix == ".onnx"
     assert "building it failed: vidpipe: no luck (to try again, delete" in caplog.text
     assert note.read_text() == before
+
+
+BUILDER = """
+import json, sys, time
+from pathlib import Path
+net, target, precision, progress = sys.argv[1:]
+Path(progress).write_text(json.dumps({"what": "tactics", "share": 0.45, "begun": time.time() - float(AGE)}))
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gpu", "cache_folder")
+@pytest.mark.trt
+def test_a_run_that_waits_is_told_how_far_the_build_is(
+    tiny: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that comes when the build has gone on for longer than a run waits does not wait again."""
+    monkeypatch.setattr(background, "COMMAND", [sys.executable, "-c", BUILDER.replace("AGE", "'100'")])
+    monkeypatch.setattr(background, "TELL_S", 0.0)
+    monkeypatch.setattr(select, "BUILD_FIRST_S", 101.0)
+    building = background.begin(str(tiny), "tensorrt-rtx", "fp16", "key")
+    assert isinstance(building, background.Building) and building.process is not None
+    try:
+        while not building._told():
+            time.sleep(0.01)
+        with caplog.at_level(logging.WARNING):
+            building.wait(101.0)
+        assert "it is being built in the background, 45% after 10" in caplog.text
+        joined = background.begin(str(tiny), "tensorrt-rtx", "fp16", "key")
+        assert isinstance(joined, background.Building) and joined.process is None and joined.goes_on()
+        looked: list[float] = []
+        monkeypatch.setattr(background, "sleep", looked.append)
+        joined.wait(30.0)
+        assert not looked
+    finally:
+        building.process.kill()
+        building.process.wait()
+    assert not joined.goes_on()
+    assert "ended without a word" in joined.progress()
 
 
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])

@@ -41,7 +41,7 @@ def test_every_shipped_network_builds_for_four_targets(
     entry = export(Request(name, "tensorrt-rtx"), lambda: portrait)
     header = engine_file.read(entry.file).header
     assert header.capabilities == DEFAULT_CAPABILITIES == ("8.0", "8.6", "8.9", "12.0")
-    assert (header.spec.batch_min, header.batch_opt, header.spec.batch_max) == (1, 4, 16)
+    assert (header.spec.batch_min, header.batch_opt, header.spec.batch_max) == (1, 4, 4)
     assert entry.report.parity[0].engine.startswith("its graph on")
     assert all(record.holds for record in entry.report.parity)
     assert "compared with PyTorch when it is first opened" in entry.report.not_run

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Given, RunConfig, resolve
+from pipeline.config import Given, RunConfig, meanings, resolve
 from pipeline.errors import InputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,19 @@ def test_pipeline_yaml_keeps_the_order_of_the_stages_and_fits_a_screen() -> None
     text = (ROOT / "pipeline.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)) == list(RunConfig.model_fields)
     assert len(text.splitlines()) < 70
+
+
+def test_every_setting_says_what_it_does_in_the_order_of_the_stages() -> None:
+    said = meanings()
+    assert list(said) == [name for name, _, _ in resolve().rows()]
+    assert all(said.values())
+
+
+def test_a_file_of_the_working_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipeline.yaml").write_text("encode: {crf: 11}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert resolve().config.encode.crf is None
+    assert resolve(file=Path("pipeline.yaml")).config.encode.crf == 11
 
 
 @given(layers=st.sets(st.sampled_from(["flag", "environment", "file"])))

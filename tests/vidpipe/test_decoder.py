@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.decode import open_decoder
+from pipeline.decode.dali import DaliDecoder
+from pipeline.decode.relay import RelayDecoder
+from pipeline.decode.source import open_source
+from pipeline.run import lifecycle
 from pipeline.run.sidecar import ReconstructReport
+from tests.pipeline.decode.test_relay import breaks
 from tests.support.clips import write_clip
 from tests.support.fixtures import MOSAIC_SIZE
 from tests.vidpipe.conftest import Cli
+from vidpipe import explanation
 
 VP9 = {"cpu-used": "8", "deadline": "realtime", "g": "10", "crf": "4", "b": "0"}
 
@@ -139,3 +147,53 @@ def test_an_unknown_decoder_ends_with_2(
 ) -> None:
     assert cli("reconstruct", plain_clip, "--decoder", "ffmpeg", "-q") == 2
     assert "--decoder" in refusal(capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.dali
+def test_a_run_goes_on_where_dali_fails(
+    cli: Cli, vp9_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``auto`` does on a GPU; by name it ends in one line."""
+
+    def relay(source: Path, device: str, decoder: str) -> RelayDecoder:
+        del device, decoder
+        return RelayDecoder(DaliDecoder(open_source(source)))
+
+    command = ["reconstruct", vp9_clip, "--codec", "ffv1", "-o"]
+    assert cli(*command, tmp_path / "whole.mkv", "--decoder", "pyav") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(lifecycle, "open_decoder", relay)
+        breaks(patch, 4)
+        assert cli(*command, tmp_path / "relay.mkv") == 0
+    assert pixels(tmp_path / "relay.mkv") == pixels(tmp_path / "whole.mkv")
+    report = json.loads((tmp_path / "relay.mkv.json").read_text(encoding="utf-8"))
+    assert any("DALI stopped at frame 8 " in warning for warning in report["warnings"])
+
+
+@pytest.mark.slow
+@pytest.mark.dali
+def test_a_run_whose_dali_fails_ends_in_a_line_that_names_the_other_decoder(
+    cli: Cli,
+    vp9_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    breaks(monkeypatch, 4)
+    assert cli("reconstruct", vp9_clip, "-o", tmp_path / "out.mkv", "--decoder", "dali", "-q") == 1
+    told = capsys.readouterr().err
+    assert "DALI fails at frame 8 or soon after (it broke); use --decoder pyav" in told
+    assert told.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.dali
+def test_explain_names_nvdec_only_where_there_is_a_gpu(
+    cli: Cli, vp9_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["pixelize", vp9_clip, "-o", tmp_path / "out.mkv", "--decoder", "dali", "--explain"]
+    assert cli(*command) == 0
+    assert "decode    DALI, vp9\n" in capsys.readouterr().out
+    with open_decoder(vp9_clip) as decoder:
+        told = explanation._decode("DALI", decoder.info, torch.device("cuda:0"))
+    assert told == "decode    DALI, vp9, one NVDEC unit of the GPU; vidpipe batch does several files on one"

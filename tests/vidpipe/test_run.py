@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import RunConfig, settings_file
+from pipeline.config import RunConfig, meanings, settings_file
 from pipeline.decode import open_decoder
 from pipeline.encode.atomic_file import AtomicFile
 from pipeline.run import reconstruct
@@ -440,8 +440,14 @@ def test_explain_does_nothing_and_names_every_setting_with_its_origin(
     assert told["frames"] == 25
     assert any("openvino" in decision or "onnxruntime" in decision for decision in told["decisions"])
     assert _left(tmp_path) == []
+    (tmp_path / "pipeline.yaml").write_text("encode: {crf: 11}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     assert cli("reconstruct", plain_clip, "-o", output, "--explain") == 0
-    assert "MiB" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "MiB" in text and "pipeline.yaml of this folder is not; " in text
+    assert "encode.crf" in text and meanings()["encode.crf"] in text
+    assert cli("reconstruct", plain_clip, "-o", output, "--explain", "--config", "pipeline.yaml") == 0
+    assert "of this folder is not" not in capsys.readouterr().out
 
 
 def test_explain_and_a_run_agree_on_a_file_of_settings(

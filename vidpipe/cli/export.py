@@ -38,7 +38,7 @@ Batch = Annotated[
     typer.Option(
         "--batch",
         metavar="MIN:OPT:MAX",
-        help="Windows per call; default 1:4:16 for TensorRT, else any.",
+        help="Windows per call; default 1:4:4 for TensorRT, else any.",
         show_default=False,
     ),
 ]

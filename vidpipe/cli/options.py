@@ -28,7 +28,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings as in pipeline.yaml.",
+        help="Settings as in pipeline.yaml; no file is read unasked. --explain lists all.",
         show_default=False,
         rich_help_panel=MACHINE,
     ),

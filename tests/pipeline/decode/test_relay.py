@@ -41,6 +41,9 @@ class Breaking:
     def __init__(self, reader: Any, after: int) -> None:
         self._reader, self._left = reader, after
 
+    def epoch_size(self, name: str) -> int:
+        return int(self._reader.epoch_size(name))
+
     def run(self) -> Any:
         self._left -= 1
         if self._left < 0:
