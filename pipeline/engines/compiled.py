@@ -1,4 +1,4 @@
-"""What OpenVINO has compiled in this process.
+"""What OpenVINO has compiled in this process, and how it places its threads.
 
 Compiling takes longer than a short clip does, and the next run of a batch asks for the same networks.
 """
@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import openvino as ov
+
+UNPINNED = {"ENABLE_CPU_PINNING": False}
+"""For each network: else OpenVINO ties a thread that calls it to one core. Threads that this one starts
+meanwhile, an encoder's, stay there, and networks of several processes share that core."""
 
 _KEPT = 12
 """The last ones that were asked for; a run asks for up to eight."""

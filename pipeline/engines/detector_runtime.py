@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline import cuda
 from pipeline.engines.batching import first_call_alone
-from pipeline.engines.compiled import compiled
+from pipeline.engines.compiled import UNPINNED, compiled
 from pipeline.engines.onnx_graph import Graph
 from pipeline.flow import cores
 
@@ -76,7 +76,8 @@ class _OpenVino:
 
         core = ov.Core()
         bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        config: dict[str, str | int] = {
+        config: dict[str, str | int | bool] = {
+            **UNPINNED,
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "NUM_STREAMS": calls,
             "INFERENCE_NUM_THREADS": threads,
@@ -100,7 +101,7 @@ class _OpenVino:
         return self._requests.own
 
 
-def _compile(core: Any, model: bytes, shape: tuple[int, int], config: dict[str, str | int]) -> Any:
+def _compile(core: Any, model: bytes, shape: tuple[int, int], config: dict[str, str | int | bool]) -> Any:
     import openvino as ov  # noqa: PLC0415
     from openvino.preprocess import PrePostProcessor  # noqa: PLC0415
 

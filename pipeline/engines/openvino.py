@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.engines import EngineSpec
 from pipeline.engines.batching import first_call_alone, in_parts
-from pipeline.engines.compiled import compiled
+from pipeline.engines.compiled import UNPINNED, compiled
 from pipeline.engines.spec import INPUTS, KEY, OUTPUTS, from_json, input_shapes, read_onnx
 from pipeline.errors import InputError
 
@@ -44,9 +44,7 @@ class OpenVinoEngine:
             self.spec = _spec_of_ir(self._model, path)
         hint = self._hint(path)
         self.name = f"openvino cpu {'int8, ' if self.spec.precision == 'int8' else ''}{_NAMES[hint]}"
-        self._config: dict[str, str | int] = {
-            "INFERENCE_PRECISION_HINT": hint,
-        }
+        self._config: dict[str, str | int | bool] = {"INFERENCE_PRECISION_HINT": hint, **UNPINNED}
         if calls == 1:
             self._config["PERFORMANCE_HINT"] = "LATENCY"
         else:

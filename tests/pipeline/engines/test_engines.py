@@ -8,6 +8,7 @@ import logging
 import math
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from export.calibration import make
 from pipeline.engines import Engine, EngineSpec, Library, open_engine, tensorrt_library
 from pipeline.engines.batching import in_parts
+from pipeline.engines.detector_runtime import compile_on_cpu
 from pipeline.engines.parity import Reference, parity
 from pipeline.engines.spec import KEY, from_json, input_shapes, to_json
 from pipeline.engines.torch import TorchEngine
@@ -214,6 +216,23 @@ def test_two_calls_at_a_time_give_what_calls_in_turn_give(onnx_file: Path, libra
         at_once = list(pool.map(engine.infer, feeds))
     for came, wanted in zip(at_once, in_turn, strict=True):
         assert all(torch.equal(came[name], wanted[name]) for name in wanted)
+
+
+def test_openvino_ties_no_thread_to_a_core(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino as ov  # noqa: PLC0415
+
+    made: list[ov.CompiledModel] = []
+    compile_model = ov.Core.compile_model
+
+    def noted(core: ov.Core, *how: object) -> ov.CompiledModel:
+        made.append(compile_model(core, *how))
+        return made[-1]
+
+    monkeypatch.setattr(ov.Core, "compile_model", noted)
+    monkeypatch.setattr("pipeline.engines.compiled._entries", OrderedDict())
+    open_engine(onnx_file, device="cpu", library="openvino").infer(inputs(1, 1))
+    compile_on_cpu(pooling(), (32, 32), "openvino", 3)(np.zeros((32, 32, 3), np.uint8))
+    assert [model.get_property("ENABLE_CPU_PINNING") for model in made] == [False, False]
 
 
 FIRST_CALLS = """
