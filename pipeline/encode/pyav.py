@@ -64,6 +64,8 @@ _NON_NEGATIVE = {"matroska", "webm", "avi", "flv", "f4v", "mpegts", "asf"}
 _WRITE_BYTES = 1 << 18
 _PACK_BYTES = 2048
 """A pack of MPEG-PS tells the time of the first picture that begins in it, and of no other."""
+_BUFFERING_S = 0.5
+"""Of FFmpeg's muxer of MPEG-PS: what begins at so much or later keeps its times."""
 
 
 class PyAVEncoder:
@@ -342,7 +344,8 @@ class PyAVEncoder:
             self._lost.append(
                 f"{self._format} cannot begin sound before 0: all streams are later by its priming"
             )
-        if self._format in PROGRAM_STREAMS:
+        begin = self._info.pts[self._positions.start] - self._shift_pts
+        if self._format in PROGRAM_STREAMS and begin * self._info.time_base < _BUFFERING_S:
             self._lost.append(f"{self._format} begins with half a second of buffering: all streams are later")
         for note in (*choice.target.notes, *(f"{choice.encoder} ignores {what}" for what in choice.ignored)):
             warned(log, "%s: %s", self.path.name, note)

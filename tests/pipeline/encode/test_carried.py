@@ -449,7 +449,9 @@ def test_mpg_stays_mpeg_video(tmp_path: Path, codec: str, order: int, rate: int)
     _, encoder, result = through(clip, tmp_path / "out.mpg")
     assert encoder.encoder.startswith("mpeg1video" if codec == "mpeg1video" else "mpeg2video")
     found = states(result)
-    if found.pop("times", "kept") == "changed":
+    later = found.pop("times", "kept") == "changed"
+    assert later == any("half a second" in sentence for sentence in encoder.lost)
+    if later:
         (times,) = (i.output for i in result.items if i.name == "times")
         assert times.endswith("ms later")
         assert found.pop("audio stream 1 times") == "changed"
@@ -457,6 +459,14 @@ def test_mpg_stays_mpeg_video(tmp_path: Path, codec: str, order: int, rate: int)
     assert fields(tmp_path / "out.mpg") == [True] * (24 if order else 0)
     _, encoder, _ = through(clip, tmp_path / "told.mpg", EncodeSettings(codec="libx264", preset="ultrafast"))
     assert encoder.encoder.startswith("libx264")
+
+
+@pytest.mark.parametrize(("first", "late"), [(0, True), (15, False)])
+def test_mpg_says_that_it_begins_later_where_it_does(tmp_path: Path, first: int, late: bool) -> None:
+    clip = write_clip(tmp_path / "in.mkv", pts=range(first, first + 12), time_base=Fraction(1, 25), **SMALL)
+    _, encoder, result = through(clip, tmp_path / "out.mpg")
+    assert any("half a second" in sentence for sentence in encoder.lost) == late
+    assert (states(result).get("times") == "changed") == late
 
 
 def test_captions_of_mpeg_video_stay_with_their_pictures(tmp_path: Path) -> None:
