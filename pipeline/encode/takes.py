@@ -9,9 +9,10 @@ from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from pipeline.decode.edit_lists import several_edits
 from pipeline.decode.open import codec_name
@@ -40,6 +41,8 @@ def refusal(stream: Stream, container: str) -> str | None:
         return "no reader would know what it is"  # FFmpeg writes it as private data
     with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
         try:
+            if container == "dv" and stream.type != "video":
+                _add_dv(trial)
             target = trial.add_stream_from_template(stream, opaque=True)
             target.disposition = stream.disposition & ~Disposition.default
             trial.start_encoding()
@@ -48,6 +51,13 @@ def refusal(stream: Stream, container: str) -> str | None:
         except ValueError as error:
             return str(error).replace("'", "")
     return None
+
+
+def _add_dv(trial: OutputContainer) -> None:
+    """Raw DV has sound in the packets of its pictures, and is nothing without these."""
+    picture = trial.add_stream("dvvideo", rate=25)
+    assert isinstance(picture, VideoStream)
+    picture.width, picture.height, picture.pix_fmt = 720, 576, "yuv420p"
 
 
 def takes_anew(codec: str, container: str) -> bool:

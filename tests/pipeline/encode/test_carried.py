@@ -461,6 +461,34 @@ def test_mpg_stays_mpeg_video(tmp_path: Path, codec: str, order: int, rate: int)
     assert encoder.encoder.startswith("libx264")
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "rate", "pix_fmt", "aspect"),
+    [
+        ("in.dv", 576, Fraction(25), "yuv420p", Fraction(16, 15)),
+        ("in.dv", 576, Fraction(25), "yuv420p", Fraction(64, 45)),
+        ("in.dv", 480, Fraction(30000, 1001), "yuv411p", Fraction(8, 9)),
+        ("in.mov", 576, Fraction(25), "yuv420p", Fraction(16, 15)),
+    ],
+)
+def test_raw_dv_is_made_with_its_sound(
+    tmp_path: Path, name: str, lines: int, rate: Fraction, pix_fmt: str, aspect: Fraction
+) -> None:
+    clip = write_clip(
+        tmp_path / name,
+        **{"frames": 6, "width": 720, "height": lines, "codec": "dvvideo"},
+        **{"pix_fmt": pix_fmt, "rate": rate, "time_base": 1 / rate, "sample_aspect": aspect},
+        options={},
+        field_order=3,
+        extras=Extras(audio=(Audio(codec="pcm_s16le", layout="stereo"),)),
+    )
+    _, encoder, result = through(clip, tmp_path / "out.dv")
+    assert encoder.encoder.startswith("dvvideo")
+    assert states(result) == {}
+    kept = {i.name: i.output for i in result.items}
+    assert kept["order of fields"] == "bottom first"
+    assert "48000 Hz, stereo" in kept["audio stream 1"]
+
+
 @pytest.mark.parametrize(("first", "late"), [(0, True), (15, False)])
 def test_mpg_says_that_it_begins_later_where_it_does(tmp_path: Path, first: int, late: bool) -> None:
     clip = write_clip(tmp_path / "in.mkv", pts=range(first, first + 12), time_base=Fraction(1, 25), **SMALL)
