@@ -8,8 +8,9 @@ import random
 from dataclasses import dataclass
 
 BLACK, BROWN = (42, 36, 33), (66, 52, 43)
-HAIR = (BLACK, BLACK, BLACK, BROWN, BROWN, (92, 72, 56), (124, 120, 116), (150, 124, 94))
-"""Colours that hair may have, RGB of 0..255, gamma-coded, as often as they are listed"""
+HAIR = (BLACK, BLACK, BLACK, BROWN, BROWN, BROWN, (92, 72, 56), (92, 72, 56))
+"""Colours that hair may have, RGB of 0..255, gamma-coded, as often as they are listed: those of most people.
+Gray and fair hair by lot looks like a hood on everybody else."""
 _LENGTH = (-0.1, 0.9)
 """Half boxes below the middle of the face, to which hair reaches at its sides."""
 _LEAST_TURN, _MOST_TURN = 0.1, 0.25
