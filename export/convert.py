@@ -92,7 +92,7 @@ def identity_of(request: Request, checkpoint: Checkpoint, source: Faces | None) 
         "onnxslim": version("onnxslim"),
     }
     if request.precision == "int8" and source is not None:
-        identity |= {"calibration": source.digest, "onnxruntime": version("onnxruntime")}
+        identity |= {"calibration": source.digest, "onnxruntime": _onnxruntime()}
     if request.target == "openvino":
         identity["openvino"] = _version("openvino")
     elif request.target not in ("onnx", "torch"):
@@ -264,6 +264,15 @@ def _needed_bytes(checkpoint: Checkpoint, request: Request) -> int:
     """Weights are kept as float16, graphs in float32 at most; a plan holds kernels besides."""
     graph = 2 * checkpoint.path.stat().st_size
     return graph * (4 if request.target in ("onnx", "openvino", "torch") else 8) + (16 << 20)
+
+
+def _onnxruntime() -> str:
+    """Its version, of the flavour that is installed. Raises MissingError."""
+    try:
+        import onnxruntime  # noqa: PLC0415  heavy, and asked for int8 alone
+    except ImportError as error:
+        raise MissingError("--precision int8 needs ONNX Runtime: pip install 'vidpipe[cpu]'") from error
+    return str(onnxruntime.__version__)
 
 
 def _version(package: str) -> str:

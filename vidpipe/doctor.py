@@ -40,6 +40,11 @@ _CODECS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("hevc_nvenc", "hevc", "yuv420p", {}),
 )
 _LIBRARIES = ("torch", "av", "numpy", "onnx", "onnxruntime", "openvino", "opencv-python-headless")
+_FLAVOURS = {
+    "onnxruntime": ("onnxruntime-gpu",),
+    "opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+"""Other packages that bring the same library."""
 _EITHER = {
     "onnxruntime": "not needed beside OpenVINO; pip install 'vidpipe[cpu]' for it",
     "openvino": "not needed beside ONNX Runtime; pip install openvino for it (x86-64)",
@@ -101,12 +106,26 @@ def _versions() -> Iterator[Check]:
     )
     yield Check("system", "python", ok=True, needed=True, detail=detail)
     for library in _LIBRARIES:
-        try:
-            yield Check("system", library, ok=True, needed=True, detail=importlib.metadata.version(library))
-        except importlib.metadata.PackageNotFoundError:
-            needed = library not in {*_EITHER, "opencv-python-headless"}
+        found = {
+            name: version for name in (library, *_FLAVOURS.get(library, ())) if (version := _version(name))
+        }
+        detail = ", ".join(v if name == library else f"{v} ({name})" for name, v in found.items())
+        if len(found) > 1 and library == "onnxruntime":
+            fix = f"both are in one folder: pip uninstall {' '.join(found)}, then install one of them again"
+            yield Check("system", library, ok=False, needed=False, detail=detail, fix=fix)
+        elif found:
+            yield Check("system", library, ok=True, needed=True, detail=detail)
+        else:
+            needed = library not in {*_EITHER, *_FLAVOURS}
             fix = _EITHER.get(library, f"pip install {library}")
             yield Check("system", library, ok=False, needed=needed, detail="not installed", fix=fix)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _attempt(

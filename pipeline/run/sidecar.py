@@ -26,7 +26,7 @@ NOTICE = (
 """True of every output: a container is marked before it is known whether there is a mosaic to reconstruct."""
 BOXES_PER_TRACK = 64
 """At most so many boxes of a track are kept, evenly over its life."""
-LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime")
+LIBRARIES = ("vidpipe", "av", "torch", "numpy", "openvino", "onnxruntime", "onnxruntime-gpu")
 """Whose versions a report names."""
 
 

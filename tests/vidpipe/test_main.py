@@ -21,6 +21,7 @@ from pipeline.errors import MissingError
 from tests.support import ROOT
 from tests.vidpipe.conftest import Cli
 from vidpipe.cli.main import Interrupts, run_command
+from vidpipe.doctor import _versions
 
 pytestmark = pytest.mark.slow
 
@@ -188,6 +189,28 @@ def test_the_doctor_asks_for_one_library_that_runs_networks(
     assert not told["ok"]
     assert not told["needed"]
     assert "vidpipe[cpu]" in told["fix"]
+
+
+@pytest.mark.parametrize(
+    ("flavours", "ok"), [({"onnxruntime-gpu"}, True), ({"onnxruntime", "onnxruntime-gpu"}, False)]
+)
+def test_the_doctor_knows_the_flavours_of_onnxruntime(
+    monkeypatch: pytest.MonkeyPatch, flavours: set[str], ok: bool
+) -> None:
+    version = importlib.metadata.version
+
+    def installed(package: str) -> str:
+        if not package.startswith("onnxruntime"):
+            return version(package)
+        if package in flavours:
+            return "1.26.0"
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.version", installed)
+    (told,) = (check for check in _versions() if check.name == "onnxruntime")
+    assert told.ok == ok
+    assert "1.26.0 (onnxruntime-gpu)" in told.detail
+    assert ok or "uninstall onnxruntime onnxruntime-gpu" in told.fix
 
 
 def test_the_doctor_says_5_where_run_could_not_work(
