@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.sidedata.sidedata import SideDataContainer, Type
+from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -24,6 +24,7 @@ from pipeline.decode.clock import may_restart
 from pipeline.decode.color_tags import colour_of
 from pipeline.decode.ending import may_break_off, whole_until
 from pipeline.decode.field_order import INTERLACED_ORDERS, order_shown
+from pipeline.decode.frame_data import held_data
 from pipeline.decode.open import choose_stream, open_decoder_context, open_input
 from pipeline.decode.packet_index import PacketIndex, index_packets, packets_of
 from pipeline.decode.planes import bit_depth, packing
@@ -228,7 +229,7 @@ def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:
 
 
 def _picture_tags(frame: VideoFrame, context: VideoCodecContext) -> PictureTags:
-    held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
+    held = held_data(frame)
     side = {kind: bytes(memoryview(held[kind])) for kind in _PICTURE_DATA if kind in held}
     light = side.get(Type.CONTENT_LIGHT_LEVEL)
     return PictureTags(
@@ -315,7 +316,7 @@ def _orientation(frame: VideoFrame, path: Path) -> tuple[int, bool]:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    held = cast(SideDataContainer, frame.side_data)  # the stub says TypedDict, it is a Mapping
+    held = held_data(frame)
     if Type.DISPLAYMATRIX not in held:
         return None
     return tuple(np.frombuffer(bytes(memoryview(held[Type.DISPLAYMATRIX])), "=i4").tolist())

@@ -21,7 +21,7 @@ from pipeline.decode.source import PictureTags, Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.encoder_names import FAMILY, NVENC_SPEEDS, SPEEDS, is_in_ffmpeg
 from pipeline.encode.pixel_formats import Target, choose_format
-from pipeline.encode.takes import PROGRAM_STREAMS, encoders_for, takes_pictures
+from pipeline.encode.takes import PROGRAM_STREAMS, encoders_for, keeps_raw, takes_pictures
 from pipeline.errors import UsageError
 from pipeline.notes import decided, warned
 from pipeline.types import StreamInfo
@@ -129,6 +129,9 @@ def choices(settings: EncodeSettings, info: StreamInfo, planar: str, container: 
         if not is_in_ffmpeg(name) or not takes_pictures(name, container):
             continue
         target = _target(name, planar, info, container)
+        if target is not None and name == "rawvideo":
+            size = info.width, info.height
+            target = target if keeps_raw(target.pix_fmt, *size, container) else None
         if target is not None and info.interlaced and name not in _FIELDS:
             target = replace(target, losses=(*target.losses, FIELDS_LOST))
         if target is not None:

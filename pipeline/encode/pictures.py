@@ -11,15 +11,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer, Type
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from pipeline.decode.field_order import is_top_first
+from pipeline.decode.frame_data import EXIF, held_data
 from pipeline.decode.picture_data import is_encoder_note
 from pipeline.decode.pyav import PyAVDecoder
 from pipeline.decode.source import Source
@@ -76,7 +76,7 @@ def compare_pictures(
         had, has = ours.data[name], theirs.data[name]
         if name in _LASTING:
             has = had if has else 0
-        private = name == Type.SEI_UNREGISTERED.name and not settings.keep_metadata
+        private = name in {Type.SEI_UNREGISTERED.name, EXIF} and not settings.keep_metadata
         if private and has < had:
             yield Item(f"picture data {name}", State.REMOVED, f"{had} pictures", f"{has} pictures")
         elif name == Type.GOP_TIMECODE.name and has:
@@ -107,7 +107,7 @@ def _look(source: Source, begin: int, start: int, count: int, seen: _Seen) -> No
         if index - first < 3:
             seen.fields.append(_field(picture))
         seen.data.update(_data(picture))
-        for held in cast(SideDataContainer, picture.side_data):
+        for held in held_data(picture):
             if held.type is Type.GOP_TIMECODE:
                 bits = int.from_bytes(bytes(memoryview(held)), sys.byteorder)
                 seen.codes.append(GopCode(index - begin, bits))
@@ -135,7 +135,7 @@ def _told(fields: Sequence[str]) -> str:
 def _data(picture: VideoFrame) -> set[str]:
     """Names of what belongs to the picture."""
     names = set()
-    for held in cast(SideDataContainer, picture.side_data):
+    for held in held_data(picture):
         content = bytes(memoryview(held))
         empty_scan = held.type is Type.PANSCAN and not _shown_part(picture, content)
         notes = held.type is Type.SEI_UNREGISTERED and is_encoder_note(content)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import av
+import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from pipeline.decode.edit_lists import several_edits
 from pipeline.decode.open import codec_name
@@ -80,6 +85,38 @@ def takes_pictures(encoder: str, container: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@lru_cache(maxsize=16)
+def keeps_raw(pix_fmt: str, width: int, height: int, container: str) -> bool:
+    """Whether raw video comes back as it was, tried with one picture: the container alone says what its
+    samples are, and has words for few formats."""
+    held = io.BytesIO()
+    picture = VideoFrame(width, height, pix_fmt)
+    for plane in picture.planes:
+        plane.update(bytes(k % 251 for k in range(plane.buffer_size)))
+    picture.pts = 0
+    try:
+        with av.open(held, "w", format=container) as trial:
+            stream = trial.add_stream("rawvideo", rate=25)
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+            trial.mux([*stream.encode(picture), *stream.encode(None)])
+        held.seek(0)
+        with av.open(held, "r") as made:
+            back = next(made.decode(video=0))
+    except (FFmpegError, ValueError, StopIteration):
+        return False
+    size = 1 + (picture.format.components[0].bits > 8)
+    return back.format.name == pix_fmt and all(
+        np.array_equal(_samples(one, size), _samples(other, size))
+        for one, other in zip(picture.planes, back.planes, strict=True)
+    )
+
+
+def _samples(plane: VideoPlane, size: int) -> NDArray[np.uint8]:
+    """Of a plane whose samples have ``size`` bytes, without what pads its lines."""
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width * size]
 
 
 def encoders_for(codec: str, container: str) -> tuple[str, ...]:

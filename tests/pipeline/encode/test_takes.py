@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
-from pipeline.encode.takes import encoders_for
+from pipeline.encode import EncodeSettings
+from pipeline.encode.codecs import choices
+from pipeline.encode.takes import encoders_for, keeps_raw
 from pipeline.errors import OutputError, UsageError
 from pipeline.run.early import check_files, check_sound
 from tests.support.clips import Audio, Extras, Subtitle, write_clip
+from tests.support.faces_scene import stream_info
 from tests.support.remux import FAST, through
 
 SMALL = {"width": 64, "height": 64}
@@ -98,3 +102,22 @@ def test_it_is_told_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout.strip() == "False False"
     assert "add --audio drop, or write to .mkv" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "container", "kept"),
+    [
+        ("yuv422p", "avi", True),
+        ("gbrp", "avi", False),
+        ("yuv422p", "mov", False),
+        ("gray", "mov", False),
+        ("gray", "matroska", True),
+        ("gbrp10le", "nut", True),
+    ],
+)
+def test_raw_video_is_made_where_it_comes_back_as_it_was(pix_fmt: str, container: str, kept: bool) -> None:
+    assert keeps_raw(pix_fmt, 127, 63, container) == kept
+    info = replace(stream_info(1, width=127, height=63), codec="rawvideo", pix_fmt=pix_fmt)
+    names = [choice.encoder for choice in choices(EncodeSettings(), info, pix_fmt, container)]
+    assert ("rawvideo" in names) == kept
+    assert names
