@@ -119,9 +119,15 @@ def avi_losses(
         )
     if count.first > 0 or early_sound:
         yield "avi begins with its first picture: readers show that one from 0 on, the others at their times"
-    if encoded in _GUESSED and not (from_avi and info.codec in _GUESSED):
-        shown_s = frame_s if count.is_constant else float(1 / info.rate)
+    if not (from_avi and info.codec in _GUESSED):
+        yield from guess_loss("avi", encoded, frame_s if count.is_constant else float(1 / info.rate))
+
+
+def guess_loss(container: str, encoded: str, frame_s: float) -> Iterator[str]:
+    """A sentence where readers do not know when pictures are shown. ``encoded``: FFmpeg's name of the codec;
+    ``frame_s``: how long one is shown, in s."""
+    if encoded in _GUESSED:
         yield (
-            f"avi tells decoding times only: readers that guess the times of {encoded} show its pictures a "
-            f"frame later ({shown_s:.3f} s)"
+            f"{container} tells decoding times only: readers that guess the times of {encoded} show its "
+            f"pictures a frame later ({frame_s:.3f} s)"
         )

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import lcm
 from pathlib import Path
 
+import numpy as np
 from av.container import InputContainer, OutputContainer
 
 from pipeline.decode.open import is_cover
@@ -35,8 +36,11 @@ _MOV_TAGS = {
 MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
 """FFmpeg's names of one muxer; ipod is .m4v and .m4a."""
 BLURAY_SUFFIXES = {".m2ts", ".mts"}
-_MILLISECOND_CLOCKS = {"matroska": "Matroska", "webm": "WebM", "flv": "FLV", "asf": "ASF"}
-_90_KHZ_CLOCKS = {"mpegts": "MPEG-TS", "vob": "MPEG-PS"}
+_CLOCKS = {
+    **{"matroska": ("Matroska", 1000), "webm": ("WebM", 1000), "flv": ("FLV", 1000), "asf": ("ASF", 1000)},
+    **{"mpegts": ("MPEG-TS", 90_000), "vob": ("MPEG-PS", 90_000)},
+}
+"""Name, and units a second."""
 
 
 def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -139,12 +143,17 @@ def cut_chapters(source: InputContainer, out: OutputContainer, cut: Cut) -> None
         out.set_chapters(chapters)  # type: ignore[arg-type]  # still the TypedDict that it was
 
 
-def clock_loss(container: str, info: StreamInfo) -> str | None:
-    """A sentence where the container's clock cannot tell the source's times."""
-    if container in _MILLISECOND_CLOCKS and (info.time_base * 1000).denominator != 1:
-        return (
-            f"{_MILLISECOND_CLOCKS[container]} counts milliseconds: units of {info.time_base} s are rounded"
-        )
-    if container in _90_KHZ_CLOCKS and (info.time_base * 90_000).denominator != 1:
-        return f"{_90_KHZ_CLOCKS[container]} counts 1/90000 s: units of {info.time_base} s are rounded"
-    return None
+def clock_loss(container: str, info: StreamInfo, frames: slice, shift_pts: int) -> str | None:
+    """A sentence where the container's clock cannot tell the times of the frames at these positions, which
+    are ``shift_pts`` less in the output."""
+    name, rate = _CLOCKS.get(container, ("", 0))
+    scale = info.time_base * rate
+    if scale.denominator == 1:
+        return None
+    times = np.array(info.pts[frames], np.int64) - shift_pts
+    parts = times * scale.numerator % scale.denominator
+    worst = int(np.minimum(parts, scale.denominator - parts).max(initial=0))
+    if not worst:
+        return None
+    off_ms = 1000 * worst / scale.denominator / rate
+    return f"{name} counts 1/{rate} s: times of pictures are rounded by up to {off_ms:.3f} ms"

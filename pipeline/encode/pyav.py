@@ -24,7 +24,7 @@ from pipeline.decode.side_data import hidden_edges
 from pipeline.decode.source import Source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.atomic_file import AtomicFile, translated_errors
-from pipeline.encode.avi import FrameCount, avi_losses, frame_count
+from pipeline.encode.avi import FrameCount, avi_losses, frame_count, guess_loss
 from pipeline.encode.codecs import (
     Choice,
     choices,
@@ -325,17 +325,22 @@ class PyAVEncoder:
     def _note(self, choice: Choice, lost: list[str]) -> None:
         self._lost += lost
         self._lost += [f"{choice.encoder} cannot hold {loss}" for loss in choice.target.losses]
-        self._lost += [loss] if (loss := clock_loss(self._format, self._info)) else []
+        loss = clock_loss(self._format, self._info, self._positions, self._shift_pts)
+        self._lost += [loss] if loss else []
         early = self._format in _NON_NEGATIVE and self._others.has_unmarked_priming(self._format)
         early = early and self._shift_pts == 0
+        codec = av.Codec(choice.encoder, "w").canonical_name
+        source_format = self._others.source.format.name
+        if self._format == "asf" and source_format != "asf":
+            self._lost += guess_loss("asf", codec, float(1 / self._info.rate))
         if self._frame_count is not None:
-            from_avi = self._others.source.format.name == "avi"
+            from_avi = source_format == "avi"
             self._lost += avi_losses(
                 *(
                     self._frame_count,
                     self._info,
                     self._positions,
-                    av.Codec(choice.encoder, "w").canonical_name,
+                    codec,
                     from_avi,
                     early,
                 )

@@ -98,19 +98,17 @@ def withheld(stream: Stream, settings: EncodeSettings) -> str | None:
     return None
 
 
-def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]:
-    """What is taken along and may name or show people: sentences for a report."""
-    found = []
-    of_streams = [(stream.metadata, stream.type) for stream in container.streams]
-    tags = [released_tags(of, settings, kind) for of, kind in [(container.metadata, ""), *of_streams]]
-    names = {name.lower() for released in tags for name in released}
-    if kept := sorted(name for name in names - _OF_NOBODY if not name.startswith(("_statistics", "bps-"))):
-        found.append(f"tags are as they were: {', '.join(kept)}")
-    if any(isinstance(s, VideoStream) and not is_cover(s) and _has_alpha(s) for s in container.streams):
-        found.append("an alpha plane, where the output holds it, is as it was: nobody looked at it")
-    for stream in container.streams:
+def to_look_at(source: InputContainer, made: InputContainer) -> list[str]:
+    """What a file that was made of ``source`` holds of it and may name or show people: sentences for a
+    report."""
+    had, has = _all_tags(source), _all_tags(made)
+    kept = sorted({name for name, _ in had & has} - _OF_NOBODY)
+    found = [f"tags are as they were: {', '.join(kept)}"] if kept else []
+    if any(isinstance(s, VideoStream) and not is_cover(s) and _has_alpha(s) for s in made.streams):
+        found.append("an alpha plane is as it was: nobody looked at it")
+    for stream in made.streams:
         language = f", {stream.language}" if stream.language else ""
-        if stream.type == "audio" and settings.audio != "drop":
+        if stream.type == "audio":
             found.append(
                 f"sound (stream {stream.index}, {codec_name(stream)}{language}): voices are as they were"
             )
@@ -118,9 +116,16 @@ def to_look_at(container: InputContainer, settings: EncodeSettings) -> list[str]
             found.append(
                 f"subtitles (stream {stream.index}, {codec_name(stream)}{language}) are as they were"
             )
-    if count := len(container.chapters()):
+    if count := len(made.chapters()):
         found.append(f"titles of {count} chapters are as they were")
     return found
+
+
+def _all_tags(container: InputContainer) -> set[tuple[str, str]]:
+    """Name and value of all tags but those that count a file's packets."""
+    of = [container.metadata, *(stream.metadata for stream in container.streams)]
+    tags = {(name.lower(), value) for tags in of for name, value in tags.items()}
+    return {tag for tag in tags if not tag[0].startswith(("_statistics", "bps-"))}
 
 
 def stream_name(stream: Stream) -> str:

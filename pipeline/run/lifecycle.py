@@ -287,7 +287,7 @@ class _Output:
         path, written, streaming_s = _stream(work, encoder, begin, written_on)
         with called(path, job.target):
             conservation, lost = compared(source, path, encoder, job, work.plan, settings)
-            looked = left_to_look_at(source, settings) if mode.covers else []
+            looked = left_to_look_at(source, path) if mode.covers else []
             made = Made(path, encoder.video, written, conservation, lost, list(encoder.removed), looked)
             checking = perf_counter()
             work.check(made, partial(self.progress, work, "check", anew=begins_anew))

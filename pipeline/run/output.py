@@ -123,10 +123,10 @@ def _record(item: Item) -> KeptRecord:
     return KeptRecord(name=item.name, state=item.state, source=source, output=_short(item.output))
 
 
-def left_to_look_at(source: Source, settings: EncodeSettings) -> list[str]:
-    """What an output takes along and may name or show people, for the report of a covered file."""
-    with open_input(source.path) as container:
-        return to_look_at(container, settings)
+def left_to_look_at(source: Source, made: Path) -> list[str]:
+    """What an output took along and may name or show people, for the report of a covered file."""
+    with open_input(source.path) as before, open_input(made) as after:
+        return to_look_at(before, after)
 
 
 def _short(text: str) -> str:
