@@ -52,6 +52,16 @@ def passthrough_tags(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def with_title(tags: Mapping[str, str]) -> dict[str, str]:
+    """A stream's tags with its title under that name: MP4 and MOV are read with ``name``, and written with
+    ``title``."""
+    made = dict(tags)
+    name = next((key for key in made if key.lower() == "name"), None)
+    if name is not None:
+        made.setdefault("title", made.pop(name))
+    return made
+
+
 def moved_tags(tags: Mapping[str, str], info: StreamInfo, cut: Cut, lost: list[str]) -> dict[str, str]:
     """The tags with the time code of the first frame that is kept; what cannot be told goes to ``lost``."""
     made = dict(tags)

@@ -30,6 +30,13 @@ class Cut:
             self.end_s is None or time_s < self.end_s
         )
 
+    def begin_of(self, time_s: Fraction, lasts_s: Fraction) -> Fraction | None:
+        """When something that is shown from ``time_s`` on, for ``lasts_s``, begins within the part that is
+        kept; None where nothing of it does."""
+        if self.start_s is not None and time_s < self.start_s < time_s + lasts_s:
+            time_s = self.start_s
+        return time_s if self.holds(time_s) else None
+
 
 WHOLE = Cut(None, None, Fraction(0))
 """Nothing is left out."""

@@ -42,6 +42,10 @@ _NOTABLE_S = Fraction(1, 1000)
 """The coarsest clock among containers."""
 _PREROLL_S = 1
 """Read before the part that is kept where sound is cut within a packet, which may lie before the pictures."""
+_SUBTITLE_S = 15
+"""Read before that part for a line of text that is still on the screen when it begins."""
+_TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}
+"""Subtitles each of which is whole in one packet and lasts as long as that says."""
 
 
 def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
@@ -53,6 +57,13 @@ def is_rewritten_by_muxer(stream: Stream, source: InputContainer) -> bool:
         return False
     titles = stream.discard == Discard.all and codec_name(stream) == "bin_data" and bool(source.chapters())
     return titles or ("timecode" in stream.metadata and codec_tag(source, stream.index) == "tmcd")
+
+
+def begin_of(packet: Packet[Any], time: int, cut: Cut) -> Fraction | None:
+    """When a packet of ``time`` begins in the part of a source that is kept, in s; None where it is not in
+    it. A line of text that is on the screen when the part begins is shown from there on."""
+    lasts = packet.duration or 0 if codec_name(packet.stream) in _TEXT else 0
+    return cut.begin_of(time * packet.time_base, lasts * packet.time_base)
 
 
 def early_sound(path: Path) -> dict[int, str]:
@@ -246,7 +257,8 @@ class OtherStreams:
             if stream.index not in read:
                 stream.discard = Discard.all
         if self._cut.start_s and not self._in_pieces:
-            early_s = _PREROLL_S if self._encoders else 0
+            has_text = any(codec_name(self.source.streams[index]) in _TEXT for index in read)
+            early_s = _SUBTITLE_S if has_text else _PREROLL_S if self._encoders else 0
             self.source.seek(int(max(self._cut.start_s - early_s, Fraction(0)) * av.time_base))
         self._say_hidden()
         packets = _dated(self.source.demux([self.source.streams[index] for index in sorted(read)]))
@@ -318,8 +330,13 @@ class OtherStreams:
         time = packet.pts if packet.pts is not None else packet.dts
         assert time is not None
         if not cover:
-            if not self._cut.holds(time * base):
+            begin_s = begin_of(packet, time, self._cut)
+            if begin_s is None:
                 return False
+            if begin_s != time * base:
+                early = round(begin_s / base) - time
+                packet.pts = packet.dts = time = time + early
+                packet.duration = (packet.duration or 0) - early
             shift = round(self._cut.shift_s / base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift

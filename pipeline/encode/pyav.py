@@ -41,6 +41,7 @@ from pipeline.encode.container import (
     cut_chapters,
     moved_tags,
     passthrough_tags,
+    with_title,
 )
 from pipeline.encode.container_name import container_format
 from pipeline.encode.cut import cut_of
@@ -311,7 +312,7 @@ class PyAVEncoder:
 
     def _tags(self, tags: Mapping[str, str], kind: str) -> dict[str, str]:
         """Those that are taken along; the others are named among what was removed."""
-        carried = passthrough_tags(tags)
+        carried = passthrough_tags(with_title(tags) if kind else tags)
         released = released_tags(carried, self._settings, kind)
         for name in carried.keys() - released.keys():
             given = bool(kind) and name.lower() in GIVEN_TAGS

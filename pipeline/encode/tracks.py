@@ -22,11 +22,12 @@ from pipeline.decode.clock import Clock, Piece
 from pipeline.decode.edit_lists import Edit, several_edits
 from pipeline.decode.open import codec_name, open_input
 from pipeline.encode import EncodeSettings
+from pipeline.encode.container import with_title
 from pipeline.encode.cut import WHOLE, Cut
 from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.items import Item, State, item
-from pipeline.encode.passthrough import Shown, is_rewritten_by_muxer
-from pipeline.encode.release import stream_name, withheld
+from pipeline.encode.passthrough import Shown, begin_of, is_rewritten_by_muxer
+from pipeline.encode.release import released_tags, stream_name, withheld
 from pipeline.encode.shown_sound import continuous, shown_sound
 from pipeline.encode.sound import canonical_name, codec_anew, is_lossless
 from pipeline.encode.waveform import compare_heard, digest_of_samples
@@ -98,6 +99,7 @@ def compare_tracks(
             continue
         left.remove(twin)
         yield _content(name, track, twin, whole=cut.start_s is None and cut.end_s is None)
+        yield from _titles(name, track.stream, twin.stream, settings)
         yield item(f"{name} language", track.stream.language or "und", twin.stream.language or "und")
         yield item(f"{name} disposition", *(_disposition(t.stream) for t in (track, twin)))
         yield from _times(name, track, twin)
@@ -225,10 +227,10 @@ def _tracks(
             continue
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
-            time_s = time * packet.time_base
-            if cut is not None and not cut.holds(time_s):
+            begin_s = begin_of(packet, time, cut or WHOLE)
+            if begin_s is None:
                 continue
-            track.times_s.append(float(time_s - (cut.shift_s if cut else 0)))
+            track.times_s.append(float(begin_s - (cut or WHOLE).shift_s))
         data = _without_framing(track.stream, packet)
         track.size += len(data)
         track.digest.update(data)
@@ -240,6 +242,16 @@ def _without_framing(stream: Stream, packet: Packet[Any]) -> bytes:
     if codec_name(stream) == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         return data[7 if data[1] & 1 else 9 :]
     return data
+
+
+def _titles(name: str, before: Stream, after: Stream, settings: EncodeSettings) -> Iterator[Item]:
+    had, has = (with_title(stream.metadata).get("title") for stream in (before, after))
+    if had is None:
+        return
+    if has is None and "title" not in released_tags({"title": had}, settings, before.type):
+        yield Item(f"{name} title", State.REMOVED, had, "none")
+    else:
+        yield item(f"{name} title", had, has)
 
 
 def _disposition(stream: Stream) -> str:

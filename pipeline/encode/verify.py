@@ -19,7 +19,7 @@ from pipeline.decode.planes import packing
 from pipeline.decode.side_data import DISPLAY_MATRIX, LIGHT, MASTERING
 from pipeline.decode.source import Source, open_source
 from pipeline.encode import EncodeSettings
-from pipeline.encode.container import GIVEN_TAGS, moved_tags, passthrough_tags
+from pipeline.encode.container import GIVEN_TAGS, moved_tags, passthrough_tags, with_title
 from pipeline.encode.cut import cut_of
 from pipeline.encode.items import Item, State, item
 from pipeline.encode.pictures import compare_pictures
@@ -171,5 +171,5 @@ def _stream_tags(
     before: Mapping[str, str], after: Mapping[str, str], settings: EncodeSettings
 ) -> Iterator[Item]:
     """Of the processed stream, but those that a muxer gives by itself."""
-    tags = {k: v for k, v in before.items() if k.lower() not in GIVEN_TAGS}
-    return _tags("video tag", tags, after, settings, "video")
+    tags = {k: v for k, v in with_title(before).items() if k.lower() not in GIVEN_TAGS}
+    return _tags("video tag", tags, with_title(after), settings, "video")

@@ -284,6 +284,25 @@ def test_data_in_a_tag_stays_behind_and_what_goes_along_is_named(tmp_path: Path)
         )
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_line_on_the_screen_where_a_part_begins_is_shown_from_there(tmp_path: Path, suffix: str) -> None:
+    lines = ((0.0, 0.1, "gone"), (0.16, 0.8, "stays"), (1.0, 1.4, "comes"))
+    clip = write_clip(
+        tmp_path / f"in{suffix}", frames=50, extras=Extras(subtitles=(Subtitle(lines),)), **SMALL
+    )
+    _, _, result = through(clip, tmp_path / f"out{suffix}", start_pts=open_source(clip).info.pts[10])
+    assert result.broken == ()
+    with av.open(str(tmp_path / f"out{suffix}")) as out:
+        shown = [
+            (float(p.pts * p.time_base), float((p.duration or 0) * p.time_base), bytes(p))
+            for p in out.demux(subtitles=0)
+            if p.size > 2
+        ]
+    assert [time for time, _, _ in shown] == pytest.approx([0.0, 0.6], abs=2e-3)
+    assert [lasts for _, lasts, _ in shown] == pytest.approx([0.4, 0.4], abs=2e-3)
+    assert b"stays" in shown[0][2]
+
+
 def test_what_the_output_does_not_hold_is_nothing_to_look_at(tmp_path: Path) -> None:
     clip = write_clip(
         tmp_path / "in.mkv",
