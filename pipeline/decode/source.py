@@ -219,10 +219,12 @@ def _sample_aspect(container: InputContainer, video: VideoStream) -> Fraction:
 
 
 def _rate(video: VideoStream, packets: PacketIndex) -> Fraction | None:
-    """The average rate that the file states; None where it states none, or counts fields."""
+    """The average rate that the file states; None where it states none, or its fields or its clock."""
     rate = video.average_rate or video.guessed_rate
     if not rate or len(packets.pts) < 2:
         return rate
+    if rate * (video.time_base or 1) == 1 and int(np.diff(packets.pts).min()) > 1:
+        return None
     span = float((packets.pts[-1] - packets.pts[0]) * (video.time_base or 1))
     counted = (len(packets.pts) - 1) / span if span > 0 else 0.0
     return None if abs(counted * 2 - rate) < 0.02 * rate else rate

@@ -30,13 +30,18 @@ log = logging.getLogger(__name__)
 
 _NVENC = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc", "libdav1d": "av1_nvenc"}
 """Encoders on the GPU, by the source's codec. H100 and A100 have none, though FFmpeg knows all of them."""
-_ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1", "dvvideo")
+_ALWAYS = ("libx264", "libx264rgb", "libvpx-vp9", "libx265", "ffv1", "dvvideo", "libvpx")
 """Tried in this order where the source's codec has no encoder, or the container refuses it."""
 _ALPHA_CONTAINERS = ("matroska", "webm")
 """Hold the alpha plane of VP8 and VP9, which lies beside the packets; others drop it."""
 # Where players expect what. FFV1 in MP4 or MOV is legal and hardly anything plays it: there, as in any
 # container that is not named here, samples that H.264 and HEVC cannot hold are lost, with a warning.
-_ONLY_IN = {"libvpx-vp9": _ALPHA_CONTAINERS, "ffv1": ("matroska", "nut", "avi"), "dvvideo": ("dv",)}
+_ONLY_IN = {
+    "libvpx-vp9": _ALPHA_CONTAINERS,
+    "ffv1": ("matroska", "nut", "avi"),
+    "dvvideo": ("dv",),
+    "libvpx": ("ogg", "ogv"),
+}
 
 COUNTING = ("mpeg1video", "mpeg2video")
 """Encoders whose clock counts frames of one rate, and nothing between."""

@@ -36,13 +36,15 @@ _MPEGTS_SOUND = {
     "mp1", "mp2", "mp3", "mp3float", "aac", "aac_latm", "ac3", "eac3", "dts", "dca", "truehd", "opus",
     "s302m", "pcm_bluray",
 }  # fmt: skip
+_MPEGTS_SUBTITLES = {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}
 _ELSEWHERE = (".mkv", ".mov", ".mp4", ".avi", ".m2ts", ".mpg")
 """Containers that are named to users, in this order."""
 
 
 def refusal(stream: Stream, container: str) -> str | None:
     """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
-    if container == "mpegts" and stream.type == "audio" and codec_name(stream) not in _MPEGTS_SOUND:
+    known = {"audio": _MPEGTS_SOUND, "subtitle": _MPEGTS_SUBTITLES}.get(stream.type)
+    if container == "mpegts" and known is not None and codec_name(stream) not in known:
         return "no reader would know what it is"  # FFmpeg writes it as private data
     with contextlib.suppress(FFmpegError), av.open(io.BytesIO(), "w", format=container) as trial:
         try:

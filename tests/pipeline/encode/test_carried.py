@@ -294,7 +294,7 @@ def test_a_line_on_the_screen_where_a_part_begins_is_shown_from_there(tmp_path: 
     assert result.broken == ()
     with av.open(str(tmp_path / f"out{suffix}")) as out:
         shown = [
-            (float(p.pts * p.time_base), float((p.duration or 0) * p.time_base), bytes(p))
+            (float((p.pts or 0) * p.time_base), float((p.duration or 0) * p.time_base), bytes(p))
             for p in out.demux(subtitles=0)
             if p.size > 2
         ]
@@ -495,6 +495,18 @@ def test_mpg_stays_mpeg_video(tmp_path: Path, codec: str, order: int, rate: int)
     assert fields(tmp_path / "out.mpg") == [True] * (24 if order else 0)
     _, encoder, _ = through(clip, tmp_path / "told.mpg", EncodeSettings(codec="libx264", preset="ultrafast"))
     assert encoder.encoder.startswith("libx264")
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".avi"])
+def test_raw_dv_that_states_its_clock_for_its_rate(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip(
+        tmp_path / "in.dv",
+        **{"frames": 6, "width": 720, "height": 576, "codec": "dvvideo", "time_base": Fraction(1, 25)},
+        options={},
+    )
+    assert open_source(clip).info.rate == 25
+    _, _, result = through(clip, tmp_path / f"out{suffix}")
+    assert not {"frames", "times", "size", "order of fields"} & states(result).keys()
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,11 @@ def test_raw_video_is_made_where_it_comes_back_as_it_was(pix_fmt: str, container
     names = [choice.encoder for choice in choices(EncodeSettings(), info, pix_fmt, container)]
     assert ("rawvideo" in names) == kept
     assert names
+
+
+def test_text_in_a_transport_stream_is_left_out_and_named(tmp_path: Path) -> None:
+    clip = clip_with(tmp_path, ".mkv", subtitles=(Subtitle(((0, 0.1, "hello"),)),))
+    _, encoder, _ = through(clip, tmp_path / "out.ts", FAST)
+    with av.open(str(tmp_path / "out.ts")) as out:
+        assert [stream.type for stream in out.streams] == ["video"]
+    assert any("subtitle" in sentence for sentence in encoder.lost)
