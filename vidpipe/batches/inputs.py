@@ -134,7 +134,7 @@ def _matched(pattern: str, matches: Sequence[str], out: Path) -> Iterator[tuple[
 
 def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:
     """Videos below a folder in the order of their names. A folder that is met again through a link is left
-    out, and so is the folder of the outputs."""
+    out, and so are those that the link lies in and the folder of the outputs."""
     path = Path(folder)
     try:
         status = path.stat()
@@ -147,6 +147,8 @@ def _walk(folder: str, below: str, out: Path, seen: set[tuple[int, int]]) -> Ite
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
     for entry in ordered:
         if entry.is_dir():
+            if entry.is_symlink() and path.resolve().is_relative_to(Path(entry.path).resolve()):
+                continue
             yield from _walk(entry.path, f"{below}/{entry.name}" if below else entry.name, out, seen)
         elif _is_video(entry.name):  # a link that leads nowhere, too: it is counted, and fails
             yield entry.path, below

@@ -57,10 +57,12 @@ def test_an_input_that_is_named_twice_is_done_once(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_end_and_outputs_are_no_inputs(tmp_path: Path) -> None:
-    _make(tmp_path, "in/a.mp4", "in/out/a.pixelize.mp4")
+    _make(tmp_path, "in/a.mp4", "in/out/a.pixelize.mp4", "beside/secret.mp4", "linked/b.mp4")
     (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "above").symlink_to("..")
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "linked")
     out = tmp_path / "in" / "out"
-    assert _targets(_collect([tmp_path / "in"], out), out) == ["a.pixelize.mp4"]
+    assert _targets(_collect([tmp_path / "in"], out), out) == ["a.pixelize.mp4", "more/b.pixelize.mp4"]
 
 
 @pytest.mark.parametrize(
