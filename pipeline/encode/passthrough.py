@@ -30,7 +30,14 @@ from pipeline.encode.cut import Cut
 from pipeline.encode.hidden import FILLER_BYTES, Hidden, hidden_packets, withheld_packets
 from pipeline.encode.release import stream_name, withheld
 from pipeline.encode.shown_sound import edited_frames
-from pipeline.encode.sound import OPUS_ONLY, SoundEncoder, canonical_name, codec_anew, is_lossless
+from pipeline.encode.sound import (
+    OPUS_ONLY,
+    SoundEncoder,
+    canonical_name,
+    codec_anew,
+    is_lossless,
+    named_layout,
+)
 from pipeline.encode.takes import refusal
 from pipeline.notes import warned
 
@@ -38,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _EQUAL_TIMES = 0x20000
 """AVFMT_TS_NONSTRICT: a container that takes packets of one time."""
+_IN_BLOCKS = ("pcm", "adpcm", "wma")
+"""Sound whose decoder has to be told the size of its blocks."""
 _NOTABLE_S = Fraction(1, 1000)
 """The coarsest clock among containers."""
 _PREROLL_S = 1
@@ -169,10 +178,13 @@ class OtherStreams:
         target = out.add_stream_from_template(stream, opaque=True)
         target.disposition = stream.disposition
         target.metadata.update(tags)
+        if isinstance(stream, AudioStream) and isinstance(target, AudioStream):
+            # MP4 and MOV refuse channels without names.
+            target.codec_context.layout = named_layout(stream.codec_context.layout)
         if (
             stream.type == "audio"
             and out.format.name == "avi"
-            and not stream.codec_context.name.startswith(("pcm", "adpcm"))
+            and not stream.codec_context.name.startswith(_IN_BLOCKS)
         ):
             # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
             target.codec_context.options = {"block_align": "0"}

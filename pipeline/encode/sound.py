@@ -188,6 +188,16 @@ def silence(like: AudioFrame, first: int, end: int) -> Iterator[AudioFrame]:
         yield made
 
 
+def named_layout(layout: AudioLayout) -> AudioLayout:
+    """FFmpeg's usual layout of so many channels where they have no names, as PCM in AVI and Matroska."""
+    if not layout.name.endswith("channels"):
+        return layout
+    try:
+        return AudioLayout(f"{layout.nb_channels}c")
+    except ValueError:  # there is none of so many
+        return layout
+
+
 def _in_layout(frame: AudioFrame, layout: AudioLayout) -> AudioFrame:
     if frame.layout.name == layout.name:
         return frame

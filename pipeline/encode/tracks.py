@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,14 +30,11 @@ from pipeline.encode.items import Item, State, item
 from pipeline.encode.passthrough import Shown, begin_of, is_rewritten_by_muxer
 from pipeline.encode.release import released_tags, stream_name, withheld
 from pipeline.encode.shown_sound import continuous, shown_sound
-from pipeline.encode.sound import canonical_name, codec_anew, is_lossless
+from pipeline.encode.sound import canonical_name, codec_anew, is_lossless, named_layout
 from pipeline.encode.waveform import compare_heard, digest_of_samples
 
 _SAME_TIME_S = 1e-3
 """Two packets belong together within the coarsest clock among containers (Matroska's millisecond)."""
-
-_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
-"""What one and two channels are where a container (AVI) does not say it."""
 
 
 @dataclass(slots=True)
@@ -173,7 +171,8 @@ def _form(stream: Stream) -> str:
     with open_input(Path(stream.container.name)) as container, contextlib.suppress(FFmpegError, ValueError):
         for frame in container.decode(container.streams[stream.index]):
             assert isinstance(frame, AudioFrame)
-            layout = _LAYOUTS.get(frame.layout.name, frame.layout.name)
+            # FLAC calls the rear channels of 5.1 that, MP4 calls them side.
+            layout = re.sub(r"\((side|back)\)", "", named_layout(frame.layout).name)
             return f", {frame.sample_rate} Hz, {layout}"
     return ""
 

@@ -237,6 +237,8 @@ def _video(stream: Any, times: Iterable[int], draw: Picture, order: int = 0) -> 
 def _audio(out: Any, track: Audio, seconds: float) -> list[av.Packet[Any]]:
     stream = out.add_stream(track.codec, rate=AUDIO_RATE)
     stream.codec_context.layout = track.layout
+    if track.codec.startswith("wma"):  # it has no usual rate
+        stream.bit_rate = 128_000
     stream.metadata["language"] = track.language
     count = round(AUDIO_RATE * (seconds if track.seconds is None else track.seconds))
     tone = tone_of(track, count)

@@ -18,7 +18,7 @@ from pipeline.errors import OutputError, UsageError
 from pipeline.run.early import check_files, check_sound
 from tests.support.clips import Audio, Extras, Subtitle, write_clip
 from tests.support.faces_scene import stream_info
-from tests.support.remux import FAST, through
+from tests.support.remux import FAST, states, through
 
 SMALL = {"width": 64, "height": 64}
 
@@ -129,3 +129,23 @@ def test_text_in_a_transport_stream_is_left_out_and_named(tmp_path: Path) -> Non
     with av.open(str(tmp_path / "out.ts")) as out:
         assert [stream.type for stream in out.streams] == ["video"]
     assert any("subtitle" in sentence for sentence in encoder.lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout", "out"),
+    [
+        ("in.mkv", "pcm_s16le", "stereo", "out.mp4"),
+        ("in.avi", "pcm_s16le", "stereo", "out.mov"),
+        ("in.mkv", "pcm_s24le", "5.1", "out.mp4"),
+        ("in.mkv", "flac", "5.1", "out.mp4"),
+        ("in.wmv", "wmav2", "stereo", "out.avi"),
+    ],
+)
+def test_channels_without_names_and_blocks_of_sound_go_along(
+    tmp_path: Path, name: str, codec: str, layout: str, out: str
+) -> None:
+    extras = Extras(audio=(Audio(codec=codec, layout=layout),))
+    clip = write_clip(tmp_path / name, frames=10, options={"bf": "0"}, extras=extras, **SMALL)
+    _, encoder, result = through(clip, tmp_path / out, FAST)
+    assert not [sentence for sentence in encoder.lost if "audio" in sentence]
+    assert states(result).get("audio stream 1") is None
