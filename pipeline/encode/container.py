@@ -35,7 +35,6 @@ _MOV_TAGS = {
 }  # fmt: skip
 MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "f4v"}
 """FFmpeg's names of one muxer; ipod is .m4v and .m4a."""
-BLURAY_SUFFIXES = {".m2ts", ".mts"}
 _CLOCKS = {
     **{"matroska": ("Matroska", 1000), "webm": ("WebM", 1000), "flv": ("FLV", 1000), "asf": ("ASF", 1000)},
     **{"mpegts": ("MPEG-TS", 90_000), "vob": ("MPEG-PS", 90_000)},

@@ -8,6 +8,8 @@ import av
 
 from pipeline.errors import OutputError
 
+BLURAY_SUFFIXES = {".m2ts", ".mts"}
+
 
 def container_format(path: Path) -> str:
     """FFmpeg's name of the container that a file name asks for. Raises OutputError."""

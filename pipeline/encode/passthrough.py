@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,8 @@ class OtherStreams:
         self._hidden = hidden_packets(info.path)
         self._withheld = withheld_packets(self._hidden, self.source, settings)
         self._shown = Shown(self._withheld)
-        self._last_dts: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        """Decoding time of the last packet of each stream, in the output's units."""
         self._strict = True
         self.lost: list[str] = []
         self.removed: list[str] = []
@@ -145,8 +146,9 @@ class OtherStreams:
         self._packets: Iterator[Packet[Any]] | None = None
         self._held: Packet[Any] | None = None
 
-    def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer) -> None:
-        """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried."""
+    def add(self, stream: Stream, tags: Mapping[str, str], out: OutputContainer, suffix: str) -> None:
+        """Declare ``stream`` of the source in the output with ``tags``, or note why it cannot be carried;
+        ``suffix`` of the output's name."""
         name = stream_name(stream)
         self._strict = not out.format.flags & _EQUAL_TIMES
         if stream.type == "audio" and self._settings.audio == "drop":
@@ -163,7 +165,7 @@ class OtherStreams:
         if matroska and isinstance(stream, VideoStream) and is_cover(stream):
             self._add_cover(stream, out)
             return
-        reason = refusal(stream, out.format.name)
+        reason = refusal(stream, out.format.name, suffix)
         if isinstance(stream, AudioStream) and (codec := self._sound_codec(stream, out, reason)):
             made = SoundEncoder(stream, out, codec, self._cut)
             made.stream.disposition = stream.disposition
@@ -359,17 +361,20 @@ class OtherStreams:
 
     def _after_last(self, packet: Packet[Any]) -> None:
         """Where one edit or piece ends and the next begins, packets may begin before the last one's time; in
-        a file that begins within a packet of sound, several have one time."""
-        last, dts, base = self._last_dts.get(packet.stream.index), packet.dts, packet.time_base
-        assert dts is not None
-        if last is not None and dts <= last:
-            unit = self._targets[packet.stream.index].time_base or base
-            later = last + (max(ceil(unit / base), 1) if self._strict else 1)
-            if (later - dts) * base > _NOTABLE_S:
+        a file that begins within a packet of sound, and where a clock is coarser than its packets, several
+        have one time."""
+        assert packet.dts is not None
+        unit = self._targets[packet.stream.index].time_base or packet.time_base
+        begin, ratio = packet.dts * packet.time_base, packet.time_base / unit
+        tick, last = floor(packet.dts * ratio + Fraction(1, 2)), self._last.get(packet.stream.index)
+        if last is not None and tick < last + self._strict:
+            tick = last + self._strict
+            if tick * unit - begin > _NOTABLE_S:
                 self._note_overlap()
-            packet.dts = dts = later
-            packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-        self._last_dts[packet.stream.index] = dts
+            packet.pts = max(tick, ceil((packet.pts or 0) * ratio))
+            packet.duration = round((packet.duration or 0) * ratio)
+            packet.dts, packet.time_base = tick, unit
+        self._last[packet.stream.index] = tick
 
     def _note_overlap(self) -> None:
         pieces = "overlap where the file's pieces meet" if self._in_pieces else "have times that go back"

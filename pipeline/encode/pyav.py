@@ -33,7 +33,6 @@ from pipeline.encode.codecs import (
     with_field_order,
 )
 from pipeline.encode.container import (
-    BLURAY_SUFFIXES,
     GIVEN_TAGS,
     MOV_FAMILY,
     clock_loss,
@@ -43,7 +42,7 @@ from pipeline.encode.container import (
     passthrough_tags,
     with_title,
 )
-from pipeline.encode.container_name import container_format
+from pipeline.encode.container_name import BLURAY_SUFFIXES, container_format
 from pipeline.encode.cut import cut_of
 from pipeline.encode.faststart import index_first
 from pipeline.encode.passthrough import OtherStreams
@@ -278,7 +277,7 @@ class PyAVEncoder:
                     video.stream.disposition = stream.disposition
                     video.stream.metadata.update(self._tags(stream.metadata, stream.type))
                 else:
-                    self._others.add(stream, self._tags(stream.metadata, stream.type), out)
+                    self._others.add(stream, self._tags(stream.metadata, stream.type), out, self.path.suffix)
             try:
                 video.open()
             except (FFmpegError, ValueError) as error:

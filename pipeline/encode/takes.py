@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -20,12 +21,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.decode.edit_lists import several_edits
-from pipeline.decode.open import codec_name
-from pipeline.encode.container_name import container_format
+from pipeline.decode.open import codec_name, open_input
+from pipeline.encode.container_name import BLURAY_SUFFIXES, container_format
 from pipeline.encode.encoder_names import encoders_named
 from pipeline.encode.release import stream_name
 from pipeline.encode.sound import ASKED, OPUS_ONLY, canonical_name, encoder_of
-from pipeline.errors import OutputError
+from pipeline.errors import InputError, OutputError
 
 PROGRAM_STREAMS = {"mpeg", "vob", "svcd", "dvd", "vcd"}
 """MPEG-PS. Its players know MPEG video, and hardly one knows more."""
@@ -41,8 +42,11 @@ _ELSEWHERE = (".mkv", ".mov", ".mp4", ".avi", ".m2ts", ".mpg")
 """Containers that are named to users, in this order."""
 
 
-def refusal(stream: Stream, container: str) -> str | None:
-    """Why a container does not take a stream: tried on a file in memory that holds nothing else."""
+def refusal(stream: Stream, container: str, suffix: str) -> str | None:
+    """Why a container does not take a stream, in a file of this suffix: tried on a file in memory that holds
+    nothing else."""
+    if codec_name(stream) == "pcm_bluray" and suffix.lower() not in BLURAY_SUFFIXES:
+        return "it is for Blu-ray's .m2ts alone"
     known = {"audio": _MPEGTS_SOUND, "subtitle": _MPEGTS_SUBTITLES}.get(stream.type)
     if container == "mpegts" and known is not None and codec_name(stream) not in known:
         return "no reader would know what it is"  # FFmpeg writes it as private data
@@ -93,21 +97,21 @@ def takes_pictures(encoder: str, container: str) -> bool:
 def keeps_raw(pix_fmt: str, width: int, height: int, container: str) -> bool:
     """Whether raw video comes back as it was, tried with one picture: the container alone says what its
     samples are, and has words for few formats."""
-    held = io.BytesIO()
     picture = VideoFrame(width, height, pix_fmt)
     for plane in picture.planes:
         plane.update(bytes(k % 251 for k in range(plane.buffer_size)))
     picture.pts = 0
     try:
-        with av.open(held, "w", format=container) as trial:
-            stream = trial.add_stream("rawvideo", rate=25)
-            assert isinstance(stream, VideoStream)
-            stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
-            trial.mux([*stream.encode(picture), *stream.encode(None)])
-        held.seek(0)
-        with av.open(held, "r") as made:
-            back = next(made.decode(video=0))
-    except (FFmpegError, ValueError, StopIteration):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "one")
+            with av.open(str(path), "w", format=container) as trial:
+                stream = trial.add_stream("rawvideo", rate=25)
+                assert isinstance(stream, VideoStream)
+                stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+                trial.mux([*stream.encode(picture), *stream.encode(None)])
+            with open_input(path) as made:
+                back = next(made.decode(video=0))
+    except (FFmpegError, ValueError, StopIteration, InputError):
         return False
     size = 1 + (picture.format.components[0].bits > 8)
     return back.format.name == pix_fmt and all(
@@ -131,38 +135,40 @@ def encoders_for(codec: str, container: str) -> tuple[str, ...]:
     raise OutputError(f"{container} cannot hold {codec}; {told}choose another --codec")
 
 
-def lost_sound(source: InputContainer, container: str, audio: str) -> Iterator[str]:
+def lost_sound(source: InputContainer, target: Path, audio: str) -> Iterator[str]:
     """A sentence for each sound of a file that an output would lose, whatever else it is.
 
     ``audio`` as in ``EncodeSettings``. Sound that edits join may be encoded in a codec that fits.
     """
+    container = container_format(target)
     for stream in source.streams.audio if audio != "drop" else ():
         name = codec_name(stream)
         if audio in ASKED and name != "unknown codec" and audio != canonical_name(stream):
             if not takes_anew(audio, container):
                 yield f"{container} takes no {audio}"
             continue
-        reason = refusal(stream, container)
+        reason = refusal(stream, container, target.suffix)
         may_fit = name != "unknown codec" and (container in OPUS_ONLY or _may_be_joined(source, stream))
         if reason is not None and not may_fit:
             yield f"{container} cannot carry {stream_name(stream)}: {reason}"
 
 
-def ways_out(source: InputContainer, container: str) -> str:
-    """What to do where ``container`` would lose sound: settings that help, and a container that takes it."""
+def ways_out(source: InputContainer, target: Path) -> str:
+    """What to do where an output would lose sound: settings that help, and a container that takes it."""
+    container = container_format(target)
     words = [*(codec for codec in ASKED if takes_anew(codec, container)), "drop"]
     told = f"add --audio {' or '.join(filter(None, (', '.join(words[:-1]), words[-1])))}"
-    elsewhere = _elsewhere(source, container)
+    elsewhere = _elsewhere(source, target)
     return f"{told}, or write to {elsewhere}" if elsewhere else told
 
 
-def _elsewhere(source: InputContainer, container: str) -> str | None:
+def _elsewhere(source: InputContainer, target: Path) -> str | None:
     """The first container that takes sound and subtitles as they are, else the sound alone."""
-    sound = list(source.streams.audio)
+    sound, asked = list(source.streams.audio), target.suffix.lower()
     for streams in ([*sound, *source.streams.subtitles], sound):
         for suffix in _ELSEWHERE:
             other = container_format(Path(f"x{suffix}"))
-            if other != container and not any(refusal(stream, other) for stream in streams):
+            if suffix != asked and not any(refusal(stream, other, suffix) for stream in streams):
                 return suffix
     return None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -158,7 +159,7 @@ def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:
     if track.stream.type != "audio" or not (whole or track.label == twin.label):
         return item(name, track.label, twin.label)
     if track.label == twin.label:
-        ours, theirs = (_form(t.stream) for t in (track, twin))
+        ours, theirs = _forms(track.stream, twin.stream)
         return item(name, f"{track.label}{ours}", f"{twin.label}{theirs}")
     ours, theirs = (_samples(t.stream.container.name, t.stream.index) for t in (track, twin))
     if ours != theirs:
@@ -166,15 +167,32 @@ def _content(name: str, track: _Track, twin: _Track, whole: bool) -> Item:
     return item(name, f"samples {ours}", f"samples {theirs}")
 
 
-def _form(stream: Stream) -> str:
-    """Rate and channels of decoded sound; nothing where it cannot be decoded."""
+def _forms(before: Stream, after: Stream) -> Iterator[str]:
+    """Rate and channels of decoded sound of both, as alike as they are; nothing where it cannot be decoded.
+
+    One and two channels without names are mono and stereo; what more of them are the other file may say.
+    """
+    layouts = [_layout(stream) for stream in (before, after)]
+    source = layouts[0][1]
+    unnamed = source is not None and source.name.endswith("channels")
+    for rate, layout in layouts:
+        if layout is None:
+            yield ""
+        elif unnamed:
+            yield f", {rate} Hz, {layout.nb_channels} channels"
+        else:
+            named = named_layout(layout) if layout.nb_channels <= 2 else layout
+            # FLAC calls the rear channels of 5.1 that, MP4 calls them side.
+            yield f", {rate} Hz, {re.sub(r'[(](side|back)[)]', '', named.name)}"
+
+
+def _layout(stream: Stream) -> tuple[int, AudioLayout | None]:
+    """Rate in Hz, and channels."""
     with open_input(Path(stream.container.name)) as container, contextlib.suppress(FFmpegError, ValueError):
         for frame in container.decode(container.streams[stream.index]):
             assert isinstance(frame, AudioFrame)
-            # FLAC calls the rear channels of 5.1 that, MP4 calls them side.
-            layout = re.sub(r"\((side|back)\)", "", named_layout(frame.layout).name)
-            return f", {frame.sample_rate} Hz, {layout}"
-    return ""
+            return frame.sample_rate, frame.layout
+    return 0, None
 
 
 def _samples(path: str, index: int) -> str:

@@ -43,7 +43,6 @@ def check_files(
 def check_sound(source: Path, target: Path, audio: str) -> None:
     """Raises UsageError where the output would lose sound that nobody asked to lose, or cannot have it in the
     codec that is asked for."""
-    container = container_format(target)
     with silent(), open_input(source) as opened:
-        for sentence in lost_sound(opened, container, audio):
-            raise UsageError(f"{target.name}: {sentence}; {ways_out(opened, container)}")
+        for sentence in lost_sound(opened, target, audio):
+            raise UsageError(f"{target.name}: {sentence}; {ways_out(opened, target)}")

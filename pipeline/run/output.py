@@ -12,7 +12,6 @@ from pipeline.cuda import CPU
 from pipeline.decode.open import open_input
 from pipeline.decode.source import Source
 from pipeline.encode import Encoder, EncodeSettings
-from pipeline.encode.container_name import container_format
 from pipeline.encode.items import Item, State
 from pipeline.encode.pyav import PyAVEncoder
 from pipeline.encode.release import to_look_at
@@ -87,7 +86,7 @@ def refuse_silence(encoder: Encoder, job: Job) -> None:
     """Raises UsageError where the output would lose sound that nobody asked to lose."""
     if encoder.lost_sound:
         with open_input(job.source) as source:
-            ways = ways_out(source, container_format(job.target))
+            ways = ways_out(source, job.target)
         raise UsageError(f"{job.target.name}: {encoder.lost_sound[0]}; {ways}")
 
 

@@ -149,3 +149,23 @@ def test_channels_without_names_and_blocks_of_sound_go_along(
     _, encoder, result = through(clip, tmp_path / out, FAST)
     assert not [sentence for sentence in encoder.lost if "audio" in sentence]
     assert states(result).get("audio stream 1") is None
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_packets_that_are_shorter_than_the_clock_s_unit_keep_their_times(tmp_path: Path, suffix: str) -> None:
+    """As TrueHD's in Matroska, of 0.83 ms: the times of two packets are one."""
+    clip = write_clip(tmp_path / "whole.mkv", frames=10, extras=Extras(audio=(Audio(codec="ac3"),)), **SMALL)
+    with av.open(str(clip)) as before, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in before.streams}
+        count = 0
+        for packet in before.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio":
+                packet.pts = packet.dts = count * 5 // 6
+                packet.duration, count = 1, count + 1
+            packet.stream = streams[packet.stream_index]
+            out.mux(packet)
+    _, encoder, result = through(tmp_path / "in.mkv", tmp_path / f"out{suffix}", FAST)
+    assert "audio stream 1 times" not in states(result)
+    assert not any("go back" in sentence for sentence in encoder.lost)
