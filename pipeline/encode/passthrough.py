@@ -50,7 +50,8 @@ _IN_BLOCKS = ("pcm", "adpcm", "wma")
 _NOTABLE_S = Fraction(1, 1000)
 """The coarsest clock among containers."""
 _PREROLL_S = 1
-"""Read before the part that is kept where sound is cut within a packet, which may lie before the pictures."""
+"""Read before the part that is kept: sound that is cut within a packet may lie before the pictures, and
+after a jump FFmpeg does not know the first packets' times where the container's hold several (MPEG-PS)."""
 _SUBTITLE_S = 15
 """Read before that part for a line of text that is still on the screen when it begins."""
 _TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}
@@ -272,7 +273,7 @@ class OtherStreams:
                 stream.discard = Discard.all
         if self._cut.start_s and not self._in_pieces:
             has_text = any(codec_name(self.source.streams[index]) in _TEXT for index in read)
-            early_s = _SUBTITLE_S if has_text else _PREROLL_S if self._encoders else 0
+            early_s = _SUBTITLE_S if has_text else _PREROLL_S
             self.source.seek(int(max(self._cut.start_s - early_s, Fraction(0)) * av.time_base))
         self._say_hidden()
         packets = _dated(self.source.demux([self.source.streams[index] for index in sorted(read)]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
+from pipeline.decode.source import open_source
 from pipeline.encode import EncodeSettings
 from pipeline.encode.codecs import choices
 from pipeline.encode.takes import encoders_for, keeps_raw
@@ -169,3 +170,18 @@ def test_packets_that_are_shorter_than_the_clock_s_unit_keep_their_times(tmp_pat
     _, encoder, result = through(tmp_path / "in.mkv", tmp_path / f"out{suffix}", FAST)
     assert "audio stream 1 times" not in states(result)
     assert not any("go back" in sentence for sentence in encoder.lost)
+
+
+@pytest.mark.parametrize("first", [8, 40, 61])
+@pytest.mark.parametrize(("name", "codec"), [("in.vob", "ac3"), ("in.mpg", "mp2")])
+def test_a_part_of_a_program_stream_has_the_sound_of_its_time(
+    tmp_path: Path, name: str, codec: str, first: int
+) -> None:
+    clip = write_clip(
+        tmp_path / name,
+        **{"frames": 75, "codec": "mpeg2video", "time_base": Fraction(1, 25), "options": {"g": "12"}},
+        extras=Extras(audio=(Audio(codec=codec),)),
+        **SMALL,
+    )
+    _, _, result = through(clip, tmp_path / "out.mkv", FAST, start_pts=open_source(clip).info.pts[first])
+    assert not {"audio stream 1", "audio stream 1 times"} & states(result).keys()
