@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -47,6 +48,7 @@ _EQUAL_TIMES = 0x20000
 """AVFMT_TS_NONSTRICT: a container that takes packets of one time."""
 _IN_BLOCKS = ("pcm", "adpcm", "wma")
 """Sound whose decoder has to be told the size of its blocks."""
+_HIDE_PADDING = {"matroska", "webm", "nut", "ogg", "ogv", "oga", "opus"}
 _NOTABLE_S = Fraction(1, 1000)
 """The coarsest clock among containers."""
 _PREROLL_S = 1
@@ -132,6 +134,7 @@ class OtherStreams:
         self._last: dict[int, int] = {}
         """Decoding time of the last packet of each stream, in the output's units."""
         self._strict = True
+        self._hides_padding = False
         self.lost: list[str] = []
         self.removed: list[str] = []
         self._info = info
@@ -152,6 +155,7 @@ class OtherStreams:
         ``suffix`` of the output's name."""
         name = stream_name(stream)
         self._strict = not out.format.flags & _EQUAL_TIMES
+        self._hides_padding = out.format.name in _HIDE_PADDING
         if stream.type == "audio" and self._settings.audio == "drop":
             self.removed.append(f"{name}, as asked")
             return
@@ -300,7 +304,18 @@ class OtherStreams:
                 continue
             filler = packet.size <= self._filler_bytes.get(packet.stream_index, 0)
             if not filler and self._shown(packet) and self._placed(packet):
+                self._say_padding(packet)
                 yield packet
+
+    def _say_padding(self, packet: Packet[Any]) -> None:
+        """What a decoder is told to leave off at the end of sound, where the container cannot tell it."""
+        stream = packet.stream
+        if stream.type != "audio" or self._hides_padding or not packet.has_sidedata("skip_samples"):
+            return
+        _, at_end = struct.unpack("<II", bytes(packet.get_sidedata("skip_samples"))[:8])
+        if at_end and isinstance(stream, AudioStream):
+            said = f"{1000 * at_end / (stream.rate or 48_000):.1f} ms at its end that were hidden are heard"
+            self.lost.append(f"audio stream {stream.index}: {said}")
 
     def _check_counts(self, count: Mapping[int, int]) -> None:
         """MP4's index says how many packets there should be."""

@@ -185,3 +185,15 @@ def test_a_part_of_a_program_stream_has_the_sound_of_its_time(
     )
     _, _, result = through(clip, tmp_path / "out.mkv", FAST, start_pts=open_source(clip).info.pts[first])
     assert not {"audio stream 1", "audio stream 1 times"} & states(result).keys()
+
+
+@pytest.mark.parametrize(("suffix", "heard"), [(".mp4", True), (".ts", True), (".mkv", False)])
+def test_padding_that_becomes_audible_is_named(tmp_path: Path, suffix: str, heard: bool) -> None:
+    clip = write_clip(tmp_path / "in.mkv", frames=11, extras=Extras(audio=(Audio(codec="opus"),)), **SMALL)
+    _, encoder, _ = through(clip, tmp_path / f"out{suffix}", FAST)
+    counts = []
+    for path in (clip, tmp_path / f"out{suffix}"):
+        with av.open(str(path)) as container:
+            counts.append(sum(frame.samples for frame in container.decode(audio=0)))
+    assert (counts[0] < counts[1]) == heard
+    assert any("hidden are heard" in sentence for sentence in encoder.lost) == heard
