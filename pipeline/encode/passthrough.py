@@ -48,7 +48,8 @@ _EQUAL_TIMES = 0x20000
 """AVFMT_TS_NONSTRICT: a container that takes packets of one time."""
 _IN_BLOCKS = ("pcm", "adpcm", "wma")
 """Sound whose decoder has to be told the size of its blocks."""
-_HIDE_PADDING = {"matroska", "webm", "nut", "ogg", "ogv", "oga", "opus"}
+_OGG = {"ogg", "ogv", "oga", "opus"}
+_HIDE_PADDING = {"matroska", "webm", "nut", *_OGG}
 _NOTABLE_S = Fraction(1, 1000)
 """The coarsest clock among containers."""
 _PREROLL_S = 1
@@ -186,22 +187,25 @@ class OtherStreams:
         target.disposition = stream.disposition
         target.metadata.update(tags)
         if isinstance(stream, AudioStream) and isinstance(target, AudioStream):
-            # MP4 and MOV refuse channels without names.
-            target.codec_context.layout = named_layout(stream.codec_context.layout)
-        if (
-            stream.type == "audio"
-            and out.format.name == "avi"
-            and not stream.codec_context.name.startswith(_IN_BLOCKS)
-        ):
-            # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
-            target.codec_context.options = {"block_align": "0"}
-            target.codec_context.open()
+            self._suit(stream, target, out)
         if not isinstance(stream, AttachmentStream):  # attachments lie in the header
             self._targets[stream.index] = target
         if (
             codec_name(stream) == "mov_text"
         ):  # MP4's muxer fills gaps between subtitles with empty ones itself
             self._filler_bytes[stream.index] = FILLER_BYTES
+
+    def _suit(self, stream: AudioStream, target: AudioStream, out: OutputContainer) -> None:
+        """Describes copied sound as the container wants it."""
+        # MP4 and MOV refuse channels without names.
+        target.codec_context.layout = named_layout(stream.codec_context.layout)
+        if out.format.name == "avi" and not stream.codec_context.name.startswith(_IN_BLOCKS):
+            # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
+            target.codec_context.options = {"block_align": "0"}
+            target.codec_context.open()
+        if self._cut.is_part and out.format.name in _OGG and codec_name(stream) == "vorbis":
+            said = "Ogg tells times of its pages alone, so it may be some ms off"
+            self.lost.append(f"{stream_name(stream)}: {said}")
 
     def _sound_codec(self, stream: AudioStream, out: OutputContainer, reason: str | None) -> str | None:
         """The codec that a sound is encoded in anew; None where it is copied, or cannot be carried."""

@@ -239,6 +239,8 @@ def _audio(out: Any, track: Audio, seconds: float) -> list[av.Packet[Any]]:
     stream.codec_context.layout = track.layout
     if track.codec.startswith("wma"):  # it has no usual rate
         stream.bit_rate = 128_000
+    if track.codec == "vorbis":  # FFmpeg's own, which it does not trust
+        stream.codec_context.options = {"strict": "experimental"}
     stream.metadata["language"] = track.language
     count = round(AUDIO_RATE * (seconds if track.seconds is None else track.seconds))
     tone = tone_of(track, count)

@@ -197,3 +197,16 @@ def test_padding_that_becomes_audible_is_named(tmp_path: Path, suffix: str, hear
             counts.append(sum(frame.samples for frame in container.decode(audio=0)))
     assert (counts[0] < counts[1]) == heard
     assert any("hidden are heard" in sentence for sentence in encoder.lost) == heard
+
+
+def test_vorbis_of_a_part_in_ogg_is_named_and_not_refused(tmp_path: Path) -> None:
+    clip = write_clip(
+        tmp_path / "in.ogv",
+        **{"frames": 30, "codec": "libvpx", "options": {}, "time_base": Fraction(1, 25)},
+        extras=Extras(audio=(Audio(codec="vorbis", layout="stereo"),)),
+        **SMALL,
+    )
+    _, encoder, _ = through(
+        clip, tmp_path / "out.ogv", EncodeSettings(), start_pts=open_source(clip).info.pts[8]
+    )
+    assert any("times of its pages" in sentence for sentence in encoder.lost)
