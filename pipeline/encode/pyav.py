@@ -346,8 +346,9 @@ class PyAVEncoder:
                 )
             )
         elif early:
+            still = ", chapters are not" if self._others.source.chapters() else ""
             self._lost.append(
-                f"{self._format} cannot begin sound before 0: all streams are later by its priming"
+                f"{self._format} cannot begin sound before 0: all streams are later by its priming{still}"
             )
         begin = self._info.pts[self._positions.start] - self._shift_pts
         if self._format in PROGRAM_STREAMS and begin * self._info.time_base < _BUFFERING_S:

@@ -561,3 +561,14 @@ def test_the_stream_that_was_written_is_compared(tmp_path: Path) -> None:
     other = compare(open_source(clip), tmp_path / "out.mkv", FAST, video=1 - encoder.video)
     assert result.broken == ()
     assert states(other)["size"] == "changed"
+
+
+@pytest.mark.parametrize("chapters", [(), (Chapter(0, 0.2, "one"),)])
+def test_chapters_that_do_not_move_with_the_streams_are_named(
+    tmp_path: Path, chapters: tuple[Chapter, ...]
+) -> None:
+    extras = Extras(audio=(Audio(codec="aac"),), chapters=chapters)
+    clip = write_clip(tmp_path / "in.mp4", frames=10, extras=extras, **SMALL)
+    _, encoder, _ = through(clip, tmp_path / "out.mkv")
+    told = [sentence for sentence in encoder.lost if "priming" in sentence]
+    assert [sentence.endswith("chapters are not") for sentence in told] == [bool(chapters)]
