@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _EQUAL_TIMES = 0x20000
 """AVFMT_TS_NONSTRICT: a container that takes packets of one time."""
+_NAMELESS = {"matroska", "nut"}
+"""Say how many channels PCM has, and not which."""
 _IN_BLOCKS = ("pcm", "adpcm", "wma")
 """Sound whose decoder has to be told the size of its blocks."""
 _OGG = {"ogg", "ogv", "oga", "opus"}
@@ -198,7 +200,11 @@ class OtherStreams:
     def _suit(self, stream: AudioStream, target: AudioStream, out: OutputContainer) -> None:
         """Describes copied sound as the container wants it."""
         # MP4 and MOV refuse channels without names.
-        target.codec_context.layout = named_layout(stream.codec_context.layout)
+        layout = stream.codec_context.layout
+        target.codec_context.layout = named_layout(layout)
+        is_named = layout.nb_channels > 2 and not layout.name.endswith("channels")
+        if is_named and out.format.name in _NAMELESS and codec_name(stream).startswith("pcm"):
+            self.lost.append(f"{stream_name(stream)}: {out.format.name} has no names for {layout.name}")
         if out.format.name == "avi" and not stream.codec_context.name.startswith(_IN_BLOCKS):
             # AVI would take the block size of an AVI source for a constant rate, and time sound by bytes.
             target.codec_context.options = {"block_align": "0"}
@@ -283,6 +289,7 @@ class OtherStreams:
             has_text = any(codec_name(self.source.streams[index]) in _TEXT for index in read)
             early_s = _SUBTITLE_S if has_text else _PREROLL_S
             self.source.seek(int(max(self._cut.start_s - early_s, Fraction(0)) * av.time_base))
+            self._say_coarse(read)
         self._say_hidden()
         packets = _dated(self.source.demux([self.source.streams[index] for index in sorted(read)]))
         count: Counter[int] = Counter()
@@ -310,6 +317,13 @@ class OtherStreams:
             if not filler and self._shown(packet) and self._placed(packet):
                 self._say_padding(packet)
                 yield packet
+
+    def _say_coarse(self, read: Sequence[int]) -> None:
+        """AVI may part sound anywhere: after a jump FFmpeg knows its times to a packet."""
+        sound = [s for s in self.source.streams.audio if s.index in read and s.index not in self._encoders]
+        for stream in sound if self.source.format.name == "avi" else ():
+            if not codec_name(stream).startswith(_IN_BLOCKS):
+                self.lost.append(f"{stream_name(stream)}: times of a part of an AVI are known to a packet")
 
     def _say_padding(self, packet: Packet[Any]) -> None:
         """What a decoder is told to leave off at the end of sound, where the container cannot tell it."""
