@@ -322,7 +322,7 @@ class OtherStreams:
         """AVI may part sound anywhere: after a jump FFmpeg knows its times to a packet."""
         sound = [s for s in self.source.streams.audio if s.index in read and s.index not in self._encoders]
         for stream in sound if self.source.format.name == "avi" else ():
-            if not codec_name(stream).startswith(_IN_BLOCKS):
+            if not codec_name(stream).startswith("pcm"):
                 self.lost.append(f"{stream_name(stream)}: times of a part of an AVI are known to a packet")
 
     def _say_padding(self, packet: Packet[Any]) -> None:
