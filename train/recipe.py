@@ -66,7 +66,7 @@ class RestoreRecipe(Recipe):
     """weight of 1 - cosine of the embeddings of ``nets.mobilefacenet``, which no metric uses"""
     motion: float = 2.0
     """weight of the supervision of nar-seed's affines by known camera motion"""
-    windows: tuple[int, ...] = (1, 1, 5, 16, 16)
+    windows: tuple[int, ...] = (1, 5, 16, 16, 16)
     """numbers of frames of nar's windows, one drawn per step"""
     restored: int = 3
     """most frames of a window that nar restores in a step"""
